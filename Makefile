@@ -1,0 +1,105 @@
+# Needs make and Python 3.11 or newer, nothing else. Everything is installed from the hash-locked *.lock files
+# into .venv; a stamp file in there makes the second run instant, and a changed lock makes a new .venv.
+#
+#   make test PYTHON=python3.13        another interpreter, in a .venv of its own
+#   make test ARGS="tests/race -x"     some of the tests
+
+CHECKS := check-format check-lint check-async check-types check-imports check-dockerfile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check format image lock clean $(CHECKS)
+
+# A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
+VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+run: $(VENV)/.package ## install, then serve with a simulated upstream on this machine
+	@$(BIN)/fanout demo $(ARGS)
+
+test: $(VENV)/.dev ## install, then run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)
+
+check-format: $(VENV)/.dev
+	$(BIN)/ruff format --check --quiet --output-format concise .
+
+check-lint: $(VENV)/.dev
+	$(BIN)/ruff check --quiet --output-format concise .
+
+check-async: $(VENV)/.dev
+	$(BIN)/flake8 fanout tests
+
+check-types: $(VENV)/.dev
+	$(BIN)/mypy
+
+check-imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-logo
+
+check-dockerfile: $(VENV)/.dev
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+image: ## build the container image with buildah, start it, stop it
+	deploy/image/build-and-try.sh $(ARGS)
+
+clean: ## remove what make and the tools have made
+	rm -rf .venv .venv-* build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	  .pytest_cache .ruff_cache .schemathesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Each stamp stands for one layer of the environment: locked libraries, this package, the tools of test and check.
+
+$(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.lock
+	@set -e; found=; \
+	for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "fanout needs Python 3.11 or newer, tried $(PYTHONS). Name yours: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+	elif ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; \
+	fi; \
+	echo "installing into $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV)
+	@$(INSTALL_LOCKED) requirements-build.lock
+	@$(INSTALL_LOCKED) requirements.lock
+	@touch $@
+
+# Editable: the tree itself is what runs, so only its metadata makes this stale.
+$(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.package
+	@$(INSTALL_LOCKED) requirements-dev.lock
+	@touch $@
+
+# --- the locks: one resolution for every platform and for Python 3.11 to 3.13
+
+UV := .venv-uv/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command 'make lock' $(ARGS)
+
+.venv-uv/.ready:
+	@python3 -m venv --clear .venv-uv
+	@.venv-uv/bin/python -m pip --quiet --disable-pip-version-check install uv==0.13.8
+	@touch $@
+
+lock: .venv-uv/.ready ## renew the locks after setup.cfg changed (ARGS=--upgrade: newest releases)
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) - --output-file requirements-build.lock
+	$(COMPILE) setup.cfg --output-file requirements.lock
+	$(COMPILE) setup.cfg --extra dev --constraint requirements.lock --constraint requirements-build.lock \
+	  --output-file requirements-dev.lock

@@ -1,0 +1,147 @@
+"""What a person gets who installs fanout, and that the files which say so agree with each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from configparser import ConfigParser
+from email.parser import Parser
+from fnmatch import fnmatch
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from packaging.requirements import Requirement
+
+import fanout
+
+ROOT = Path(__file__).parents[2]
+SETUP = ConfigParser(interpolation=None)
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+# Folders and files that are no part of the project; every pattern there is the pattern of a name.
+IGNORED = [".git", *re.findall(r"^([^#\s]+?)/?$", (ROOT / ".gitignore").read_text("utf-8"), re.MULTILINE)]
+
+
+def project_files(folder: Path = ROOT) -> list[Path]:
+    """Every file of the project under `folder`, committed or about to be. Needs no git."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if any(fnmatch(path.name, pattern) for pattern in IGNORED):
+            continue
+        found += project_files(path) if path.is_dir() else [path]
+    return found
+
+
+def listed(section: str, key: str) -> list[Requirement]:
+    """The requirements under one key of setup.cfg, in its order."""
+    lines = SETUP[section][key].splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package to version in a lock file, each known to carry at least one hash."""
+    text = (ROOT / name).read_text("utf-8")
+    pins = re.findall(r"^([a-z0-9-]+)==(\S+)(?: ;[^\n]*)? \\\n +--hash=sha256:", text, re.MULTILINE)
+    assert len(pins) == len(re.findall(r"^\w", text, re.MULTILINE)), "a line without a hash"
+    return dict(pins)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
+    """The wheel as a release builds it, from a copy of the project's own files."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for path in project_files():
+        copy = source / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    command = [sys.executable, "-c", build, str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Deprecat" not in done.stderr
+    with ZipFile(next(out.iterdir())) as opened:
+        yield opened
+
+
+def test_the_version_has_one_source(wheel: ZipFile) -> None:
+    """`fanout.__version__` is the version of the wheel; no other file states it."""
+    metadata = Parser().parsestr(wheel.read(f"fanout-{fanout.__version__}.dist-info/METADATA").decode())
+
+    assert metadata["Version"] == fanout.__version__
+    assert SETUP["metadata"]["version"] == "attr: fanout.__version__"
+
+
+def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: ZipFile) -> None:
+    """Data files are in (py.typed, the vendored pages), tests and tools are not."""
+    shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    assert shipped == {path.relative_to(ROOT).as_posix() for path in project_files(ROOT / "fanout")}
+    assert "fanout/py.typed" in shipped
+
+
+def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
+    """`fanout` is on PATH after an installation, and the licence travels with the code."""
+    info = f"fanout-{fanout.__version__}.dist-info"
+
+    assert "fanout = fanout.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_locks_hold_what_setup_cfg_asks_for() -> None:
+    """Each requirement is locked, by hash, at a version it allows; the runtime is the same in both locks."""
+    runtime, everything = locked("requirements.lock"), locked("requirements-dev.lock")
+    wanted = listed("options", "install_requires")
+    extras = [tool for extra in ("test", "check", "load") for tool in listed("options.extras_require", extra)]
+
+    assert runtime.items() <= everything.items()
+    for requirement in wanted:
+        assert requirement.specifier.contains(runtime[requirement.name.lower()]), requirement
+    for requirement in extras:
+        assert requirement.specifier.contains(everything[requirement.name.lower()]), requirement
+
+
+def test_the_build_tool_is_locked_at_the_version_it_is_asked_for() -> None:
+    """pyproject.toml and requirements-build.lock name the same setuptools."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
+
+    assert build == [f"{name}=={version}" for name, version in locked("requirements-build.lock").items()]
+
+
+def test_the_import_contract_of_the_core_names_every_dependency() -> None:
+    """A new dependency cannot slip into race/: the contract forbids all of them but trio."""
+    forbidden = SETUP["importlinter:contract:race"]["forbidden_modules"].split()
+    dependencies = {wanted.name.replace("-", "_") for wanted in listed("options", "install_requires")}
+
+    assert dependencies - {"trio"} <= set(forbidden)
+
+
+def test_every_make_target_that_is_mentioned_exists() -> None:
+    """`make X` in a document or in CI is a command that works."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    documents = [path for path in project_files() if path.suffix == ".md" or path.match(".ci/run")]
+    mentioned = {
+        target
+        for document in documents
+        for target in re.findall(r"(?:^|`|\$ )make ([a-z][a-z-]*)", document.read_text("utf-8"), re.MULTILINE)
+    }
+
+    assert {"check", "test"} <= mentioned <= targets
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
+    """The project installs from wherever the user's own pip is told to, and runs wherever it is put."""
+    hosts, paths = (
+        rb"(?:pypi|pythonhosted|npmjs|debian)\.(?:org|com)",
+        rb"(?<![\w.-])/(?:work|root|home|tmp)/\w",
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].decode()}"
+        for path in project_files()
+        for match in re.finditer(hosts + rb"|" + paths, path.read_bytes())
+    ]
+
+    assert not found
