@@ -1,0 +1,5 @@
+"""`python -m fanout` is `fanout`."""
+
+from fanout.cli import main
+
+main()

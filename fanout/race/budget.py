@@ -1,0 +1,32 @@
+"""Whose time it is: the caller's. One request's arrival, its `timeout`, and the part kept back to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The time one request may take.
+
+    arrived_at: Trio clock, seconds: the moment the request's head was read (time zero).
+    timeout_ms: what the caller asked for. The last byte of the answer is due within it (G2).
+    reserve_ms: kept back from the race, so that the answer can be written on time.
+    """
+
+    arrived_at: float
+    timeout_ms: int
+    reserve_ms: float
+
+    @property
+    def answer_due_at(self) -> float:
+        """The caller's deadline. An answer after it is late, and counted as a broken promise."""
+        return self.arrived_at + self.timeout_ms / 1000
+
+    @property
+    def race_ends_at(self) -> float:
+        """The calls' deadline. It may lie in the past: then no call is started at all."""
+        return self.arrived_at + (self.timeout_ms - self.reserve_ms) / 1000
+
+    def elapsed_ms(self, now: float) -> float:
+        return (now - self.arrived_at) * 1000

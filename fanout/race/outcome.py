@@ -1,0 +1,49 @@
+"""How one upstream call can end. Expected failures are data; bugs are a `Crash`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The upstream answered as promised.
+
+    payload: the answer, byte for byte. The core never looks inside.
+    """
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The upstream did not answer as promised: the world's fault, never ours.
+
+    error: one stable word, see `fanout.upstream.errors`.
+    status: the upstream's HTTP status, if a head was read.
+    """
+
+    error: str
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The call was stopped before it could answer, or was never started.
+
+    source: who cancelled, in Trio's words: `deadline`, `explicit`, `nursery`, `shutdown`, …
+    reason: why, in a sentence, if the canceller said so.
+    """
+
+    source: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """An unexpected exception: a bug. It fails the whole request and is reported where it happened (G11)."""
+
+    exception: BaseException
+
+
+Outcome = Success | Failure | Cancelled | Crash

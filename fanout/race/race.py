@@ -1,0 +1,115 @@
+"""One race: its calls, its budget, its ledger. The deadline scope and the nursery are the handler's.
+
+Rule 1: between an outcome and its record there is no checkpoint, and none between the record and
+        the cancel. What happened is known before anybody else runs.
+Rule 2: a bug in a call is reported here, where it happened, and becomes an outcome. It never
+        travels in an exception group, where a sibling or a hang-up could hide it (G11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from fanout.race.budget import Budget
+from fanout.race.events import BugFound, CallEnded, CallStarted, Observer, RaceEnded, RaceStarted
+from fanout.race.ledger import Ledger
+from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.verdict import DeadlineReached, Strategy, Verdict
+
+
+class Call(Protocol):
+    """One upstream call. It takes no timeout: the caller owns time.
+
+    It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
+    When it has ended, however it ended, nothing it took is left.
+    """
+
+    async def __call__(self) -> Success | Failure: ...
+
+
+class Race:
+    """The state of one request's race, and the only way to run a call in it."""
+
+    def __init__(
+        self, request_id: str, strategy: Strategy, calls: Sequence[Call], budget: Budget, observer: Observer
+    ) -> None:
+        self.request_id = request_id
+        self.budget = budget
+        self.ledger = Ledger(len(calls))
+        self._calls = calls
+        self._strategy = strategy
+        self._observer = observer
+        now = trio.current_time()
+        observer.notify(RaceStarted(request_id, strategy.__name__, len(calls), budget, now))
+
+    @property
+    def calls(self) -> range:
+        return range(len(self._calls))
+
+    async def run(self, call: int, scope: trio.CancelScope) -> None:
+        """Run one call, record how it ended, and cancel `scope` as soon as the strategy is settled.
+
+        Raises only `trio.Cancelled` (and `KeyboardInterrupt` and its like). A call whose time is
+        already over is not started.
+        """
+        if scope.cancel_called or trio.current_time() >= self.budget.race_ends_at:
+            self._end(call, Cancelled("deadline", "the budget was spent before the call could start"))
+            return
+        self._start(call)
+        try:
+            self._end(call, await self._calls[call]())
+        except trio.Cancelled as cancelled:
+            self._end(call, Cancelled(cancelled.source, cancelled.reason))
+            raise
+        except BaseExceptionGroup as group:  # from a nursery inside the call
+            self._end_with_group(call, group)
+        except Exception as bug:  # noqa: BLE001 - told here, and outranks every answer (Rule 2)
+            self._crash(call, bug)
+        finally:
+            if self.ledger.pending and self._strategy(self.ledger) is not None:
+                scope.cancel(reason=f"call {call} settled the race")
+
+    def verdict(self) -> Verdict:
+        """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""
+        verdict = self._strategy(self.ledger) or DeadlineReached()
+        now = trio.current_time()
+        self._observer.notify(RaceEnded(self.request_id, verdict, self.ledger.records, self.budget, now))
+        return verdict
+
+    def _start(self, call: int) -> None:
+        now = trio.current_time()
+        self.ledger.start(call, now)
+        self._observer.notify(CallStarted(self.request_id, call, now))
+
+    def _end(self, call: int, outcome: Outcome) -> None:
+        now = trio.current_time()
+        record = self.ledger.end(call, outcome, now)
+        self._observer.notify(CallEnded(self.request_id, record, now))
+
+    def _crash(self, call: int, bug: BaseException) -> None:
+        self._observer.notify(BugFound(self.request_id, f"call {call}", bug, trio.current_time()))
+        self._end(call, Crash(bug))
+
+    def _end_with_group(self, call: int, group: BaseExceptionGroup[BaseException]) -> None:
+        """A group is a bug, a cancellation, or both at once: keep both."""
+        cancelled, bug = group.split(trio.Cancelled)
+        if bug is not None:
+            self._crash(call, bug)
+            if not isinstance(bug, Exception):  # KeyboardInterrupt and its like end the program
+                raise group
+        if cancelled is not None:
+            if bug is None:
+                leaf = _first_leaf(cancelled)
+                self._end(call, Cancelled(leaf.source, leaf.reason))
+            raise cancelled
+
+
+def _first_leaf(group: BaseExceptionGroup[trio.Cancelled]) -> trio.Cancelled:
+    exception: BaseException = group
+    while isinstance(exception, BaseExceptionGroup):
+        exception = exception.exceptions[0]
+    assert isinstance(exception, trio.Cancelled)
+    return exception

@@ -1,0 +1,77 @@
+"""What a ledger means: plain functions over values, no await, no framework.
+
+A strategy looks at the ledger and returns its verdict, or `None` while more calls could change it.
+The race asks after every ending, and cancels what is left as soon as the strategy is settled. What
+is still unsettled when the nursery closes was stopped by the deadline. A new strategy (a quorum,
+say) is one more function here.
+
+Rule 1: the verdict is read from the record, never from `cancelled_caught`: a success that was
+        recorded counts, even if a loser's clean-up crossed the deadline (G4).
+Rule 2: a bug outranks every answer (G11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fanout.race.ledger import Ledger
+from fanout.race.outcome import Failure, Success
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """One call's answer is the answer."""
+
+    winner: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """These calls' answers, in call order, are the answer. Never empty."""
+
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuccess:
+    """Every call ended by itself and none succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The budget was spent before the strategy was settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A bug of ours. `exception` has been reported already."""
+
+    exception: BaseException
+
+
+Verdict = One | Every | NoSuccess | DeadlineReached | Crashed
+Strategy = Callable[[Ledger], Verdict | None]
+
+
+def first_success(ledger: Ledger) -> Verdict | None:
+    """The success that was recorded first (G4). A failure never wins, however early."""
+    if ledger.crash is not None:
+        return Crashed(ledger.crash)
+    winner = ledger.winner
+    if winner is not None and isinstance(winner.outcome, Success):
+        return One(winner.call, winner.outcome.payload)
+    if all(isinstance(record.outcome, Failure) for record in ledger.records):
+        return NoSuccess()
+    return None
+
+
+def every_success(ledger: Ledger) -> Verdict | None:
+    """Every success, in call order, once every call has ended by itself (G5)."""
+    if ledger.crash is not None:
+        return Crashed(ledger.crash)
+    if not all(isinstance(record.outcome, Success | Failure) for record in ledger.records):
+        return None
+    payloads = tuple(r.outcome.payload for r in ledger.records if isinstance(r.outcome, Success))
+    return Every(payloads) if payloads else NoSuccess()
