@@ -1,0 +1,286 @@
+"""Settings: one frozen object, read once from flags and `FANOUT_*` variables, checked as a whole.
+
+Every setting is one row of `SETTINGS`; the command line, `fanout config` and the documentation are
+made from it. A wrong value ends with one line that names the setting, the value and the fix.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
+LARGEST_MAX_TIMEOUT_MS: Final = 600_000  # ten minutes: longer belongs in a job queue, not in a request
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message is one line: the setting, the value, the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where a listener binds. Port 0 means: any free port, and the ready line says which."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The effective settings. Units are in the names."""
+
+    bind: Bind
+    admin_bind: Bind
+    upstreams: tuple[str, ...]
+    default_timeout_ms: int
+    max_timeout_ms: int
+    reserve_ms: int
+    max_in_flight: int
+    upstream_ca: Path | None
+    log_level: str
+    log_format: str
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """One URL a call: a single upstream is called twice."""
+        return self.upstreams * 2 if len(self.upstreams) == 1 else self.upstreams
+
+    @property
+    def descriptors_needed(self) -> int:
+        """Open files at the limit: a caller's and each call's socket a request, and some to live on."""
+        return self.max_in_flight * (1 + len(self.calls)) + SPARE_DESCRIPTORS
+
+
+SPARE_DESCRIPTORS: Final = 256  # listeners, admin connections, idle keep-alive callers, logs
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: a field of `Settings`, its flag, and how its text is read.
+
+    parse: text to value; raises `ValueError` whose message is the fix.
+    """
+
+    name: str
+    flag: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return f"FANOUT_{self.name.upper()}"
+
+
+def parse_bind(text: str) -> Bind:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ValueError("use HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080")
+    return Bind(host, int(port))
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) <= 12 and low <= int(text) <= high):
+            raise ValueError(f"use a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _file(text: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_file():
+        raise ValueError("use the path of a file that exists")
+    return Path(text)
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"use one of: {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def _upstreams(text: str) -> tuple[str, ...]:
+    urls = tuple(url.strip() for url in text.split(","))
+    if len(urls) > 16:
+        raise ValueError("use at most 16 upstreams: every one is called on every request")
+    for url in urls:
+        _check_url(url)
+    return urls
+
+
+def _check_url(url: str) -> None:
+    fix = "use absolute URLs such as http://127.0.0.1:9000/api/work, with a comma between two"
+    try:
+        parts = urlsplit(url)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(fix) from None
+    good = parts.scheme in ("http", "https") and parts.hostname and port_ok and not parts.fragment
+    if not good or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(fix)
+
+
+SETTINGS: Final = (
+    Setting("bind", "--bind", "127.0.0.1:8080", parse_bind, "Where the API listens."),
+    Setting(
+        "admin_bind", "--admin-bind", "127.0.0.1:8081", parse_bind, "Where health and statistics listen."
+    ),
+    Setting(
+        "upstreams",
+        "--upstream",
+        DEFAULT_UPSTREAM,
+        _upstreams,
+        "The upstream. Repeat it to call several, one call each; a single one is called twice.",
+    ),
+    Setting(
+        "default_timeout_ms",
+        "--default-timeout-ms",
+        "1000",
+        _integer(1, LARGEST_MAX_TIMEOUT_MS),
+        "The timeout of a request that names none.",
+    ),
+    Setting(
+        "max_timeout_ms",
+        "--max-timeout-ms",
+        "30000",
+        _integer(1, LARGEST_MAX_TIMEOUT_MS),
+        "The longest timeout a caller may ask for.",
+    ),
+    Setting(
+        "reserve_ms",
+        "--reserve-ms",
+        "20",
+        _integer(0, 1000),
+        "Kept back from every timeout, so that the answer is written in time.",
+    ),
+    Setting(
+        "max_in_flight",
+        "--max-in-flight",
+        "1000",
+        _integer(1, 100_000),
+        "Requests in flight at once; one more is refused with 503.",
+    ),
+    Setting(
+        "upstream_ca",
+        "--upstream-ca",
+        "",
+        _file,
+        "A PEM file: trust only these authorities for https upstreams. Empty: the system's.",
+    ),
+    Setting(
+        "log_level",
+        "--log-level",
+        "info",
+        _one_of("debug", "info", "warning", "error"),
+        "How much is logged.",
+    ),
+    Setting(
+        "log_format",
+        "--log-format",
+        "auto",
+        _one_of("auto", "text", "json"),
+        "auto: text on a terminal, one JSON object a line elsewhere.",
+    ),
+)
+assert tuple(s.name for s in SETTINGS) == tuple(f.name for f in fields(Settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, where each value came from (`default`, a variable, a flag), and what looks odd."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def load(environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
+    """Read every setting: flags (by field name, as text) over environment over defaults.
+
+    Raises `SettingsError` with one line for the first thing that is wrong.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        text, source = setting.default, "default"
+        if setting.variable in environment:
+            text, source = environment[setting.variable], setting.variable
+        if setting.name in flags:
+            text, source = flags[setting.name], setting.flag
+        try:
+            values[setting.name] = setting.parse(text)
+        except ValueError as error:
+            shown = (
+                ",".join(mask_url(url) for url in text.split(",")) if setting.name == "upstreams" else text
+            )
+            raise SettingsError(f"{_named(setting, source)}={shown!r}: {error}") from None
+        sources[setting.name] = source
+    settings = Settings(**values)
+    _cross_check(settings)
+    return Loaded(settings, sources, _typos(environment))
+
+
+def _named(setting: Setting, source: str) -> str:
+    return setting.variable if source == "default" else source
+
+
+def _cross_check(settings: Settings) -> None:
+    """Refuse settings that are each fine and contradict each other."""
+    s = settings
+    if s.default_timeout_ms > s.max_timeout_ms:
+        raise SettingsError(
+            f"FANOUT_DEFAULT_TIMEOUT_MS={s.default_timeout_ms} is above FANOUT_MAX_TIMEOUT_MS="
+            f"{s.max_timeout_ms}: lower the first or raise the second"
+        )
+    if s.reserve_ms >= s.default_timeout_ms:
+        raise SettingsError(
+            f"FANOUT_RESERVE_MS={s.reserve_ms} leaves nothing of FANOUT_DEFAULT_TIMEOUT_MS="
+            f"{s.default_timeout_ms} for the calls: lower the first or raise the second"
+        )
+    if s.bind == s.admin_bind and s.bind.port != 0:
+        raise SettingsError(
+            f"FANOUT_BIND and FANOUT_ADMIN_BIND are both {s.bind}: give the admin listener another port"
+        )
+
+
+def _typos(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables that look like a setting and are none.
+
+    Only near misses: Kubernetes itself sets `FANOUT_PORT` and more for a service called fanout.
+    """
+    known = [setting.variable for setting in SETTINGS]
+    found = []
+    for name in sorted(environment):
+        if name.startswith("FANOUT_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            if near:
+                found.append(f"{name} is not a setting and was ignored: did you mean {near[0]}?")
+    return tuple(found)
+
+
+def mask_url(url: str) -> str:
+    """The URL with its user name, password and query values replaced by ***: they may be secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"***@{host}" if "@" in parts.netloc else host
+    query = (
+        "&".join(f"{pair.partition('=')[0]}=***" for pair in parts.query.split("&")) if parts.query else ""
+    )
+    return SplitResult(parts.scheme, netloc, parts.path, query, "").geturl()

@@ -1,0 +1,142 @@
+"""Settings: what is read from where, and the one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanout.config import DEFAULT_UPSTREAM, SETTINGS, Bind, SettingsError, load, mask_url
+
+
+def test_the_defaults_are_good_settings() -> None:
+    settings = load({}, {}).settings
+    assert settings.bind == Bind("127.0.0.1", 8080)
+    assert settings.admin_bind == Bind("127.0.0.1", 8081)
+    assert settings.calls == (DEFAULT_UPSTREAM, DEFAULT_UPSTREAM)
+    assert (settings.default_timeout_ms, settings.max_timeout_ms) == (1000, 30_000)
+
+
+def test_a_flag_overrides_a_variable_and_a_variable_the_default() -> None:
+    loaded = load({"FANOUT_RESERVE_MS": "30", "FANOUT_MAX_IN_FLIGHT": "7"}, {"reserve_ms": "40"})
+    assert (loaded.settings.reserve_ms, loaded.sources["reserve_ms"]) == (40, "--reserve-ms")
+    assert (loaded.settings.max_in_flight, loaded.sources["max_in_flight"]) == (7, "FANOUT_MAX_IN_FLIGHT")
+    assert loaded.sources["bind"] == "default"
+
+
+def test_one_upstream_is_called_twice_and_several_once_each() -> None:
+    one = load({"FANOUT_UPSTREAMS": "http://a/work"}, {}).settings
+    assert one.calls == ("http://a/work", "http://a/work")
+    three = load({"FANOUT_UPSTREAMS": "http://a/x, http://b/y,https://c/z?q=1"}, {}).settings
+    assert three.calls == ("http://a/x", "http://b/y", "https://c/z?q=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "bind"),
+    [
+        ("192.0.2.1:80", Bind("192.0.2.1", 80)),
+        ("[::1]:0", Bind("::1", 0)),
+        ("localhost:65535", Bind("localhost", 65535)),
+    ],
+)
+def test_binds(text: str, bind: Bind) -> None:
+    assert load({"FANOUT_BIND": text}, {}).settings.bind == bind
+
+
+WRONG = [
+    ("FANOUT_BIND", "8080"),
+    ("FANOUT_BIND", ":8080"),
+    ("FANOUT_BIND", "localhost:"),
+    ("FANOUT_BIND", "localhost:http"),
+    ("FANOUT_BIND", "localhost:65536"),
+    ("FANOUT_BIND", "localhost:-1"),
+    ("FANOUT_BIND", "localhost:٣"),
+    ("FANOUT_ADMIN_BIND", ""),
+    ("FANOUT_UPSTREAMS", ""),
+    ("FANOUT_UPSTREAMS", "http://a/,"),
+    ("FANOUT_UPSTREAMS", "ftp://a/"),
+    ("FANOUT_UPSTREAMS", "a/work"),
+    ("FANOUT_UPSTREAMS", "http:///work"),
+    ("FANOUT_UPSTREAMS", "http://a:0/"),
+    ("FANOUT_UPSTREAMS", "http://a:99999/"),
+    ("FANOUT_UPSTREAMS", "http://[::1/"),
+    ("FANOUT_UPSTREAMS", "http://a/#part"),
+    ("FANOUT_UPSTREAMS", "http://a/b c"),
+    ("FANOUT_UPSTREAMS", "http://a/\r\nHost: b"),
+    ("FANOUT_UPSTREAMS", "http://ä/"),
+    ("FANOUT_UPSTREAMS", ",".join(["http://a/"] * 17)),
+    ("FANOUT_DEFAULT_TIMEOUT_MS", "0"),
+    ("FANOUT_DEFAULT_TIMEOUT_MS", "1.5"),
+    ("FANOUT_DEFAULT_TIMEOUT_MS", "1_000"),
+    ("FANOUT_DEFAULT_TIMEOUT_MS", "+5"),
+    ("FANOUT_MAX_TIMEOUT_MS", "600001"),
+    ("FANOUT_MAX_TIMEOUT_MS", "9" * 5000),
+    ("FANOUT_RESERVE_MS", "-1"),
+    ("FANOUT_MAX_IN_FLIGHT", "0"),
+    ("FANOUT_UPSTREAM_CA", "/no/such/file.pem"),
+    ("FANOUT_LOG_LEVEL", "loud"),
+    ("FANOUT_LOG_FORMAT", "xml"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), WRONG, ids=[f"{name}={value[:24]}" for name, value in WRONG])
+def test_a_wrong_value_is_one_line_with_the_setting_and_the_fix(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load({variable: value}, {})
+    line = str(raised.value)
+    assert line.startswith(f"{variable}=")
+    assert "use " in line
+    assert "\n" not in line
+
+
+def test_the_flag_is_named_when_the_flag_was_wrong() -> None:
+    with pytest.raises(SettingsError, match=r"^--reserve-ms='x': use a whole number from 0 to 1000$"):
+        load({"FANOUT_RESERVE_MS": "20"}, {"reserve_ms": "x"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"FANOUT_MAX_TIMEOUT_MS": "500"}, ["FANOUT_DEFAULT_TIMEOUT_MS=1000", "FANOUT_MAX_TIMEOUT_MS=500"]),
+        ({"FANOUT_RESERVE_MS": "1000"}, ["FANOUT_RESERVE_MS=1000", "FANOUT_DEFAULT_TIMEOUT_MS=1000"]),
+        ({"FANOUT_ADMIN_BIND": "127.0.0.1:8080"}, ["FANOUT_BIND", "FANOUT_ADMIN_BIND", "127.0.0.1:8080"]),
+    ],
+)
+def test_contradictions_are_refused_and_both_sides_named(
+    environment: dict[str, str], named: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(environment, {})
+    assert all(name in str(raised.value) for name in named)
+
+
+def test_two_free_ports_do_not_collide() -> None:
+    load({"FANOUT_BIND": "127.0.0.1:0", "FANOUT_ADMIN_BIND": "127.0.0.1:0"}, {})
+
+
+def test_a_near_miss_is_pointed_out_and_kubernetes_own_variables_are_not() -> None:
+    warnings = load({"FANOUT_UPSTREAM": "http://a/", "FANOUT_PORT": "tcp://10.0.0.1:80"}, {}).warnings
+    assert warnings == ("FANOUT_UPSTREAM is not a setting and was ignored: did you mean FANOUT_UPSTREAMS?",)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("http://a/b", "http://a/b"),
+        ("https://user:pass@a:1/b", "https://***@a:1/b"),
+        ("http://a/b?key=secret&x=1", "http://a/b?key=***&x=***"),
+        ("http://[::1/", "***"),
+    ],
+)
+def test_credentials_are_masked(url: str, masked: str) -> None:
+    assert mask_url(url) == masked
+
+
+def test_a_wrong_url_does_not_print_its_password() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load({"FANOUT_UPSTREAMS": "http://user:hunter2@a:99999/"}, {})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for setting in SETTINGS:
+        assert setting.help.endswith(".")
+        setting.parse(setting.default)
