@@ -1,0 +1,1 @@
+"""Adapters of the core's events: each tells one kind of story."""

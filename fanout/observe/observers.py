@@ -1,0 +1,25 @@
+"""Several observers as one. What one of them gets wrong costs the others, and the request, nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loguru import logger
+
+from fanout.race.events import Event, Observer
+
+
+class Observers:
+    """Tells each observer in turn. One that raises is a bug: it is logged, and the next one is told."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def notify(self, event: Event) -> None:
+        for observer in self._observers:
+            try:
+                observer.notify(event)
+            except Exception as error:  # noqa: BLE001 - a bug in a story must not change what happens
+                logger.opt(exception=error).error(
+                    "observer {} failed on {}", type(observer).__name__, type(event).__name__
+                )

@@ -1,0 +1,58 @@
+"""The public application: the API, its documentation, and a problem document for what goes wrong."""
+
+from __future__ import annotations
+
+import trio
+from quart import request
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse as Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from fanout.race.events import BugFound
+from fanout.web import problems
+from fanout.web.answers import problem_response
+from fanout.web.api import Races, make_api
+from fanout.web.docs import make_docs
+from fanout.web.exchange import exchange_of
+from fanout.web.problems import Problem, ProblemError
+
+MAX_BODY_BYTES = 1024  # no endpoint takes a body; what comes without a length is not buffered beyond this
+
+
+def make_app(races: Races) -> QuartTrio:
+    """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
+    app = QuartTrio("fanout", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.register_blueprint(make_api(races))
+    app.register_blueprint(make_docs(races))
+
+    @app.errorhandler(ProblemError)
+    async def on_problem(error: ProblemError) -> Response:
+        return _respond(error.problem)
+
+    @app.errorhandler(HTTPException)
+    async def on_http_exception(error: HTTPException) -> Response:
+        return _respond(_from_werkzeug(error))
+
+    @app.errorhandler(Exception)
+    async def on_bug(error: Exception) -> Response:
+        where = f"{request.method} {request.path}"
+        request_id = exchange_of(request.scope).request_id
+        races.observer.notify(BugFound(request_id, where, error, trio.current_time()))
+        return _respond(problems.INTERNAL)
+
+    return app
+
+
+def _respond(problem: Problem) -> Response:
+    return problem_response(problem, exchange_of(request.scope).request_id)
+
+
+def _from_werkzeug(error: HTTPException) -> Problem:
+    """The framework's own refusals (no route, wrong method, …) as problems."""
+    if isinstance(error, MethodNotAllowed):
+        return problems.method_not_allowed(request.method, ", ".join(sorted(error.valid_methods or ())))
+    if error.code == 404:
+        return problems.not_found(request.path)
+    status, title = error.code or 500, error.name
+    return Problem(status, title.lower().replace(" ", "_"), title, "The request could not be served.")

@@ -1,0 +1,146 @@
+"""One request and its one answer, around the framework.
+
+Everything that must hold for every answer is done here: its id, its common headers, its admission,
+whether it was in time. The handlers only run races.
+
+Rule 1: the admission token is given back before the first byte of the answer is sent (G3), and in
+        any case when the request ends. Both are synchronous.
+Rule 2: once the last part of the answer is on its way, the app never hears that the caller left.
+        Hypercorn says so after every answer, and Quart-Trio would cancel the very send that is
+        writing it, which leaves the connection open when it should be closed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from fanout.race.admission import Admission
+from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestRefused
+from fanout.web import problems
+from fanout.web.asgi import App, Message, Receive, Scope, Send, send_answer
+from fanout.web.problems import Problem
+
+SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
+ARRIVAL_KEY: Final = "fanout.arrived_at"  # where a connection driver says when the head was read
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """What the edge knows of one request. `answer_due_at` is set once the timeout is known."""
+
+    request_id: str
+    arrived_at: float
+    answer_due_at: float | None = None
+    status: int | None = None
+    is_last_part: bool = False
+    answered: bool = False
+
+
+def exchange_of(scope: Mapping[str, Any]) -> Exchange:
+    """The exchange that a request's ASGI scope belongs to."""
+    exchange = scope[SCOPE_KEY]
+    assert isinstance(exchange, Exchange)
+    return exchange
+
+
+class Exchanges:
+    """An ASGI app around the framework's."""
+
+    def __init__(self, app: App, admission: Admission, observer: Observer, *, id_prefix: str) -> None:
+        self._app = app
+        self._admission = admission
+        self._observer = observer
+        self._ids = map(f"{id_prefix}-{{:x}}".format, itertools.count(1))
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        arrived_at = scope.get(ARRIVAL_KEY)
+        exchange = Exchange(
+            self._request_id(scope), trio.current_time() if arrived_at is None else arrived_at
+        )
+        scope[SCOPE_KEY] = exchange
+        problem = self._refuse(scope)
+        if problem is not None:
+            await self._send_refusal(exchange, problem, scope, send)
+            return
+        try:
+            await self._answer(exchange, scope, receive, send)
+        finally:
+            if exchange.status is None:
+                self._admission.give_back()
+            if not exchange.answered:
+                self._observer.notify(CallerLeft(exchange.request_id, trio.current_time()))
+
+    def _request_id(self, scope: Scope) -> str:
+        """The caller's id if it sent one sane one, else a new one."""
+        sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):
+            return bytes(sent[0]).decode("ascii")
+        return next(self._ids)
+
+    def _refuse(self, scope: Scope) -> Problem | None:
+        """Why this request gets no further, or `None`: then it holds a token."""
+        for name, value in scope["headers"]:
+            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b""):
+                return problems.UNEXPECTED_BODY
+        if self.draining:
+            return problems.DRAINING
+        if not self._admission.try_take():
+            return problems.OVERLOADED
+        return None
+
+    async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
+        self._observer.notify(
+            RequestRefused(exchange.request_id, problem.reason, problem.status, trio.current_time())
+        )
+        headers = [
+            ("Content-Type", problems.CONTENT_TYPE),
+            *problem.headers,
+            ("Cache-Control", "no-store"),
+            ("X-Request-Id", exchange.request_id),
+        ]
+        body = problem.body(exchange.request_id)
+        await send_answer(send, problem.status, headers, body, head_only=scope["method"] == "HEAD")
+
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        common = [(b"cache-control", b"no-store"), (b"x-request-id", exchange.request_id.encode("ascii"))]
+
+        head_only = scope["method"] == "HEAD"  # Quart sends the body all the same
+
+        async def send_part(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                self._admission.give_back()  # Rule 1
+                message["headers"] = [*message["headers"], *common]
+            elif message["type"] == "http.response.body":
+                exchange.is_last_part = not message.get("more_body", False)
+                if head_only:
+                    message["body"] = b""
+            await send(message)
+            if exchange.is_last_part:
+                self._sent(exchange)
+
+        async def receive_until_answered() -> Message:
+            message = await receive()
+            if exchange.is_last_part:
+                await trio.sleep_forever()  # Rule 2; the app's own nursery ends this
+            return message
+
+        await self._app(scope, receive_until_answered, send_part)
+
+    def _sent(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        assert exchange.status is not None
+        now = trio.current_time()
+        late_by_s = 0.0 if exchange.answer_due_at is None else max(0.0, now - exchange.answer_due_at)
+        self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))

@@ -1,0 +1,69 @@
+"""Listening sockets, opened before anything else starts, so that a port in use is one clear line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final
+
+from fanout.config import Bind
+
+BACKLOG: Final = 4096  # Linux's default somaxconn; the kernel lowers it to what it allows
+
+
+class ListenError(Exception):
+    """A listener could not be opened. The message is one line and says what to do."""
+
+
+def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
+    """Bind and listen on every address that `bind` names, or raise `ListenError` and leave none open."""
+    try:
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenError(
+            f"{variable}={bind}: cannot resolve the host: {_why(error)}. Use an address"
+        ) from None
+    opened: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            if bind.port == 0 and opened:
+                break  # any free port: one address is enough, and another would get another port
+            opened.append(_listen(family, address))
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        raise ListenError(
+            f"{variable}={bind}: cannot listen: {_why(error)}. {_fix(error, variable)}"
+        ) from None
+    return opened
+
+
+def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by accepted sockets on Linux
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _why(error: OSError) -> str:
+    """In a few words. `socket.gaierror` has numbers below zero, and its own texts."""
+    known = error.errno is not None and error.errno > 0
+    return (os.strerror(error.errno or 0) if known else str(error.strerror or error)).lower()
+
+
+def _fix(error: OSError, variable: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Stop the program that uses the port, or set {variable} to another one (port 0: any free one)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Ports below 1024 need a privilege: set {variable} to a higher one"
+    return f"Set {variable} to an address of this machine"

@@ -1,0 +1,148 @@
+"""The service: everything one process owns, opened around the server and closed after it.
+
+Nothing here lives in Quart's lifespan, which cuts clean-up short and hides crashes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+from loguru import logger
+
+import fanout
+from fanout.config import Settings, SettingsError, mask_url
+from fanout.observe.log import LogObserver
+from fanout.observe.loop import LoopLag, LoopStatistics
+from fanout.observe.observers import Observers
+from fanout.observe.tally import Tally, TallyStatistics
+from fanout.race.admission import Admission, AdmissionStatistics
+from fanout.upstream.call import UpstreamCall
+from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.statistics import TransportStatistics
+from fanout.upstream.tls import client_context
+from fanout.upstream.transport import PoolTransport
+from fanout.web.admin import make_admin
+from fanout.web.api import Races
+from fanout.web.app import make_app
+from fanout.web.exchange import Exchanges
+from fanout.web.server import serve_app
+
+GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
+ADMIN_GRACE_S = 1  # admin answers take milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatistics:
+    version: str
+    uptime_s: float
+    draining: bool
+    admission: AdmissionStatistics
+    requests: TallyStatistics
+    loop: LoopStatistics
+    upstream: TransportStatistics
+
+
+def open_transport(settings: Settings) -> PoolTransport:
+    """The upstream connections, for as many calls as the admission can let through.
+
+    Raises `SettingsError` when the file of authorities cannot be used.
+    """
+    try:
+        ssl_context = client_context(settings.upstream_ca)
+    except OSError as error:
+        fix = "use a PEM file with at least one certificate that this user may read"
+        raise SettingsError(f"FANOUT_UPSTREAM_CA={settings.upstream_ca}: {fix} ({error})") from None
+    return PoolTransport(
+        max_connections=settings.max_in_flight * len(settings.calls),
+        origins=settings.upstreams,
+        max_body_bytes=MAX_BODY_BYTES,
+        ssl_context=ssl_context,
+    )
+
+
+class Service:
+    """One server process: its upstream connections, its applications, its state. Run it once."""
+
+    def __init__(self, settings: Settings, transport: PoolTransport) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._tally = Tally()
+        self._loop_lag = LoopLag()
+        self._admission = Admission(settings.max_in_flight)
+        observer = Observers([self._tally, LogObserver()])
+        races = Races(
+            calls=tuple(UpstreamCall(transport, url) for url in settings.calls),
+            observer=observer,
+            default_timeout_ms=settings.default_timeout_ms,
+            max_timeout_ms=settings.max_timeout_ms,
+            reserve_ms=settings.reserve_ms,
+        )
+        self._app = Exchanges(make_app(races), self._admission, observer, id_prefix=secrets.token_hex(4))
+        self._admin = make_admin(self.is_ready, self.statistics)
+        self._started_at: float | None = None
+
+    async def run(
+        self,
+        public: Sequence[socket.socket],
+        admin: Sequence[socket.socket],
+        stop: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` is set; then drain: finish what was admitted, refuse what is new.
+
+        `task_status.started()` is called when both listeners answer.
+        """
+        admin_stop = trio.Event()
+        async with self._transport, trio.open_nursery() as background:
+            await background.start(self._transport.run)
+            background.start_soon(self._loop_lag.run)
+            background.start_soon(self._warn_about_unreachable_upstreams)
+            await background.start(
+                partial(serve_app, self._admin, admin, shutdown=admin_stop.wait, grace_s=ADMIN_GRACE_S)
+            )
+            grace_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S
+            async with trio.open_nursery() as nursery:
+                await nursery.start(
+                    partial(serve_app, self._app, public, shutdown=stop.wait, grace_s=grace_s)
+                )
+                self._started_at = trio.current_time()
+                task_status.started()
+                await stop.wait()
+                self._app.draining = True
+                logger.info("draining: {} requests in flight", self._admission.in_flight)
+            admin_stop.set()
+            background.cancel_scope.cancel(reason="the service has drained")
+        logger.info("stopped")
+
+    def is_ready(self) -> bool:
+        return self._started_at is not None and not self._app.draining
+
+    def statistics(self) -> ServiceStatistics:
+        started_at = trio.current_time() if self._started_at is None else self._started_at
+        return ServiceStatistics(
+            version=fanout.__version__,
+            uptime_s=round(trio.current_time() - started_at, 3),
+            draining=self._app.draining,
+            admission=self._admission.statistics(),
+            requests=self._tally.statistics(),
+            loop=self._loop_lag.statistics(),
+            upstream=self._transport.statistics(),
+        )
+
+    async def _warn_about_unreachable_upstreams(self) -> None:
+        for url in self._settings.upstreams:
+            why = await why_unreachable(url)
+            if why is not None:
+                logger.warning(
+                    "the upstream {} cannot be reached: {}. Start it or set FANOUT_UPSTREAMS; "
+                    "`fanout upstream` runs a simulated one",
+                    mask_url(url),
+                    why,
+                )
