@@ -1,0 +1,105 @@
+"""The real program, as a user starts it: a process of its own, real sockets, real signals, free ports.
+
+Nothing here needs an event loop, so a fixture of any scope can boot it and any kind of test can use it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Final
+
+READY_WITHIN_S: Final = 30
+END_WITHIN_S: Final = 35
+_READY: Final = re.compile(r" is ready\n((?:  \S+ +\S+\n)+)")
+
+
+class Program:
+    """A running `fanout …`. `urls`: scheme, host and port of its ready lines, by their first word."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.urls: dict[str, str] = {}
+        self.output = b""
+        self.errors = b""
+        self._ready_or_ended = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read_output, args=[process.stdout], daemon=True),
+            threading.Thread(target=self._read_errors, args=[process.stderr], daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_until_ready(self) -> None:
+        """Raises `RuntimeError`, with what the program printed, when it does not become ready."""
+        self._ready_or_ended.wait(READY_WITHIN_S)
+        if not self.urls:
+            self.kill()
+            said = (self.output + self.errors).decode(errors="replace")
+            raise RuntimeError(f"{self.process.args!r} did not become ready: {said}")
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, return the exit code. Raises `subprocess.TimeoutExpired`."""
+        self.process.send_signal(signal_number)
+        code = self.process.wait(END_WITHIN_S)
+        self._close()
+        return code
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Read what is left, then let go of the pipes."""
+        for reader, pipe in zip(self._readers, (self.process.stdout, self.process.stderr), strict=True):
+            reader.join()
+            if pipe is not None:
+                pipe.close()
+
+    def _read_output(self, pipe: IO[bytes]) -> None:
+        while chunk := os.read(pipe.fileno(), 65536):  # the program writes its ready lines at once
+            self.output += chunk
+            found = _READY.search(self.output.decode(errors="replace"))
+            if found is not None and not self.urls:
+                self._take_urls(found[1])
+        self._ready_or_ended.set()
+
+    def _take_urls(self, lines: str) -> None:
+        for name, url in re.findall(r"^  (\S+) +(\S+)$", lines, re.MULTILINE):
+            self.urls[name] = "/".join(url.split("/")[:3])
+        self._ready_or_ended.set()
+
+    def _read_errors(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            self.errors += line
+
+
+@contextmanager
+def running(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """Run `fanout ARGUMENTS` until the block ends; enter it when the program has said that it is ready.
+
+    Use port 0 for its listeners. `environment` is added to this process's. A program that is still
+    running after the block is stopped by SIGTERM, and killed if that fails.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fanout", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+    )
+    program = Program(process)
+    try:
+        program.wait_until_ready()
+        yield program
+        if process.poll() is None:
+            program.stop()
+    finally:
+        if process.poll() is None:
+            program.kill()
