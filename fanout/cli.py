@@ -172,10 +172,3 @@ def health(**flags: Any) -> None:
 
 cli.add_command(upstream)
 cli.add_command(load_command)
-
-
-def main() -> None:
-    try:
-        cli()
-    except KeyboardInterrupt:  # Ctrl-C outside the server, whose own signal handling drains
-        sys.exit(130)

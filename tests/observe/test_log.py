@@ -1,0 +1,105 @@
+"""Logs: one JSON object a line for machines, text for people, and everything that logs routed in."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from fanout.observe.log import LogObserver, configure_logging
+from fanout.race.events import AnswerSent, BugFound, CallerLeft
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logger.remove()
+    root.handlers[:], root.level = handlers, level
+
+
+def entries(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def bug() -> ZeroDivisionError:
+    try:
+        1 / 0  # noqa: B018 - for its traceback
+    except ZeroDivisionError as error:
+        return error
+    raise AssertionError
+
+
+def test_a_bug_is_one_json_line_with_its_traceback_and_request() -> None:
+    """G11: as the core tells it, whatever becomes of the exception afterwards."""
+    configure_logging("info", "auto", stream := io.StringIO())
+    LogObserver().notify(BugFound("r-1", "call 0", bug(), at=0))
+    (entry,) = entries(stream)
+    assert (entry["level"], entry["message"], entry["request_id"]) == ("error", "bug in call 0", "r-1")
+    assert "ZeroDivisionError" in entry["traceback"]
+    assert "in bug" in entry["traceback"]
+
+
+def test_a_traceback_shows_no_values() -> None:
+    """Values can be secrets."""
+    configure_logging("info", "json", stream := io.StringIO())
+
+    def raise_with(password: str) -> None:
+        raise RuntimeError(len(password))
+
+    secret = "hunter2"
+    try:
+        raise_with(secret)
+    except RuntimeError as error:
+        LogObserver().notify(BugFound("r", "x", error, at=0))
+    assert "in raise_with" in stream.getvalue()
+    assert secret not in stream.getvalue()
+
+
+def test_a_late_answer_is_a_warning_and_one_in_time_is_not() -> None:
+    configure_logging("info", "json", stream := io.StringIO())
+    LogObserver().notify(AnswerSent("r-1", 200, late_by_s=0.0, at=0))
+    LogObserver().notify(CallerLeft("r-2", at=0))
+    LogObserver().notify(AnswerSent("r-3", 500, late_by_s=0.0123, at=0))
+    (entry,) = entries(stream)
+    assert (entry["level"], entry["request_id"], entry["status"]) == ("warning", "r-3", 500)
+    assert entry["message"] == "the answer was late by 12.3 ms"
+
+
+def test_a_terminal_gets_text_and_a_pipe_json() -> None:
+    configure_logging("info", "auto", terminal := Terminal())
+    logger.info("hello")
+    assert "hello" in terminal.getvalue()
+    assert "{" not in terminal.getvalue()
+    configure_logging("info", "text", pipe := io.StringIO())
+    logger.bind(request_id="r-1").info("hello")
+    assert "r-1" in pipe.getvalue()
+    assert "\x1b" not in pipe.getvalue()  # colours only on a terminal
+
+
+def test_the_level_is_kept() -> None:
+    configure_logging("warning", "json", stream := io.StringIO())
+    logger.info("quiet")
+    logger.warning("loud")
+    assert [entry["message"] for entry in entries(stream)] == ["loud"]
+
+
+def test_other_loggers_are_routed_in_and_their_chatter_is_not() -> None:
+    configure_logging("info", "json", stream := io.StringIO())
+    logging.getLogger("httpx").info("HTTP Request: GET ...")
+    logging.getLogger("hypercorn.error").info("Running on ...")
+    logging.getLogger("hypercorn.error").error("Error in ASGI Framework with {braces}")
+    (entry,) = entries(stream)
+    assert entry["logger"] == "hypercorn.error"
+    assert entry["message"] == "Error in ASGI Framework with {braces}"

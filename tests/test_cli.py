@@ -1,0 +1,190 @@
+"""The commands as a user runs them: exit codes, one clear line, real signals, real ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from fanout.config import SETTINGS
+from fanout.testing import running
+from tests.blackbox.conftest import request
+
+FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
+
+
+def fanout(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fanout", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, env={**os.environ, **environment}, check=False
+    )
+
+
+def assert_one_line(text: str, *parts: str) -> None:
+    assert text.count("\n") == 1, text
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text
+
+
+@contextmanager
+def port_in_use() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "config", "health"])
+def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
+    done = fanout(command, FANOUT_RESERVE_MS="soon")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "FANOUT_RESERVE_MS='soon'", "use a whole number from 0 to 1000")
+
+
+@pytest.mark.parametrize(("flag", "variable"), [("--bind", "FANOUT_BIND"), ("--admin-bind", "FANOUT_ADMIN_BIND")])
+def test_a_port_in_use_is_one_line_that_says_what_to_do(flag: str, variable: str) -> None:
+    with port_in_use() as port:
+        done = fanout("serve", *FREE, flag, f"127.0.0.1:{port}")
+    assert done.returncode == 2
+    assert_one_line(done.stderr, f"{variable}=127.0.0.1:{port}", "address already in use", f"set {variable} to")
+
+
+@pytest.mark.parametrize(
+    ("bind", "parts"),
+    [
+        ("192.0.2.1:0", ["cannot assign requested address", "an address of this machine"]),
+        ("no.such.host.invalid:0", ["cannot resolve the host"]),
+    ],
+)
+def test_an_address_that_is_not_ours_is_one_line(bind: str, parts: list[str]) -> None:
+    done = fanout("serve", *FREE, "--bind", bind)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, f"FANOUT_BIND={bind}", *parts)
+
+
+def test_too_few_open_files_is_one_line() -> None:
+    script = f"ulimit -n 1000; exec {sys.executable} -m fanout serve --max-in-flight 500"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "FANOUT_MAX_IN_FLIGHT=500 needs 1756 open files", "the limit is 1000")
+
+
+def test_a_file_that_is_no_certificate_is_one_line() -> None:
+    done = fanout("serve", *FREE, "--upstream-ca", __file__)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "FANOUT_UPSTREAM_CA=", "use a PEM file")
+
+
+def test_an_unreachable_upstream_is_one_line_that_says_what_to_do_and_the_server_runs() -> None:
+    with port_in_use() as port:
+        pass  # nobody listens there now
+    with running("serve", *FREE, "--upstream", f"http://user:secret@127.0.0.1:{port}/x") as program:
+        deadline = time.monotonic() + 10
+        while b"cannot be reached" not in program.errors and time.monotonic() < deadline:
+            time.sleep(0.01)
+        reply = request(program.urls["api"], "/api/first?timeout=1000")
+        assert (reply.status, reply.reason) == (500, "no_success")
+        assert [call["error"] for call in reply.json["calls"]] == ["unreachable"] * 2
+        program.stop()
+    entry = json.loads(program.errors.splitlines()[0])
+    assert entry["level"] == "warning"
+    assert f"http://***@127.0.0.1:{port}/x cannot be reached: connection refused" in entry["message"]
+    assert "set FANOUT_UPSTREAMS" in entry["message"]
+    assert b"secret" not in program.errors
+
+
+def test_demo_answers_both_endpoints_and_stops_cleanly() -> None:
+    with running("demo", *FREE, "--reliable") as program:
+        first = request(program.urls["api"], "/api/first?timeout=2000")
+        assert first.status == 200
+        assert 100 <= first.json["time"] <= 600
+        every = request(program.urls["api"], "/api/all?timeout=2000")
+        assert (every.status, len(every.json)) == (200, 2)
+        assert request(program.urls["upstream"], "/calls").json["totals"]["calls"] == 4
+        assert program.stop() == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(signal_number: int) -> None:
+    """G9: what was admitted is answered, readiness goes off at once, and the exit code is 0."""
+    with running("demo", *FREE, "--reliable", "--min-delay-ms", "700", "--max-delay-ms", "700") as program:
+        with ThreadPoolExecutor(max_workers=11) as threads:
+            answers = [threads.submit(request, program.urls["api"], "/api/all?timeout=5000") for _ in range(10)]
+            while request(program.urls["admin"], "/statistics").json["admission"]["in_flight"] < 10:
+                time.sleep(0.01)
+            stopping = threads.submit(program.stop, signal_number)
+            statuses = {request(program.urls["admin"], "/readyz").status}
+            while statuses == {200}:
+                statuses = {request(program.urls["admin"], "/readyz").status}
+            assert statuses == {503}
+            assert [answer.result().status for answer in answers] == [200] * 10
+            assert stopping.result() == 0
+
+
+def test_health_is_an_exit_code() -> None:
+    with running("demo", *FREE) as program:
+        admin = program.urls["admin"].removeprefix("http://")
+        done = fanout("health", FANOUT_ADMIN_BIND=admin)
+        assert (done.returncode, done.stdout) == (0, "ready\n")
+    done = fanout("health", FANOUT_ADMIN_BIND=admin)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, f"no answer from http://{admin}/readyz")
+
+
+def test_health_does_not_wait_for_a_server_that_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = fanout("health", FANOUT_ADMIN_BIND=f"127.0.0.1:{silent.getsockname()[1]}")
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "timed out")
+
+
+def test_config_shows_values_sources_and_no_secrets() -> None:
+    done = fanout("config", "--json", "--reserve-ms", "30", FANOUT_UPSTREAMS="http://user:secret@a/?key=hidden")
+    assert done.returncode == 0
+    rows = json.loads(done.stdout)
+    assert set(rows) == {setting.variable for setting in SETTINGS}
+    assert rows["FANOUT_RESERVE_MS"] == {"value": 30, "source": "--reserve-ms"}
+    assert rows["FANOUT_UPSTREAMS"] == {"value": ["http://***@a/?key=***"], "source": "FANOUT_UPSTREAMS"}
+    assert rows["FANOUT_BIND"]["source"] == "default"
+    as_text = fanout("config", FANOUT_UPSTREAMS="http://user:secret@a/").stdout
+    assert "secret" not in as_text
+    assert len(as_text.splitlines()) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("command", ["", "serve", "demo", "upstream", "config", "health", "load"])
+def test_help_teaches(command: str) -> None:
+    done = fanout(*filter(None, [command]), "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_serve_help_names_every_setting() -> None:
+    text = fanout("serve", "--help").stdout
+    for setting in SETTINGS:
+        assert setting.flag in text
+        assert setting.variable in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--fault", "no_such=0.1"], "faults has no 'no_such'"),
+        (["--fault", "status"], "a rate is NAME=SHARE"),
+        (["--min-delay-ms", "5", "--max-delay-ms", "4"], "min_delay_ms must not be above max_delay_ms"),
+        (["--bind", "9000"], "use HOST:PORT"),
+        (["--tls-cert", __file__], "go together"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "cannot be used"),
+    ],
+)
+def test_a_wrong_option_of_the_simulator_is_one_line(arguments: list[str], part: str) -> None:
+    done = fanout("upstream", *arguments)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "fanout upstream:", part)
