@@ -1,0 +1,1 @@
+"""Programs around the server: the simulated upstream, load, experiments."""

@@ -1,0 +1,1 @@
+"""`fanout load`: an open-loop load generator that tells kept promises from broken ones."""
