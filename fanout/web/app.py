@@ -23,8 +23,13 @@ def make_app(races: Races) -> QuartTrio:
     """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
     app = QuartTrio("fanout", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.url_map.merge_slashes = False  # //api/first is not found, and not a redirect in HTML
     app.register_blueprint(make_api(races))
     app.register_blueprint(make_docs(races))
+
+    @app.get("/")
+    async def index() -> Response:
+        return Response(status=303, headers={"Location": "/docs"})
 
     @app.errorhandler(ProblemError)
     async def on_problem(error: ProblemError) -> Response:

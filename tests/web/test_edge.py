@@ -39,6 +39,16 @@ def test_a_sane_request_id_is_echoed_and_any_other_replaced(sent: list[bytes], e
     assert replay.headers["x-request-id"] == echoed
 
 
+def test_a_browser_finds_the_documentation() -> None:
+    replay = ask("/")
+    assert (replay.status, replay.headers["location"]) == (303, "/docs")
+
+
+def test_a_double_slash_is_not_found_and_no_redirect() -> None:
+    replay = ask("//api//first")
+    assert (replay.status, replay.json["reason"]) == (404, "not_found")
+
+
 def test_server_timing_has_one_entry_a_call() -> None:
     replay = ask("/api/first")
     assert replay.headers["server-timing"] == 'call0;dur=10.0;desc="won", call1;dur=10.0;desc="cancelled"'

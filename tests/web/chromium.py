@@ -1,0 +1,162 @@
+"""A real headless browser for tests: Debian's Chromium, driven over its DevTools pipe. Needs no library.
+
+The protocol is one JSON object a message, ended by a NUL byte, on the browser's file descriptors 3 and 4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any
+
+import trio
+
+CHROMIUM = shutil.which("chromium")
+ANSWER_WITHIN_S = 30
+END_WITHIN_S = 5
+# Root needs no sandbox; containers have a small /dev/shm; everything else keeps the browser off the network.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+)
+
+
+class Page:
+    """One tab. `events` are all that the browser has reported about it, in order."""
+
+    def __init__(self, commands: trio.abc.SendStream) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._commands = commands
+        self._ids = count(1)
+        self._answers: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+        self._session: str | None = None
+        self._news = trio.Event()
+
+    async def command(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a DevTools command and return its result. Raises `RuntimeError` if it failed."""
+        number = next(self._ids)
+        message = {"id": number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        self._answers[number], answer = trio.open_memory_channel[dict[str, Any]](1)
+        await self._commands.send_all(json.dumps(message).encode() + b"\0")
+        with trio.fail_after(ANSWER_WITHIN_S):
+            said = await answer.receive()
+        if "error" in said:
+            raise RuntimeError(f"{method}: {said['error']['message']}")
+        result: dict[str, Any] = said["result"]
+        return result
+
+    async def open_tab(self) -> None:
+        target = await self.command("Target.createTarget", url="about:blank")
+        attached = await self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await self.command(f"{domain}.enable")
+
+    async def open(self, url: str) -> None:
+        """Go to `url` and wait until everything on it has loaded."""
+        seen = len(self.events)
+        await self.command("Page.navigate", url=url)
+        await self.wait_for_event("Page.loadEventFired", seen)
+
+    async def wait_for_event(self, method: str, since: int) -> None:
+        with trio.fail_after(ANSWER_WITHIN_S):
+            while not any(event["method"] == method for event in self.events[since:]):
+                await self._news.wait()
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression; a promise is waited for. Raises what it throws."""
+        said = await self.command(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in said:
+            raise RuntimeError(said["exceptionDetails"]["exception"]["description"])
+        return said["result"].get("value")
+
+    async def wait_until(self, condition: str) -> None:
+        """Until a JavaScript expression is true; looked at in every frame."""
+        look = f"const look = () => {condition} ? done() : requestAnimationFrame(look)"
+        await self.evaluate(f"new Promise(done => {{ {look}; look() }})")
+
+    async def click(self, selector: str) -> None:
+        """A real click in the middle of an element, as by a mouse."""
+        box = await self.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView("
+            "{behavior: 'instant', block: 'center'}); const b = e.getBoundingClientRect();"
+            "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            where = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
+            await self.command("Input.dispatchMouseEvent", type=kind, **where)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What a developer would see in red: errors in scripts, in the log, and broken policies."""
+        found = []
+        for event in self.events:
+            match event["method"], event["params"]:
+                case "Runtime.exceptionThrown", {"exceptionDetails": details}:
+                    found.append(str(details))
+                case "Log.entryAdded", {"entry": {"level": "error", "text": text}}:
+                    found.append(text)
+        return found
+
+    @property
+    def requested(self) -> list[str]:
+        """The URLs that the tab asked for."""
+        sent = [e["params"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return [params["request"]["url"] for params in sent]
+
+    async def listen(self, reports: trio.abc.ReceiveStream) -> None:
+        buffer = b""
+        async for chunk in reports:
+            *messages, buffer = (buffer + chunk).split(b"\0")
+            for message in map(json.loads, messages):
+                if "id" in message:
+                    self._answers.pop(message["id"]).send_nowait(message)
+                else:
+                    self.events.append(message)
+            self._news.set()
+            self._news = trio.Event()
+
+
+@contextlib.asynccontextmanager
+async def open_page() -> AsyncIterator[Page]:
+    """A new browser with one tab, gone with its files when the block ends."""
+    assert CHROMIUM is not None
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        # The shell puts our ends of the pipes where the browser looks for them.
+        shell = ["sh", "-c", 'exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null', "sh"]
+        browser = await trio.lowlevel.open_process(
+            [*shell, CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert browser.stdin is not None
+        assert browser.stdout is not None
+        try:
+            async with trio.open_nursery() as nursery:
+                page = Page(browser.stdin)
+                nursery.start_soon(page.listen, browser.stdout)
+                await page.open_tab()
+                yield page
+                nursery.cancel_scope.cancel(reason="the test is done with the browser")
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(END_WITHIN_S):
+                await browser.stdin.aclose()  # so the browser ends by itself
+                await browser.wait()
+            if browser.returncode is None:
+                browser.kill()

@@ -1,0 +1,54 @@
+"""The public application on a real socket, over scripted calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from fanout.config import Bind
+from fanout.race.admission import Admission
+from fanout.race.events import Event
+from fanout.testing import ScriptedCall
+from fanout.web.api import Races
+from fanout.web.app import make_app
+from fanout.web.exchange import Exchanges
+from fanout.web.listeners import open_listeners
+from fanout.web.server import serve_app
+
+TOLD_WITHIN_S = 10  # generous: what is waited for is about to happen
+
+
+class Server:
+    """A running server, and the observer of all that it does. `url` has no path."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.events: list[Event] = []
+        self._news = trio.Event()
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+        self._news.set()
+        self._news = trio.Event()
+
+    async def told(self, kind: type[Event], times: int = 1) -> None:
+        """Wait until so many events of this kind have happened."""
+        with trio.fail_after(TOLD_WITHIN_S):
+            while sum(isinstance(event, kind) for event in self.events) < times:
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def serving(calls: Sequence[ScriptedCall]) -> AsyncIterator[Server]:
+    """Serve until the block ends."""
+    listeners = open_listeners(Bind("127.0.0.1", 0), "FANOUT_BIND")
+    server = Server(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
+    races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=20)
+    app = Exchanges(make_app(races), Admission(10), server, id_prefix="test")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_app, app, listeners, shutdown=trio.sleep_forever, grace_s=1))
+        yield server
+        nursery.cancel_scope.cancel(reason="the test is done with the server")
