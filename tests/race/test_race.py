@@ -153,6 +153,15 @@ async def test_a_group_of_cancellations_alone_is_a_cancellation(
     assert outcome.source == "deadline"
 
 
+async def test_a_cancellation_is_recorded_and_passed_on(autojump_clock: trio.testing.MockClock) -> None:
+    """`Cancelled` is never swallowed: the scope that was cancelled must see it."""
+    race, _ = race_of(hangs())
+    with trio.move_on_after(0.1) as scope:
+        await race.run(0, trio.CancelScope())
+    assert scope.cancelled_caught
+    assert isinstance(race.ledger.records[0].outcome, Cancelled)
+
+
 @pytest.mark.parametrize("in_a_group", [False, True])
 async def test_a_keyboard_interrupt_ends_the_program(
     in_a_group: bool, autojump_clock: trio.testing.MockClock
