@@ -49,12 +49,16 @@ def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
     assert_one_line(done.stderr, "FANOUT_RESERVE_MS='soon'", "use a whole number from 0 to 1000")
 
 
-@pytest.mark.parametrize(("flag", "variable"), [("--bind", "FANOUT_BIND"), ("--admin-bind", "FANOUT_ADMIN_BIND")])
+@pytest.mark.parametrize(
+    ("flag", "variable"), [("--bind", "FANOUT_BIND"), ("--admin-bind", "FANOUT_ADMIN_BIND")]
+)
 def test_a_port_in_use_is_one_line_that_says_what_to_do(flag: str, variable: str) -> None:
     with port_in_use() as port:
         done = fanout("serve", *FREE, flag, f"127.0.0.1:{port}")
     assert done.returncode == 2
-    assert_one_line(done.stderr, f"{variable}=127.0.0.1:{port}", "address already in use", f"set {variable} to")
+    assert_one_line(
+        done.stderr, f"{variable}=127.0.0.1:{port}", "address already in use", f"set {variable} to"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,9 @@ def test_a_signal_drains(signal_number: int) -> None:
     """G9: what was admitted is answered, readiness goes off at once, and the exit code is 0."""
     with running("demo", *FREE, "--reliable", "--min-delay-ms", "700", "--max-delay-ms", "700") as program:
         with ThreadPoolExecutor(max_workers=11) as threads:
-            answers = [threads.submit(request, program.urls["api"], "/api/all?timeout=5000") for _ in range(10)]
+            answers = [
+                threads.submit(request, program.urls["api"], "/api/all?timeout=5000") for _ in range(10)
+            ]
             while request(program.urls["admin"], "/statistics").json["admission"]["in_flight"] < 10:
                 time.sleep(0.01)
             stopping = threads.submit(program.stop, signal_number)
@@ -147,7 +153,9 @@ def test_health_does_not_wait_for_a_server_that_hangs() -> None:
 
 
 def test_config_shows_values_sources_and_no_secrets() -> None:
-    done = fanout("config", "--json", "--reserve-ms", "30", FANOUT_UPSTREAMS="http://user:secret@a/?key=hidden")
+    done = fanout(
+        "config", "--json", "--reserve-ms", "30", FANOUT_UPSTREAMS="http://user:secret@a/?key=hidden"
+    )
     assert done.returncode == 0
     rows = json.loads(done.stdout)
     assert set(rows) == {setting.variable for setting in SETTINGS}

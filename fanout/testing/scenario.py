@@ -113,6 +113,7 @@ async def _run(
 
     async def receive() -> Message:
         nonlocal is_body_read
+        await trio.lowlevel.checkpoint()
         if not is_body_read:
             is_body_read = True
             return {"type": "http.request", "body": b"", "more_body": False}

@@ -103,7 +103,8 @@ class Service:
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
             background.start_soon(self._loop_lag.run)
-            background.start_soon(self._warn_about_unreachable_upstreams)
+            for url in self._settings.upstreams:
+                background.start_soon(_warn_if_unreachable, url)
             await background.start(
                 partial(serve_app, self._admin, admin, shutdown=admin_stop.wait, grace_s=ADMIN_GRACE_S)
             )
@@ -136,13 +137,13 @@ class Service:
             upstream=self._transport.statistics(),
         )
 
-    async def _warn_about_unreachable_upstreams(self) -> None:
-        for url in self._settings.upstreams:
-            why = await why_unreachable(url)
-            if why is not None:
-                logger.warning(
-                    "the upstream {} cannot be reached: {}. Start it or set FANOUT_UPSTREAMS; "
-                    "`fanout upstream` runs a simulated one",
-                    mask_url(url),
-                    why,
-                )
+
+async def _warn_if_unreachable(url: str) -> None:
+    why = await why_unreachable(url)
+    if why is not None:
+        logger.warning(
+            "the upstream {} cannot be reached: {}. Start it or set FANOUT_UPSTREAMS; "
+            "`fanout upstream` runs a simulated one",
+            mask_url(url),
+            why,
+        )

@@ -34,7 +34,9 @@ class Reply:
 
     @property
     def outcomes(self) -> list[str]:
-        return [part.rpartition('desc="')[2].rstrip('"') for part in self.headers["server-timing"].split(", ")]
+        return [
+            part.rpartition('desc="')[2].rstrip('"') for part in self.headers["server-timing"].split(", ")
+        ]
 
 
 def request(base_url: str, target: str, *, method: str = "GET", document: Any = None) -> Reply:
@@ -69,13 +71,18 @@ class World:
         """How the upstream treats the two calls from now on. A call is good unless its slot names a fault."""
         for slot, overrides in (("a", a), ("b", b)):
             reply = request(
-                self.simulator.urls["upstream"], f"/slots/{slot}", method="PUT", document={"fault": "none", **overrides}
+                self.simulator.urls["upstream"],
+                f"/slots/{slot}",
+                method="PUT",
+                document={"fault": "none", **overrides},
             )
             assert reply.status in (200, 201, 204), reply
 
     def calls(self, *, since: int = 0) -> list[dict[str, Any]]:
         """What the wire saw, oldest first."""
-        found: list[dict[str, Any]] = request(self.simulator.urls["upstream"], f"/calls?since={since}").json["calls"]
+        found: list[dict[str, Any]] = request(self.simulator.urls["upstream"], f"/calls?since={since}").json[
+            "calls"
+        ]
         return found
 
 

@@ -15,7 +15,9 @@ from tests.blackbox.conftest import World
 FAULT_MS = 20  # after that the faulty call begins to misbehave
 GOOD_MS = 150  # the good call's answer comes clearly later
 TIMEOUT_MS = 600
-SLACK_S = 0.3  # on a busy machine; still far enough from the deadline to tell "at once" from "at the deadline"
+SLACK_S = (
+    0.3  # on a busy machine; still far enough from the deadline to tell "at once" from "at the deadline"
+)
 
 HANGS = sorted(name for name, fault in FAULTS.items() if fault.kind == "hang")
 FAILS = sorted(name for name, fault in FAULTS.items() if fault.kind not in (None, "hang"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from email.parser import Parser
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -40,6 +42,21 @@ def listed(section: str, key: str) -> list[Requirement]:
     """The requirements under one key of setup.cfg, in its order."""
     lines = SETUP[section][key].splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def module(wanted: Requirement) -> str:
+    """The name under which a requirement is imported."""
+    return wanted.name.replace("-", "_")
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level packages that a module imports by absolute name."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    from_ = {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+    return {name.partition(".")[0] for name in plain | from_}
 
 
 def locked(name: str) -> dict[str, str]:
@@ -86,8 +103,12 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: ZipFile) -> N
 def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
     """`fanout` is on PATH after an installation, and the licence travels with the code."""
     info = f"fanout-{fanout.__version__}.dist-info"
+    found = re.search(
+        r"^fanout = ([\w.]+):(\w+)$", wheel.read(f"{info}/entry_points.txt").decode(), re.MULTILINE
+    )
 
-    assert "fanout = fanout.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert found
+    assert callable(getattr(import_module(found[1]), found[2]))
     assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
@@ -111,10 +132,20 @@ def test_the_build_tool_is_locked_at_the_version_it_is_asked_for() -> None:
     assert build == [f"{name}=={version}" for name, version in locked("requirements-build.lock").items()]
 
 
+def test_every_library_that_is_imported_is_asked_for() -> None:
+    """Nothing works only because another package needs it too. The test kit may import what tests need."""
+    runtime = {"fanout"} | {module(wanted) for wanted in listed("options", "install_requires")}
+    testing = runtime | {module(wanted) for wanted in listed("options.extras_require", "test")}
+
+    for path in (ROOT / "fanout").rglob("*.py"):
+        allowed = testing if path.is_relative_to(ROOT / "fanout" / "testing") else runtime
+        assert imports(path) - sys.stdlib_module_names <= allowed, path
+
+
 def test_the_import_contract_of_the_core_names_every_dependency() -> None:
     """A new dependency cannot slip into race/: the contract forbids all of them but trio."""
     forbidden = SETUP["importlinter:contract:race"]["forbidden_modules"].split()
-    dependencies = {wanted.name.replace("-", "_") for wanted in listed("options", "install_requires")}
+    dependencies = {module(wanted) for wanted in listed("options", "install_requires")}
 
     assert dependencies - {"trio"} <= set(forbidden)
 

@@ -14,8 +14,8 @@ from fanout.testing import CallConformance, ScriptedCall
 from fanout.testing.conformance import MakeCall
 from fanout.tools.simulator import Overrides, Simulator, SimulatorSettings
 from fanout.upstream.call import UpstreamCall
-from fanout.upstream.transport import PoolTransport
 from fanout.upstream.tls import client_context
+from fanout.upstream.transport import PoolTransport
 
 GOOD = Success(b'{"time": 7}')
 BEHAVIOURS = {

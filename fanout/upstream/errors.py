@@ -1,0 +1,33 @@
+"""Foreign exceptions become our stable words here, and nowhere else.
+
+The words are part of the API: callers and dashboards match on them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+from fanout.upstream.decode import BodyTooLarge
+
+UNREACHABLE: Final = "unreachable"  # no connection: name, connect or TLS handshake failed
+BROKEN: Final = "broken"  # the connection broke, or what came over it was not HTTP
+BAD_STATUS: Final = "bad_status"  # a status other than 200; redirects are not followed
+TOO_LARGE: Final = "too_large"  # more than 64 KiB of body
+BAD_PAYLOAD: Final = "bad_payload"  # a complete body that is not what the upstream promises
+
+WORDS: Final = (UNREACHABLE, BROKEN, BAD_STATUS, TOO_LARGE, BAD_PAYLOAD)
+
+
+def error_word(error: httpx.TransportError | httpx.DecodingError) -> str:
+    """The stable word for what httpx or our transport raised."""
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            return UNREACHABLE
+        case BodyTooLarge():
+            return TOO_LARGE
+        case httpx.DecodingError():
+            return BAD_PAYLOAD
+        case _:
+            return BROKEN

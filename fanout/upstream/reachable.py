@@ -1,0 +1,34 @@
+"""A look at the upstreams when the service starts: a wrong address is one clear line and not a riddle.
+
+Only a connect, never a request; only at start, never by `/readyz`.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import trio
+
+CONNECT_WITHIN_S = 5
+
+
+async def why_unreachable(url: str) -> str | None:
+    """Why no connection to `url`'s host can be made, in a few words, or `None` when one could."""
+    await trio.lowlevel.checkpoint()
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with trio.fail_after(CONNECT_WITHIN_S):
+            stream = await trio.open_tcp_stream(parts.hostname or "", port)
+    except trio.TooSlowError:
+        return f"no connection within {CONNECT_WITHIN_S} s"
+    except OSError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None or isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno).lower()
+        return str(getattr(cause, "strerror", None) or cause).lower()
+    stream.socket.close()
+    return None

@@ -1,0 +1,91 @@
+"""What one upstream call makes of what httpx reports. A mock of httpx is what is wanted here: respx.
+
+The wire itself is tested with the simulated upstream, over real sockets.
+"""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import respx
+
+from fanout.race.outcome import Failure, Success
+from fanout.upstream.call import UpstreamCall
+from fanout.upstream.decode import BodyTooLarge
+
+URL = "http://upstream.test/api/work"
+GOOD = b'{"time": 160}'
+
+
+async def outcome_of(response: httpx.Response | Exception) -> Success | Failure:
+    with respx.mock(using="httpx") as router:
+        router.get(URL).mock(side_effect=[response])
+        return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)()
+
+
+async def test_a_good_answer_is_passed_on_byte_for_byte() -> None:
+    body = b'\n{"time":160,  "x": 1.0}'
+    assert await outcome_of(httpx.Response(200, content=body)) == Success(body)
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304, 307, 400, 404, 429, 500, 503, 599])
+async def test_any_status_but_200_is_a_failure_even_with_a_good_body(status: int) -> None:
+    """Redirects are not followed: the location would be called with the caller's time."""
+    response = httpx.Response(status, content=GOOD, headers={"Location": URL})
+    assert await outcome_of(response) == Failure("bad_status", status)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (httpx.ConnectError("refused"), "unreachable"),
+        (httpx.ConnectTimeout("slow"), "unreachable"),
+        (httpx.ReadError("reset"), "broken"),
+        (httpx.WriteError("reset"), "broken"),
+        (httpx.CloseError("reset"), "broken"),
+        (httpx.RemoteProtocolError("no HTTP"), "broken"),
+        (httpx.ReadTimeout("slow"), "broken"),
+        (BodyTooLarge("70 KiB"), "too_large"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+async def test_what_httpx_raises_becomes_a_stable_word(error: Exception, word: str) -> None:
+    assert await outcome_of(error) == Failure(word)
+
+
+async def test_a_body_that_cannot_be_decoded_is_a_bad_payload() -> None:
+    assert await outcome_of(httpx.DecodingError("no gzip")) == Failure("bad_payload")
+
+
+async def test_an_upstreams_cookies_are_not_kept() -> None:
+    """One request's answer must not change another's call."""
+    with respx.mock(using="httpx") as router:
+        route = router.get(URL).respond(content=GOOD, headers={"Set-Cookie": "a=b; Path=/"})
+        call = UpstreamCall(httpx.MockTransport(router.async_handler), URL)
+        for _ in range(2):
+            await call()
+        assert [made.request.headers.get("cookie") for made in route.calls] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("url", "authorization"),
+    [
+        (URL, None),
+        ("http://user:pass@upstream.test/api/work", "Basic dXNlcjpwYXNz"),
+        ("http://us%20er:p%40ss@upstream.test/api/work", "Basic dXMgZXI6cEBzcw=="),
+    ],
+)
+async def test_credentials_in_the_url_become_basic_authentication(
+    url: str, authorization: str | None
+) -> None:
+    with respx.mock(using="httpx") as router:
+        route = router.get(host="upstream.test").respond(content=GOOD)
+        await UpstreamCall(httpx.MockTransport(router.async_handler), url)()
+        assert route.calls.last.request.headers.get("authorization") == authorization
+        assert route.calls.last.request.headers["host"] == "upstream.test"
+
+
+async def test_a_bug_below_is_not_a_failure() -> None:
+    """Only httpx's own family is expected; anything else must stay loud (G11)."""
+    with pytest.raises(ZeroDivisionError):
+        await outcome_of(ZeroDivisionError())
