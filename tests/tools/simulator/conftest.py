@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.tools.simulator.wire_client import Tls
+
+
+@pytest.fixture(scope="session")
+def tls() -> Tls:
+    return Tls()
