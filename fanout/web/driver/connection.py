@@ -1,0 +1,131 @@
+"""One open connection: what it waits for, until when, and how it ends.
+
+Rule 1: its scope has a deadline exactly while something is owed by the caller (a request, the rest of a head
+        or body, reading an answer), or by the app after its answer. There is no timer task.
+Rule 2: nothing is shielded. Cancelling the scope ends the app and the connection, whatever they do.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+from fanout.web.driver.statistics import End
+from fanout.web.driver.transport import StreamTransport
+
+if TYPE_CHECKING:
+    from fanout.web.driver.driver import Driver
+
+
+class State(Enum):
+    HANDSHAKE = auto()
+    IDLE = auto()  # not a byte of the next request is here
+    HEAD = auto()  # some bytes are
+    BUSY = auto()  # the app has the request
+    ENDING = auto()  # its answer is sent, and it has yet to return
+    LINGERING = auto()  # the last answer is sent; what still comes is thrown away
+
+
+_WHEN_TOO_LATE = {
+    State.HANDSHAKE: End.SLOW_HANDSHAKE,
+    State.IDLE: End.IDLE,
+    State.HEAD: End.SLOW_HEAD,
+    State.BUSY: End.SLOW_BODY,
+    State.ENDING: End.SLOW_APP,
+}
+
+
+class Connection:
+    """The record of one connection. Made by `Driver.hold`, which runs it in `scope`."""
+
+    __slots__ = ("_driver", "_read_by", "_write_by", "end", "reset", "scope", "state", "transport")
+
+    def __init__(self, driver: Driver, transport: StreamTransport) -> None:
+        self._driver = driver
+        self.transport = transport
+        self.scope = trio.CancelScope()
+        self.state = State.BUSY
+        self.end: End | None = None  # set by whoever knows it first
+        self.reset = False  # close with RST: the caller must not take what it got for a whole answer
+        self._read_by = inf
+        self._write_by = inf
+
+    @property
+    def draining(self) -> bool:
+        return self._driver.draining
+
+    def wait(self, state: State, timeout_s: float) -> None:
+        """The caller owes bytes. Until it sends them it may be closed to make room for another."""
+        self.state = state
+        self._to_the_end_of_the_queue()
+        self.read_within(timeout_s)
+
+    def wait_again(self) -> None:
+        """Be idle, with the deadline that `answered` has set."""
+        self.state = State.IDLE
+        self._to_the_end_of_the_queue()
+
+    def work(self) -> None:
+        """The caller owes nothing any more."""
+        self.state = State.BUSY
+        self._driver.waiting.pop(self, None)
+        self.scope.deadline = self._read_by = inf
+
+    def answered(self, idle_timeout_s: float) -> None:
+        """The app's answer is sent. It has as long to return as an idle caller to send its next request."""
+        self.state = State.ENDING
+        self.read_within(idle_timeout_s)
+
+    def linger(self, timeout_s: float) -> None:
+        """Nothing the caller sends matters any more, but it may have to be read. `end` must be set."""
+        self.state = State.LINGERING
+        self._driver.waiting.pop(self, None)
+        self.read_within(timeout_s)
+
+    def read_within(self, timeout_s: float) -> None:
+        """The caller owes bytes `timeout_s` seconds from now; `inf`: it owes none."""
+        self._read_by = trio.current_time() + self._driver.patience_s(timeout_s)
+        self.scope.deadline = min(self._read_by, self._write_by)
+
+    def written_within(self, timeout_s: float) -> None:
+        """The caller must take what is being sent in `timeout_s` seconds; `inf`: nothing is."""
+        self._write_by = trio.current_time() + self._driver.patience_s(timeout_s)
+        self.scope.deadline = min(self._read_by, self._write_by)
+
+    def _to_the_end_of_the_queue(self) -> None:
+        waiting = self._driver.waiting
+        waiting.pop(self, None)
+        waiting[self] = None
+
+    def cut(self, end: End) -> None:
+        """End it now, and the app with it."""
+        self.end = self.end or end
+        self.scope.cancel(reason=end)
+
+    def drain(self) -> None:
+        """The server is about to stop: be as quick as one can be without losing an admitted request."""
+        if self.state is State.HANDSHAKE or (self.state is State.IDLE and not self.transport.has_bytes()):
+            self.cut(End.DRAINED)
+        elif self.scope.deadline != inf:
+            latest = trio.current_time() + self._driver.limits.drain_grace_s
+            self._read_by = min(self._read_by, latest) if self._read_by != inf else inf
+            self._write_by = min(self._write_by, latest) if self._write_by != inf else inf
+            self.scope.deadline = min(self._read_by, self._write_by)
+
+    def too_slow(self) -> End | None:
+        """Which wait for the caller took too long, if that is what ended it. Known once the scope is left."""
+        if self.end is not None or not self.scope.cancelled_caught:
+            return None
+        return End.SLOW_READER if self._write_by < self._read_by else _WHEN_TOO_LATE[self.state]
+
+    def close(self) -> End:
+        """Close what is below and say how it ended. Called once the scope is left; synchronous."""
+        self.end = self.end or self.too_slow() or End.STOPPED
+        if self.reset or self.end in (End.SLOW_READER, End.STOPPED):  # SLOW_READER: of HTTP/2
+            self.transport.abort()
+        else:
+            self.transport.close()
+        return self.end

@@ -1,0 +1,126 @@
+"""What all connections of one listener share: the guard, the bounds, the drain, the counts.
+
+Rule 1: an exception in one connection is reported, counted, and ends that connection. `Cancelled` passes.
+Rule 2: making room, draining and counting are synchronous.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from fanout.web.driver import refusals
+from fanout.web.driver.answer import DateField, problem_bytes, utc_now
+from fanout.web.driver.connection import Connection
+from fanout.web.driver.limits import Limits
+from fanout.web.driver.statistics import DriverStatistics, End
+from fanout.web.driver.transport import StreamTransport
+
+
+def never() -> bytes | None:
+    """The `refuse` hook that lets everything pass."""
+    return None
+
+
+class Driver:
+    """The connections of one server.
+
+    refuse: asked before a new request is parsed; `None`, or a complete answer with a Content-Length and
+        without a Connection field, which is sent as it is. It must be quick and must not raise.
+    on_crash: told of every exception that ended a connection. It must not raise.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        on_crash: Callable[[BaseException], None],
+        refuse: Callable[[], bytes | None] = never,
+        wall_clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.limits: Final = limits
+        self.refuse: Final = refuse
+        self.date: Final = DateField(wall_clock)
+        self.draining = False
+        self.waiting: dict[Connection, None] = {}  # the caller owes bytes; the longest wait first
+        self.requests = self.refused = self.malformed = 0
+        self._on_crash = on_crash
+        self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
+        self._ended: Counter[End] = Counter()
+        self._accepted = self._crashes = 0
+
+    async def hold(  # noqa: ASYNC910 - the task of a connection, and its last act
+        self, transport: StreamTransport, serve: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        """Run one connection: within the limits, guarded, closed at the end. Raises only `Cancelled`."""
+        self._accepted += 1
+        connection = Connection(self, transport)
+        if not self._make_room():
+            transport.send_now(problem_bytes(refusals.TOO_MANY_CONNECTIONS, self.date.line()))
+            connection.end = End.OVER_LIMIT
+            self._ended[connection.close()] += 1
+            return  # noqa: ASYNC910 - as above
+        self._open[connection] = None
+        try:
+            with connection.scope:
+                await serve(connection)
+        except* Exception as group:  # noqa: BLE001 - the guard
+            connection.end, connection.reset = End.CRASHED, True
+            self.report(group)
+        finally:
+            del self._open[connection]
+            self.waiting.pop(connection, None)
+            if connection.too_slow() is End.SLOW_HEAD:
+                transport.send_now(problem_bytes(refusals.SLOW_HEAD, self.date.line()))
+            self._ended[connection.close()] += 1
+
+    def report(self, error: BaseException) -> None:
+        """Count and report a crash. A group of one is reported as that one."""
+        self._crashes += 1
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        self._on_crash(error)
+
+    def drain(self) -> None:
+        """Finish what was admitted, and nothing else. For good; may be called twice.
+
+        Idle connections and handshakes end now. The others say `Connection: close` with their answer and
+        then close. No wait for a caller is longer than `drain_grace_s` from here on. How long admitted
+        requests may run is the app's affair.
+        """
+        self.draining = True
+        for connection in list(self._open):
+            connection.drain()
+
+    def patience_s(self, timeout_s: float) -> float:
+        """How long to wait for a caller: `timeout_s`, less while draining. `inf` is not a wait."""
+        if self.draining and timeout_s != float("inf"):
+            return min(timeout_s, self.limits.drain_grace_s)
+        return timeout_s
+
+    def statistics(self) -> DriverStatistics:
+        return DriverStatistics(
+            open=len(self._open),
+            waiting=len(self.waiting),
+            busy=len(self._open) - len(self.waiting),
+            accepted=self._accepted,
+            requests=self.requests,
+            refused=self.refused,
+            malformed=self.malformed,
+            crashes=self._crashes,
+            draining=self.draining,
+            ended={end.value: count for end, count in self._ended.items()},
+        )
+
+    def _make_room(self) -> bool:
+        """Whether one more may be open; the one that has waited longest for its caller gives way."""
+        if len(self._open) < self.limits.max_connections:
+            return True
+        longest = next(iter(self.waiting), None)
+        if longest is None:
+            return False
+        del self.waiting[longest]
+        longest.cut(End.EVICTED)
+        return True

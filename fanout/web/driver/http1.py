@@ -1,0 +1,210 @@
+"""HTTP/1.x on one connection: read a head, refuse or run the app, go on with the next.
+
+Rule 1: before a byte of a new request is parsed, the `refuse` hook is asked. Its answer costs one write.
+Rule 2: after a request that was not understood to its end nothing more is read as a request.
+"""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import Any, Final
+
+import trio
+
+from fanout.web import problems
+from fanout.web.asgi import ARRIVAL_KEY, App, Scope
+from fanout.web.driver.answer import problem_bytes
+from fanout.web.driver.body import Body
+from fanout.web.driver.connection import Connection, State
+from fanout.web.driver.cycle import Cycle
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.head import END, Head, check_size, check_unfinished, parse_head
+from fanout.web.driver.refusals import Refused
+from fanout.web.driver.statistics import End
+from fanout.web.driver.transport import StreamTransport
+from fanout.web.problems import Problem
+
+# Where one of these words stands in a head, the unread request may have a body or want the connection closed.
+_NOT_PLAIN: Final = re.compile(rb"(?i)content-length|transfer-encoding|close|upgrade|http/1\.0")
+
+
+async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> None:
+    """Serve HTTP/1 over any transport to its end, without hypercorn. Raises only `Cancelled`."""
+
+    async def serve(connection: Connection) -> None:
+        await Http1(driver, connection, app, {}).run()
+
+    await driver.hold(transport, serve)
+
+
+class Http1:
+    """The loop of one connection."""
+
+    def __init__(
+        self, driver: Driver, connection: Connection, app: App, lifespan_state: dict[str, Any]
+    ) -> None:
+        self._driver = driver
+        self._limits = driver.limits
+        self._connection = connection
+        self._transport = connection.transport
+        self._app = app
+        self._lifespan_state = lifespan_state
+        self._body = Body()
+        self._ahead = b""  # received and not yet part of a request
+
+    async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
+        """Serve until either side has had enough. How it ended is in the connection's record."""
+        self._connection.wait(State.IDLE, self._limits.idle_timeout_s)
+        try:
+            try:
+                while await self._serve_request():
+                    self._connection.wait_again()
+            except Refused as refused:
+                self._driver.malformed += 1
+                await self._answer_last(refused.problem)
+        except trio.BrokenResourceError:
+            self._connection.end = self._connection.end or End.CALLER_LEFT
+
+    async def _serve_request(self) -> bool:
+        """One request and its answer. Whether there may be another."""
+        data = await self._first_bytes()
+        if not data:
+            return False
+        answer = self._driver.refuse()
+        if answer is not None:
+            return await self._refuse(data, answer)
+        head = await self._read_head(data)
+        if head is None:
+            return False
+        arrived_at = trio.current_time()
+        if self._connection.scope.cancel_called:
+            await trio.lowlevel.checkpoint()  # came in the pass that gave up waiting: too late
+        self._connection.work()
+        self._driver.requests += 1
+        return await self._run_app(head, arrived_at)
+
+    async def _first_bytes(self) -> bytes:
+        """The first bytes of a request, or none: there will not be one."""
+        if self._ahead:
+            await trio.lowlevel.checkpoint()  # a caller with many requests waits like many callers with one
+            data, self._ahead = self._ahead, b""
+            return data
+        if self._driver.draining and not self._transport.has_bytes():
+            self._connection.end = End.DRAINED
+            return b""  # noqa: ASYNC910 - it ends here
+        data = await self._transport.receive()
+        if not data:
+            self._connection.end = End.CALLER_LEFT
+        return data
+
+    async def _read_head(self, data: bytes) -> Head | None:
+        """The head that `data` begins with; `None` if the caller left within it. Raises `Refused`."""
+        if data.startswith(b"\r\n"):
+            data = data[2:]  # some callers end a body with a line of their own; RFC 9112 2.2
+        end = data.find(END)
+        if end < 0:
+            self._connection.wait(State.HEAD, self._limits.head_timeout_s)
+        checked = 0
+        while end < 0:
+            check_unfinished(data, checked, self._limits)
+            checked = len(data)
+            more = await self._transport.receive()
+            if not more:
+                self._connection.end = End.CALLER_LEFT
+                return None
+            data += more
+            end = data.find(END, max(0, checked - 3))
+        end += len(END)
+        check_size(data, end, self._limits)
+        head_bytes, self._ahead = data[:end], data[end:]
+        head = parse_head(head_bytes, self._limits)
+        self._body.begin(head_bytes, head.body_length)
+        return head  # noqa: ASYNC910 - its first bytes were waited for
+
+    async def _refuse(self, data: bytes, answer: bytes) -> bool:
+        """Answer unread bytes. The connection stays if they are one whole request that cannot have a body."""
+        self._driver.refused += 1
+        end = data.find(END)
+        plain = end + len(END) == len(data) and data.startswith(b"GET ") and not _NOT_PLAIN.search(data)
+        if plain and not self._driver.draining:
+            await self._send(answer)
+            self._connection.read_within(self._limits.idle_timeout_s)
+            return True
+        await self._send_last(answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1), End.REFUSED)
+        return False
+
+    async def _run_app(self, head: Head, arrived_at: float) -> bool:
+        cycle = Cycle(self._connection, self._limits, self._driver.date, head, self._body)
+        cycle.ahead = self._ahead
+        crashed = False
+        try:
+            await self._app(self._scope(head, arrived_at), cycle.receive, cycle.send)
+        except* Exception as group:  # noqa: BLE001 - the guard
+            crashed = True
+            self._driver.report(group)
+        self._ahead = cycle.ahead
+        if cycle.complete and not self._connection.reset:
+            if cycle.keep_alive and not crashed and not cycle.caller_left:
+                return True  # noqa: ASYNC910 - the next request, or its turn, is waited for
+            self._connection.end = End.CALLER_LEFT if cycle.caller_left else End.ANSWERED
+            if not cycle.caller_left and (self._ahead or not self._body.ended or self._transport.has_bytes()):
+                await self._linger()
+        elif cycle.caller_left:
+            self._connection.end = End.CALLER_LEFT
+        elif cycle.refused is not None and not cycle.started:
+            raise cycle.refused
+        else:
+            if not crashed:
+                self._driver.report(RuntimeError("the app returned without a complete answer"))
+            self._connection.end = End.CRASHED
+            if cycle.started:
+                self._connection.reset = True
+            else:
+                await self._answer_last(problems.INTERNAL)
+        return False  # noqa: ASYNC910 - it ends here
+
+    def _scope(self, head: Head, arrived_at: float) -> Scope:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": self._transport.scheme,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": head.fields,
+            "client": self._transport.client,
+            "server": self._transport.server,
+            "state": self._lifespan_state.copy(),
+            "extensions": {},
+            ARRIVAL_KEY: arrived_at,
+        }
+
+    async def _answer_last(self, problem: Problem) -> None:
+        await self._send_last(problem_bytes(problem, self._driver.date.line()), End.REFUSED)
+
+    async def _send_last(self, answer: bytes, end: End) -> None:
+        """Send a last answer, and see to it that the caller can read it."""
+        connection = self._connection
+        connection.end = connection.end or end
+        connection.linger(self._limits.linger_timeout_s)
+        await self._send(answer)
+        await self._linger()
+
+    async def _send(self, answer: bytes) -> None:  # noqa: ASYNC910 - something is waited for next, always
+        sent = self._transport.send_now(answer)
+        if sent < len(answer):
+            self._connection.written_within(self._limits.write_timeout_s)
+            await self._transport.send_all(memoryview(answer)[sent:])
+            self._connection.written_within(inf)
+
+    async def _linger(self) -> None:
+        """Read on for a while: closing on unread bytes is an RST, which can undo an answer."""
+        self._connection.linger(self._limits.linger_timeout_s)
+        await self._transport.send_eof()
+        left = self._limits.linger_max_bytes
+        while left > 0 and (data := await self._transport.receive()):
+            left -= len(data)

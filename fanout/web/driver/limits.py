@@ -1,0 +1,29 @@
+"""Every bound of the driver in one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """No wait for a caller and no memory held for one is without a bound; these are the bounds.
+
+    Memory a connection can make the driver hold, whatever it sends: one head, one read of
+    `transport.MAX_RECEIVE_BYTES`, and `max_pipelined_bytes`.
+    """
+
+    max_connections: int = 10_000  # one descriptor each; a second one while more than the below is pipelined
+    max_head_bytes: int = 16 * 1024  # request line and fields; beyond it 431
+    max_target_bytes: int = 8 * 1024  # beyond it 414
+    max_fields: int = 100  # beyond it 431
+    max_pipelined_bytes: int = 16 * 1024  # read ahead behind a running request; the rest stays in the kernel
+
+    idle_timeout_s: float = 75.0  # above the 60 s of the usual load balancers, so that they close first
+    handshake_timeout_s: float = 10.0
+    head_timeout_s: float = 10.0  # from a head's first byte to its last
+    body_timeout_s: float = 10.0  # from the head's last byte to the body's last
+    write_timeout_s: float = 10.0  # for each write, from its first byte to its last
+    linger_timeout_s: float = 1.0  # how long what is sent in vain is still read, see `http1`
+    linger_max_bytes: int = 256 * 1024
+    drain_grace_s: float = 0.5  # while draining no wait for a caller is longer than this

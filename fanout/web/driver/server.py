@@ -1,0 +1,158 @@
+"""The joint with hypercorn: its Trio worker, serving connections our way.
+
+Hypercorn keeps its configuration, TLS contexts, listeners, lifespan and HTTP/2. Its worker finds the class
+for a connection under a global name, so it runs here as the same code with one global of our own: hypercorn
+itself is not patched, and two servers in one process have a driver each. `tests/web/driver/test_names.py`
+holds every name of hypercorn's that is relied on.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+import hypercorn.trio.run
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config, Sockets
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, LifespanState
+
+from fanout.web.asgi import App
+from fanout.web.driver.accept import accept_waiting
+from fanout.web.driver.connection import Connection, State
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.http1 import Http1
+from fanout.web.driver.http2 import for_http2
+from fanout.web.driver.statistics import End
+from fanout.web.driver.transport import transport_over
+
+
+async def serve(  # noqa: ASYNC128 - hypercorn's worker says when it has started
+    app: App,
+    driver: Driver,
+    *,
+    insecure: Sequence[socket.socket],
+    secure: Sequence[socket.socket] = (),
+    config: Config,
+    shutdown: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` on sockets that listen, until `shutdown` returns; then drain.
+
+    config: of it count the TLS files, HTTP/2 limits, the error log, and `graceful_timeout`: what still runs
+        that many seconds after `shutdown` is cancelled. The other timeouts and HTTP/1 are the driver's.
+    """
+    config.keep_alive_timeout = int(driver.limits.idle_timeout_s)  # HTTP/2's
+    sockets = Sockets(list(secure), list(insecure), [])
+
+    async def shutdown_and_drain() -> None:
+        await shutdown()
+        driver.drain()
+
+    worker_serve = _worker_serve_with(partial(ConnectionServer, driver, app, sockets))
+    await worker_serve(
+        ASGIWrapper(app),  # for the lifespan
+        config,
+        sockets=sockets,
+        shutdown_trigger=shutdown_and_drain,
+        task_status=task_status,
+    )
+
+
+def _worker_serve_with(tcp_server: Callable[..., TCPServer]) -> Callable[..., Awaitable[None]]:
+    original = hypercorn.trio.run.worker_serve
+    scope = {**vars(hypercorn.trio.run), "TCPServer": tcp_server}
+    ours = FunctionType(original.__code__, scope, original.__name__)
+    ours.__kwdefaults__ = original.__kwdefaults__
+    return ours
+
+
+class ConnectionServer(TCPServer):
+    """One accepted connection: HTTP/1 by the driver, HTTP/2 by hypercorn, both held by the driver."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        asgi: App,
+        sockets: Sockets | None,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        state: LifespanState,
+        stream: Any,
+    ) -> None:
+        super().__init__(app, config, context, state, stream)
+        self._driver = driver
+        self._asgi = asgi
+        self._sockets = sockets  # to accept more from; `None`: this one was accepted so
+        self._connection: Connection
+        self._caller_left = False
+
+    async def run(self) -> None:
+        if self._sockets is not None and not self._driver.draining:
+            self._accept_more(self._sockets)
+        await self._driver.hold(transport_over(self.stream), self._serve)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Hypercorn's, for HTTP/2, with a bound on the write that it shields."""
+        if isinstance(event, Updated) and self._caller_left:
+            return  # noqa: ASYNC910 - no idle timer any more
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                with trio.move_on_after(self._write_timeout_s(), shield=True) as patience:
+                    await self.stream.send_all(event.data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.protocol.handle(Closed())
+                return
+        if patience.cancelled_caught:
+            self._connection.cut(End.SLOW_READER)
+            await trio.lowlevel.checkpoint()  # raises Cancelled
+
+    async def _read_data(self) -> None:
+        """Hypercorn's, for HTTP/2. Once the caller has left, its idle timer must not hold the connection."""
+        await super()._read_data()
+        self._caller_left = True
+        await self.idle_task.stop()
+
+    async def _serve(self, connection: Connection) -> None:
+        if isinstance(self.stream, trio.SSLStream):
+            connection.wait(State.HANDSHAKE, self._driver.limits.handshake_timeout_s)
+            try:
+                await self.stream.do_handshake()
+            except trio.BrokenResourceError:
+                connection.end = End.BROKEN_HANDSHAKE
+                return  # noqa: ASYNC910 - the handshake waited
+            connection.work()
+            if self.stream.selected_alpn_protocol() == "h2":
+                self._connection = connection
+                self.app = ASGIWrapper(for_http2(self._asgi, self._write_timeout_s(), connection.cut))
+                await super().run()
+                connection.end = End.HTTP2
+                return  # noqa: ASYNC910 - hypercorn waited
+        await Http1(self._driver, connection, self._asgi, self.state).run()
+
+    def _write_timeout_s(self) -> float:
+        return self._driver.patience_s(self._driver.limits.write_timeout_s)
+
+    def _accept_more(self, sockets: Sockets) -> None:
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        more = partial(
+            ConnectionServer, self._driver, self._asgi, None, self.app, self.config, self.context, self.state
+        )
+        listeners = sockets.insecure_sockets
+        for stream in accept_waiting(listeners):
+            nursery.start_soon(more(stream).run)
+        if isinstance(self.stream, trio.SSLStream):
+            for stream in accept_waiting(sockets.secure_sockets):
+                secured = trio.SSLStream(stream, self.stream.context, server_side=True, https_compatible=True)
+                nursery.start_soon(more(secured).run)

@@ -1,0 +1,138 @@
+"""Everything the driver knows of sockets. The rest of it works on these few methods.
+
+`StreamTransport` works over any `trio.abc.Stream`: TLS, and memory streams in virtual time.
+`SocketTransport` is the same over a TCP socket with the fewest system calls.
+
+Rule 1: a caller that is gone is `b""` from `receive` when it said so (FIN) and `trio.BrokenResourceError`
+        when it did not (RST, or anything else that broke).
+Rule 2: `close` and `abort` are synchronous and may be called twice.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from typing import Final
+
+import trio
+
+MAX_RECEIVE_BYTES: Final = 64 * 1024
+Address = tuple[str, int] | None
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and drops what is unsent
+
+
+class StreamTransport:
+    """A caller at the other end of any stream.
+
+    `sock` is the TCP socket at the bottom, if there is one. Without one the addresses are unknown, `abort` is
+    `close`, and a hang-up behind more pipelined bytes than are read ahead is not noticed.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, sock: trio.socket.SocketType | None, scheme: str) -> None:
+        self.stream = stream
+        self.scheme = scheme
+        self.client: Address = None
+        self.server: Address = None
+        self._sock = sock
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            self.client, self.server = _peer(sock), sock.getsockname()[:2]
+
+    def send_now(self, data: bytes) -> int:
+        """Send what can be sent without waiting, and return how many bytes that was."""
+        return 0
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        """Send all of it. If cancelled, an unknown part was sent, and only `close` and `abort` remain."""
+        await self.stream.send_all(data)
+
+    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+        """At least one byte, or `b""` at the end. Nothing is lost if it is cancelled."""
+        return bytes(await self.stream.receive_some(max_bytes))
+
+    async def hang_up(self) -> None:
+        """Return when the caller has left (FIN or RST), also behind bytes that nobody has read."""
+        if self._sock is None:
+            await trio.sleep_forever()
+        else:
+            # Trio waits for bytes, and there are some. A private epoll tells of the FIN behind them.
+            with select.epoll() as watch:
+                watch.register(self._sock.fileno(), select.EPOLLRDHUP)  # HUP and ERR always count
+                await trio.lowlevel.wait_readable(watch.fileno())
+
+    def has_bytes(self) -> bool:
+        """Whether `receive` would return at once. `False` if that cannot be known."""
+        if self._sock is None or self._sock.fileno() < 0:
+            return False
+        watch = select.poll()
+        watch.register(self._sock.fileno(), select.POLLIN)
+        return bool(watch.poll(0))
+
+    async def send_eof(self) -> None:  # noqa: ASYNC910 - its end is waited for next
+        """Say that no more will be sent, where the stream can say that."""
+        if self._sock is not None:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                return  # noqa: ASYNC910 - it is gone already
+        elif isinstance(self.stream, trio.abc.HalfCloseableStream):
+            await self.stream.send_eof()
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        elif isinstance(self.stream, trio.StapledStream):
+            self.stream.send_stream.close()
+            self.stream.receive_stream.close()
+
+    def abort(self) -> None:
+        """Close with RST: what is unsent is dropped and the caller is told at once."""
+        if self._sock is not None and self._sock.fileno() >= 0:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+
+class SocketTransport(StreamTransport):
+    """A caller at the other end of a TCP socket."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream, stream.socket, "http")
+        self._fd = stream.socket.fileno()
+
+    def send_now(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._fd)
+            try:
+                return os.read(self._fd, max_bytes)
+            except BlockingIOError:
+                continue  # woken for nothing: the kernel dropped a segment with a bad checksum
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+
+def transport_over(stream: trio.abc.Stream) -> StreamTransport:
+    """The transport for a stream: by its type the fastest that fits."""
+    if isinstance(stream, trio.SocketStream):
+        return SocketTransport(stream)
+    if isinstance(stream, trio.SSLStream):
+        below = stream.transport_stream
+        sock = below.socket if isinstance(below, trio.SocketStream) else None
+        return StreamTransport(stream, sock, "https")
+    return StreamTransport(stream, None, "http")
+
+
+def _peer(sock: trio.socket.SocketType) -> Address:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:  # gone between accept and now
+        return None
+    return host, port

@@ -1,0 +1,99 @@
+"""The `refuse` hook: asked before anything is parsed, answered with one write, safe on a kept connection."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from fanout.web.driver.limits import Limits
+from tests.web.driver.apps import Echo
+from tests.web.driver.hostile import POST
+from tests.web.driver.serving import get, in_memory, on_socket, until
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 4\r\n\r\nbusy"
+
+
+class Switch:
+    """A hook that refuses while it is `on`."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self.asked = 0
+
+    def __call__(self) -> bytes | None:
+        self.asked += 1
+        return BUSY if self.on else None
+
+
+async def test_a_refused_request_keeps_its_connection_and_the_next_may_be_served(
+    autojump_clock: MockClock,
+) -> None:
+    app, switch = Echo(), Switch()
+    async with in_memory(app, refuse=switch) as world:
+        caller = world.connect()
+        for _ in range(3):
+            status, fields, body = await caller.ask(get("/refused"))
+            assert (status, body, fields["retry-after"]) == (503, b"busy", "1")
+            assert "connection" not in fields
+        switch.on = False
+        assert (await caller.ask(get("/served")))[0] == 200
+    assert [scope["path"] for scope in app.scopes] == ["/served"]
+    assert (switch.asked, world.driver.statistics().refused) == (4, 3)
+
+
+NOT_KEPT = {
+    "a body may follow": POST + b"Content-Length: 3\r\n\r\n",
+    "a body hides behind a bare LF": b"GET / HTTP/1.1\nContent-Length: 3\r\n\r\n",
+    "a GET with a body": b"GET / HTTP/1.1\r\nHost: a\r\ncOnTeNt-LeNgTh: 3\r\n\r\n",
+    "chunks may follow": b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "an answer to HEAD has no body": b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "not whole": b"GET / HTT",
+    "more than one": get() + get(),
+    "the caller wants to close": get("/", "Connection: close"),
+    "HTTP/1.0": get(version="1.0"),
+    "anything": b"\x00\xff" * 50,
+}
+
+
+@pytest.mark.parametrize("sent", NOT_KEPT.values(), ids=NOT_KEPT.keys())
+async def test_what_is_not_plainly_one_request_is_refused_with_a_close(
+    sent: bytes, autojump_clock: MockClock
+) -> None:
+    """So no byte of an unread request can become the beginning of the next one."""
+    async with in_memory(Echo(), refuse=Switch()) as world:
+        caller = world.connect()
+        status, fields, body = await caller.ask(sent)
+        assert (status, fields["connection"], body) == (503, "close", b"busy")
+        await caller.stream.send_eof()
+        assert await caller.closed()
+        await world.all_ended()
+    assert world.ended == {"refused": 1}
+
+
+async def test_a_refusal_that_is_not_read_ends_after_the_time_for_a_write(autojump_clock: MockClock) -> None:
+    async with in_memory(Echo(), Limits(write_timeout_s=7), Switch()) as world:
+        caller = world.connect(lockstep=True)
+        began = trio.current_time()
+        await caller.send(get())
+        await until(lambda: not world.driver.statistics().open)
+        assert began + 7 <= trio.current_time() < began + 7.1
+    assert world.ended == {"slow_reader": 1}
+
+
+async def test_a_thousand_callers_are_refused_on_sockets() -> None:
+    async with on_socket(Echo(), refuse=Switch()) as world:
+
+        async def caller() -> None:
+            caller = await world.connect()
+            for _ in range(10):
+                assert (await caller.ask(get()))[0] == 503
+            await caller.stream.aclose()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(caller)
+        await world.settled()
+    assert world.driver.statistics().refused == 1000
+    assert world.ended == {"caller_left": 100}

@@ -1,0 +1,29 @@
+"""Callers over TLS."""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+import trustme
+
+from tests.web.driver.serving import Caller, SocketWorld
+
+Certificate = tuple[str, str]  # the files of a certificate chain and of its key
+
+
+async def over_tls(
+    world: SocketWorld, authority: trustme.CA, *alpn: str
+) -> trio.SSLStream[trio.SocketStream]:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols(list(alpn))
+    raw = (await world.connect()).stream
+    assert isinstance(raw, trio.SocketStream)
+    stream = trio.SSLStream(raw, context, server_hostname="127.0.0.1", https_compatible=True)
+    await stream.do_handshake()
+    return stream
+
+
+async def ask(stream: trio.abc.Stream, data: bytes) -> tuple[int, dict[str, str], bytes]:
+    return await Caller(stream).ask(data)  # type: ignore[arg-type]
