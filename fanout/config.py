@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
+LARGEST_PORT: Final = 65535
 LARGEST_MAX_TIMEOUT_MS: Final = 600_000  # ten minutes: longer belongs in a job queue, not in a request
 
 
@@ -43,7 +44,11 @@ class Settings:
     max_timeout_ms: int
     reserve_ms: int
     max_in_flight: int
+    max_pass_ms: int
+    workers: int
     upstream_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
     log_level: str
     log_format: str
 
@@ -53,8 +58,14 @@ class Settings:
         return self.upstreams * 2 if len(self.upstreams) == 1 else self.upstreams
 
     @property
+    def admin_binds(self) -> tuple[Bind, ...]:
+        """One a worker: the ports from `admin_bind`'s on, or any free ones."""
+        host, port = self.admin_bind.host, self.admin_bind.port
+        return tuple(Bind(host, port + index if port else 0) for index in range(self.workers))
+
+    @property
     def descriptors_needed(self) -> int:
-        """Open files at the limit: a caller's and each call's socket a request, and some to live on."""
+        """Open files of a process at the limit: the sockets of every request, and some to live on."""
         return self.max_in_flight * (1 + len(self.calls)) + SPARE_DESCRIPTORS
 
 
@@ -172,7 +183,21 @@ SETTINGS: Final = (
         "--max-in-flight",
         "1000",
         _integer(1, 100_000),
-        "Requests in flight at once; one more is refused with 503.",
+        "Requests in flight at once, in each worker; one more is refused with 503.",
+    ),
+    Setting(
+        "max_pass_ms",
+        "--max-pass-ms",
+        "10",
+        _integer(1, 1000),
+        "How long a pass of the event loop may run before it refuses new requests with 503.",
+    ),
+    Setting(
+        "workers",
+        "--workers",
+        "1",
+        _integer(1, 64),
+        "Processes that share the public port. Each has an admin port: FANOUT_ADMIN_BIND's and those above.",
     ),
     Setting(
         "upstream_ca",
@@ -181,6 +206,14 @@ SETTINGS: Final = (
         _file,
         "A PEM file: trust only these authorities for https upstreams. Empty: the system's.",
     ),
+    Setting(
+        "tls_cert",
+        "--tls-cert",
+        "",
+        _file,
+        "A PEM file with the server's certificate chain: the API speaks TLS. Empty: it does not.",
+    ),
+    Setting("tls_key", "--tls-key", "", _file, "A PEM file with the private key of --tls-cert."),
     Setting(
         "log_level",
         "--log-level",
@@ -251,9 +284,21 @@ def _cross_check(settings: Settings) -> None:
             f"FANOUT_RESERVE_MS={s.reserve_ms} leaves nothing of FANOUT_DEFAULT_TIMEOUT_MS="
             f"{s.default_timeout_ms} for the calls: lower the first or raise the second"
         )
+    if s.admin_bind.port and s.admin_bind.port + s.workers - 1 > LARGEST_PORT:
+        raise SettingsError(
+            f"FANOUT_WORKERS={s.workers} needs as many admin ports from FANOUT_ADMIN_BIND={s.admin_bind} on, "
+            f"and {LARGEST_PORT} is the last: lower one of them"
+        )
+    if (s.tls_cert is None) != (s.tls_key is None):
+        raise SettingsError("FANOUT_TLS_CERT and FANOUT_TLS_KEY go together: set both or none")
     if s.bind == s.admin_bind and s.bind.port != 0:
         raise SettingsError(
             f"FANOUT_BIND and FANOUT_ADMIN_BIND are both {s.bind}: give the admin listener another port"
+        )
+    if s.bind.port != 0 and s.bind in s.admin_binds:
+        raise SettingsError(
+            f"FANOUT_WORKERS={s.workers} needs as many admin ports from FANOUT_ADMIN_BIND={s.admin_bind} on, "
+            f"and one of them is FANOUT_BIND={s.bind}: give one of the two another port"
         )
 
 

@@ -21,8 +21,8 @@ from fanout.race.ledger import CallRecord
 from fanout.testing.scripted import ScriptedCall
 from fanout.web.api import Races
 from fanout.web.app import make_app
-from fanout.web.asgi import App, Message
-from fanout.web.exchange import ARRIVAL_KEY, Exchanges
+from fanout.web.asgi import ARRIVAL_KEY, App, Message
+from fanout.web.exchange import Exchanges
 
 
 class LeftBehind(AssertionError):
@@ -87,7 +87,7 @@ def run_scenario(
     call still runs, an admission token is still taken, or a task is still alive.
     """
     replay = Replay()
-    races = Races(calls, replay, default_timeout_ms, max_timeout_ms, reserve_ms)
+    races = Races(calls, replay, default_timeout_ms, max_timeout_ms, lambda: reserve_ms)
     admission = Admission(max_in_flight)
     app = Exchanges(make_app(races), admission, replay, id_prefix="scenario")
     scope = _http_scope(target, method, headers)

@@ -6,7 +6,7 @@ calls in this program: nothing below it takes a timeout, and nothing below it ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -24,19 +24,22 @@ from fanout.web.timeouts import read_timeout_ms
 
 @dataclass(frozen=True, slots=True)
 class Races:
-    """What every race has in common. One a process."""
+    """What every race has in common. One a process.
+
+    reserve_ms: what to keep back from the next race's timeout.
+    """
 
     calls: Sequence[Call]
     observer: Observer
     default_timeout_ms: int
     max_timeout_ms: int
-    reserve_ms: float
+    reserve_ms: Callable[[], float]
 
     def of_request(self, strategy: Strategy) -> Race:
         """The race of the current request. Raises `ProblemError` if its timeout is not valid."""
         exchange = exchange_of(request.scope)
         timeout_ms = read_timeout_ms(request.query_string, self.default_timeout_ms, self.max_timeout_ms)
-        budget = Budget(exchange.arrived_at, timeout_ms, self.reserve_ms)
+        budget = Budget(exchange.arrived_at, timeout_ms, self.reserve_ms())
         exchange.answer_due_at = budget.answer_due_at
         return Race(exchange.request_id, strategy, self.calls, budget, self.observer)
 

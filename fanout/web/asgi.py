@@ -6,7 +6,9 @@ Scopes and messages are plain dictionaries here: the TypedDicts of frameworks an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
+
+ARRIVAL_KEY: Final = "fanout.arrived_at"  # in a scope: Trio's clock in seconds, when the head was read
 
 Scope = Any
 Message = Any

@@ -5,9 +5,6 @@ whether it was in time. The handlers only run races.
 
 Rule 1: the admission token is given back before the first byte of the answer is sent (G3), and in
         any case when the request ends. Both are synchronous.
-Rule 2: once the last part of the answer is on its way, the app never hears that the caller left.
-        Hypercorn says so after every answer, and Quart-Trio would cancel the very send that is
-        writing it, which leaves the connection open when it should be closed.
 """
 
 from __future__ import annotations
@@ -23,11 +20,10 @@ import trio
 from fanout.race.admission import Admission
 from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestRefused
 from fanout.web import problems
-from fanout.web.asgi import App, Message, Receive, Scope, Send, send_answer
+from fanout.web.asgi import ARRIVAL_KEY, App, Message, Receive, Scope, Send, send_answer
 from fanout.web.problems import Problem
 
 SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
-ARRIVAL_KEY: Final = "fanout.arrived_at"  # where a connection driver says when the head was read
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
 
@@ -39,7 +35,6 @@ class Exchange:
     arrived_at: float
     answer_due_at: float | None = None
     status: int | None = None
-    is_last_part: bool = False
     answered: bool = False
 
 
@@ -123,20 +118,13 @@ class Exchanges:
                 self._admission.give_back()  # Rule 1
                 message["headers"] = [*message["headers"], *common]
             elif message["type"] == "http.response.body":
-                exchange.is_last_part = not message.get("more_body", False)
                 if head_only:
                     message["body"] = b""
             await send(message)
-            if exchange.is_last_part:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
                 self._sent(exchange)
 
-        async def receive_until_answered() -> Message:
-            message = await receive()
-            if exchange.is_last_part:
-                await trio.sleep_forever()  # Rule 2; the app's own nursery ends this
-            return message
-
-        await self._app(scope, receive_until_answered, send_part)
+        await self._app(scope, receive, send_part)
 
     def _sent(self, exchange: Exchange) -> None:
         exchange.answered = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import click
 import trio
@@ -10,6 +12,7 @@ import trio
 import fanout
 from fanout.config import Bind, Settings
 from fanout.observe.log import configure_logging
+from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import reserve_descriptors
 from fanout.web.listeners import open_listeners
 from fanout.web.service import Service, open_transport
@@ -21,7 +24,7 @@ Companion = Callable[[], Awaitable[None]]
 def run_process(
     settings: Settings, *, beside: Companion | None = None, also_ready: Mapping[str, str] | None = None
 ) -> None:
-    """Serve until a signal has drained the service.
+    """Serve, in this process, until a signal has drained the service.
 
     beside: runs along with the service, and is cancelled after it. also_ready: more ready lines.
 
@@ -34,29 +37,54 @@ def run_process(
     configure_logging(settings.log_level, settings.log_format)
 
     async def run() -> None:
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stop_on_signals, stop, nursery.cancel_scope)
-            if beside is not None:
-                nursery.start_soon(beside)
-            async with trio.open_nursery() as serving:
-                await serving.start(Service(settings, transport).run, public, admin, stop)
-                _say_ready(_url(public[0].getsockname()), _url(admin[0].getsockname()), also_ready or {})
-            nursery.cancel_scope.cancel(reason="the service has ended")
+        await serve_until_stopped(
+            settings,
+            transport,
+            public,
+            admin,
+            trio.Event(),
+            say_ready=partial(say_ready, public[0], [admin[0]], also_ready),
+            beside=beside,
+        )
 
     trio.run(run)
 
 
-def _url(address: tuple[str, int]) -> str:
-    return f"http://{Bind(address[0], address[1])}"
+async def serve_until_stopped(
+    settings: Settings,
+    transport: PoolTransport,
+    public: Sequence[socket.socket],
+    admin: Sequence[socket.socket],
+    stop: trio.Event,
+    *,
+    say_ready: Callable[[], None],
+    beside: Companion | None = None,
+) -> None:
+    """What every serving process does: run the service until `stop`, or a signal, has drained it.
+
+    say_ready: called once, when both listeners answer. beside: as above.
+    """
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stop_on_signals, stop, nursery.cancel_scope)
+        if beside is not None:
+            nursery.start_soon(beside)
+        async with trio.open_nursery() as serving:
+            await serving.start(Service(settings, transport).run, public, admin, stop)
+            say_ready()
+        nursery.cancel_scope.cancel(reason="the service has ended")
 
 
-def _say_ready(public: str, admin: str, more: Mapping[str, str]) -> None:
-    """One write, so that whoever waits for it reads all of it."""
-    lines = {
-        "api": f"{public}/api/first?timeout=1000",
-        "docs": f"{public}/docs",
-        "admin": f"{admin}/statistics",
-    }
-    rows = [f"  {name:<9} {url}" for name, url in {**lines, **more}.items()]
+def say_ready(
+    public: socket.socket, admins: Sequence[socket.socket], also_ready: Mapping[str, str] | None = None
+) -> None:
+    """The ready lines: one write, so that whoever waits for them reads all of them."""
+    lines = {"api": f"{_url(public)}/api/first?timeout=1000", "docs": f"{_url(public)}/docs"}
+    for index, admin in enumerate(admins):
+        lines[f"admin-{index}" if index else "admin"] = f"{_url(admin)}/statistics"
+    rows = [f"  {name:<9} {url}" for name, url in {**lines, **(also_ready or {})}.items()]
     click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{Bind(host, port)}"

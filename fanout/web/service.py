@@ -17,10 +17,11 @@ from loguru import logger
 import fanout
 from fanout.config import Settings, SettingsError, mask_url
 from fanout.observe.log import LogObserver
-from fanout.observe.loop import LoopLag, LoopStatistics
+from fanout.observe.loop import LoopStatistics, LoopWatch
 from fanout.observe.observers import Observers
 from fanout.observe.tally import Tally, TallyStatistics
 from fanout.race.admission import Admission, AdmissionStatistics
+from fanout.race.events import BugFound
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.payload import MAX_BODY_BYTES
 from fanout.upstream.reachable import why_unreachable
@@ -30,11 +31,17 @@ from fanout.upstream.transport import PoolTransport
 from fanout.web.admin import make_admin
 from fanout.web.api import Races
 from fanout.web.app import make_app
+from fanout.web.descriptors import connections_allowed
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.limits import Limits
+from fanout.web.driver.statistics import DriverStatistics
 from fanout.web.exchange import Exchanges
-from fanout.web.server import serve_app
+from fanout.web.overload import Overload, OverloadStatistics
+from fanout.web.server import certificate_of, serve_app
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
+ADMIN_CONNECTIONS = 100  # within the spare descriptors
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class ServiceStatistics:
     uptime_s: float
     draining: bool
     admission: AdmissionStatistics
+    overload: OverloadStatistics
+    connections: DriverStatistics
     requests: TallyStatistics
     loop: LoopStatistics
     upstream: TransportStatistics
@@ -73,17 +82,30 @@ class Service:
         self._settings = settings
         self._transport = transport
         self._tally = Tally()
-        self._loop_lag = LoopLag()
+        self._watch = LoopWatch()
         self._admission = Admission(settings.max_in_flight)
-        observer = Observers([self._tally, LogObserver()])
+        self._observer = observer = Observers([self._tally, LogObserver()])
+        id_prefix = secrets.token_hex(4)
+        self._overload = Overload(
+            self._watch,
+            max_pass_ms=settings.max_pass_ms,
+            reserve_ms=settings.reserve_ms,
+            id_prefix=id_prefix,
+        )
         races = Races(
             calls=tuple(UpstreamCall(transport, url) for url in settings.calls),
             observer=observer,
             default_timeout_ms=settings.default_timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
-            reserve_ms=settings.reserve_ms,
+            reserve_ms=self._overload.reserve_ms,
         )
-        self._app = Exchanges(make_app(races), self._admission, observer, id_prefix=secrets.token_hex(4))
+        self._app = Exchanges(make_app(races), self._admission, observer, id_prefix=id_prefix)
+        self._public_driver = Driver(
+            Limits(max_connections=connections_allowed(settings)),
+            on_crash=self._on_crash,
+            refuse=self._overload.refuse,
+        )
+        self._admin_driver = Driver(Limits(max_connections=ADMIN_CONNECTIONS), on_crash=self._on_crash)
         self._admin = make_admin(self.is_ready, self.statistics)
         self._started_at: float | None = None
 
@@ -100,18 +122,33 @@ class Service:
         `task_status.started()` is called when both listeners answer.
         """
         admin_stop = trio.Event()
+        trio.lowlevel.add_instrument(self._watch)
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
-            background.start_soon(self._loop_lag.run)
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(
-                partial(serve_app, self._admin, admin, shutdown=admin_stop.wait, grace_s=ADMIN_GRACE_S)
+                partial(
+                    serve_app,
+                    self._admin,
+                    self._admin_driver,
+                    admin,
+                    shutdown=admin_stop.wait,
+                    grace_s=ADMIN_GRACE_S,
+                )
             )
             grace_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S
             async with trio.open_nursery() as nursery:
                 await nursery.start(
-                    partial(serve_app, self._app, public, shutdown=stop.wait, grace_s=grace_s)
+                    partial(
+                        serve_app,
+                        self._app,
+                        self._public_driver,
+                        public,
+                        certificate=certificate_of(self._settings),
+                        shutdown=stop.wait,
+                        grace_s=grace_s,
+                    )
                 )
                 self._started_at = trio.current_time()
                 task_status.started()
@@ -120,6 +157,7 @@ class Service:
                 logger.info("draining: {} requests in flight", self._admission.in_flight)
             admin_stop.set()
             background.cancel_scope.cancel(reason="the service has drained")
+        trio.lowlevel.remove_instrument(self._watch)
         logger.info("stopped")
 
     def is_ready(self) -> bool:
@@ -133,9 +171,14 @@ class Service:
             draining=self._app.draining,
             admission=self._admission.statistics(),
             requests=self._tally.statistics(),
-            loop=self._loop_lag.statistics(),
+            overload=self._overload.statistics(),
+            connections=self._public_driver.statistics(),
+            loop=self._watch.statistics(),
             upstream=self._transport.statistics(),
         )
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self._observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))
 
 
 async def _warn_if_unreachable(url: str) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import trio
-import trio.testing
 
-from fanout.observe.loop import INTERVAL_S, LoopLag
 from fanout.observe.observers import Observers
 from fanout.observe.tally import Promises, Tally
 from fanout.race.budget import Budget
@@ -75,18 +72,3 @@ def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing(
     tally = Tally()
     Observers([Broken(), tally]).notify(AnswerSent("r", 200, 0, at=1))
     assert tally.statistics().answers == {"200": 1}
-
-
-async def test_loop_lag_is_how_late_a_sleep_ended(mock_clock: trio.testing.MockClock) -> None:
-    lag = LoopLag()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lag.run)
-        await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(INTERVAL_S + 0.040)  # the loop was busy for 40 ms too long
-        await trio.testing.wait_all_tasks_blocked()
-        assert lag.statistics().lag_ms == pytest.approx(40, abs=0.01)
-        mock_clock.jump(INTERVAL_S)
-        await trio.testing.wait_all_tasks_blocked()
-        assert lag.statistics().lag_ms == pytest.approx(0, abs=0.01)
-        assert lag.statistics().worst_lag_ms == pytest.approx(40, abs=0.01)
-        nursery.cancel_scope.cancel()

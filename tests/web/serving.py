@@ -46,7 +46,7 @@ async def serving(calls: Sequence[ScriptedCall]) -> AsyncIterator[Server]:
     """Serve until the block ends."""
     listeners = open_listeners(Bind("127.0.0.1", 0), "FANOUT_BIND")
     server = Server(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
-    races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=20)
+    races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=lambda: 20)
     app = Exchanges(make_app(races), Admission(10), server, id_prefix="test")
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_app, app, listeners, shutdown=trio.sleep_forever, grace_s=1))

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import trio
-import trio.testing
 
-from fanout.race.admission import Admission
 from fanout.race.events import AnswerSent, RequestRefused
 from fanout.testing import answers, hangs, run_scenario
 from fanout.testing.scenario import Replay
-from fanout.web.asgi import Message, Receive, Scope, Send
-from fanout.web.exchange import Exchanges
 
 
 def ask(target: str, **options: object) -> Replay:
@@ -128,36 +123,3 @@ def test_an_answer_in_time_is_not_late() -> None:
     replay = run_scenario("/api/first?timeout=100", [hangs()], reserve_ms=5)
     (sent,) = [event for event in replay.events if isinstance(event, AnswerSent)]
     assert (sent.status, sent.late_by_s) == (500, 0)
-
-
-async def test_the_server_saying_that_the_caller_left_does_not_stop_the_last_write() -> None:
-    """Hypercorn says `http.disconnect` after every answer, from inside the send of its last part."""
-    last_part, written = trio.Event(), []
-
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
-        async def listen() -> None:  # as Quart-Trio does
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listen)
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"x", "more_body": False})
-            nursery.cancel_scope.cancel()
-
-    async def receive() -> Message:
-        await last_part.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            last_part.set()
-            await trio.testing.wait_all_tasks_blocked()
-            written.append(message["body"])
-
-    replay = Replay()
-    scope = {"type": "http", "method": "GET", "headers": []}
-    await Exchanges(app, Admission(1), replay, id_prefix="x")(scope, receive, send)
-    assert written == [b"x"]
-    assert [type(event) for event in replay.events] == [AnswerSent]

@@ -1,0 +1,71 @@
+"""What a loop that falls behind still promises: refusals in microseconds, and a reserve that is large enough.
+
+The limit of requests in flight bounds memory; the processor is bounded here. A request costs about a
+millisecond of it, spread over several passes of the loop. Once a pass has run for longer than
+`max_pass_ms`, the rest of the pass admits nobody: new requests are refused before they are parsed. So a
+pass stays about that short, whatever is offered, and what was admitted is never much later than that. There
+is no state to flap: the next pass begins anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+from fanout.observe.loop import LoopWatch
+from fanout.web import problems
+
+MAX_RESERVE_MS: Final = (
+    100.0  # beyond that the loop is ill, and a larger reserve would only shorten the calls
+)
+_PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadStatistics:
+    """refused: requests that were refused before they were parsed. reserve_ms: what the next request gets."""
+
+    refused: int
+    reserve_ms: float
+
+
+class Overload:
+    """Asked before a request is parsed, and for the reserve of each that was admitted."""
+
+    def __init__(self, watch: LoopWatch, *, max_pass_ms: float, reserve_ms: float, id_prefix: str) -> None:
+        """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most."""
+        self._watch = watch
+        self._max_pass_s = max_pass_ms / 1000
+        self._reserve_ms = reserve_ms
+        self._ids = map(f"{id_prefix:.8}-r{{:0{22 - len(id_prefix[:8])}x}}".format, itertools.count(1))
+        self._answer = _answer_template()
+        self._refused = 0
+
+    def refuse(self) -> bytes | None:
+        """A complete 503 when the loop is behind, else `None`. A few microseconds either way."""
+        if self._watch.pass_s() <= self._max_pass_s:
+            return None
+        self._refused += 1
+        return self._answer.replace(_PLACE_OF_ID, next(self._ids).encode("ascii"))
+
+    def reserve_ms(self) -> float:
+        """What to keep back from a timeout, going by how late the loop has been of late."""
+        return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + self._watch.lateness_s() * 1000))
+
+    def statistics(self) -> OverloadStatistics:
+        return OverloadStatistics(refused=self._refused, reserve_ms=round(self.reserve_ms(), 3))
+
+
+def _answer_template() -> bytes:
+    problem = problems.OVERLOADED
+    body = problem.body(_PLACE_OF_ID.decode("ascii"))
+    fields = [
+        ("content-type", problems.CONTENT_TYPE),
+        ("cache-control", "no-store"),
+        ("x-request-id", _PLACE_OF_ID.decode("ascii")),
+        ("content-length", str(len(body))),
+        *problem.headers,
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"HTTP/1.1 {problem.status} Service Unavailable\r\n{head}\r\n".encode("ascii") + body

@@ -1,0 +1,82 @@
+"""One worker: a fresh process that serves on listeners it has inherited, under the parent of `workers.py`.
+
+Between the two there is a socket pair, the leash. The worker reads its `Order` from it and writes one byte
+when it serves. From then on the leash says one thing only, that it has ended: the parent lets go to make the
+worker drain, and the kernel lets go when the parent is gone, whatever killed it. Both are the same to a
+worker. And as no order is a signal, a Ctrl-C, which a terminal sends to every process of the group, is one
+signal to each of them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import trio
+from loguru import logger
+
+from fanout.config import Settings
+from fanout.observe.log import configure_logging
+from fanout.web.process import serve_until_stopped
+from fanout.web.service import open_transport
+
+READY: Final = b"r"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is to serve. The listeners are descriptors that it has inherited."""
+
+    index: int
+    settings: Settings
+    public: Sequence[int]
+    admin: Sequence[int]
+
+
+def main() -> None:
+    """Serve until told to stop. The one argument is the descriptor of the leash."""
+    leash = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        with leash.makefile("rb") as file:
+            order: Order = pickle.load(file)  # from the parent; nobody else has the other end
+    except EOFError:
+        sys.exit(1)  # the parent was gone before it said anything
+    _run(order, leash)
+
+
+def _run(order: Order, leash: socket.socket) -> None:
+    settings = order.settings
+    configure_logging(settings.log_level, settings.log_format)
+    logger.configure(extra={"worker": order.index})
+    transport = open_transport(settings)
+    public, admin = ([socket.socket(fileno=fd) for fd in fds] for fds in (order.public, order.admin))
+
+    async def run() -> None:
+        stop = trio.Event()
+        await serve_until_stopped(
+            settings,
+            transport,
+            public,
+            admin,
+            stop,
+            say_ready=partial(_say_ready, leash),
+            beside=partial(_stop_when_let_go, leash, stop),
+        )
+
+    trio.run(run)
+
+
+def _say_ready(leash: socket.socket) -> None:
+    with suppress(OSError):  # the parent is gone, which `_stop_when_let_go` sees
+        leash.send(READY)
+
+
+async def _stop_when_let_go(leash: socket.socket, stop: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(leash)  # nothing comes after the order, so this is the end
+    stop.set()

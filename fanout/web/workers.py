@@ -1,0 +1,176 @@
+"""`serve --workers N`: a parent that serves nothing, and N workers, each one process with one loop.
+
+The parent opens every listener, once. What can be wrong with a setting or a port is one line before any
+worker exists, and a worker that died leaves its replacement the same ports.
+
+Rule 1: workers are fresh programs, never forks of this one, which has threads and an event loop.
+Rule 2: a worker that ends is replaced, unless the end was asked for. The others are not touched.
+Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: the leash).
+
+All workers accept from one public socket. The alternative, a socket with SO_REUSEPORT for each worker, was
+measured beside it, 300 connections a second to two workers, one of them killed and replaced after 0.9 s:
+131 of the 1,200 callers waited up to 947 ms in the dead worker's queue, with one socket nobody more than
+16 ms. One socket also lets whoever is free take the next connection, where a hash sends callers to a worker
+that is stuck; it still is "a port in use" for a second server of the same user; and it means the same on
+macOS. The price: a hundred connections that keep working were shared 58:42 at worst, and when they all came
+at once 81:19, where SO_REUSEPORT had 62:38 and 58:42.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Final
+
+import trio
+from loguru import logger
+
+from fanout.config import Settings
+from fanout.observe.log import configure_logging
+from fanout.web.descriptors import reserve_descriptors
+from fanout.web.listeners import open_listeners
+from fanout.web.process import say_ready
+from fanout.web.restarts import keep_running
+from fanout.web.service import ADMIN_GRACE_S, GRACE_MARGIN_S, open_transport
+from fanout.web.signals import stop_on_signals
+from fanout.web.worker import READY, Order
+
+STUCK_MARGIN_S: Final = 3  # beyond the worker's own bounds: it does not answer to anything, so it is killed
+
+# SIGINT is ignored until the service listens to it: Ctrl-C while the imports run is the parent's affair.
+_PROGRAM: Final = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from fanout.web.worker import main; main()"
+)
+
+
+def run_workers(settings: Settings) -> None:
+    """Serve with `settings.workers` processes until a signal has drained them all.
+
+    A second signal ends all of them at once. Raises `SettingsError` or `ListenError`, each one clear line,
+    before anything is started.
+    """
+    reserve_descriptors(settings)  # workers inherit the limit
+    open_transport(settings)  # only to find out whether a worker can
+    public = open_listeners(settings.bind, "FANOUT_BIND")
+    admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
+    configure_logging(settings.log_level, settings.log_format)
+    trio.run(Workers(settings, public, admins).run)
+
+
+class Workers:
+    """The workers of one server. Owns the listeners. Run it once."""
+
+    def __init__(
+        self, settings: Settings, public: Sequence[socket.socket], admins: Sequence[Sequence[socket.socket]]
+    ) -> None:
+        self._settings = settings
+        self._public = public
+        self._admins = admins
+        self._stop = trio.Event()
+        self._not_yet_ready = set(range(len(admins)))
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stop_on_signals, self._stop, nursery.cancel_scope)
+            nursery.start_soon(self._close_listeners)
+            async with trio.open_nursery() as running:
+                for index in range(len(self._admins)):
+                    running.start_soon(
+                        keep_running, partial(self._run_one, index), partial(_died, index), self._stop
+                    )
+            nursery.cancel_scope.cancel(reason="every worker has ended")
+        logger.info("stopped")
+
+    async def _close_listeners(self) -> None:
+        """Once stopping: what the workers have closed must not stay open here, where nobody accepts."""
+        await self._stop.wait()
+        logger.info("draining: {} workers", len(self._admins))
+        for sock in (*self._public, *(sock for admin in self._admins for sock in admin)):
+            sock.close()
+
+    async def _run_one(self, index: int) -> str:
+        """One worker, from start to end. Returns how it ended. Cancelled, it kills the worker."""
+        try:
+            process, leash, order = await self._start(index)
+        except (OSError, RuntimeError) as error:  # no descriptor, no memory, no process or no thread is left
+            return f"could not be started: {error}"  # noqa: ASYNC910 - `_start` waited
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._introduce, order, leash, process.pid)
+                nursery.start_soon(self._let_go, index, leash, process)
+                await process.wait()
+                nursery.cancel_scope.cancel(reason="the worker has ended")
+        finally:
+            leash.socket.close()
+            process.kill()  # if it has ended, this does nothing
+            with trio.CancelScope(shield=True):
+                await process.wait()
+        how = _how_it_ended(process.returncode)
+        if self._stop.is_set() and process.returncode != 0:
+            logger.bind(worker=index).error("worker {} {} while it drained", index, how)
+        return how
+
+    async def _start(self, index: int) -> tuple[trio.Process, trio.SocketStream, Order]:
+        with ExitStack() as inherited:
+            # Copies of its own: this process closes its listeners at any time, and Popen runs in a thread.
+            public = [inherited.enter_context(sock.dup()).fileno() for sock in self._public]
+            admin = [inherited.enter_context(sock.dup()).fileno() for sock in self._admins[index]]
+            ours, theirs = socket.socketpair()
+            end = inherited.enter_context(theirs).fileno()
+            leash = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            try:
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-P", "-c", _PROGRAM, str(end)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[end, *public, *admin],
+                    # The same code as here: -P and this keep the working directory from being imported from.
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                )
+            except BaseException:
+                ours.close()
+                raise
+            return process, leash, Order(index, self._settings, public, admin)
+
+    async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> None:
+        try:
+            await leash.send_all(pickle.dumps(order))
+            ready = await leash.receive_some(len(READY)) == READY
+        except trio.BrokenResourceError:
+            return  # noqa: ASYNC910 - it has died, which `_run_one` sees
+        if ready:
+            logger.bind(worker=order.index, pid=pid).info("worker {} is ready", order.index)
+            self._count_ready(order.index)
+
+    def _count_ready(self, index: int) -> None:
+        if self._not_yet_ready:
+            self._not_yet_ready.discard(index)
+            if not self._not_yet_ready and not self._stop.is_set():
+                say_ready(self._public[0], [admin[0] for admin in self._admins])
+
+    async def _let_go(self, index: int, leash: trio.SocketStream, process: trio.Process) -> None:
+        """When stopping: the worker drains. One that does not end in time is stuck and is killed."""
+        await self._stop.wait()
+        with suppress(OSError):  # it has died
+            leash.socket.shutdown(socket.SHUT_WR)
+        longest_drain_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
+        await trio.sleep(longest_drain_s + STUCK_MARGIN_S)
+        logger.bind(worker=index).error("worker {} does not end: killed", index)
+        process.kill()
+
+
+def _died(index: int, how: str, pause_s: float) -> None:
+    logger.bind(worker=index).error("worker {} {}: another one starts in {} s", index, how, pause_s)
+
+
+def _how_it_ended(code: int | None) -> str:
+    """In words, from a return code of `subprocess`, which is below zero for a signal."""
+    if code is None or code >= 0:
+        return f"exited with code {code}"
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})"
