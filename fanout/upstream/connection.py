@@ -1,0 +1,68 @@
+"""One connection to an upstream, and one HTTP/1.1 exchange over it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+from fanout.upstream.answer import Answer
+from fanout.upstream.phases import Phase, PhaseHook
+from fanout.upstream.wire import Wire
+
+READ_BYTES: Final = 16 * 1024  # one TLS record
+
+
+class Connection:
+    """A slot of the pool; the wire comes when it is connected. `idle_since` is in Trio's time."""
+
+    __slots__ = ("idle_since", "wire")
+
+    def __init__(self) -> None:
+        self.wire: Wire | None = None
+        self.idle_since = 0.0
+
+    def is_quiet(self) -> bool:
+        """Nothing has arrived since the last answer, not even the end: the next answer will be ours."""
+        try:
+            return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
+        except OSError:
+            return False
+
+
+async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the answer came unasked
+    wire: Wire, is_new: bool, request: bytes, answer: Answer, on_phase: PhaseHook
+) -> None:
+    """Send `request` and fill `answer`. When it is complete, the caller keeps or closes the wire.
+
+    Raises httpx's errors: `WriteError`, `ReadError`, `RemoteProtocolError`, `DecodingError`,
+    `BodyTooLarge`. After any exception the wire is in the middle of something and must be closed.
+    """
+    on_phase(Phase.SEND)
+    try:
+        # An idle connection was looked at when it was taken. What a new one says unasked is still our answer,
+        # the only one it may give: another may follow it.
+        early = wire.receive_nowait(READ_BYTES) if is_new else None
+    except OSError as error:
+        raise httpx.ReadError(str(error)) from error
+    unsent = None
+    try:
+        await wire.send_all(request)
+    except OSError as error:
+        unsent = error  # the upstream may have answered before it closed: read on
+    try:
+        data = await wire.receive_some(READ_BYTES) if early is None else early
+        if data:
+            on_phase(Phase.FIRST_BYTE)
+        answer.feed(data)
+        while not answer.is_complete:
+            answer.feed(await wire.receive_some(READ_BYTES))
+    except (OSError, httpx.RemoteProtocolError) as error:
+        if unsent is not None:
+            raise httpx.WriteError(str(unsent)) from unsent
+        if isinstance(error, OSError):
+            raise httpx.ReadError(str(error)) from error
+        raise
+    if unsent is not None or early is not None:
+        answer.keeps_connection = False
+    on_phase(Phase.DONE)

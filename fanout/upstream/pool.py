@@ -1,0 +1,153 @@
+"""The connections to one origin.
+
+Rule 1: between taking a slot or a socket and giving it back there is no checkpoint that is not
+        covered by a synchronous `finally`. Nothing in this file is async: it cannot be cancelled.
+Rule 2: taking, giving back and dropping cost the same with 10 and with 10,000 connections.
+Rule 3: nobody waits here. The limit is derived from the admission's; to cross it is a bug, and loud.
+Rule 4: a connection is idle or in use, never both, and counted in exactly one reason when closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import Final
+
+import trio
+
+from fanout.upstream.connection import Connection
+from fanout.upstream.origin import Origin
+from fanout.upstream.statistics import OriginStatistics
+from fanout.upstream.wire import Wire
+
+# So many dead idle connections does one call close before it opens a new one: after a restart of the
+# upstream all are dead, and one call must not pay for all.
+_MAX_LOOKS: Final = 4
+
+
+class PoolLimitExceeded(RuntimeError):
+    """More calls than the admission allows: a bug of the service, not of the upstream."""
+
+
+class CloseReason(StrEnum):
+    """Why a connection was closed. `CANCELLED` is also what a bug in the middle of a call leaves."""
+
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"  # idle for too long
+    BROKEN = "broken"  # it failed, or what came over it was malformed
+    PEER = "peer"  # the upstream closed it, or said that it would
+    SHUTDOWN = "shutdown"
+
+
+class OriginPool:
+    """LIFO: the warmest connection is taken first, and the others may expire.
+
+    `max_connections` bounds the calls at a time, and with them the open connections (a few dead idle
+    ones aside), because a new one is opened only when no live one is idle.
+    """
+
+    def __init__(self, origin: Origin, max_connections: int, keepalive_expiry_s: float) -> None:
+        self.origin = origin
+        self._max_connections = max_connections
+        self._keepalive_expiry_s = keepalive_expiry_s
+        self._idle: deque[Connection] = deque()  # the oldest on the left
+        self._in_use = 0
+        self._connecting = 0
+        self._opened = 0
+        self._reused = 0
+        self._retries = 0
+        self._failed_connects = 0
+        self._closed = dict.fromkeys(CloseReason, 0)
+        self._is_shut_down = False
+
+    def take(self) -> Connection:
+        """A live idle connection, or one yet to be connected. Raises `PoolLimitExceeded`."""
+        self._check_limit()
+        for _ in range(min(len(self._idle), _MAX_LOOKS)):
+            connection = self._idle.pop()
+            if self._has_expired(connection):
+                self._close_idle(connection, CloseReason.EXPIRED)
+            elif connection.is_quiet():
+                self._in_use += 1
+                self._reused += 1
+                return connection
+            else:
+                self._drop(connection, CloseReason.PEER)
+        return self._new_connection()
+
+    def take_for_retry(self) -> Connection:
+        """One yet to be connected, after a reused one turned out to be dead: another idle one may be too."""
+        self._check_limit()
+        self._retries += 1
+        return self._new_connection()
+
+    def connected(self, connection: Connection, wire: Wire) -> None:
+        """The wire of a new connection is there, and belongs to it from now on."""
+        connection.wire = wire
+        self._connecting -= 1
+        self._opened += 1
+
+    def give_back(self, connection: Connection, reason: CloseReason | None) -> None:
+        """End a use: idle again without a `reason`, else closed at once, with a reset."""
+        self._in_use -= 1
+        if connection.wire is None:
+            self._connecting -= 1
+            self._failed_connects += reason is not CloseReason.CANCELLED
+        elif reason is None and not self._is_shut_down:
+            connection.idle_since = trio.current_time()
+            self._idle.append(connection)
+        else:
+            self._drop(connection, reason or CloseReason.SHUTDOWN)
+
+    def close_expired(self, at_most: int) -> bool:
+        """Close idle connections that nobody came for. True if there may be more of them."""
+        for _ in range(at_most):
+            if not self._idle or not self._has_expired(self._idle[0]):
+                return False
+            self._close_idle(self._idle.popleft(), CloseReason.EXPIRED)
+        return True
+
+    def shut_down(self) -> None:
+        """Close what is idle now, and what is in use when it is given back. Irrevocable."""
+        self._is_shut_down = True
+        while self._idle:
+            self._close_idle(self._idle.popleft(), CloseReason.SHUTDOWN)
+
+    def statistics(self) -> OriginStatistics:
+        """A snapshot."""
+        return OriginStatistics(
+            origin=str(self.origin),
+            open=len(self._idle) + self._in_use - self._connecting,
+            idle=len(self._idle),
+            in_use=self._in_use,
+            connecting=self._connecting,
+            opened=self._opened,
+            reused=self._reused,
+            retries=self._retries,
+            failed_connects=self._failed_connects,
+            closed={str(reason): count for reason, count in self._closed.items()},
+        )
+
+    def _check_limit(self) -> None:
+        if self._in_use >= self._max_connections:
+            raise PoolLimitExceeded(f"more than {self._max_connections} calls to {self.origin} at a time")
+
+    def _new_connection(self) -> Connection:
+        self._in_use += 1
+        self._connecting += 1
+        return Connection()
+
+    def _has_expired(self, connection: Connection) -> bool:
+        return trio.current_time() - connection.idle_since >= self._keepalive_expiry_s
+
+    def _close_idle(self, connection: Connection, reason: CloseReason) -> None:
+        """In order, as the upstream may be doing: nothing is wrong with this connection."""
+        self._closed[reason] += 1
+        if connection.wire is not None:
+            connection.wire.close()
+
+    def _drop(self, connection: Connection, reason: CloseReason) -> None:
+        """With a reset: there is nothing left to say on it, and it must not keep a port in TIME_WAIT."""
+        self._closed[reason] += 1
+        if connection.wire is not None:
+            connection.wire.abort()

@@ -1,0 +1,185 @@
+"""Names to addresses: looked up by a task of the service, refreshed in the background.
+
+Rule 1: a request never starts a thread and never a look-up of its own: it reads what is known, or
+        waits for the one look-up of its name, in its own scope.
+Rule 2: a stale answer is better than none: it is kept until a newer one comes.
+Rule 3: one look-up of a name at a time, so a DNS server that hangs costs one thread a name.
+
+Names come from the configuration, so they are few and none is ever forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import httpx
+import trio
+
+from fanout.upstream.statistics import NameStatistics
+from fanout.upstream.wire import Address
+
+Name = tuple[str, int]  # host and port: getaddrinfo answers with both
+LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+REFRESH_S: Final = 30.0  # the order of a cloud's DNS lifetimes; getaddrinfo does not tell them
+RETRY_S: Final = 1.0  # after a failure
+MAX_THREADS: Final = 8
+
+_threads = trio.CapacityLimiter(MAX_THREADS)
+
+
+async def look_up_in_thread(host: str, port: int) -> list[Address]:
+    """The system's resolver, so `/etc/hosts` and search domains work. Raises `OSError`.
+
+    When cancelled it returns at once and leaves the thread to end by itself.
+    """
+    found = await trio.to_thread.run_sync(
+        socket.getaddrinfo,
+        host.encode("ascii"),
+        port,
+        0,
+        socket.SOCK_STREAM,
+        abandon_on_cancel=True,
+        limiter=_threads,
+    )
+    return [(family, where) for family, _, _, _, where in found]
+
+
+class Resolver:
+    """The addresses of each name it was ever asked for."""
+
+    def __init__(self, look_up: LookUp = look_up_in_thread, refresh_s: float = REFRESH_S) -> None:
+        self._look_up = look_up
+        self._refresh_s = refresh_s
+        self._entries: dict[Name, _Entry] = {}
+        self._is_running = False
+        # The service's task reads what requests ask for; without a bound, because names are few.
+        self._asked, self._to_keep = trio.open_memory_channel[_Entry](math.inf)
+
+    def want(self, host: str, port: int) -> None:
+        """Look the name up, if it is one, as soon as `run()` runs, before anybody asks."""
+        if _literal(host, port) is None and (host, port) not in self._entries:
+            self._entry((host, port))
+
+    async def addresses(self, host: str, port: int) -> Sequence[Address]:
+        """The addresses of a name, best first, or of an IP literal. Raises `httpx.ConnectError`.
+
+        Returns at once when they are known, however old. Otherwise waits for the look-up under
+        way, so it needs `run()` to be running.
+        """
+        literal = _literal(host, port)
+        if literal is not None:
+            return (literal,)  # noqa: ASYNC910 - nothing to wait for
+        entry = self._entries.get((host, port)) or self._entry((host, port))
+        if not self._is_running:
+            raise RuntimeError("names are resolved by PoolTransport.run(), which is not running")
+        await entry.ready()
+        return entry.rotated()
+
+    def demote(self, host: str, port: int, address: Address) -> None:
+        """The address did not answer in time: try it last, until the next refresh."""
+        entry = self._entries.get((host, port))
+        if entry is not None:
+            entry.demote(address)
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keep all names until cancelled."""
+        self._is_running = True
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                async for entry in self._to_keep:
+                    nursery.start_soon(self._keep, entry, name=f"resolve {entry.name[0]}")
+        finally:
+            self._is_running = False
+
+    def statistics(self) -> tuple[NameStatistics, ...]:
+        """A snapshot."""
+        return tuple(entry.statistics() for entry in self._entries.values())
+
+    def _entry(self, name: Name) -> _Entry:
+        entry = self._entries[name] = _Entry(name)
+        self._asked.send_nowait(entry)
+        return entry
+
+    async def _keep(self, entry: _Entry) -> None:
+        while True:
+            try:
+                entry.succeeded(await self._look_up(*entry.name))
+            except OSError as error:
+                entry.failed(error)
+            await trio.sleep(RETRY_S if entry.error else self._refresh_s)
+
+
+class _Entry:
+    """What is known about one name."""
+
+    def __init__(self, name: Name) -> None:
+        self.name = name
+        self.error: str | None = None
+        self._healthy: list[Address] = []
+        self._demoted: list[Address] = []
+        self._first_look_up = trio.Event()
+        self._looked_up_at = -math.inf
+        self._look_ups = 0
+        self._failures = 0
+
+    async def ready(self) -> None:  # noqa: ASYNC910 - as `Resolver.addresses`
+        if not self._first_look_up.is_set():
+            await self._first_look_up.wait()
+        if not self._healthy and not self._demoted:
+            raise httpx.ConnectError(f"{self.name[0]} has no address: {self.error}")
+
+    def rotated(self) -> Sequence[Address]:
+        """Each connection begins with another of the healthy addresses of the preferred family."""
+        if len(self._healthy) > 1:
+            preferred = self._healthy[0][0]
+            turn = [address for address in self._healthy if address[0] == preferred]
+            others = [address for address in self._healthy if address[0] != preferred]
+            self._healthy = turn[1:] + turn[:1] + others
+            first, rest = turn[0], turn[1:]
+            # The second attempt is of the other family: a family that does not work costs one delay.
+            return [first, *others[:1], *rest, *others[1:], *self._demoted]
+        return [*self._healthy, *self._demoted]
+
+    def demote(self, address: Address) -> None:
+        if address in self._healthy:
+            self._healthy.remove(address)
+            self._demoted.append(address)
+
+    def succeeded(self, found: Sequence[Address]) -> None:
+        self._look_ups += 1
+        self.error = None
+        self._healthy = list(dict.fromkeys(found))
+        self._demoted = []
+        self._looked_up_at = trio.current_time()
+        self._first_look_up.set()
+
+    def failed(self, error: OSError) -> None:
+        self._look_ups += 1
+        self._failures += 1
+        self.error = str(error)
+        self._first_look_up.set()
+
+    def statistics(self) -> NameStatistics:
+        age_s = trio.current_time() - self._looked_up_at
+        return NameStatistics(
+            name=self.name[0],
+            addresses=tuple(str(where[0]) for _, where in [*self._healthy, *self._demoted]),
+            age_s=None if math.isinf(age_s) else age_s,
+            look_ups=self._look_ups,
+            failures=self._failures,
+            last_error=self.error,
+        )
+
+
+def _literal(host: str, port: int) -> Address | None:
+    """The address that an IP literal is; `None` for a name. Never asks anybody."""
+    try:
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return None
+    return found[0][0], found[0][4]

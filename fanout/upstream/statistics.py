@@ -1,0 +1,45 @@
+"""What the transport knows about itself, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OriginStatistics:
+    """The pool of one origin. Gauges: `open`, `idle`, `in_use`, `connecting`; counters: the rest.
+
+    Always: `open == idle + in_use - connecting` and `opened == open + sum(closed.values())`.
+    """
+
+    origin: str
+    open: int  # connected sockets
+    idle: int
+    in_use: int  # calls, those still connecting included
+    connecting: int
+    opened: int
+    reused: int  # calls that were given an idle connection
+    retries: int  # of those, the ones whose connection turned out to be dead
+    failed_connects: int
+    closed: Mapping[str, int]  # by `CloseReason`
+
+
+@dataclass(frozen=True, slots=True)
+class NameStatistics:
+    """One name the resolver keeps. `age_s` is how old the addresses are; None before the first."""
+
+    name: str
+    addresses: tuple[str, ...]
+    age_s: float | None
+    look_ups: int
+    failures: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatistics:
+    """A snapshot of the transport."""
+
+    origins: tuple[OriginStatistics, ...]
+    names: tuple[NameStatistics, ...]

@@ -1,0 +1,104 @@
+"""A `Wire` that speaks TLS over another one.
+
+Rule 1: closing closes the wire below at once. No close_notify is sent or waited for: HTTP frames itself.
+Rule 2: without a close_notify the end of the wire is an error here, so a body that ends with its connection
+        cannot be cut short unseen.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import trio
+
+from fanout.upstream.origin import Origin
+from fanout.upstream.tls import TlsSessions
+from fanout.upstream.wire import Wire
+
+_CIPHERTEXT_BYTES: Final = 16 * 1024 + 512  # a whole record
+
+
+class TlsWire:
+    """Two memory buffers and OpenSSL between them: no lock, no task, no wait of its own.
+
+    Usable after `handshake()`. The wire below is the caller's until then.
+    """
+
+    __slots__ = ("_incoming", "_origin", "_outgoing", "_sessions", "_tls", "_verified_at", "_wire")
+
+    def __init__(self, wire: Wire, sessions: TlsSessions, origin: Origin) -> None:
+        """Raises `ValueError` for a host that no certificate can be for."""
+        self._wire = wire
+        self._sessions: TlsSessions | None = sessions
+        self._origin = origin
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = sessions.context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=origin.host, session=sessions.find(origin)
+        )
+        self._verified_at = 0.0
+
+    async def handshake(self) -> None:
+        """Agree on keys and verify the certificate. Raises `OSError`, and `ssl.SSLError` as one."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._flush()
+                self._take_in(await self._wire.receive_some(_CIPHERTEXT_BYTES))
+        await self._flush()
+        self._verified_at = trio.current_time()
+
+    async def send_all(self, data: bytes) -> None:
+        self._tls.write(data)
+        await self._flush()
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        while True:
+            data = self._read(max_bytes)
+            if data is not None:
+                self._keep_session()
+                return data  # noqa: ASYNC910 - left over from the last record, for which it waited
+            await self._flush()
+            self._take_in(await self._wire.receive_some(_CIPHERTEXT_BYTES))
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        # A session ticket or a new key makes the wire below readable, but is nothing the peer said.
+        while True:
+            data = self._read(max_bytes)
+            if data is not None:
+                return data
+            arrived = self._wire.receive_nowait(_CIPHERTEXT_BYTES)
+            if arrived is None:
+                return None
+            self._take_in(arrived)
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def abort(self) -> None:
+        self._wire.abort()
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        try:
+            return self._tls.read(max_bytes)
+        except ssl.SSLWantReadError:
+            return None
+
+    def _take_in(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:  # noqa: ASYNC910 - as `Wire.send_all`
+        if self._outgoing.pending:
+            await self._wire.send_all(self._outgoing.read())
+
+    def _keep_session(self) -> None:
+        """Once a connection, after its first bytes."""
+        if self._sessions is not None:
+            self._sessions.keep(self._origin, self._tls, self._verified_at)
+            self._sessions = None

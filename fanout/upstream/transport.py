@@ -1,0 +1,156 @@
+"""The httpx transport: HTTP/1.1 over Trio, with a pool that cancellation cannot break.
+
+Rule 1: the caller owns time. Nothing here has a timeout; everything ends at once when it is cancelled.
+Rule 2: the body is read inside the call, so when the call returns, its connection is back in the pool
+        or closed. The response holds nothing, and to close it, late or never, means nothing.
+Rule 3: a GET that fails on a reused connection before any byte of its answer is made once more on a new
+        one: the upstream had closed the connection, and did not see the request or may see it again.
+        So is one that is answered with a 408 there: it was said to the idle connection (RFC 9110 15.5.9).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Final
+
+import httpx
+import trio
+
+from fanout.upstream.answer import Answer
+from fanout.upstream.connect import Connector, Dial
+from fanout.upstream.connection import Connection, exchange
+from fanout.upstream.origin import Origin, origin_of
+from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
+from fanout.upstream.pool import CloseReason, OriginPool
+from fanout.upstream.request import request_bytes
+from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
+from fanout.upstream.statistics import TransportStatistics
+from fanout.upstream.tls import client_context
+from fanout.upstream.wire import dial
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
+_SWEEP_EVERY_S: Final = 5.0
+_SWEEP_BATCH: Final = 100  # about a millisecond of closing, then others may run
+
+
+class PoolTransport(httpx.AsyncBaseTransport):
+    """One pool an origin; `max_connections` calls to it at a time, see `pool.py`.
+
+    `run()` must run somewhere while calls are made to names; calls to IP literals need it only to
+    close idle connections on time. `dial` and `look_up` are the only ways out: replace both, and
+    the transport lives in a simulated world.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        origins: Iterable[str] = (),
+        max_body_bytes: int = MAX_BODY_BYTES,
+        keepalive_expiry_s: float = KEEPALIVE_EXPIRY_S,
+        ssl_context: ssl.SSLContext | None = None,
+        dial: Dial = dial,
+        look_up: LookUp = look_up_in_thread,
+    ) -> None:
+        """`origins` are URLs whose names `run()` looks up at once. Raises `httpx.UnsupportedProtocol`."""
+        self._max_connections = max_connections
+        self._max_body_bytes = max_body_bytes
+        self._keepalive_expiry_s = keepalive_expiry_s
+        self._resolver = Resolver(look_up)
+        self._connector = Connector(self._resolver, ssl_context or client_context(), dial)
+        self._pools: dict[Origin, OriginPool] = {}
+        self._is_closed = False
+        for url in origins:
+            origin = origin_of(httpx.URL(url))
+            self._resolver.want(origin.host, origin.port)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make one call. The response is complete and decoded: `content` is there.
+
+        Raises `httpx.TransportError` (`ConnectError`, `WriteError`, `ReadError`,
+        `RemoteProtocolError`, `LocalProtocolError`, `UnsupportedProtocol`, `BodyTooLarge`) or
+        `httpx.DecodingError`; `PoolLimitExceeded` when there are more calls than agreed.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent for a caller who has left
+        outgoing = await request_bytes(request)
+        on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
+        pool = self._pool(origin_of(request.url))
+        answer = Answer(request.method, self._max_body_bytes)
+        connection = pool.take()
+        is_reused = connection.wire is not None
+        try:
+            await self._use(pool, connection, outgoing, answer, on_phase)
+        except httpx.TransportError:
+            if not is_reused or answer.has_begun or request.method != "GET":
+                raise
+        else:
+            if not is_reused or answer.status != httpx.codes.REQUEST_TIMEOUT or request.method != "GET":
+                return answer.response(request)
+        on_phase(Phase.RETRY)
+        answer = Answer(request.method, self._max_body_bytes)
+        await self._use(pool, pool.take_for_retry(), outgoing, answer, on_phase)
+        return answer.response(request)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Resolve names and close expired connections until cancelled. To be run once.
+
+        Started at once: a DNS server that hangs must not keep the service from starting. The first
+        calls wait for the look-ups that begin here.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._resolver.run, name="resolve upstream names")
+            nursery.start_soon(self._close_expired, name="close expired connections")
+            task_status.started()
+
+    async def aclose(self) -> None:
+        """Close idle connections now and the others as their calls end. No call can be made any more."""
+        self._is_closed = True
+        for pool in self._pools.values():
+            pool.shut_down()
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> TransportStatistics:
+        """A snapshot, in time proportional to the number of origins and names."""
+        return TransportStatistics(
+            origins=tuple(pool.statistics() for pool in self._pools.values()),
+            names=self._resolver.statistics(),
+        )
+
+    async def _use(
+        self, pool: OriginPool, connection: Connection, outgoing: bytes, answer: Answer, on_phase: PhaseHook
+    ) -> None:
+        """Fill `answer` over `connection`, which is the pool's again when this returns or raises."""
+        reason: CloseReason | None = CloseReason.CANCELLED  # unless it turns out otherwise
+        try:
+            wire = connection.wire
+            is_new = wire is None
+            if wire is None:
+                wire = await self._connector.open(pool.origin, on_phase)
+                pool.connected(connection, wire)
+            else:
+                on_phase(Phase.REUSED)
+            await exchange(wire, is_new, outgoing, answer, on_phase)
+            reason = None if answer.keeps_connection else CloseReason.PEER
+        except httpx.RequestError:
+            reason = CloseReason.BROKEN
+            raise
+        finally:
+            pool.give_back(connection, reason)
+            answer.stop()
+
+    def _pool(self, origin: Origin) -> OriginPool:
+        if self._is_closed:
+            raise RuntimeError("the transport is closed")
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = OriginPool(origin, self._max_connections, self._keepalive_expiry_s)
+        return pool
+
+    async def _close_expired(self) -> None:
+        while True:
+            await trio.sleep(_SWEEP_EVERY_S)
+            for pool in list(self._pools.values()):
+                while pool.close_expired(at_most=_SWEEP_BATCH):
+                    await trio.lowlevel.checkpoint()

@@ -1,0 +1,112 @@
+"""The byte stream a connection runs on, and what it is over a plain socket.
+
+Rule 1: closing is synchronous and never waits, fails or runs twice.
+Rule 2: one task at a time uses a wire, and only that task closes it: nobody waits in a closed one.
+
+A wire is injected where there is no network: in the simulated world, in virtual time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import trio
+
+# getaddrinfo's family and socket address: enough to connect.
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+# Linger for zero seconds: closing sends a RST, so the upstream learns of it and no TIME_WAIT is left here.
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_CONNECTING: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
+
+
+class Wire(Protocol):
+    """A connected byte stream. Everything the world does to it is an `OSError`."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything. Not a checkpoint when the bytes fit; after `Cancelled` some may be sent."""
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Wait for at least one byte; `b""` when the peer has closed. Nothing is lost by `Cancelled`."""
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """What has already arrived; `None` when nothing has and the peer has not closed."""
+
+    def close(self) -> None:
+        """Close in order: what was sent is still delivered."""
+
+    def abort(self) -> None:
+        """Close at once, so that the peer sees a reset and forgets the exchange."""
+
+
+class SocketWire:
+    """A `Wire` over a connected, non-blocking stream socket, which it owns."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the answer is waited for next, always
+        sent = self._send_nowait(data)
+        while sent < len(data):
+            await trio.lowlevel.wait_writable(self._socket)
+            sent += self._send_nowait(memoryview(data)[sent:])
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        # An upstream never answers at once: to wait first saves the receive that would fail.
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            data = self.receive_nowait(max_bytes)
+            if data is not None:
+                return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        try:
+            return self._socket.recv(max_bytes)
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def abort(self) -> None:
+        if self._socket.fileno() >= 0:
+            with suppress(OSError):  # some systems refuse it after a reset, which is as good
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._socket.close()
+
+    def _send_nowait(self, data: bytes | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+
+async def dial(address: Address) -> Wire:
+    """Connect to one address. However this ends, no socket is left but the returned one.
+
+    Raises `OSError`.
+    """
+    family, where = address
+    connecting = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _raise_if(connecting.connect_ex(where), where)
+        await trio.lowlevel.wait_writable(connecting)
+        _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
+    except BaseException:
+        SocketWire(connecting).abort()
+        raise
+    return SocketWire(connecting)
+
+
+def _raise_if(error: int, where: tuple[Any, ...]) -> None:
+    if error not in _CONNECTING:
+        raise OSError(error, f"{os.strerror(error)} ({where[0]} port {where[1]})")

@@ -1,0 +1,151 @@
+"""Happy eyeballs: what each address does and after how long, and exactly when who has won."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import trio
+import trio.testing
+
+from fanout.upstream.connect import first_to_connect
+from fanout.upstream.wire import Address, Wire, dial
+from tests.upstream.scripted_wire import ScriptedWire
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address: after `delay_s` it connects, or fails."""
+
+    host: str
+    delay_s: float
+    connects: bool
+
+
+class Network:
+    def __init__(self, *targets: Target) -> None:
+        self._targets = {target.host: target for target in targets}
+        self.addresses: list[Address] = [(socket.AF_INET, (target.host, 80)) for target in targets]
+        self.began: dict[str, float] = {}
+        self.wires: dict[str, ScriptedWire] = {}
+        self.cancelled: list[str] = []
+
+    async def dial(self, address: Address) -> Wire:
+        target = self._targets[address[1][0]]
+        self.began[target.host] = trio.current_time()
+        try:
+            await trio.sleep(target.delay_s)
+        except trio.Cancelled:
+            self.cancelled.append(target.host)
+            raise
+        if not target.connects:
+            raise OSError(f"{target.host} failed")
+        wire = self.wires[target.host] = ScriptedWire()
+        return wire
+
+
+OK, FAILS = True, False
+
+
+@pytest.mark.parametrize(
+    ("targets", "winner", "took_s", "overtaken"),
+    [
+        ([("a", 1, OK)], "a", 1, []),
+        ([("a", 0.1, OK), ("b", 0, OK)], "a", 0.1, []),
+        ([("a", 0.3, OK), ("b", 1, OK)], "a", 0.3, []),
+        ([("a", 9, OK), ("b", 0.1, OK)], "b", 0.35, ["a"]),
+        ([("a", 0.1, FAILS), ("b", 0.1, OK)], "b", 0.2, ["a"]),
+        ([("a", 0, FAILS), ("b", 0, FAILS), ("c", 0.1, OK)], "c", 0.1, ["a", "b"]),
+        ([("a", 9, OK), ("b", 9, OK), ("c", 0.1, OK)], "c", 0.6, ["a", "b"]),
+        ([("a", 9, FAILS), ("b", 0.1, FAILS), ("c", 0.1, OK)], "c", 0.45, ["a", "b"]),
+    ],
+)
+async def test_the_first_address_to_connect_wins(
+    targets: Sequence[tuple[str, float, bool]],
+    winner: str,
+    took_s: float,
+    overtaken: list[str],
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = Network(*(Target(*target) for target in targets))
+    start = trio.current_time()
+    wire, demoted = await first_to_connect(network.addresses, network.dial)
+    assert trio.current_time() - start == pytest.approx(took_s)
+    assert wire is network.wires[winner]
+    assert [where[0] for _, where in demoted] == overtaken
+    assert not network.wires[winner].closed
+
+
+async def test_when_all_fail_the_first_error_is_raised(autojump_clock: trio.testing.MockClock) -> None:
+    network = Network(Target("a", 1, FAILS), Target("b", 0.1, FAILS))
+    with pytest.raises(OSError, match="b failed"):
+        await first_to_connect(network.addresses, network.dial)
+    assert trio.current_time() == pytest.approx(1)
+
+
+async def test_of_two_that_connect_in_the_same_pass_one_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    both = trio.Event()
+    wires: list[ScriptedWire] = []
+
+    async def dial_both(address: Address) -> Wire:
+        await both.wait()
+        wires.append(ScriptedWire())
+        return wires[-1]
+
+    async def connect() -> None:
+        wire, _ = await first_to_connect(Network(Target("a", 0, OK), Target("b", 0, OK)).addresses, dial_both)
+        assert [other.closed for other in wires if other is not wire] == [["abort"]]
+        assert [other.closed for other in wires if other is wire] == [[]]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connect)
+        await trio.sleep(1)
+        both.set()
+    assert len(wires) == 2
+
+
+async def test_cancelled_nothing_is_left_open(autojump_clock: trio.testing.MockClock) -> None:
+    network = Network(Target("a", 9, OK), Target("b", 9, OK))
+    with trio.move_on_after(1) as scope:
+        await first_to_connect(network.addresses, network.dial)
+    assert scope.cancelled_caught
+    assert sorted(network.cancelled) == ["a", "b"]
+
+
+async def test_cancelled_as_it_connects_the_winner_is_closed(autojump_clock: trio.testing.MockClock) -> None:
+    """The deadline comes in the same pass as the connection."""
+    network = Network(Target("a", 9, OK), Target("b", 0.75, OK))
+    with trio.move_on_after(1):
+        await first_to_connect(network.addresses, network.dial)
+        pytest.fail("a tie goes to the deadline")
+    assert all(wire.closed == ["abort"] for wire in network.wires.values())
+
+
+async def test_dialling_a_closed_port_fails_and_leaves_nothing() -> None:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        await dial((socket.AF_INET, listener.getsockname()))
+    listener.close()
+
+
+async def test_abort_is_a_reset_and_close_is_an_end() -> None:
+    """What the upstream sees of a cancelled call, and of a connection that was idle for too long."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        for end, seen in (("close", b""), ("abort", ConnectionResetError)):
+            wire = await dial((socket.AF_INET, listener.socket.getsockname()))
+            stream = await listener.accept()
+            getattr(wire, end)()
+            getattr(wire, end)()  # the second time does nothing
+            with trio.fail_after(5):
+                try:
+                    result: object = await stream.socket.recv(1)
+                except OSError as error:
+                    result = type(error)
+            assert result == seen
+            stream.socket.close()

@@ -1,0 +1,211 @@
+"""Names are looked up by the service, never by a request (G12); in virtual time, with a scripted DNS."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from fanout.upstream.resolver import REFRESH_S, RETRY_S, Resolver, look_up_in_thread
+from fanout.upstream.transport import PoolTransport
+from fanout.upstream.wire import Address
+from tests.upstream.raw_server import echo_path, raw_server
+
+Answer = Sequence[str] | OSError
+
+
+def addresses(*hosts: str) -> list[Address]:
+    return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, 80)) for host in hosts]
+
+
+class ScriptedDns:
+    """The n-th look-up takes so long and gives that; after the last one every look-up hangs."""
+
+    def __init__(self, *script: tuple[float, Answer]) -> None:
+        self._script = list(script)
+        self.look_ups: list[float] = []
+        self.at_a_time = 0
+
+    async def __call__(self, host: str, port: int) -> Sequence[Address]:
+        self.look_ups.append(trio.current_time())
+        self.at_a_time += 1
+        assert self.at_a_time == 1
+        try:
+            if not self._script:
+                await trio.sleep_forever()
+            delay_s, result = self._script.pop(0)
+            await trio.sleep(delay_s)
+        finally:
+            self.at_a_time -= 1
+        if isinstance(result, OSError):
+            raise result
+        return addresses(*result)
+
+
+@asynccontextmanager
+async def running(dns: ScriptedDns) -> AsyncIterator[Resolver]:
+    resolver = Resolver(dns)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(resolver.run)
+        yield resolver
+        nursery.cancel_scope.cancel()
+
+
+async def first_address(resolver: Resolver) -> str:
+    found = await resolver.addresses("upstream", 80)
+    return str(found[0][1][0])
+
+
+@pytest.mark.parametrize("literal", ["127.0.0.1", "::1", "192.0.2.7"])
+async def test_an_ip_literal_asks_nobody_and_needs_no_task(literal: str) -> None:
+    dns = ScriptedDns()
+    resolver = Resolver(dns)
+    resolver.want(literal, 80)
+    [(family, where)] = await resolver.addresses(literal, 80)
+    assert where[:2] == (literal, 80)
+    assert family == (socket.AF_INET6 if ":" in literal else socket.AF_INET)
+    assert resolver.statistics() == ()
+
+
+async def test_calls_for_an_unknown_name_share_one_look_up(autojump_clock: trio.testing.MockClock) -> None:
+    dns = ScriptedDns((2.0, ["192.0.2.1"]))
+    async with running(dns) as resolver:
+        start = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(first_address, resolver)
+        assert trio.current_time() == start + 2.0
+        assert len(dns.look_ups) == 1
+
+
+async def test_a_known_name_is_answered_without_waiting_and_refreshed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dns = ScriptedDns((0, ["192.0.2.1"]), (1, ["192.0.2.2"]))
+    async with running(dns) as resolver:
+        assert await first_address(resolver) == "192.0.2.1"
+        await trio.sleep(REFRESH_S + 0.5)
+        assert len(dns.look_ups) == 2
+        start = trio.current_time()
+        assert await first_address(resolver) == "192.0.2.1"
+        assert trio.current_time() == start
+        await trio.sleep(1)
+        assert await first_address(resolver) == "192.0.2.2"
+
+
+@pytest.mark.parametrize("later", [(0.0, OSError("SERVFAIL")), None], ids=["fails", "hangs"])
+async def test_a_stale_answer_is_kept_when_dns_fails_or_hangs(
+    later: tuple[float, Answer] | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    dns = ScriptedDns((0, ["192.0.2.1"]), *([later] if later else []))
+    async with running(dns) as resolver:
+        await first_address(resolver)
+        await trio.sleep(REFRESH_S + RETRY_S / 2)
+        assert await first_address(resolver) == "192.0.2.1"
+        [name] = resolver.statistics()
+        assert name.addresses == ("192.0.2.1",)
+        assert name.age_s == pytest.approx(REFRESH_S + RETRY_S / 2)
+        assert (name.failures, name.last_error) == ((1, "SERVFAIL") if later else (0, None))
+
+
+async def test_a_failed_look_up_fails_its_calls_and_is_tried_again_soon(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dns = ScriptedDns((3, OSError("no such name")), (0, ["192.0.2.1"]))
+    async with running(dns) as resolver:
+        with pytest.raises(httpx.ConnectError, match="upstream has no address: no such name"):
+            await first_address(resolver)
+        start = trio.current_time()
+        with pytest.raises(httpx.ConnectError):
+            await first_address(resolver)
+        assert trio.current_time() == start
+        await trio.sleep(RETRY_S + 0.1)
+        assert await first_address(resolver) == "192.0.2.1"
+
+
+async def test_a_waiting_call_ends_with_its_own_scope(autojump_clock: trio.testing.MockClock) -> None:
+    async with running(ScriptedDns()) as resolver:
+        with trio.move_on_after(5) as scope:
+            await first_address(resolver)
+        assert scope.cancelled_caught
+
+
+async def test_without_its_task_a_name_is_a_loud_error_and_not_a_hang() -> None:
+    with pytest.raises(RuntimeError, match="not running"):
+        await Resolver(ScriptedDns()).addresses("upstream", 80)
+
+
+async def test_connections_take_turns_on_the_addresses(autojump_clock: trio.testing.MockClock) -> None:
+    """Families alternate, so that one that does not work costs one delay."""
+    dns = ScriptedDns((0, ["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"]))
+    async with running(dns) as resolver:
+        orders = [[where[0] for _, where in await resolver.addresses("upstream", 80)] for _ in range(3)]
+    assert orders == [
+        ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"],
+        ["2001:db8::2", "192.0.2.1", "2001:db8::1", "192.0.2.2"],
+        ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"],
+    ]
+
+
+async def test_an_address_that_did_not_answer_is_tried_last_until_the_next_refresh(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    both = ["192.0.2.1", "192.0.2.2"]
+    async with running(ScriptedDns((0, both), (0, both))) as resolver:
+        await first_address(resolver)
+        resolver.demote("upstream", 80, addresses("192.0.2.1")[0])
+        assert {await first_address(resolver) for _ in range(4)} == {"192.0.2.2"}
+        await trio.sleep(REFRESH_S + 1)
+        assert {await first_address(resolver) for _ in range(4)} == set(both)
+
+
+async def test_the_systems_resolver_is_asked_in_a_thread_and_knows_etc_hosts() -> None:
+    found = await look_up_in_thread("localhost", 80)
+    assert ("127.0.0.1", 80) in [where for _, where in found] or ("::1", 80, 0, 0) in [w for _, w in found]
+    with pytest.raises(OSError, match=r"."):
+        await look_up_in_thread("name.invalid", 80)
+
+
+async def test_a_dns_server_that_hangs_costs_one_thread_and_no_running_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G12: known origins are unaffected, and the number of threads does not grow with the calls."""
+    release, entered = threading.Event(), threading.Event()
+    ask = socket.getaddrinfo
+
+    def hang(host: bytes | str, *args: int) -> list[Any]:
+        if host != b"hangs.invalid":
+            return ask(host, *args)
+        entered.set()
+        release.wait(30)
+        raise socket.gaierror("timed out")
+
+    async with raw_server(echo_path) as server, trio.open_nursery() as nursery:
+        transport = PoolTransport(max_connections=100, origins=["http://hangs.invalid/"])
+        async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:
+            await client.get(server.url("/warm"))
+            threads = threading.active_count()
+            monkeypatch.setattr("socket.getaddrinfo", hang)
+            await nursery.start(transport.run)  # not held up
+
+            async def to_the_unknown() -> None:
+                with trio.move_on_after(0.2) as scope:
+                    await client.get("http://hangs.invalid/")
+                assert scope.cancelled_caught
+
+            async with trio.open_nursery() as calls:
+                for _ in range(50):
+                    calls.start_soon(to_the_unknown)
+                assert await trio.to_thread.run_sync(entered.wait, 5)
+                for number in range(20):
+                    assert (await client.get(server.url(f"/{number}"))).content == b"/%d" % number
+            assert threading.active_count() <= threads + 2  # the look-up's, and the one used to wait here
+            release.set()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,282 @@
+"""TLS to the upstream: who is trusted, what is sent, what resumption may do, and what an end means."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from fanout.upstream.origin import Origin
+from fanout.upstream.tls import VERIFICATION_S, TlsSessions, client_context
+from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.transport import PoolTransport
+from tests.upstream.raw_server import Authority, RawConnection, RawServer, answer, echo_path, raw_server
+
+AUTHORITY = Authority()
+
+
+@asynccontextmanager
+async def running(
+    transport: PoolTransport,
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        trio.open_nursery() as nursery,
+        httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client,
+    ):
+        await nursery.start(transport.run)
+        yield client
+        nursery.cancel_scope.cancel()
+
+
+def trusting(context: ssl.SSLContext = AUTHORITY.client) -> PoolTransport:
+    return PoolTransport(max_connections=4, ssl_context=context)
+
+
+async def test_a_call_over_tls_and_another_on_the_same_connection() -> None:
+    phases: list[str] = []
+    async with raw_server(echo_path, AUTHORITY.server) as server, running(trusting()) as client:
+        for path in ("/a", "/b"):
+            response = await client.get(server.url(path), extensions={"fanout.phase": phases.append})
+            assert response.content == path.encode()
+        assert server.accepted == 1
+    assert phases[:5] == ["connect", "tls", "send", "first_byte", "done"]
+    assert phases[5:] == ["reused", "send", "first_byte", "done"]
+
+
+async def test_the_name_is_sent_and_http_1_1_is_agreed_on() -> None:
+    authority, seen = Authority(), []
+
+    def notice(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        seen.append(name)
+
+    authority.server.sni_callback = notice
+
+    async def agreed(connection: RawConnection) -> None:
+        await connection.request()
+        assert isinstance(connection.stream, trio.SSLStream)
+        await connection.send(answer(str(connection.stream.selected_alpn_protocol()).encode()))
+
+    async with raw_server(agreed, authority.server) as server:
+        context = client_context_trusting(authority)
+        async with running(trusting(context)) as client:
+            assert (await client.get(server.url())).content == b"http/1.1"
+    assert seen == ["localhost"]
+
+
+def client_context_trusting(authority: Authority) -> ssl.SSLContext:
+    with authority.ca.cert_pem.tempfile() as ca_file:
+        return client_context(Path(ca_file))
+
+
+@pytest.mark.parametrize("store", ["system", "private"])
+def test_verification_is_on_whatever_the_store(store: str, tmp_path: Path) -> None:
+    AUTHORITY.ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = client_context(tmp_path / "ca.pem" if store == "private" else None)
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    if store == "private":
+        assert len(context.get_ca_certs()) == 1  # and nobody else
+
+
+def test_a_ca_file_that_cannot_be_used_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_bytes(b"")
+    for name in ("missing.pem", "empty.pem"):
+        with pytest.raises(OSError, match=r"."):
+            client_context(tmp_path / name)
+
+
+def impostors() -> dict[str, tuple[ssl.SSLContext, ssl.SSLContext]]:
+    """A server's context and the client's that must not accept it."""
+
+    def server(ca: trustme.CA, *names: str, **options: object) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ca.issue_cert(*names, **options).configure_cert(context)  # type: ignore[arg-type]
+        return context
+
+    long_ago = datetime.datetime(2020, 1, 1)
+    ca = trustme.CA()
+    client = ssl.create_default_context()
+    ca.configure_trust(client)
+    return {
+        "another name": (server(ca, "elsewhere.test"), client),
+        "an unknown authority": (server(trustme.CA(), "localhost"), client),
+        "expired": (server(ca, "localhost", not_before=long_ago, not_after=long_ago), client),
+        "an old protocol": (no_newer_than_tls_1_1(server(ca, "localhost")), client),
+    }
+
+
+def no_newer_than_tls_1_1(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+@pytest.mark.parametrize("name", ["another name", "an unknown authority", "expired", "an old protocol"])
+async def test_an_impostor_is_a_connect_error_and_never_sees_the_request(name: str) -> None:
+    server_context, context = impostors()[name]
+    seen = []
+
+    async def note(connection: RawConnection) -> None:
+        seen.append(await connection.request())
+
+    transport = trusting(context)
+    async with raw_server(note, server_context) as server, running(transport) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(server.url())
+    assert not any(seen)
+    assert transport.statistics().origins[0].failed_connects == 1
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["plain HTTP", "nothing"])
+async def test_a_server_that_speaks_no_tls_is_a_connect_error(says: bytes) -> None:
+    async def speak(connection: RawConnection) -> None:
+        await connection.stream.receive_some(1)
+        await connection.send(says)
+
+    async with raw_server(speak) as server, running(trusting()) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(server.url().replace("http:", "https:"))
+
+
+async def test_a_handshake_that_hangs_ends_with_the_callers_scope() -> None:
+    closed = trio.Event()
+
+    async def hang(connection: RawConnection) -> None:
+        try:
+            while await connection.stream.receive_some(65536):
+                pass
+        finally:
+            closed.set()
+
+    transport = trusting()
+    async with raw_server(hang) as server, running(transport) as client:
+        with trio.move_on_after(0.05) as scope:
+            await client.get(server.url().replace("http:", "https:"))
+        assert scope.cancelled_caught
+        with trio.fail_after(5):
+            await closed.wait()
+    assert transport.statistics().origins[0].in_use == 0
+
+
+async def resumed(server: RawServer, client: httpx.AsyncClient) -> bool:
+    return (await client.get(server.url())).content == b"resumed"
+
+
+async def tell_whether_resumed(connection: RawConnection) -> None:
+    """One answer a connection."""
+    await connection.request()
+    assert isinstance(connection.stream, trio.SSLStream)
+    word = b"resumed" if connection.stream.session_reused else b"full"
+    await connection.send(answer(word, b"Connection: close"))
+
+
+async def test_the_second_connection_resumes_the_session_of_the_first() -> None:
+    async with raw_server(tell_whether_resumed, AUTHORITY.server) as server, running(trusting()) as client:
+        assert [await resumed(server, client) for _ in range(4)] == [False, True, True, True]
+
+
+async def test_a_session_is_resumed_only_for_so_long_after_a_full_verification(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """To resume does not prolong it: an upstream whose certificate has expired is found out."""
+    async with raw_server(tell_whether_resumed, AUTHORITY.server) as server:
+        transport = trusting()
+        async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:
+            url = server.url().replace("localhost", "127.0.0.1")
+
+            async def is_resumed() -> bool:
+                return (await client.get(url)).content == b"resumed"
+
+            assert not await is_resumed()
+            for _ in range(3):
+                mock_clock.jump(VERIFICATION_S / 4)
+                assert await is_resumed()
+            mock_clock.jump(VERIFICATION_S / 4)
+            assert not await is_resumed()
+            assert await is_resumed()
+
+
+class ServerSide:
+    """A wire whose other end is a TLS server, without a network: `tls` is the server's half."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.has_ended = False
+
+    @property
+    def has_something_to_say(self) -> bool:
+        return self._outgoing.pending > 0
+
+    async def send_all(self, data: bytes) -> None:
+        self._incoming.write(data)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        data = self.receive_nowait(max_bytes)
+        assert data is not None, "it would wait for ever"
+        return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        return self._outgoing.read(max_bytes) or (b"" if self.has_ended else None)
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    abort = close
+
+
+async def connected() -> tuple[TlsWire, ServerSide]:
+    server = ServerSide(AUTHORITY.server)
+    wire = TlsWire(server, TlsSessions(AUTHORITY.client), Origin("https", "localhost", 443))
+    await wire.handshake()
+    return wire, server
+
+
+async def test_session_tickets_do_not_make_a_connection_look_answered() -> None:
+    """They arrive after the handshake and are nothing that the upstream said."""
+    wire, server = await connected()
+    assert server.has_something_to_say
+    assert wire.receive_nowait(1000) is None
+    server.tls.write(b"said")
+    assert wire.receive_nowait(1000) == b"said"
+
+
+async def test_a_tls_wire_ends_properly_or_with_an_error() -> None:
+    """Without a close_notify, anybody on the way may have cut the answer short."""
+    wire, server = await connected()
+    server.tls.write(b"{}")
+    assert await wire.receive_some(1000) == b"{}"
+    with contextlib.suppress(ssl.SSLWantReadError):
+        server.tls.unwrap()
+    assert await wire.receive_some(1000) == b""
+
+    wire, server = await connected()
+    server.tls.write(b"{}")
+    server.has_ended = True
+    assert await wire.receive_some(1000) == b"{}"
+    with pytest.raises(OSError, match="EOF"):
+        await wire.receive_some(1000)
+
+
+async def test_a_body_that_ends_with_its_connection_and_without_a_proper_end_is_an_error() -> None:
+    async def cut_short(connection: RawConnection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n\r\n{}")
+
+    async with raw_server(cut_short, AUTHORITY.server) as server, running(trusting()) as client:
+        with pytest.raises(httpx.ReadError):
+            await client.get(server.url())
