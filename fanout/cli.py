@@ -10,7 +10,8 @@ import http.client
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -23,6 +24,7 @@ from fanout.tools.simulator.command import simulator_options, simulator_settings
 from fanout.tools.simulator.simulator import Simulator
 from fanout.web.listeners import ListenError, open_listeners
 from fanout.web.process import run_process
+from fanout.web.workers import run_workers
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 HEALTH_WITHIN_S = 2
@@ -41,12 +43,12 @@ def cli() -> None:
     """
 
 
-def _setting_options(*, without: str = "") -> Callable[[Command], Command]:
+def _setting_options(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
     """Every setting as an option. The text is read by `config.load`, so flags and variables mean the same."""
 
     def decorate(command: Command) -> Command:
         for setting in reversed(SETTINGS):
-            if setting.name != without:
+            if setting.name not in without:
                 text = f"{setting.help}  [{setting.variable}; default: {setting.default or 'none'}]"
                 multiple = setting.name == "upstreams"
                 metavar = "URL" if multiple else "VALUE"
@@ -84,19 +86,20 @@ def serve(**flags: Any) -> None:
     Example:
       fanout serve --bind 0.0.0.0:8080 --upstream http://10.0.0.7/api/work
     """
-    _run(_load(flags).settings)
+    settings = _load(flags).settings
+    _run(run_process if settings.workers == 1 else run_workers, settings)
 
 
-def _run(settings: Settings, **options: Any) -> None:
+def _run(run: Callable[..., None], settings: Settings, **options: Any) -> None:
     try:
-        run_process(settings, **options)
+        run(settings, **options)
     except (SettingsError, ListenError) as error:
         _fail(str(error))
 
 
 @cli.command()
 @simulator_options
-@_setting_options(without="upstreams")
+@_setting_options(without=("upstreams", "workers"))
 def demo(
     seed: int,
     min_delay_ms: int,
@@ -119,13 +122,13 @@ def demo(
     except (SettingsError, ListenError) as error:
         _fail(str(error))
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    settings = _load({**flags, "upstreams": f"{upstream_url}/api/work"}).settings
+    settings = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}).settings
 
     async def serve_simulator() -> None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
         await Simulator(simulated).serve([listener])
 
-    _run(settings, beside=serve_simulator, also_ready={"upstream": f"{upstream_url}/calls"})
+    _run(run_process, settings, beside=serve_simulator, also_ready={"upstream": f"{upstream_url}/calls"})
 
 
 @cli.command()
@@ -154,20 +157,32 @@ def _shown(value: Any) -> Any:
 @cli.command()
 @_setting_options()
 def health(**flags: Any) -> None:
-    """Exit 0 when the server at FANOUT_ADMIN_BIND is ready, 1 when it is not. For container health checks."""
-    bind = _load(flags).settings.admin_bind
+    """Exit 0 when the server at FANOUT_ADMIN_BIND is ready, 1 when it is not. For container health checks.
+
+    A server with workers is ready when all of them are: give the same FANOUT_WORKERS as to `serve`.
+    """
+    binds = _load(flags).settings.admin_binds
+    with ThreadPoolExecutor(len(binds)) as threads:  # at once, so that many are as quick as one
+        answers = list(threads.map(_ask_ready, binds))
+    for silence in answers:
+        if isinstance(silence, str):
+            click.echo(f"fanout: {silence}", err=True)
+            sys.exit(1)
+    click.echo("ready" if all(answers) else "not ready")
+    sys.exit(0 if all(answers) else 1)
+
+
+def _ask_ready(bind: Bind) -> bool | str:
+    """Whether one worker is ready; why there is no answer, as a line."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104  # not a bind
     connection = http.client.HTTPConnection(host, bind.port, timeout=HEALTH_WITHIN_S)
     try:
         connection.request("GET", "/readyz")
-        ready = connection.getresponse().status == 200
+        return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException) as error:
-        click.echo(f"fanout: no answer from http://{Bind(host, bind.port)}/readyz: {error}", err=True)
-        sys.exit(1)
+        return f"no answer from http://{Bind(host, bind.port)}/readyz: {error}"
     finally:
         connection.close()
-    click.echo("ready" if ready else "not ready")
-    sys.exit(0 if ready else 1)
 
 
 cli.add_command(upstream)

@@ -14,7 +14,9 @@ from fanout.config import Bind, Settings
 from fanout.observe.log import configure_logging
 from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import reserve_descriptors
+from fanout.web.garbage import collect_when_quiet
 from fanout.web.listeners import open_listeners
+from fanout.web.server import certificate_of
 from fanout.web.service import Service, open_transport
 from fanout.web.signals import stop_on_signals
 
@@ -32,6 +34,7 @@ def run_process(
     """
     reserve_descriptors(settings)
     transport = open_transport(settings)
+    certificate = certificate_of(settings)
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admin = open_listeners(settings.admin_bind, "FANOUT_ADMIN_BIND")
     configure_logging(settings.log_level, settings.log_format)
@@ -43,7 +46,7 @@ def run_process(
             public,
             admin,
             trio.Event(),
-            say_ready=partial(say_ready, public[0], [admin[0]], also_ready),
+            say_ready=partial(say_ready, public[0], certificate is not None, [admin[0]], also_ready),
             beside=beside,
         )
 
@@ -64,27 +67,40 @@ async def serve_until_stopped(
 
     say_ready: called once, when both listeners answer. beside: as above.
     """
+    # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
+    signalled = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(stop_on_signals, stop, nursery.cancel_scope)
+        await nursery.start(stop_on_signals, signalled, nursery.cancel_scope)
+        nursery.start_soon(_stop_after, signalled, stop)
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
             await serving.start(Service(settings, transport).run, public, admin, stop)
+            nursery.start_soon(collect_when_quiet)
             say_ready()
         nursery.cancel_scope.cancel(reason="the service has ended")
 
 
+async def _stop_after(signalled: trio.Event, stop: trio.Event) -> None:
+    await signalled.wait()
+    stop.set()
+
+
 def say_ready(
-    public: socket.socket, admins: Sequence[socket.socket], also_ready: Mapping[str, str] | None = None
+    public: socket.socket,
+    is_tls: bool,
+    admins: Sequence[socket.socket],
+    also_ready: Mapping[str, str] | None = None,
 ) -> None:
     """The ready lines: one write, so that whoever waits for them reads all of them."""
-    lines = {"api": f"{_url(public)}/api/first?timeout=1000", "docs": f"{_url(public)}/docs"}
+    base = _url(public, "https" if is_tls else "http")
+    lines = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}
     for index, admin in enumerate(admins):
         lines[f"admin-{index}" if index else "admin"] = f"{_url(admin)}/statistics"
     rows = [f"  {name:<9} {url}" for name, url in {**lines, **(also_ready or {})}.items()]
     click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{Bind(host, port)}"
+    return f"{scheme}://{Bind(host, port)}"

@@ -7,13 +7,14 @@ Rule 1: workers are fresh programs, never forks of this one, which has threads a
 Rule 2: a worker that ends is replaced, unless the end was asked for. The others are not touched.
 Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: the leash).
 
-All workers accept from one public socket. The alternative, a socket with SO_REUSEPORT for each worker, was
-measured beside it, 300 connections a second to two workers, one of them killed and replaced after 0.9 s:
-131 of the 1,200 callers waited up to 947 ms in the dead worker's queue, with one socket nobody more than
-16 ms. One socket also lets whoever is free take the next connection, where a hash sends callers to a worker
-that is stuck; it still is "a port in use" for a second server of the same user; and it means the same on
-macOS. The price: a hundred connections that keep working were shared 58:42 at worst, and when they all came
-at once 81:19, where SO_REUSEPORT had 62:38 and 58:42.
+All workers accept from one public socket. The alternative, one with SO_REUSEPORT for each worker and held
+open here, was measured beside it, 300 new connections a second to two workers, one of them killed and
+replaced after 0.9 s: 131 of 1,200 callers waited up to 947 ms in the dead worker's queue, with one socket
+nobody more than 9 ms. One socket also lets whoever is free take the next connection, where a hash sends
+callers to a worker that is stuck; it still is "a port in use" for a second server of the same user; and it
+means the same on macOS. The price is balance when callers come all at once: a hundred were shared up to
+81:19 if they kept working, 100:0 if not (SO_REUSEPORT: 58:42 and 60:40), and 59:41 when they came over a
+second (62:38).
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ from fanout.web.descriptors import reserve_descriptors
 from fanout.web.listeners import open_listeners
 from fanout.web.process import say_ready
 from fanout.web.restarts import keep_running
+from fanout.web.server import certificate_of
 from fanout.web.service import ADMIN_GRACE_S, GRACE_MARGIN_S, open_transport
 from fanout.web.signals import stop_on_signals
 from fanout.web.worker import READY, Order
 
-STUCK_MARGIN_S: Final = 3  # beyond the worker's own bounds: it does not answer to anything, so it is killed
+STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
 
 # SIGINT is ignored until the service listens to it: Ctrl-C while the imports run is the parent's affair.
 _PROGRAM: Final = (
@@ -58,6 +60,7 @@ def run_workers(settings: Settings) -> None:
     """
     reserve_descriptors(settings)  # workers inherit the limit
     open_transport(settings)  # only to find out whether a worker can
+    certificate_of(settings)  # likewise
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
     configure_logging(settings.log_level, settings.log_format)
@@ -152,7 +155,9 @@ class Workers:
         if self._not_yet_ready:
             self._not_yet_ready.discard(index)
             if not self._not_yet_ready and not self._stop.is_set():
-                say_ready(self._public[0], [admin[0] for admin in self._admins])
+                say_ready(
+                    self._public[0], self._settings.tls_cert is not None, [admin[0] for admin in self._admins]
+                )
 
     async def _let_go(self, index: int, leash: trio.SocketStream, process: trio.Process) -> None:
         """When stopping: the worker drains. One that does not end in time is stuck and is killed."""

@@ -14,6 +14,8 @@ from fanout.race.events import Event
 from fanout.testing import ScriptedCall
 from fanout.web.api import Races
 from fanout.web.app import make_app
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.limits import Limits
 from fanout.web.exchange import Exchanges
 from fanout.web.listeners import open_listeners
 from fanout.web.server import serve_app
@@ -27,6 +29,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url
         self.events: list[Event] = []
+        self.crashes: list[BaseException] = []
         self._news = trio.Event()
 
     def notify(self, event: Event) -> None:
@@ -48,7 +51,10 @@ async def serving(calls: Sequence[ScriptedCall]) -> AsyncIterator[Server]:
     server = Server(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
     races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=lambda: 20)
     app = Exchanges(make_app(races), Admission(10), server, id_prefix="test")
+    driver = Driver(Limits(), on_crash=server.crashes.append)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_app, app, listeners, shutdown=trio.sleep_forever, grace_s=1))
+        serve = partial(serve_app, app, driver, listeners, shutdown=trio.sleep_forever, grace_s=1)
+        await nursery.start(serve)
         yield server
         nursery.cancel_scope.cancel(reason="the test is done with the server")
+    assert server.crashes == []

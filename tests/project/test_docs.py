@@ -1,0 +1,83 @@
+"""Every document that repeats something of the code is held to it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import fanout
+from fanout.config import SETTINGS
+from fanout.upstream import errors
+from fanout.web.api import run_race
+from fanout.web.schemas import ERROR_WORDS
+
+ROOT = Path(__file__).parents[2]
+API = (ROOT / "docs/api.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_proof_in_the_readme_is_the_code() -> None:
+    """Who reads the README has read the handler."""
+    assert f"```python\n{inspect.getsource(run_race)}```" in (ROOT / "README.md").read_text()
+
+
+def reasons_in_code() -> set[tuple[int, str]]:
+    """Status and reason of every problem that is spelled out under `fanout/web`."""
+    found = set()
+    for path in (ROOT / "fanout/web").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+                match node.args[:2]:
+                    case [ast.Constant(int(status)), ast.Constant(str(reason))]:
+                        found.add((status, reason))
+    return found
+
+
+def test_every_reason_is_documented_and_every_documented_one_exists() -> None:
+    documented = {(int(s), r) for s, r in re.findall(r"^\| (\d{3}) \| `(\w+)` \|", API, re.MULTILINE)}
+    assert len(documented) > 10
+    assert documented == reasons_in_code()
+
+
+def test_every_error_and_outcome_word_is_documented() -> None:
+    assert set(errors.WORDS) < set(ERROR_WORDS)
+    for word in (*ERROR_WORDS, "won", "ok", "failed", "cancelled"):
+        assert re.search(rf"^\| `{word}` \|", API, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_settings_that_exist(path: Path) -> None:
+    known = {setting.variable for setting in SETTINGS} | {"FANOUT_"}
+    assert set(re.findall(r"FANOUT_[A-Z_]*", path.read_text())) <= known
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_link_to_files_that_exist_and_have_no_gaps(path: Path) -> None:
+    text = path.read_text()
+    assert "{{" not in text
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_tests_and_modules_that_exist(path: Path) -> None:
+    for name in re.findall(
+        r"`((?:fanout|tests|web|race|upstream|observe|tools|benchmarks)/[\w./]+)`", path.read_text()
+    ):
+        assert (ROOT / name).exists() or (ROOT / "fanout" / name).exists(), name
+
+
+def test_the_defaults_in_the_api_document_are_the_settings() -> None:
+    defaults = {setting.name: setting.default for setting in SETTINGS}
+    assert f"from 1 to {defaults['max_timeout_ms']} (`FANOUT_MAX_TIMEOUT_MS`)" in API
+    assert f"Without it, {defaults['default_timeout_ms']}" in API
+    assert f"(`FANOUT_RESERVE_MS`, {defaults['reserve_ms']})" in API
+
+
+def test_the_changelog_has_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert "Unreleased" in text or fanout.__version__ in text
