@@ -1,0 +1,131 @@
+"""The front door on the real program: the short form. `benchmarks/front_door.py` is the long one.
+
+A loop that another process on the machine holds up refuses new requests, and rightly; these tests are about
+something else, so `PATIENT` lets it be held up.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import pytest
+import trio
+
+from tests.blackbox.front_door.certified import certified
+from tests.blackbox.front_door.door import Door, closing, front_door
+from tests.blackbox.front_door.drain import drain
+from tests.blackbox.front_door.hostile import KINDS
+from tests.blackbox.front_door.leaving import DEPARTURES, leave
+from tests.blackbox.front_door.many import crowd
+from tests.blackbox.front_door.siege import besiege
+
+PATIENT = ("--max-pass-ms", "1000")
+TIMES = 3
+
+
+async def test_two_hundred_hostile_connections_cost_a_steady_load_nothing() -> None:
+    """G1, G10, G11: no promise broken, no request lost, nothing left behind, nothing logged as a bug.
+
+    The timeout is far away: what is late here is the machine's affair.
+    """
+    with front_door(upstream=("--reliable", "--fault", "status=0.2"), serve=PATIENT) as door:
+        siege = await besiege(door, connections=200, idle=300, rate_per_s=50, seconds=2.5, timeout_ms=10_000)
+    assert siege.kinds == len(KINDS) >= 40
+    assert siege.load["offered"] == 225
+    assert siege.load["outcomes"].keys() == {"useful", "no_success"}  # the upstream fails, too
+    assert siege.load["broken_promises"] == 0
+    assert siege.accepted > 500
+    assert siege.at_peak.descriptors > siege.before.descriptors
+    assert siege.after.descriptors <= siege.before.descriptors
+    assert siege.after.tasks <= siege.before.tasks
+    assert siege.bugs == 0
+
+
+@pytest.fixture(scope="module")
+def hanging() -> Iterator[Door]:
+    with front_door(query="fault=hang_before_head", serve=PATIENT) as door:
+        yield door
+
+
+@pytest.mark.parametrize("how", DEPARTURES)
+async def test_when_a_caller_leaves_its_calls_end_on_the_wire(hanging: Door, how: str) -> None:
+    """G6. A half-close counts as leaving. The median, because the machine may hold up any one of them."""
+    (before,) = await hanging.statistics()
+    took_ms = await leave(hanging, how, times=TIMES)
+    (after,) = await hanging.statistics()
+    assert median(took_ms) < 50
+    assert max(took_ms) < 1000
+    assert after["requests"]["callers_left"] == before["requests"]["callers_left"] + TIMES
+    assert after["admission"]["in_flight"] == 0
+
+
+async def test_five_hundred_hanging_requests_end_on_time_and_leave_nothing(hanging: Door) -> None:
+    """G2, G3. How late an answer is, is the machine's affair, within reason; how early is not."""
+    many = await crowd(hanging, requests=500, per_s=400, timeout_ms=4000, at_one_moment=False)
+    assert many.answers == {500: 500}
+    assert many.peak_in_flight == 500
+    assert many.late_ms[0] > -150  # the largest reserve is 100 ms
+    assert many.late_ms[-1] < 2000
+    assert many.kib_a_request < 60
+    assert many.after.descriptors <= many.before.descriptors
+    assert many.after.tasks <= many.before.tasks
+    assert many.bugs == 0
+
+
+STUCK_S = 4  # one second is promised; a client that may hold the process does so for ten
+SLOW = ("--reliable", "--min-delay-ms", "800", "--max-delay-ms", "1200", "--fault", "hang_before_head=0.5")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sigterm_cuts_no_admitted_request(workers: int) -> None:
+    """G9, with idle callers and callers that never read."""
+    with front_door(upstream=SLOW, serve=(*PATIENT, "--workers", f"{workers}")) as door:
+        drained = await drain(door, requests=100, timeout_ms=1500)
+    assert drained.answers.keys() == {200, 500}  # one hanging call of two is none, two are a deadline
+    assert sum(drained.answers.values()) == 100
+    assert drained.exit_code == 0
+    assert drained.over_s < STUCK_S
+
+
+async def test_sigterm_over_tls_also_with_a_handshake_under_way(tmp_path: Path) -> None:
+    """G9."""
+    trust, options = certified(tmp_path)
+    with front_door(upstream=SLOW, serve=(*PATIENT, *options), tls=trust) as door:
+        drained = await drain(door, requests=50, timeout_ms=1500)
+    assert drained.answers.keys() == {200, 500}
+    assert sum(drained.answers.values()) == 50
+    assert drained.exit_code == 0
+    assert drained.over_s < STUCK_S
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_second_signal_ends_at_once(workers: int) -> None:
+    with front_door(query="fault=hang_before_head", serve=(*PATIENT, "--workers", f"{workers}")) as door:
+        with ExitStack() as callers:
+            for _ in range(20):
+                caller = callers.enter_context(closing(await door.connect()))
+                await caller.send(b"GET /api/first?timeout=20000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            await door.until_begun(20)
+            door.fanout.process.send_signal(signal.SIGTERM)
+            await until_refused(door)
+            assert door.fanout.process.poll() is None
+            second_at = time.monotonic()
+            assert await trio.to_thread.run_sync(door.fanout.stop) == 0
+            assert time.monotonic() - second_at < STUCK_S
+
+
+async def until_refused(door: Door) -> None:
+    """The listener closes soon after the first signal."""
+    with trio.fail_after(10):
+        while True:
+            await trio.sleep(0.01)
+            try:
+                with closing(await door.connect()):
+                    pass
+            except OSError:
+                return
