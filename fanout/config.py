@@ -188,9 +188,9 @@ SETTINGS: Final = (
     Setting(
         "max_pass_ms",
         "--max-pass-ms",
-        "10",
+        "3",
         _integer(1, 1000),
-        "How long a pass of the event loop may run before it refuses new requests with 503.",
+        "How far behind the event loop may be, in the length of a pass; then it refuses new requests.",
     ),
     Setting(
         "workers",

@@ -109,7 +109,6 @@ class Exchanges:
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         common = [(b"cache-control", b"no-store"), (b"x-request-id", exchange.request_id.encode("ascii"))]
-
         head_only = scope["method"] == "HEAD"  # Quart sends the body all the same
 
         async def send_part(message: Message) -> None:
@@ -117,9 +116,8 @@ class Exchanges:
                 exchange.status = message["status"]
                 self._admission.give_back()  # Rule 1
                 message["headers"] = [*message["headers"], *common]
-            elif message["type"] == "http.response.body":
-                if head_only:
-                    message["body"] = b""
+            elif message["type"] == "http.response.body" and head_only:
+                message["body"] = b""
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 self._sent(exchange)

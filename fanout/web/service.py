@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +83,7 @@ class Service:
         self._settings = settings
         self._transport = transport
         self._tally = Tally()
-        self._watch = LoopWatch()
+        self._watch = LoopWatch(time.thread_time)
         self._admission = Admission(settings.max_in_flight)
         self._observer = observer = Observers([self._tally, LogObserver()])
         id_prefix = secrets.token_hex(4)

@@ -1,4 +1,4 @@
-"""TLS on both sides of the real program: a private authority, verification that cannot be talked out of it, HTTP/2."""
+"""TLS on both sides of the real program: a private authority, verification always on, HTTP/2."""
 
 from __future__ import annotations
 

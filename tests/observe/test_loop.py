@@ -7,31 +7,107 @@ import time
 import pytest
 import trio
 
-from fanout.observe.loop import LoopWatch
+from fanout.observe.loop import USUAL_OVER_S, LoopWatch
 
 
-def test_a_long_pass_is_measured_while_it_runs_and_fades_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+class Loop:
+    """A loop whose passes and sleeps are as long as a test says, and its watch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(trio, "current_time", lambda: self.now_s)
+        self.watch = LoopWatch()
+        self.watch.before_io_wait(
+            0
+        )  # installed in the middle of a pass: that one was not seen from its start
+        self.watch.after_io_wait(0)
+
+    def work(self, length_s: float) -> None:
+        """Go on with the current pass."""
+        self.now_s += length_s
+
+    def sleep(self, length_s: float = 0) -> None:
+        """End the pass and begin the next one."""
+        self.watch.before_io_wait(length_s)
+        self.now_s += length_s
+        self.watch.after_io_wait(length_s)
+
+    def work_for(self, seconds: float, pass_s: float) -> None:
+        """Passes of one length without a rest."""
+        for _ in range(round(seconds / pass_s)):
+            self.work(pass_s)
+            self.sleep()
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
+    return Loop(monkeypatch)
+
+
+def test_a_watch_that_was_not_installed_yet_knows_of_no_lateness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trio, "current_time", lambda: 100.0)
     watch = LoopWatch()
-    assert (watch.pass_s(), watch.lateness_s()) == (0, 0)
+    assert (watch.behind_s(), watch.lateness_s(), watch.usual_pass_s()) == (0, 0, 0)
 
-    def run_a_pass(length_s: float) -> None:
-        nonlocal now_s
-        watch.after_io_wait(0)
-        now_s += length_s
-        assert watch.pass_s() == pytest.approx(length_s)
-        watch.before_io_wait(0)
 
-    watch.before_io_wait(0)  # installed in the middle of a pass: that one was not seen from its beginning
-    run_a_pass(0.040)
-    assert watch.lateness_s() == pytest.approx(0.040)
-    now_s += 1  # one half-life
-    assert watch.lateness_s() == pytest.approx(0.020)
-    run_a_pass(0.001)  # a shorter one does not hide the longer one
-    assert watch.lateness_s() == pytest.approx(0.020, rel=0.01)
-    run_a_pass(0.100)
-    assert watch.lateness_s() == pytest.approx(0.100)
+def test_a_long_pass_fades_and_a_shorter_one_does_not_hide_it(loop: Loop) -> None:
+    loop.work(0.040)
+    loop.sleep()
+    assert loop.watch.lateness_s() == pytest.approx(0.040)
+    loop.sleep(1)  # one half-life
+    assert loop.watch.lateness_s() == pytest.approx(0.020)
+    loop.work(0.001)
+    loop.sleep()
+    assert loop.watch.lateness_s() == pytest.approx(0.020, rel=0.01)
+    loop.work(0.100)
+    loop.sleep()
+    assert loop.watch.lateness_s() == pytest.approx(0.100)
+
+
+def test_it_is_as_far_behind_as_the_current_pass_has_run(loop: Loop) -> None:
+    assert loop.watch.behind_s() == 0
+    loop.work(0.040)
+    assert loop.watch.behind_s() == pytest.approx(0.040)
+
+
+def test_after_a_pass_as_long_as_usual_it_is_still_behind(loop: Loop) -> None:
+    """Those the pass has admitted have most of their work before them."""
+    loop.work_for(1, pass_s=0.010)
+    assert loop.watch.usual_pass_s() == pytest.approx(0.010, rel=0.2)
+    assert loop.watch.behind_s() == pytest.approx(0.010)
+
+
+def test_a_single_long_pass_leaves_it_hardly_behind(loop: Loop) -> None:
+    """A pause of the whole process is not overload: the next requests are not refused for it."""
+    for _ in range(100):
+        loop.work(0.0005)
+        loop.sleep(0.0095)
+    loop.work(0.030)
+    assert loop.watch.behind_s() == pytest.approx(0.030)
+    loop.sleep()
+    assert loop.watch.behind_s() < 0.003
+
+
+def test_sleeping_means_having_caught_up(loop: Loop) -> None:
+    loop.work_for(1, pass_s=0.010)
+    loop.work(0.010)
+    loop.sleep(0.004)
+    assert loop.watch.behind_s() == pytest.approx(0.006)
+    loop.work(0.010)
+    loop.sleep(0.010)
+    assert loop.watch.behind_s() == pytest.approx(0)
+
+
+def test_the_usual_pass_counts_for_as_long_as_it_lasts(loop: Loop) -> None:
+    """A moment of the last half second lies in a long pass more often than in a short one, or in none."""
+    loop.work_for(2, pass_s=0.001)
+    assert loop.watch.usual_pass_s() == pytest.approx(0.001, rel=0.05)
+    loop.work_for(2, pass_s=0.020)
+    assert loop.watch.usual_pass_s() == pytest.approx(0.020, rel=0.05)
+    loop.sleep(USUAL_OVER_S / 2)
+    assert loop.watch.usual_pass_s() == pytest.approx(0.010, rel=0.05)
+    loop.sleep(10)
+    assert loop.watch.usual_pass_s() == 0
 
 
 async def test_it_watches_the_loop_it_is_installed_in() -> None:
@@ -40,10 +116,28 @@ async def test_it_watches_the_loop_it_is_installed_in() -> None:
     try:
         await trio.sleep(0.001)
         time.sleep(0.030)  # noqa: ASYNC251 - what it is there to notice
-        assert watch.pass_s() >= 0.030
+        assert watch.behind_s() >= 0.030
         await trio.sleep(0.001)
-        assert watch.statistics().worst_pass_ms >= 30
-        assert watch.statistics().lateness_ms >= 20
-        assert watch.statistics().passes >= 2
+        statistics = watch.statistics()
+        assert statistics.worst_pass_ms >= 30
+        assert statistics.lateness_ms >= 20
+        assert statistics.usual_pass_ms > 0
+        assert statistics.passes >= 2
     finally:
         trio.lowlevel.remove_instrument(watch)
+
+
+def test_what_other_programs_took_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preempted pass is late, and the reserve must know; but it has left no work behind."""
+    now_s, work_s = 100.0, 5.0
+    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+    watch = LoopWatch(lambda: work_s)
+    watch.before_io_wait(0)
+    watch.after_io_wait(0)
+    now_s += 0.050
+    work_s += 0.001
+    assert watch.behind_s() == pytest.approx(0.001)
+    watch.before_io_wait(0)
+    assert watch.lateness_s() == pytest.approx(0.050)
+    watch.after_io_wait(0)
+    assert watch.behind_s() == pytest.approx(0.001)

@@ -134,7 +134,9 @@ async def test_a_cancel_at_any_checkpoint_loses_no_slot_socket_or_task(
             if reached < n:
                 break
             swept[when] = n
-    assert swept["before it blocks"] == swept["as it resumes"] >= 1
+    assert min(swept.values()) >= 1
+    if call is not post_large:  # how often a large send has to wait is up to the kernel
+        assert swept["before it blocks"] == swept["as it resumes"]
 
 
 async def cancel_one(server: RawServer, situation: Situation, call: Call, n: int, when: When) -> int:

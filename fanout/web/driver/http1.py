@@ -6,7 +6,7 @@ Rule 2: after a request that was not understood to its end nothing more is read 
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from math import inf
 from typing import Any, Final
 
@@ -25,8 +25,9 @@ from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import StreamTransport
 from fanout.web.problems import Problem
 
+_ENOUGH_PATIENCE: Final = 0.9  # of the idle timeout: to move a deadline costs a tenth of a refusal
 # Where one of these words stands in a head, the unread request may have a body or want the connection closed.
-_NOT_PLAIN: Final = re.compile(rb"(?i)content-length|transfer-encoding|close|upgrade|http/1\.0")
+_NOT_PLAIN: Final = (b"content-length", b"transfer-encoding", b"close", b"upgrade", b"http/1.0")
 
 
 async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> None:
@@ -126,13 +127,19 @@ class Http1:
         """Answer unread bytes. The connection stays if they are one whole request that cannot have a body."""
         self._driver.refused += 1
         end = data.find(END)
-        plain = end + len(END) == len(data) and data.startswith(b"GET ") and not _NOT_PLAIN.search(data)
+        plain = end + len(END) == len(data) and data.startswith(b"GET ") and not _has_any(_NOT_PLAIN, data)
         if plain and not self._driver.draining:
             await self._send(answer)
-            self._connection.read_within(self._limits.idle_timeout_s)
+            self._stay_idle()
             return True
         await self._send_last(answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1), End.REFUSED)
         return False
+
+    def _stay_idle(self) -> None:
+        """Give the caller of a refused request time to send the next one."""
+        left_s = self._connection.scope.deadline - trio.current_time()
+        if left_s < _ENOUGH_PATIENCE * self._limits.idle_timeout_s:
+            self._connection.read_within(self._limits.idle_timeout_s)
 
     async def _run_app(self, head: Head, arrived_at: float) -> bool:
         cycle = Cycle(self._connection, self._limits, self._driver.date, head, self._body)
@@ -208,3 +215,9 @@ class Http1:
         left = self._limits.linger_max_bytes
         while left > 0 and (data := await self._transport.receive()):
             left -= len(data)
+
+
+def _has_any(words: Iterable[bytes], data: bytes) -> bool:
+    """Whether one of `words`, in any case, is in `data`. A regular expression takes three times as long."""
+    data = data.lower()
+    return any(word in data for word in words)

@@ -43,6 +43,20 @@ async def test_a_refused_request_keeps_its_connection_and_the_next_may_be_served
     assert (switch.asked, world.driver.statistics().refused) == (4, 3)
 
 
+async def test_a_caller_that_is_refused_again_and_again_is_not_idle(autojump_clock: MockClock) -> None:
+    """Each request gives it nine tenths of the idle timeout or more for the next one, never more than all."""
+    async with in_memory(Echo(), Limits(idle_timeout_s=10), Switch()) as world:
+        caller = world.connect()
+        for wait_s in (0.5, 8.9, 0.5, 8.9):
+            assert (await caller.ask(get()))[0] == 503
+            await trio.sleep(wait_s)
+        assert (await caller.ask(get()))[0] == 503
+        began = trio.current_time()
+        assert await caller.closed()
+        assert began + 9 <= trio.current_time() <= began + 10
+    assert world.ended == {"idle": 1}
+
+
 NOT_KEPT = {
     "a body may follow": POST + b"Content-Length: 3\r\n\r\n",
     "a body hides behind a bare LF": b"GET / HTTP/1.1\nContent-Length: 3\r\n\r\n",

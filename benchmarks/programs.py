@@ -1,0 +1,167 @@
+"""The programs of a benchmark: servers under test and the upstream they share, started, pinned, stopped.
+
+Every server is one process on one core and gets the same upstream, nginx with Lua, else fanout's simulator.
+Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+PEERS: Final = HERE / "peers"
+NGINX_MODULES: Final = Path("/usr/lib/nginx/modules")  # Debian's
+FANOUT: Final = (sys.executable, "-m", "fanout")
+_START_S: Final = 15.0
+_STOP_S: Final = 5.0
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class CannotStart(Exception):
+    """A program is not here or did not start. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to start one contender: `{bind}` and `{upstream}` of the command are filled in."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A running one. `url` is where it listens."""
+
+    pid: int
+    url: str
+
+    def cpu_s(self) -> float:
+        """Processor time used so far, user and system, all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def others_s(self, core: int) -> float:
+        """Processor time that everything else has used on this program's core, since the machine started."""
+        lines = Path("/proc/stat").read_text().splitlines()
+        fields = next(line.split() for line in lines if line.startswith(f"cpu{core} "))
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[1:8])
+        return (user + nice + system + irq + softirq) / _TICKS_PER_S - self.cpu_s()
+
+    def peak_memory_mib(self) -> float:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("Linux always says VmHWM")
+
+
+def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Server]:
+    """The contenders that this machine can run, by name. The Go peer is built into `folder`."""
+    fanout = (*FANOUT, "serve", "--bind", "{bind}", "--admin-bind", "127.0.0.1:0", "--upstream", "{upstream}")
+    quiet = ("--log-level", "warning")
+    found = [Server("fanout", (*fanout, *quiet, *fanout_options))]
+    if importlib.util.find_spec("aiohttp"):
+        peer = (
+            sys.executable,
+            str(PEERS / "aiohttp_peer.py"),
+            "--bind",
+            "{bind}",
+            "--upstream",
+            "{upstream}",
+        )
+        found.append(Server("aiohttp", peer))
+    if shutil.which("go"):
+        binary = str(folder / "go_peer")
+        subprocess.run(["go", "build", "-o", binary, str(PEERS / "go_peer.go")], check=True)
+        go_peer = (binary, "-bind", "{bind}", "-upstream", "{upstream}")
+        found.append(Server("go", go_peer, {"GOMAXPROCS": "1"}))
+    return {server.name: server for server in found}
+
+
+@contextmanager
+def running(server: Server, upstream_url: str, core: int) -> Iterator[Program]:
+    """The server on `core`, from the moment it accepts connections until it has ended."""
+    bind = f"127.0.0.1:{_free_port()}"
+    command = [part.format(bind=bind, upstream=upstream_url) for part in server.command]
+    with _running(command, core, bind, server.environment) as program:
+        yield program
+
+
+@contextmanager
+def upstream(folder: Path, core: int) -> Iterator[tuple[str, str]]:
+    """The shared upstream on `core`: its URL, and what it is. 100 to 600 ms, one call in ten fails."""
+    port = _free_port()
+    bind = f"127.0.0.1:{port}"
+    if shutil.which("nginx") and (NGINX_MODULES / "ngx_http_lua_module.so").exists():
+        text = (PEERS / "upstream.conf").read_text()
+        for name, value in (("modules", NGINX_MODULES), ("user", getpass.getuser()), ("port", port)):
+            text = text.replace(f"@{name}@", str(value))
+        (folder / "upstream.conf").write_text(text)
+        command = ["nginx", "-p", str(folder), "-c", "upstream.conf", "-e", "stderr"]
+        what = "nginx with Lua"
+    else:
+        command = [*FANOUT, "upstream", "--bind", bind, "--reliable", "--fault", "status=0.1"]
+        what = "fanout's simulator"
+    with _running(command, core, bind) as program:
+        yield f"{program.url}/api/work", what
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], core: int, bind: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *command],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        cwd=HERE.parent,
+    )
+    try:
+        _wait_until_it_listens(process, bind, command[0])
+        yield Program(process.pid, f"http://{bind}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], bind: str, name: str) -> None:
+    host, _, port = bind.rpartition(":")
+    give_up_at = time.monotonic() + _START_S  # noqa: TID251 - a benchmark is outside of Trio
+    while time.monotonic() < give_up_at:  # noqa: TID251
+        if process.poll() is not None:
+            raise CannotStart(f"{name} ended with {process.returncode} before it listened")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)  # noqa: TID251
+        else:
+            return
+    raise CannotStart(f"{name} does not listen on {bind} after {_START_S:.0f} s")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
