@@ -280,7 +280,7 @@ def main() -> None:
         cell(client, url, int(at_a_time), ca_file)
     else:
         results = measure(arguments.concurrency)
-        print(table(results))  # noqa: T201
+        print(table(results))  # noqa: T201 - the result
         if arguments.json:
             Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
         if arguments.plot:

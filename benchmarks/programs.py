@@ -148,13 +148,13 @@ def _running(
 def _wait_until_it_listens(process: subprocess.Popen[bytes], bind: str, name: str) -> None:
     host, _, port = bind.rpartition(":")
     give_up_at = time.monotonic() + _START_S  # noqa: TID251 - a benchmark is outside of Trio
-    while time.monotonic() < give_up_at:  # noqa: TID251
+    while time.monotonic() < give_up_at:  # noqa: TID251 - as above
         if process.poll() is not None:
             raise CannotStart(f"{name} ended with {process.returncode} before it listened")
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
-            time.sleep(0.02)  # noqa: TID251
+            time.sleep(0.02)  # noqa: TID251 - as above
         else:
             return
     raise CannotStart(f"{name} does not listen on {bind} after {_START_S:.0f} s")
