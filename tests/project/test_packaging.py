@@ -116,7 +116,11 @@ def test_the_locks_hold_what_setup_cfg_asks_for() -> None:
     """Each requirement is locked, by hash, at a version it allows; the runtime is the same in both locks."""
     runtime, everything = locked("requirements.lock"), locked("requirements-dev.lock")
     wanted = listed("options", "install_requires")
-    extras = [tool for extra in ("test", "check", "load") for tool in listed("options.extras_require", extra)]
+    extras = [
+        tool
+        for extra in ("test", "check", "load", "otel")
+        for tool in listed("options.extras_require", extra)
+    ]
 
     assert runtime.items() <= everything.items()
     for requirement in wanted:
@@ -139,6 +143,8 @@ def test_every_library_that_is_imported_is_asked_for() -> None:
 
     for path in (ROOT / "fanout").rglob("*.py"):
         allowed = testing if path.is_relative_to(ROOT / "fanout" / "testing") else runtime
+        if path.parent.name == "observe" and path.name.startswith("tracing"):  # imported when traces are on
+            allowed = allowed | {"opentelemetry"}
         assert imports(path) - sys.stdlib_module_names <= allowed, path
 
 
