@@ -7,11 +7,12 @@ made from it. A wrong value ends with one line that names the setting, the value
 from __future__ import annotations
 
 import difflib
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
 LARGEST_PORT: Final = 65535
@@ -51,11 +52,18 @@ class Settings:
     tls_key: Path | None
     log_level: str
     log_format: str
+    log_requests: str
+    census: str
 
     @property
     def calls(self) -> tuple[str, ...]:
         """One URL a call: a single upstream is called twice."""
         return self.upstreams * 2 if len(self.upstreams) == 1 else self.upstreams
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may show: of each upstream the password, as written and as sent, and query values."""
+        return tuple(secret for url in self.upstreams for secret in secrets_of(url))
 
     @property
     def admin_binds(self) -> tuple[Bind, ...]:
@@ -228,6 +236,20 @@ SETTINGS: Final = (
         _one_of("auto", "text", "json"),
         "auto: text on a terminal, one JSON object a line elsewhere.",
     ),
+    Setting(
+        "log_requests",
+        "--log-requests",
+        "all",
+        _one_of("all", "failed", "none"),
+        "Which requests get a line in the log: all, those without success, or none.",
+    ),
+    Setting(
+        "census",
+        "--census",
+        "on",
+        _one_of("on", "off"),
+        "Count in every request what it has left behind: on or off.",
+    ),
 )
 assert tuple(s.name for s in SETTINGS) == tuple(f.name for f in fields(Settings))
 
@@ -315,6 +337,17 @@ def _typos(environment: Mapping[str, str]) -> tuple[str, ...]:
             if near:
                 found.append(f"{name} is not a setting and was ignored: did you mean {near[0]}?")
     return tuple(found)
+
+
+def secrets_of(url: str) -> list[str]:
+    """What of a URL is a secret, or may be one, in every form in which it is written or sent."""
+    parts = urlsplit(url)
+    credentials = unquote(parts.netloc.rpartition("@")[0])
+    password = credentials.partition(":")[2]
+    encoded = b64encode(credentials.encode()).decode("ascii")
+    values = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    forms = [parts.password or "", password, encoded, *values, *map(unquote, values)]
+    return [form for form in dict.fromkeys(forms) if form]
 
 
 def mask_url(url: str) -> str:

@@ -1,18 +1,23 @@
 """Logs: loguru to standard error, text for people, one JSON object a line for machines.
 
-Everything else that logs (hypercorn, httpx, the standard library) is routed in.
+Everything else that logs (hypercorn, httpx, the standard library) is routed in. All of it leaves through
+one `LogWriter`: nobody who logs ever waits for the sink.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
+from fanout.observe.log_writer import LogWriter, sink_of
+from fanout.observe.masking import Mask
 from fanout.race.events import AnswerSent, BugFound, Event
 
 if TYPE_CHECKING:
@@ -22,14 +27,44 @@ _CHATTY = ("httpx", "httpcore", "hypercorn.error")  # their INFO is a line a cal
 _TEXT = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>\n{exception}"
 
 
-def configure_logging(level: str, log_format: str, stream: TextIO = sys.stderr) -> None:
-    """Send all logs to `stream`. log_format: `auto` (text on a terminal, JSON elsewhere), `text`, `json`."""
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Where the logs of this process go, and how they look."""
+
+    writer: LogWriter
+    level: str
+    as_text: bool
+
+
+_configured: Logs | None = None
+
+
+def configured_logs() -> Logs | None:
+    """What `configure_logging` has made; `None` in a process that has not called it."""
+    return _configured
+
+
+def configure_logging(
+    level: str, log_format: str, stream: TextIO = sys.stderr, *, secrets: Iterable[str] = ()
+) -> Logs:
+    """Send all logs to `stream`, until the next call or the end of the process.
+
+    log_format: `auto` (text on a terminal, JSON elsewhere), `text`, `json`. secrets: masked wherever they
+    stand. At the end of the process, what is still to be written has a second.
+    """
+    global _configured  # as loguru and logging are, which it configures
     is_terminal = stream.isatty()
     as_text = log_format == "text" or (log_format == "auto" and is_terminal)
+    if _configured is not None:
+        atexit.unregister(_configured.writer.close)
+        _configured.writer.close()
+    writer = LogWriter(sink_of(stream))
+    atexit.register(writer.close)
+    _configured = Logs(writer, level, as_text)
+    mask = Mask(secrets)
     logger.remove()
-    sink = stream if as_text else _json_writer(stream)
     logger.add(
-        sink,
+        _to_writer(writer, mask, str if as_text else _json_line),
         level=level.upper(),
         format=_text if as_text else "{message}",
         colorize=as_text and is_terminal,
@@ -39,6 +74,7 @@ def configure_logging(level: str, log_format: str, stream: TextIO = sys.stderr) 
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    return _configured
 
 
 class LogObserver:
@@ -58,21 +94,24 @@ def _text(record: Record) -> str:
     return _TEXT if record["extra"] else _TEXT.replace(" <dim>{extra}</dim>", "")
 
 
-def _json_writer(stream: TextIO) -> Callable[[Message], None]:
-    def write(message: Message) -> None:
-        record = message.record
-        entry = {
-            "time": record["time"].isoformat(),
-            "level": record["level"].name.lower(),
-            "message": record["message"],
-            **record["extra"],
-        }
-        if record["exception"] is not None:
-            entry["traceback"] = str(message).removeprefix(record["message"]).strip()
-        stream.write(json.dumps(entry, default=str) + "\n")
-        stream.flush()
+def _to_writer(writer: LogWriter, mask: Mask, line_of: Callable[[Message], str]) -> Callable[[Message], None]:
+    def make_line(message: Message) -> str:
+        return mask(line_of(message))
 
-    return write
+    return lambda message: writer.put(make_line, message)
+
+
+def _json_line(message: Message) -> str:
+    record = message.record
+    entry = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name.lower(),
+        "message": record["message"],
+        **record["extra"],
+    }
+    if record["exception"] is not None:
+        entry["traceback"] = str(message).removeprefix(record["message"]).strip()
+    return json.dumps(entry, default=str) + "\n"
 
 
 class _Intercept(logging.Handler):

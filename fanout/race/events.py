@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fanout.race.budget import Budget
 from fanout.race.ledger import CallRecord
+from fanout.race.marks import Trace
 from fanout.race.verdict import Verdict
 
 
@@ -85,8 +86,54 @@ class BugFound:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class RaceRecord:
+    """All that is known of one race, once it is over.
+
+    verdict: `None` when the request was cancelled before there was one.
+    settled_at: when the strategy was settled, and with that what was left of the calls cancelled.
+    """
+
+    strategy: str
+    budget: Budget
+    verdict: Verdict | None
+    calls: tuple[CallRecord, ...]
+    settled_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """The last event of every request but those refused unread: all of it in one fact.
+
+    `request_id` may be the caller's choice, so two requests can share one: do not use it as a key.
+    trace: what the tracer gave to the request; `None` when it is not traced.
+    status: `None` when the caller left before the answer.
+    reason: `caller_left`, or that of a problem; `None` when the race's verdict, or its absence, says all.
+    caller_left_at: when the server learnt that the caller had left, before it was answered.
+    race: `None` when none was run.
+    """
+
+    request_id: str
+    trace: Trace | None
+    arrived_at: float
+    status: int | None
+    reason: str | None
+    late_by_s: float
+    caller_left_at: float | None
+    race: RaceRecord | None
+    at: float
+
+
 Event = (
-    RequestRefused | RaceStarted | CallStarted | CallEnded | RaceEnded | AnswerSent | CallerLeft | BugFound
+    RequestRefused
+    | RaceStarted
+    | CallStarted
+    | CallEnded
+    | RaceEnded
+    | AnswerSent
+    | CallerLeft
+    | BugFound
+    | RequestEnded
 )
 
 

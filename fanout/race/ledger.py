@@ -13,12 +13,16 @@ from fanout.race.outcome import Crash, Outcome, Success
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What is known of one call. Times are Trio clock seconds; `None` means "not yet"."""
+    """What is known of one call. Times are Trio clock seconds; `None` means "not yet".
+
+    marks: what the call said of itself: (name, at), in order. Filled in when it ends.
+    """
 
     call: int
     started_at: float | None = None
     ended_at: float | None = None
     outcome: Outcome | None = None
+    marks: tuple[tuple[str, float], ...] = ()
 
     @property
     def elapsed_s(self) -> float:
@@ -40,11 +44,13 @@ class Ledger:
     def start(self, call: int, at: float) -> None:
         self._records[call] = CallRecord(call, started_at=at)
 
-    def end(self, call: int, outcome: Outcome, at: float) -> CallRecord:
+    def end(
+        self, call: int, outcome: Outcome, at: float, marks: tuple[tuple[str, float], ...] = ()
+    ) -> CallRecord:
         record = self._records[call]
         if record.outcome is not None:
             raise RuntimeError(f"call {call} ended twice: {record.outcome!r}, then {outcome!r}")
-        ended = CallRecord(call, record.started_at, at, outcome)
+        ended = CallRecord(call, record.started_at, at, outcome, marks)
         self._records[call] = ended
         self._ended.append(ended)
         return ended

@@ -14,8 +14,17 @@ from typing import Protocol
 import trio
 
 from fanout.race.budget import Budget
-from fanout.race.events import BugFound, CallEnded, CallStarted, Observer, RaceEnded, RaceStarted
+from fanout.race.events import (
+    BugFound,
+    CallEnded,
+    CallStarted,
+    Observer,
+    RaceEnded,
+    RaceRecord,
+    RaceStarted,
+)
 from fanout.race.ledger import Ledger
+from fanout.race.marks import Marks, Trace
 from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
 from fanout.race.verdict import DeadlineReached, Strategy, Verdict
 
@@ -24,17 +33,23 @@ class Call(Protocol):
     """One upstream call. It takes no timeout: the caller owns time.
 
     It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
-    When it has ended, however it ended, nothing it took is left.
+    When it has ended, however it ended, nothing it took is left. `marks` is its to write in until then.
     """
 
-    async def __call__(self) -> Success | Failure: ...
+    async def __call__(self, marks: Marks) -> Success | Failure: ...
 
 
 class Race:
     """The state of one request's race, and the only way to run a call in it."""
 
     def __init__(
-        self, request_id: str, strategy: Strategy, calls: Sequence[Call], budget: Budget, observer: Observer
+        self,
+        request_id: str,
+        strategy: Strategy,
+        calls: Sequence[Call],
+        budget: Budget,
+        observer: Observer,
+        trace: Trace | None = None,
     ) -> None:
         self.request_id = request_id
         self.budget = budget
@@ -42,6 +57,12 @@ class Race:
         self._calls = calls
         self._strategy = strategy
         self._observer = observer
+        self._marks = [
+            Marks(request_id, call, () if trace is None else trace.headers(call))
+            for call in range(len(calls))
+        ]
+        self._settled_at: float | None = None
+        self._verdict: Verdict | None = None
         now = trio.current_time()
         observer.notify(RaceStarted(request_id, strategy.__name__, len(calls), budget, now))
 
@@ -55,12 +76,13 @@ class Race:
         Raises only `trio.Cancelled` (and `KeyboardInterrupt` and its like). A call whose time is
         already over is not started.
         """
-        if scope.cancel_called or trio.current_time() >= self.budget.race_ends_at:
+        if trio.current_time() >= self.budget.race_ends_at:
             self._end(call, Cancelled("deadline", "the budget was spent before the call could start"))
             return  # noqa: ASYNC910 - Rule 1
-        self._start(call)
         try:
-            self._end(call, await self._calls[call]())
+            await trio.lowlevel.checkpoint_if_cancelled()  # too late to start, and it says who and why
+            self._start(call)
+            self._end(call, await self._calls[call](self._marks[call]))
         except trio.Cancelled as cancelled:
             self._end(call, Cancelled(cancelled.source, cancelled.reason))
             raise
@@ -69,15 +91,21 @@ class Race:
         except Exception as bug:  # noqa: BLE001 - told here, and outranks every answer (Rule 2)
             self._crash(call, bug)
         finally:
-            if self.ledger.pending and self._strategy(self.ledger) is not None:
+            if self._settled_at is None and self.ledger.pending and self._strategy(self.ledger) is not None:
+                self._settled_at = trio.current_time()
                 scope.cancel(reason=f"call {call} settled the race")
 
     def verdict(self) -> Verdict:
         """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""
-        verdict = self._strategy(self.ledger) or DeadlineReached()
+        self._verdict = verdict = self._strategy(self.ledger) or DeadlineReached()
         now = trio.current_time()
         self._observer.notify(RaceEnded(self.request_id, verdict, self.ledger.records, self.budget, now))
         return verdict
+
+    def record(self) -> RaceRecord:
+        """All of the race, as a value. To be asked for once its nursery is closed."""
+        name = self._strategy.__name__
+        return RaceRecord(name, self.budget, self._verdict, self.ledger.records, self._settled_at)
 
     def _start(self, call: int) -> None:
         now = trio.current_time()
@@ -86,7 +114,7 @@ class Race:
 
     def _end(self, call: int, outcome: Outcome) -> None:
         now = trio.current_time()
-        record = self.ledger.end(call, outcome, now)
+        record = self.ledger.end(call, outcome, now, self._marks[call].seen)
         self._observer.notify(CallEnded(self.request_id, record, now))
 
     def _crash(self, call: int, bug: BaseException) -> None:

@@ -115,7 +115,8 @@ class Answer:
         response = httpx.Response(
             self.status, headers=headers, stream=httpx.ByteStream(body), request=request
         )
-        response.read()
+        response._content = body  # what `read` would find, at a tenth of its cost
+        response.is_stream_consumed = response.is_closed = True
         return response
 
     def _end_of_wire(self) -> None:

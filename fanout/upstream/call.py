@@ -15,9 +15,12 @@ from base64 import b64encode
 import httpx
 
 import fanout
+from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
 from fanout.upstream.payload import is_valid_payload
+from fanout.upstream.phases import EXTENSION
+from fanout.upstream.request import PreparedRequest
 
 _OK = 200
 
@@ -31,27 +34,26 @@ class UpstreamCall:
         A user and password in `url` become basic authentication.
         """
         self._transport = transport
-        self._url = httpx.URL(url)
-        self._headers = httpx.Headers(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a few dozen bytes; what comes compressed is decoded
-                "User-Agent": f"fanout/{fanout.__version__}",
-            }
-        )
-        if self._url.userinfo:
-            credentials = f"{self._url.username}:{self._url.password}".encode()
-            self._headers["Authorization"] = f"Basic {b64encode(credentials).decode('ascii')}"
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # a few dozen bytes; what comes compressed is decoded
+            "User-Agent": f"fanout/{fanout.__version__}",
+        }
+        parts = httpx.URL(url)
+        if parts.userinfo:
+            credentials = f"{parts.username}:{parts.password}".encode()
+            headers["Authorization"] = f"Basic {b64encode(credentials).decode('ascii')}"
+        self._request = PreparedRequest(url, headers)
 
-    async def __call__(self) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
-        """Make the call once.
+    async def __call__(self, marks: Marks) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
+        """Make the call once. Its phases are marked, and the headers of `marks` are sent along.
 
         Returns `Success` for status 200 and a valid payload of at most 64 KiB, `Failure` with a
         stable word for everything else the upstream or the network can do.
         """
         status = None
         try:
-            request = httpx.Request("GET", self._url, headers=self._headers)
+            request = self._request.again({EXTENSION: marks.mark}, marks.headers)
             response = await self._transport.handle_async_request(request)
             status = response.status_code
             if status != _OK:

@@ -1,7 +1,7 @@
 """The tracing hook: one synchronous event as each phase of a call begins.
 
 A caller puts a function into `request.extensions["fanout.phase"]`; it reads its own clock. An
-exception in it is a bug: it ends the call, and the connection is closed.
+exception in it is a bug: it ends the call, and the connection is closed unless it was `KEPT`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EXTENSION: Final = "fanout.phase"
 
 
 class Phase(StrEnum):
-    """In order: `CONNECT`, for https `TLS`, or else `REUSED`; then `SEND`, `FIRST_BYTE`, `DONE`.
+    """In order: `CONNECT`, for https `TLS`, or else `REUSED`; then `SEND`, `FIRST_BYTE`, `DONE`, `KEPT`.
 
     `RETRY` stands between a reused connection that turned out to be dead and `CONNECT`. A call
     that fails or is cancelled has no further phase.
@@ -26,6 +26,7 @@ class Phase(StrEnum):
     SEND = "send"  # the request is written
     FIRST_BYTE = "first_byte"  # the first bytes of the answer have arrived
     DONE = "done"  # the answer is complete
+    KEPT = "kept"  # the connection is idle again; without this it was closed
     RETRY = "retry"  # the reused connection was dead: once more, on a new one
 
 

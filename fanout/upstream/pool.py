@@ -87,8 +87,8 @@ class OriginPool:
         self._connecting -= 1
         self._opened += 1
 
-    def give_back(self, connection: Connection, reason: CloseReason | None) -> None:
-        """End a use: idle again without a `reason`, else closed at once, with a reset."""
+    def give_back(self, connection: Connection, reason: CloseReason | None) -> bool:
+        """End a use: idle again without a `reason`, else closed at once, with a reset. True: it was kept."""
         self._in_use -= 1
         if connection.wire is None:
             self._connecting -= 1
@@ -96,8 +96,10 @@ class OriginPool:
         elif reason is None and not self._is_shut_down:
             connection.idle_since = trio.current_time()
             self._idle.append(connection)
+            return True
         else:
             self._drop(connection, reason or CloseReason.SHUTDOWN)
+        return False
 
     def close_expired(self, at_most: int) -> bool:
         """Close idle connections that nobody came for. True if there may be more of them."""
@@ -112,6 +114,10 @@ class OriginPool:
         self._is_shut_down = True
         while self._idle:
             self._close_idle(self._idle.popleft(), CloseReason.SHUTDOWN)
+
+    @property
+    def in_use(self) -> int:
+        return self._in_use
 
     def statistics(self) -> OriginStatistics:
         """A snapshot."""

@@ -1,8 +1,36 @@
-"""The bytes of one HTTP/1.1 request, head and body in one piece: one write, mostly one packet."""
+"""One HTTP/1.1 request, and its bytes: head and body in one piece, so one write, mostly one packet."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import httpx
+
+
+class PreparedRequest(httpx.Request):
+    """A GET that is made again and again: `outgoing` is what `request_bytes` gives for it."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        super().__init__("GET", url, headers=headers)
+        self.outgoing = _head_bytes(self)
+
+    def again(self, extensions: dict[str, Any], more_headers: Sequence[tuple[str, str]]) -> PreparedRequest:
+        """The same request with these extensions: everything else is shared, for a tenth of its cost.
+
+        more_headers: ASCII, no line breaks.
+        """
+        request = PreparedRequest.__new__(PreparedRequest)
+        vars(request).update(vars(self))
+        request.extensions = extensions
+        if more_headers:
+            more = [(name.encode("ascii"), value.encode("ascii")) for name, value in more_headers]
+            request.headers = httpx.Headers([*self.headers.raw, *more])
+            request.outgoing = b"%b%b\r\n" % (
+                self.outgoing.removesuffix(b"\r\n"),
+                b"".join([b"%b: %b\r\n" % header for header in more]),
+            )
+        return request
 
 
 async def request_bytes(request: httpx.Request) -> bytes:  # noqa: ASYNC910 - the answer is waited for next, always
@@ -11,6 +39,12 @@ async def request_bytes(request: httpx.Request) -> bytes:  # noqa: ASYNC910 - th
     Raises `httpx.LocalProtocolError` for what must not be sent: a line break in the head would
     start a second request, and a body of unknown length is not supported.
     """
+    if isinstance(request, PreparedRequest):
+        return request.outgoing  # noqa: ASYNC910 - as above
+    return _head_bytes(request) + await request.aread()
+
+
+def _head_bytes(request: httpx.Request) -> bytes:
     method = request.method.encode("ascii")
     headers = request.headers.raw
     lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path)]
@@ -22,4 +56,4 @@ async def request_bytes(request: httpx.Request) -> bytes:  # noqa: ASYNC910 - th
         raise httpx.LocalProtocolError("a space in the request's method")
     if "transfer-encoding" in request.headers:
         raise httpx.LocalProtocolError("a request body needs a known length")
-    return head + await request.aread()
+    return head

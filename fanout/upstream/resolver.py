@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import httpx
@@ -176,6 +177,7 @@ class _Entry:
         )
 
 
+@lru_cache(maxsize=64)  # there are a handful of origins
 def _literal(host: str, port: int) -> Address | None:
     """The address that an IP literal is; `None` for a name. Never asks anybody."""
     try:

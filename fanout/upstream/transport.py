@@ -111,6 +111,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
             pool.shut_down()
         await trio.lowlevel.checkpoint()
 
+    def connections_in_use(self) -> int:
+        """How many calls hold a connection, or are about to."""
+        return sum([pool.in_use for pool in self._pools.values()])
+
     def statistics(self) -> TransportStatistics:
         """A snapshot, in time proportional to the number of origins and names."""
         return TransportStatistics(
@@ -137,8 +141,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
             reason = CloseReason.BROKEN
             raise
         finally:
-            pool.give_back(connection, reason)
+            was_kept = pool.give_back(connection, reason)
             answer.stop()
+        if was_kept:
+            on_phase(Phase.KEPT)
 
     def _pool(self, origin: Origin) -> OriginPool:
         if self._is_closed:

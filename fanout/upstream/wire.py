@@ -94,9 +94,8 @@ async def dial(address: Address) -> Wire:
     Raises `OSError`.
     """
     family, where = address
-    connecting = socket.socket(family, socket.SOCK_STREAM)
+    connecting = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        connecting.setblocking(False)
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _raise_if(connecting.connect_ex(where), where)
         await trio.lowlevel.wait_writable(connecting)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from quart import request
 from quart_trio.wrappers import TrioResponse as Response
 
 from fanout.race.ledger import CallRecord
@@ -15,25 +16,34 @@ from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.web import problems
+from fanout.web.exchange import exchange_of
 from fanout.web.problems import Problem
+from fanout.web.told import receipt_member, receipt_timings
 
 
 def answer(race: Race, now: float) -> Response:
     """The response to a race whose nursery is closed. Synchronous: nothing can be cancelled here."""
     verdict = race.verdict()
-    response = _respond(verdict, race, now)
-    response.headers["Server-Timing"] = ", ".join(_timing(record, verdict) for record in race.ledger.records)
+    wants_receipt = exchange_of(request.scope).wants_receipt
+    response = _respond(verdict, race, now, wants_receipt)
+    timings = [_timing(record, verdict) for record in race.ledger.records]
+    if wants_receipt:
+        timings += receipt_timings(race.record())
+    response.headers["Server-Timing"] = ", ".join(timings)
     return response
 
 
-def _respond(verdict: Verdict, race: Race, now: float) -> Response:
+def _respond(verdict: Verdict, race: Race, now: float, wants_receipt: bool) -> Response:
     match verdict:
         case One(_, payload):
             return _json(payload)
         case Every(payloads):
             return _json(b"[" + b",".join(payloads) + b"]")
         case NoSuccess() | DeadlineReached() | Crashed():
-            return problem_response(_race_problem(verdict, race, now), race.request_id)
+            problem = _race_problem(verdict, race, now)
+            if wants_receipt:
+                problem.members["receipt"] = receipt_member(race.record())
+            return problem_response(problem, race.request_id)
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:

@@ -11,31 +11,44 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
+from fanout.observe.census import Census, Household
 from fanout.race.admission import Admission
-from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestRefused
+from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestEnded, RequestRefused
+from fanout.race.marks import Trace
+from fanout.race.race import Race
 from fanout.web import problems
 from fanout.web.asgi import ARRIVAL_KEY, App, Message, Receive, Scope, Send, send_answer
 from fanout.web.problems import Problem
 
 SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
+RECEIPT_HEADER: Final = (b"x-fanout-receipt", b"1")  # a caller that wants to be told everything
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """What the edge knows of one request. `answer_due_at` is set once the timeout is known."""
+    """What the edge knows of one request.
+
+    race: set once the timeout is known. reason: of the problem that is the answer, if no race led to it.
+    caller_left_at: when the server told the app that the caller had left.
+    """
 
     request_id: str
     arrived_at: float
-    answer_due_at: float | None = None
+    trace: Trace | None
+    wants_receipt: bool
+    race: Race | None = None
+    reason: str | None = None
     status: int | None = None
+    caller_left_at: float | None = None
     answered: bool = False
+    household: Household | None = None
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:
@@ -45,13 +58,30 @@ def exchange_of(scope: Mapping[str, Any]) -> Exchange:
     return exchange
 
 
+def not_traced(scope: Scope) -> Trace | None:
+    """The tracer of a server that has none."""
+    return None
+
+
 class Exchanges:
     """An ASGI app around the framework's."""
 
-    def __init__(self, app: App, admission: Admission, observer: Observer, *, id_prefix: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        admission: Admission,
+        observer: Observer,
+        *,
+        id_prefix: str,
+        begin_trace: Callable[[Scope], Trace | None] = not_traced,
+        census: Census | None = None,
+    ) -> None:
+        """begin_trace: asked once a request; what it gives comes back in `RequestEnded`."""
         self._app = app
         self._admission = admission
         self._observer = observer
+        self._begin_trace = begin_trace
+        self._census = census
         self._ids = map(f"{id_prefix}-{{:x}}".format, itertools.count(1))
         self.draining = False
 
@@ -61,20 +91,29 @@ class Exchanges:
             return
         arrived_at = scope.get(ARRIVAL_KEY)
         exchange = Exchange(
-            self._request_id(scope), trio.current_time() if arrived_at is None else arrived_at
+            self._request_id(scope),
+            trio.current_time() if arrived_at is None else arrived_at,
+            self._begin_trace(scope),
+            RECEIPT_HEADER in scope["headers"],
         )
         scope[SCOPE_KEY] = exchange
         problem = self._refuse(scope)
         if problem is not None:
             await self._send_refusal(exchange, problem, scope, send)
             return
+        if self._census is not None:
+            exchange.household = self._census.begin(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive, send)
         finally:
             if exchange.status is None:
                 self._admission.give_back()
+            if exchange.household is not None:
+                exchange.household.end()
             if not exchange.answered:
-                self._observer.notify(CallerLeft(exchange.request_id, trio.current_time()))
+                now = trio.current_time()
+                self._observer.notify(CallerLeft(exchange.request_id, now))
+                self._end(exchange, exchange.status, "caller_left", 0.0, now)
 
     def _request_id(self, scope: Scope) -> str:
         """The caller's id if it sent one sane one, else a new one."""
@@ -95,9 +134,9 @@ class Exchanges:
         return None
 
     async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
-        self._observer.notify(
-            RequestRefused(exchange.request_id, problem.reason, problem.status, trio.current_time())
-        )
+        now = trio.current_time()
+        self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
+        self._end(exchange, problem.status, problem.reason, 0.0, now)
         headers = [
             ("Content-Type", problems.CONTENT_TYPE),
             *problem.headers,
@@ -115,6 +154,8 @@ class Exchanges:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 self._admission.give_back()  # Rule 1
+                if exchange.household is not None:
+                    exchange.household.answer()
                 message["headers"] = [*message["headers"], *common]
             elif message["type"] == "http.response.body" and head_only:
                 message["body"] = b""
@@ -122,11 +163,38 @@ class Exchanges:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 self._sent(exchange)
 
-        await self._app(scope, receive, send_part)
+        async def receive_part() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.caller_left_at = trio.current_time()  # the app is cancelled in this very step
+            return message
+
+        await self._app(scope, receive_part, send_part)
 
     def _sent(self, exchange: Exchange) -> None:
         exchange.answered = True
         assert exchange.status is not None
         now = trio.current_time()
-        late_by_s = 0.0 if exchange.answer_due_at is None else max(0.0, now - exchange.answer_due_at)
+        race = exchange.race
+        late_by_s = 0.0 if race is None else max(0.0, now - race.budget.answer_due_at)
         self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
+        self._end(exchange, exchange.status, exchange.reason, late_by_s, now)
+
+    def _end(
+        self, exchange: Exchange, status: int | None, reason: str | None, late_by_s: float, now: float
+    ) -> None:
+        """Tell all there is to tell. Called exactly once a request."""
+        race = None if exchange.race is None else exchange.race.record()
+        self._observer.notify(
+            RequestEnded(
+                request_id=exchange.request_id,
+                trace=exchange.trace,
+                arrived_at=exchange.arrived_at,
+                status=status,
+                reason=reason,
+                late_by_s=late_by_s,
+                caller_left_at=exchange.caller_left_at,
+                race=race,
+                at=now,
+            )
+        )

@@ -13,7 +13,14 @@ from typing import Final
 
 import fanout
 from fanout.web import examples, problems
-from fanout.web.schemas import REQUEST_ID_PATTERN, TIMING_PATTERN, Json, make_schemas, ref
+from fanout.web.schemas import (
+    RECEIPT_TIMING_PATTERN,
+    REQUEST_ID_PATTERN,
+    TIMING_PATTERN,
+    Json,
+    make_schemas,
+    ref,
+)
 
 _DESCRIPTION: Final = (
     "One request makes several upstream calls at once. Its answer comes within the timeout you choose, and "
@@ -33,8 +40,12 @@ _HEADERS: Final[Json] = {
         "example": examples.REQUEST_ID,
     },
     "Server-Timing": {
-        "description": "How many milliseconds each call took and how it ended. Absent if none was made.",
-        "schema": {"type": "string", "pattern": f"^{TIMING_PATTERN}(, {TIMING_PATTERN})*$"},
+        "description": "How many milliseconds each call took and how it ended. Absent if none was made. With "
+        "X-Fanout-Receipt: 1, also each phase of each call, and how long a cancelled one took to be gone.",
+        "schema": {
+            "type": "string",
+            "pattern": f"^{TIMING_PATTERN}(, {TIMING_PATTERN})*(, {RECEIPT_TIMING_PATTERN})*$",
+        },
         "example": 'call0;dur=187.2;desc="won", call1;dur=187.3;desc="cancelled"',
     },
     "Retry-After": {
@@ -116,6 +127,14 @@ def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
             "schema": {"type": "string"},  # no pattern, since another value is not refused
             "example": examples.REQUEST_ID,
         },
+        "receipt": {
+            "name": "X-Fanout-Receipt",
+            "in": "header",
+            "description": "Say 1 to be told everything about each call: in Server-Timing, and in the "
+            "receipt of a problem. Anything else is ignored.",
+            "schema": {"type": "string"},
+            "example": "1",
+        },
     }
 
 
@@ -124,7 +143,11 @@ def _operation(word: str, summary: str, description: str, answer: Json) -> Json:
         "operationId": word,
         "summary": summary,
         "description": description,
-        "parameters": [ref("parameters", "timeout"), ref("parameters", "request_id")],
+        "parameters": [
+            ref("parameters", "timeout"),
+            ref("parameters", "request_id"),
+            ref("parameters", "receipt"),
+        ],
         "responses": {"200": answer, **{status: ref("responses", name) for status, name in _SHARED.items()}},
     }
 

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 REQUEST_ID_PATTERN: Final = "^[A-Za-z0-9._:-]{1,128}$"
 TIMING_PATTERN: Final = r'call\d+;dur=\d+\.\d;desc="(won|ok|failed|cancelled)"'
+RECEIPT_TIMING_PATTERN: Final = r'call\d+\.[a-z_]+;dur=\d+\.\d{3}(;desc="[^"]*")?'
 # Every word of `errors.WORDS`, and the two that are made here at the edge.
 ERROR_WORDS: Final = {
     errors.UNREACHABLE: "no connection",
@@ -42,13 +43,14 @@ def make_schemas(calls: int, max_timeout_ms: int) -> Json:
             "description": "The timeout that was in force.",
         },
         "elapsed_ms": {**_MILLISECONDS, "description": "From the arrival of the request to this answer."},
-        "calls": {
-            "type": "array",
-            "items": ref("schemas", "Call"),
-            "minItems": calls,
-            "maxItems": calls,
-            "description": "How each call went, in call order.",
-        },
+        "calls": _of_each_call("Call", calls, "How each call went, in call order."),
+    }
+    told = {  # only on demand, so never required
+        "receipt": {
+            "type": "object",
+            "allOf": [ref("schemas", "Receipt")],
+            "description": "Everything about each call, if the request said X-Fanout-Receipt: 1.",
+        }
     }
     return {
         "Payload": {
@@ -58,12 +60,14 @@ def make_schemas(calls: int, max_timeout_ms: int) -> Json:
             "properties": {"time": {"type": "integer", "minimum": 0}},
         },
         "Call": _call(calls),
+        "Receipt": _receipt(race["timeout_ms"], calls),
+        "CallReceipt": _call_receipt(calls),
         "InvalidTimeout": _problem(400, ["invalid_timeout"]),
         "NotFound": _problem(404, ["not_found"]),
         "MethodNotAllowed": _problem(405, ["method_not_allowed"]),
         "UnexpectedBody": _problem(413, ["unexpected_body"]),
-        "NoAnswer": _problem(500, ["deadline", "no_success"], race, required=race),
-        "InternalError": _problem(500, ["internal"], race),
+        "NoAnswer": _problem(500, ["deadline", "no_success"], race | told, required=race),
+        "InternalError": _problem(500, ["internal"], race | told),
         "Refused": _problem(503, ["overloaded", "draining"]),
     }
 
@@ -100,5 +104,59 @@ def _call(calls: int) -> Json:
             "description": "The upstream's HTTP status, if the call failed and there was one.",
         },
         "elapsed_ms": {**_MILLISECONDS, "description": "How long the call ran: 0 if it never started."},
+    }
+    return {"type": "object", "required": [*properties], "properties": properties}
+
+
+def _of_each_call(schema: str, calls: int, description: str) -> Json:
+    items = ref("schemas", schema)
+    return {
+        "type": "array",
+        "items": items,
+        "minItems": calls,
+        "maxItems": calls,
+        "description": description,
+    }
+
+
+def _receipt(timeout_ms: Json, calls: int) -> Json:
+    properties = {
+        "endpoint": {"type": "string", "enum": ["first", "all"]},
+        "timeout_ms": timeout_ms,
+        "reserve_ms": {**_MILLISECONDS, "description": "What of the timeout was kept back to answer."},
+        "calls": _of_each_call("CallReceipt", calls, "The receipt of each call, in call order."),
+    }
+    return {
+        "type": "object",
+        "description": "Times are milliseconds after the arrival of the request; null means unknown, or "
+        "that it does not apply.",
+        "required": [*properties],
+        "properties": properties,
+    }
+
+
+def _call_receipt(calls: int) -> Json:
+    milliseconds = {"type": ["number", "null"], "minimum": 0}
+    yes_or_no = {"type": ["boolean", "null"]}
+    text = {"type": ["string", "null"]}
+    outcomes = ["won", "ok", "failed", "cancelled", "internal", "not_started"]
+    phase = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "items": False}
+    properties = {
+        "upstream": {"type": "integer", "minimum": 0, "maximum": calls - 1},
+        "outcome": {"type": "string", "enum": outcomes},
+        "error": text,
+        "status": {"type": ["integer", "null"]},
+        "started_ms": milliseconds,
+        "ended_ms": milliseconds,
+        "phases": {
+            "type": "array",
+            "items": phase,
+            "description": "As each began: connect or reused, tls, send, first_byte, done, kept, retry.",
+        },
+        "reused": {**yes_or_no, "description": "It went over a connection that had been idle."},
+        "kept": {**yes_or_no, "description": "Its connection was kept open for another call."},
+        "cancel_source": {**text, "description": "Who cancelled it: deadline, explicit, …"},
+        "cancel_reason": text,
+        "cancel_to_exit_ms": {**milliseconds, "description": "From its cancellation to its end."},
     }
     return {"type": "object", "required": [*properties], "properties": properties}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,13 +39,21 @@ class Reply:
         ]
 
 
-def request(base_url: str, target: str, *, method: str = "GET", document: Any = None) -> Reply:
+def request(
+    base_url: str,
+    target: str,
+    *,
+    method: str = "GET",
+    document: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
     """One request on a connection of its own."""
     parts = urlsplit(base_url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
     try:
         began = time.monotonic()
-        connection.request(method, target, None if document is None else json.dumps(document))
+        body_sent = None if document is None else json.dumps(document)
+        connection.request(method, target, body_sent, dict(headers or {}))
         response = connection.getresponse()
         body = response.read()
         took_s = time.monotonic() - began
@@ -61,8 +69,10 @@ class World:
     fanout: Program
     simulator: Program
 
-    def get(self, target: str) -> Reply:
-        return request(self.fanout.urls["api"], target)
+    def get(self, target: str, **headers: str) -> Reply:
+        """`headers`: with _ for -."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return request(self.fanout.urls["api"], target, headers=sent)
 
     def statistics(self) -> Any:
         return request(self.fanout.urls["admin"], "/statistics").json

@@ -15,6 +15,16 @@ def test_a_call_ends_once() -> None:
     assert ledger.records == (CallRecord(0, None, 1, Failure("broken")),)
 
 
+def test_every_call_is_on_record_from_the_beginning() -> None:
+    ledger = Ledger(2)
+    assert ledger.records == (CallRecord(0), CallRecord(1))
+    ledger.start(1, at=5)
+    assert ledger.records == (CallRecord(0), CallRecord(1, 5))
+    ended = ledger.end(1, Failure("broken"), at=6)
+    assert ended == CallRecord(1, 5, 6, Failure("broken"))
+    assert ledger.ended == (ended,)
+
+
 def test_records_are_in_call_order_and_endings_in_time_order() -> None:
     ledger = Ledger(2)
     ledger.start(0, at=1)

@@ -7,6 +7,7 @@ import trio
 
 from fanout.race.budget import Budget
 from fanout.race.events import BugFound, CallEnded, CallStarted, Event, RaceEnded, RaceStarted
+from fanout.race.marks import Marks
 from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, every_success, first_success
@@ -119,7 +120,7 @@ async def test_a_group_of_a_bug_and_a_cancellation_keeps_both(autojump_clock: tr
         finally:
             raise bug
 
-    async def call() -> Success | Failure:
+    async def call(marks: Marks) -> Success | Failure:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child)
             nursery.start_soon(trio.sleep_forever)
@@ -140,7 +141,7 @@ async def test_a_group_of_a_bug_and_a_cancellation_keeps_both(autojump_clock: tr
 async def test_a_group_of_cancellations_alone_is_a_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def call() -> Success | Failure:
+    async def call(marks: Marks) -> Success | Failure:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             nursery.start_soon(trio.sleep_forever)
@@ -168,7 +169,7 @@ async def test_a_keyboard_interrupt_ends_the_program(
 ) -> None:
     interrupt = KeyboardInterrupt()
 
-    async def call() -> Success | Failure:
+    async def call(marks: Marks) -> Success | Failure:
         raise BaseExceptionGroup("", [interrupt]) if in_a_group else interrupt
 
     race = Race("r", first_success, [call], Budget(trio.current_time(), 100, 0), Told())

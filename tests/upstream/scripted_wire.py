@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire
 
 URL = "http://192.0.2.1/work"  # an address for documentation: nothing can answer there
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it trusts nobody, and so takes no time to make
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ class ScriptedWire:
         piece = self._pending[0] if self._pending else HANGS
         await trio.sleep(piece.delay_s if isinstance(piece, Later) else 0)
         self._pending.pop(0)
-        return _deliver(piece.piece if isinstance(piece, Later) else piece)
+        return _deliver(piece.piece if isinstance(piece, Later) else piece, max_bytes)
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         assert not self.closed
         if not self._pending or isinstance(self._pending[0], Later):
             return None
-        return _deliver(self._pending.pop(0))
+        return _deliver(self._pending.pop(0), max_bytes)
 
     def close(self) -> None:
         self.closed.append("close")
@@ -77,10 +79,11 @@ class ScriptedWire:
         self.closed.append("abort")
 
 
-def _deliver(piece: Piece) -> bytes:
+def _deliver(piece: Piece, max_bytes: int) -> bytes:
     if isinstance(piece, OSError):
         raise piece
     assert isinstance(piece, bytes)
+    assert len(piece) <= max_bytes
     return piece
 
 
@@ -96,6 +99,7 @@ class World:
         self.transport = PoolTransport(
             max_connections=max_connections,
             max_body_bytes=max_body_bytes,
+            ssl_context=_NO_TLS,
             dial=self._dial,
             look_up=self._look_up,
         )

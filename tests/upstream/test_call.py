@@ -9,6 +9,7 @@ import httpx
 import pytest
 import respx
 
+from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.decode import BodyTooLarge
@@ -20,7 +21,7 @@ GOOD = b'{"time": 160}'
 async def outcome_of(response: httpx.Response | Exception) -> Success | Failure:
     with respx.mock(using="httpx") as router:
         router.get(URL).mock(side_effect=[response])
-        return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)()
+        return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)(Marks("test", 0))
 
 
 async def test_a_good_answer_is_passed_on_byte_for_byte() -> None:
@@ -63,7 +64,7 @@ async def test_an_upstreams_cookies_are_not_kept() -> None:
         route = router.get(URL).respond(content=GOOD, headers={"Set-Cookie": "a=b; Path=/"})
         call = UpstreamCall(httpx.MockTransport(router.async_handler), URL)
         for _ in range(2):
-            await call()
+            await call(Marks("test", 0))
         assert [made.request.headers.get("cookie") for made in route.calls] == [None, None]
 
 
@@ -80,7 +81,7 @@ async def test_credentials_in_the_url_become_basic_authentication(
 ) -> None:
     with respx.mock(using="httpx") as router:
         route = router.get(host="upstream.test").respond(content=GOOD)
-        await UpstreamCall(httpx.MockTransport(router.async_handler), url)()
+        await UpstreamCall(httpx.MockTransport(router.async_handler), url)(Marks("test", 0))
         assert route.calls.last.request.headers.get("authorization") == authorization
         assert route.calls.last.request.headers["host"] == "upstream.test"
 

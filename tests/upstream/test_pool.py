@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import timeit
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ import trio.testing
 from fanout.upstream.connection import Connection
 from fanout.upstream.origin import Origin
 from fanout.upstream.pool import CloseReason, OriginPool, PoolLimitExceeded
+from fanout.upstream.statistics import OriginStatistics
 from tests.upstream.scripted_wire import Piece, ScriptedWire
 
 ORIGIN = Origin("http", "192.0.2.1", 80)
@@ -51,6 +53,8 @@ async def test_more_calls_than_agreed_are_a_loud_error_and_not_a_queue() -> None
     connection = pool.take()
     with pytest.raises(PoolLimitExceeded, match=r"more than 2 calls to http://192\.0\.2\.1:80"):
         pool.take()
+    with pytest.raises(PoolLimitExceeded):
+        pool.take_for_retry()
     assert pool.statistics().in_use == 2
     pool.give_back(connection, CloseReason.CANCELLED)
     pool.take()
@@ -129,6 +133,37 @@ async def test_after_shut_down_everything_is_closed_when_it_comes_back() -> None
     assert in_use_wire.closed == ["abort"]
     assert pool.statistics().closed["shutdown"] == 2
     assert pool.statistics().open == 0
+
+
+async def test_the_statistics_tell_connected_from_connecting_and_count_every_end(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    pool = new_pool()
+    idle(pool, 4)
+    in_use = pool.take(), pool.take()
+    pool.take_for_retry()  # connecting, and stays so
+    pool.take_for_retry()
+    expected = OriginStatistics(
+        origin="http://192.0.2.1:80",
+        open=4,
+        idle=2,
+        in_use=4,
+        connecting=2,
+        opened=4,
+        reused=2,
+        retries=2,
+        failed_connects=0,
+        closed={"cancelled": 0, "expired": 0, "broken": 0, "peer": 0, "shutdown": 0},
+    )
+    assert pool.statistics() == expected
+    assert pool.in_use == 4
+    mock_clock.jump(30)
+    pool.close_expired(at_most=10)
+    for connection in in_use:
+        pool.give_back(connection, CloseReason.PEER)
+    assert pool.statistics() == replace(
+        expected, open=0, idle=0, in_use=2, closed={**expected.closed, "expired": 2, "peer": 2}
+    )
 
 
 async def test_a_connection_that_never_came_about_is_counted_unless_cancelled() -> None:

@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio.lowlevel
 
+from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.tools.simulator import Overrides, Simulator, SimulatorSettings
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
@@ -64,13 +65,13 @@ async def test_every_fault_means_what_the_table_says(name: str, tls: bool) -> No
             simulator.set_slot("s", Overrides(delay_ms=1, fault=name, drip_ms=20))
             outcome = None
             with trio.move_on_after(HANGS_S if expected == "hang" else 5):
-                outcome = await call()
+                outcome = await call(Marks("test", 0))
             if expected is None:
                 assert isinstance(outcome, Success)
             else:
                 assert (outcome.error if isinstance(outcome, Failure) else "hang") == expected
             simulator.set_slot("s", Overrides(delay_ms=1, fault="none"))
-            assert isinstance(await call(), Success)
+            assert isinstance(await call(Marks("test", 0)), Success)
         (statistics,) = transport.statistics().origins
         assert (statistics.in_use, statistics.connecting) == (0, 0)
 
@@ -88,13 +89,13 @@ async def test_every_fault_of_a_connection_means_what_the_table_says(name: str, 
         expected = CONNECTION_FAULTS[name].kind_over(tls=tls)
         outcome = None
         with trio.move_on_after(HANGS_S if expected == "hang" else 5):
-            outcome = await call()
+            outcome = await call(Marks("test", 0))
         if expected is None:
             assert isinstance(outcome, Success)
         else:
             assert (outcome.error if isinstance(outcome, Failure) else "hang") == expected
         simulator.apply(settings)
-        assert isinstance(await call(), Success)
+        assert isinstance(await call(Marks("test", 0)), Success)
         (statistics,) = transport.statistics().origins
         assert (statistics.in_use, statistics.connecting) == (0, 0)
 
@@ -115,7 +116,7 @@ async def test_many_cancelled_calls_leave_nothing(tls: bool) -> None:
             for _ in numbers:
                 word = "cancelled"
                 with trio.move_on_after(dice.uniform(0, 0.1 if tls else 0.03)):
-                    outcome = await call()
+                    outcome = await call(Marks("test", 0))
                     word = "success" if isinstance(outcome, Success) else "failure"
                 seen[word] += 1
 

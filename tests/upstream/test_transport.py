@@ -23,6 +23,22 @@ async def test_a_request_is_written_in_one_piece() -> None:
     assert wire.sent == [b"GET /work?a=b%20c HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n"]
 
 
+async def test_a_response_names_the_request_that_it_answers() -> None:
+    """Also when the request had to be made once more: httpx's users read `response.request`."""
+    world = World(ScriptedWire([OK], [b""]), ScriptedWire([OK]))
+    for _ in range(2):
+        request = httpx.Request("GET", URL)
+        assert (await world.transport.handle_async_request(request)).request is request
+    assert world.origin.retries == 1
+
+
+async def test_the_answer_to_a_head_has_a_length_and_no_body() -> None:
+    wire = ScriptedWire([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", HANGS])
+    response = await World(wire).get("HEAD")
+    assert (response.headers["content-length"], response.content) == ("2", b"")
+    assert wire.closed == ["abort"]
+
+
 async def test_a_connection_is_used_again_after_its_answer() -> None:
     world = World(ScriptedWire([OK], [OK], [OK]))
     for _ in range(3):
@@ -42,6 +58,7 @@ async def test_a_get_on_a_dead_reused_connection_is_made_once_more(
     world = World(dead, fresh)
     await world.get()
     assert (await world.get()).content == b"{}"
+    assert fresh.sent == dead.sent[:1]
     assert dead.closed == ["abort"]
     assert (world.origin.retries, world.origin.closed["broken"]) == (1, 1)
 
@@ -76,7 +93,7 @@ async def test_a_send_that_fails_on_a_reused_connection_is_made_once_more() -> N
     assert world.origin.retries == 1
 
 
-async def test_a_retry_is_made_once_and_on_a_new_connection() -> None:
+async def test_a_retry_is_made_once_and_on_a_new_connection(autojump_clock: trio.testing.MockClock) -> None:
     """Another idle one may be as dead as the first."""
     wires = ScriptedWire([Later(1, OK)], [b""]), ScriptedWire([Later(1, OK)], [b""]), ScriptedWire([b""])
     world = World(*wires)
@@ -193,17 +210,17 @@ async def test_a_call_in_a_cancelled_scope_sends_nothing() -> None:
 async def test_phases_of_a_new_a_reused_and_a_retried_connection() -> None:
     world = World(ScriptedWire([OK], [OK], [RESET]), ScriptedWire([OK]))
     await world.get()
-    assert world.phases == [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE]
+    assert world.phases == [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT]
     await world.get()
-    assert world.phases == [Phase.REUSED, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE]
+    assert world.phases == [Phase.REUSED, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT]
     await world.get()
     assert world.phases == [
         *(Phase.REUSED, Phase.SEND, Phase.RETRY),
-        *(Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE),
+        *(Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT),
     ]
 
 
-@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE])
+@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT])
 async def test_a_hook_that_raises_is_a_bug_and_costs_nothing_but_its_call(phase: Phase) -> None:
     """G11."""
 
@@ -217,8 +234,9 @@ async def test_a_hook_that_raises_is_a_bug_and_costs_nothing_but_its_call(phase:
         await world.transport.handle_async_request(
             httpx.Request("GET", URL, extensions={"fanout.phase": hook})
         )
-    assert world.origin.in_use == world.origin.open == 0
-    assert wire.closed == ([] if phase is Phase.CONNECT else ["abort"])
+    assert world.origin.in_use == 0
+    assert world.origin.open == (phase is Phase.KEPT)  # the one that has nothing of the call in flight
+    assert wire.closed == ([] if phase in (Phase.CONNECT, Phase.KEPT) else ["abort"])
 
 
 async def test_the_limit_counts_calls_and_is_loud(autojump_clock: trio.testing.MockClock) -> None:
@@ -285,7 +303,7 @@ async def test_after_aclose_nothing_is_open_and_no_call_is_made(
         assert (idle.closed, busy.closed) == (["close"], [])
     assert busy.closed == ["abort"]
     assert world.origin.closed["shutdown"] == 2
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match=r"^the transport is closed$"):
         await world.get()
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from fanout.config import Bind
+from fanout.observe.census import Census
 from fanout.race.admission import Admission
 from fanout.race.events import Event
 from fanout.testing import ScriptedCall
@@ -50,11 +51,17 @@ async def serving(calls: Sequence[ScriptedCall]) -> AsyncIterator[Server]:
     listeners = open_listeners(Bind("127.0.0.1", 0), "FANOUT_BIND")
     server = Server(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
     races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=lambda: 20)
-    app = Exchanges(make_app(races), Admission(10), server, id_prefix="test")
+    admission = Admission(10)
+    census = Census(lambda: admission.in_flight)
+    app = Exchanges(make_app(races), admission, server, id_prefix="test", census=census)
     driver = Driver(Limits(), on_crash=server.crashes.append)
+    trio.lowlevel.add_instrument(census)
     async with trio.open_nursery() as nursery:
         serve = partial(serve_app, app, driver, listeners, shutdown=trio.sleep_forever, grace_s=1)
         await nursery.start(serve)
         yield server
         nursery.cancel_scope.cancel(reason="the test is done with the server")
+    trio.lowlevel.remove_instrument(census)
+    counted = census.statistics()
+    assert (counted.tasks_alive, counted.orphans, counted.tokens_left) == (0, 0, 0)
     assert server.crashes == []

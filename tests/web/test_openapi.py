@@ -50,10 +50,12 @@ def response_of(replay: Replay, path: str, method: str) -> Any:
     return resolved(DOCUMENT["paths"][path][method.lower()]["responses"][str(replay.status)])
 
 
+TELL_ALL = (b"x-fanout-receipt", b"1")
 REFUSED = [crashes(0), crashes(0)]  # calls of a request that gets no answer from them
 EVERY_ANSWER: dict[str, tuple[str, list[ScriptedCall], dict[str, Any]]] = {
     "first": ("/api/first", [answers(10), hangs()], {}),
     "first after a failure": ("/api/first", [fails(5), answers(10)], {}),
+    "first with a receipt": ("/api/first", [answers(10), hangs()], {"headers": [TELL_ALL]}),
     "all": ("/api/all", [answers(10), answers(20)], {}),
     "all but one": ("/api/all", [fails(10, "broken"), answers(20)], {}),
     "head": ("/api/first", [answers(10), hangs()], {"method": "HEAD"}),
@@ -63,6 +65,14 @@ EVERY_ANSWER: dict[str, tuple[str, list[ScriptedCall], dict[str, Any]]] = {
     "deadline of all": ("/api/all", [answers(10), hangs()], {}),
     "no time at all": ("/api/all?timeout=1", REFUSED, {"reserve_ms": 20}),
     "a bug": ("/api/first", [crashes(10), hangs()], {}),
+    "no success with a receipt": ("/api/all", [fails(5), fails(9, status=404)], {"headers": [TELL_ALL]}),
+    "deadline with a receipt": ("/api/first", [fails(5, "broken"), hangs()], {"headers": [TELL_ALL]}),
+    "a bug with a receipt": ("/api/first", [crashes(10), hangs()], {"headers": [TELL_ALL]}),
+    "no time with a receipt": (
+        "/api/all?timeout=1",
+        [hangs(), hangs()],
+        {"reserve_ms": 20, "headers": [TELL_ALL]},
+    ),
     "a bug and a success": ("/api/all", [answers(5), crashes(10)], {}),
     "head of an error": ("/api/all", [fails(10), hangs()], {"method": "HEAD"}),
     "wrong timeout": ("/api/first?timeout=soon", REFUSED, {}),

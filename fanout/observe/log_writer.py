@@ -1,0 +1,125 @@
+"""The one thread that writes the logs, and the queue to it.
+
+Rule 1: `put` never waits, whatever the sink does. What does not fit into the queue is dropped and counted.
+Rule 2: lines are made in the thread, a few at a time. Writing them lets go of the interpreter, so the event
+        loop waits for a batch at most, which takes a fraction of a millisecond.
+Rule 3: the end is bounded. `close` waits for the queue for so long and no longer; a thread that is stuck in
+        a full pipe does not keep the process.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TextIO, TypeVar
+
+T = TypeVar("T")
+
+MAX_LINES: Final = 10_000  # ten seconds of a busy process; about 25 MB of receipts
+_BATCH: Final = 16
+_REST_S: Final = 0.02  # between two looks at the queue: the loop wakes the thread at most 50 times a second
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """Lines. written: to the sink. dropped: did not fit, or the sink failed. waiting: in the queue."""
+
+    written: int
+    dropped: int
+    waiting: int
+
+
+class LogWriter:
+    """Writes lines with `write`, in its own thread, from now until `close`."""
+
+    def __init__(self, write: Callable[[str], object], *, max_lines: int = MAX_LINES) -> None:
+        """write: may block, and may raise `OSError`, which drops what it was given."""
+        self._write = write
+        self._max_lines = max_lines
+        self._lines: deque[tuple[Callable[[Any], str], Any]] = deque()
+        self._written = self._dropped = 0
+        self._drop_lock = threading.Lock()  # held for an addition, never while anything waits
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fanout-log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, make_line: Callable[[T], str], item: T) -> None:
+        """Have `make_line(item)` written, which ends with a line break. From any thread; never waits.
+
+        make_line: called in the writer's thread. It must not log.
+        """
+        if len(self._lines) >= self._max_lines or self._closing.is_set():
+            self._drop(1)
+            return
+        self._lines.append((make_line, item))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def close(self, within_s: float = 1.0) -> None:
+        """Write what is in the queue, for at most `within_s`, and stop. Later lines are dropped."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(within_s)
+
+    def statistics(self) -> LogStatistics:
+        return LogStatistics(self._written, self._dropped, len(self._lines))
+
+    def _drop(self, lines: int) -> None:
+        with self._drop_lock:
+            self._dropped += lines
+
+    def _run(self) -> None:
+        while self._lines or not self._closing.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            while self._lines:
+                self._write_some()
+            self._closing.wait(_REST_S)
+
+    def _write_some(self) -> None:
+        lines = [self._lines.popleft() for _ in range(min(_BATCH, len(self._lines)))]
+        try:
+            self._write("".join([_line(make, item) for make, item in lines]))
+            self._written += len(lines)
+        except OSError:
+            self._drop(len(lines))
+
+
+def _line(make: Callable[[Any], str], item: Any) -> str:
+    try:
+        return make(item)
+    except Exception as bug:  # noqa: BLE001 - it must not end the thread, and cannot be logged from here
+        return f"a log line could not be made: {bug!r}\n"
+
+
+def sink_of(stream: TextIO) -> Callable[[str], None]:
+    """How to write to `stream` from a thread that may be stuck in it when the interpreter ends.
+
+    Straight to the descriptor, if there is one: who waits while it holds the lock of the stream's buffer
+    keeps the interpreter from flushing that, and so from ending in order.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # not a file, as in a test
+
+        def write_text(text: str) -> None:
+            stream.write(text)
+            stream.flush()
+
+        return write_text
+
+    def write_bytes(text: str) -> None:
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:  # somebody who shares it has made it so
+                select.select([], [descriptor], [])
+
+    return write_bytes

@@ -1,0 +1,46 @@
+"""What a caller is told who sends `X-Fanout-Receipt: 1`: the receipt, as far as it is known in the answer.
+
+How large it is depends on the number of calls, and on nothing that a caller sends. Of why a call was
+cancelled only our own sentences are told: Trio's can quote an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.observe.receipt import CallReceipt
+from fanout.observe.receipts import ENDPOINTS, call_receipts
+from fanout.race.events import RaceRecord
+
+
+def receipt_member(race: RaceRecord) -> dict[str, Any]:
+    """The `receipt` of a problem. Times are milliseconds after the arrival of the request."""
+    budget = race.budget
+    calls = [call.to_json(budget.arrived_at) for call in call_receipts(race)]
+    for call in calls:
+        if call["cancel_source"] != "explicit":
+            call["cancel_reason"] = None
+    return {
+        "endpoint": ENDPOINTS.get(race.strategy, race.strategy),
+        "timeout_ms": budget.timeout_ms,
+        "reserve_ms": round(budget.reserve_ms, 3),
+        "calls": calls,
+    }
+
+
+def receipt_timings(race: RaceRecord) -> list[str]:
+    """More entries of `Server-Timing`: how long each phase of each call took, and each cancellation."""
+    return [timing for call in call_receipts(race) for timing in _timings(call)]
+
+
+def _timings(call: CallReceipt) -> Sequence[str]:
+    ends = [*[at for _, at in call.phases[1:]], call.ended_at or 0.0]
+    timings = [
+        f"call{call.call}.{name};dur={(end - begin) * 1000:.3f}"
+        for (name, begin), end in zip(call.phases, ends, strict=False)  # without a phase one end is left
+    ]
+    if call.cancel_to_exit_ms is not None:
+        why = call.cancel_reason if call.cancel_source == "explicit" else call.cancel_source
+        timings.append(f'call{call.call}.cancelled;dur={call.cancel_to_exit_ms:.3f};desc="{why}"')
+    return timings

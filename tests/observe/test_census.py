@@ -1,0 +1,189 @@
+"""The census must be able to say no: what it finds, where that comes from, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from loguru import logger
+
+from fanout.observe.census import Census, CensusStatistics
+from fanout.race.admission import Admission
+from fanout.testing import answers, hangs, run_scenario
+from fanout.web.asgi import Message, Receive, Scope, Send
+from fanout.web.exchange import Exchanges
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+START = {"type": "http.response.start", "status": 200, "headers": []}
+BODY = {"type": "http.response.body", "body": b""}
+
+
+class Nobody:
+    def notify(self, event: object) -> None:
+        pass
+
+
+class World:
+    """One app inside `Exchanges`, with a census. `said`: what it has logged."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(10)
+        self.connections = 0
+        self.census = Census(lambda: self.admission.in_flight, lambda: self.connections)
+        self.said: list[str] = []
+
+    @property
+    def found(self) -> CensusStatistics:
+        return self.census.statistics()
+
+    async def serve(self, app: App) -> None:
+        async def receive() -> Message:
+            await trio.sleep_forever()
+
+        async def send(message: Message) -> None:
+            await trio.lowlevel.checkpoint()
+
+        exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", census=self.census)
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
+        await exchanges(scope, receive, send)
+
+
+@asynccontextmanager
+async def open_world() -> AsyncIterator[World]:
+    world = World()
+    handler = logger.add(lambda message: world.said.append(str(message)), format="{message} {extra}")
+    trio.lowlevel.add_instrument(world.census)
+    try:
+        yield world
+    finally:
+        trio.lowlevel.remove_instrument(world.census)
+        logger.remove(handler)
+
+
+async def answer(send: Send) -> None:
+    await send(dict(START))
+    await send(dict(BODY))
+
+
+async def test_a_request_that_cleans_up_is_counted_and_nothing_is_said() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep, 0)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        await answer(send)
+
+    async with open_world() as world:
+        for _ in range(3):
+            await world.serve(app)
+        assert world.found == CensusStatistics(3, 6, 6, 0, 0, 0, 0)
+        assert world.said == []
+
+
+async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_place(
+    nursery: trio.Nursery,
+) -> None:
+    """G3: Trio does not stop a handler from this; the census says where it happened."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nursery.start_soon(trio.sleep_forever, name="stray")
+        await answer(send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert (world.found.orphans, world.found.tasks_alive) == (1, 1)
+        (line,) = world.said  # once, not again when the request has ended
+        assert "task 'stray' is alive although its request was answered" in line
+        assert "app (" in line
+        assert "test_census.py:" in line
+        assert "'request_id': 'c-1'" in line
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_system_task_is_found_too() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        trio.lowlevel.spawn_system_task(trio.sleep, 0.01)
+        await answer(send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert world.found.orphans == 1
+
+
+async def test_a_task_that_outlives_a_request_without_an_answer_is_found(nursery: trio.Nursery) -> None:
+    """G6: after a hang-up there is no first byte; what is left is found at the end."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nursery.start_soon(trio.sleep_forever, name="stray")
+        await trio.lowlevel.checkpoint()
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert world.found.orphans == 1
+        assert "although its request had ended" in world.said[0]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_comes_after_the_request_in_the_same_task_is_not_its() -> None:
+    """A connection serves many requests, and may wait for the next one as it likes."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 0)
+        assert (world.found.tasks_spawned, world.found.orphans) == (0, 0)
+
+
+async def test_a_token_that_is_kept_is_found_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        with monkeypatch.context() as patch:
+            patch.setattr(Admission, "give_back", lambda _: None)
+            await world.serve(app)
+        await world.serve(app)
+        assert (world.found.tokens_left, len(world.said)) == (1, 1)
+
+
+async def test_a_connection_that_nobody_holds_is_found_and_told_once() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        world.connections = 2
+        await world.serve(app)
+        await world.serve(app)
+        assert (world.found.connections_left, len(world.said)) == (2, 1)
+
+
+async def test_a_connection_that_a_running_request_holds_is_not(nursery: trio.Nursery) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as inner:
+            inner.start_soon(trio.sleep_forever)
+
+    async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        nursery.start_soon(world.serve, slow)
+        await trio.testing.wait_all_tasks_blocked()
+        world.connections = 1
+        await world.serve(quick)
+        assert world.found.connections_left == 0
+        nursery.cancel_scope.cancel()
+    assert world.found.orphans == 0
+
+
+@pytest.mark.parametrize("target", ["/api/first", "/api/all?timeout=50", "/nowhere"])
+@pytest.mark.parametrize("hang_up_after_ms", [None, 5])
+def test_the_real_application_leaves_nothing(target: str, hang_up_after_ms: float | None) -> None:
+    """G3: every scenario of these tests is counted; one that left something would raise `LeftBehind`."""
+    run_scenario(target, [answers(10), hangs()], hang_up_after_ms=hang_up_after_ms)

@@ -1,0 +1,177 @@
+"""The writer of the logs: nobody who logs ever waits for it, and what is lost is counted."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from fanout.observe.log_writer import LogWriter, sink_of
+
+PROMPTLY_S = 5.0  # generous; what is waited for takes milliseconds
+
+
+class Gate:
+    """A sink that is stuck until it is opened."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def write(self, text: str) -> None:
+        self.reached.set()
+        assert self.opened.wait(PROMPTLY_S)
+        self.text += text
+
+
+def line(number: int) -> str:
+    return f"{number}\n"
+
+
+def seconds_for(work: Callable[[], object]) -> float:
+    began_at = time.perf_counter()
+    work()
+    return time.perf_counter() - began_at
+
+
+def test_lines_are_written_in_order() -> None:
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    for number in range(1000):
+        writer.put(line, number)
+    writer.close(PROMPTLY_S)
+    assert stream.getvalue() == "".join(map(line, range(1000)))
+    assert (writer.statistics().written, writer.statistics().dropped) == (1000, 0)
+
+
+def test_lines_are_made_in_the_writers_thread() -> None:
+    """What a line costs is not the event loop's to pay."""
+    threads: list[str] = []
+
+    def make(_: None) -> str:
+        threads.append(threading.current_thread().name)
+        return ""
+
+    writer = LogWriter(lambda text: None)
+    writer.put(make, None)
+    writer.close(PROMPTLY_S)
+    assert threads == ["fanout-log-writer"]
+
+
+def test_a_line_is_written_soon_without_a_close() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write)
+    writer.put(line, 1)
+    assert gate.reached.wait(PROMPTLY_S)
+    gate.opened.set()
+    writer.close(PROMPTLY_S)
+
+
+def test_a_stuck_sink_drops_and_counts_and_nobody_waits() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write, max_lines=10)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+
+    def put_many() -> None:
+        for number in range(1, 101):
+            writer.put(line, number)
+
+    assert seconds_for(put_many) < 0.5
+    statistics = writer.statistics()
+    assert (statistics.waiting, statistics.dropped, statistics.written) == (10, 90, 0)
+    gate.opened.set()
+    writer.close(PROMPTLY_S)
+    assert gate.text == "".join(map(line, range(11)))
+
+
+def test_a_stuck_sink_does_not_hold_up_the_end() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+    assert seconds_for(lambda: writer.close(0.05)) < 1
+    writer.put(line, 1)
+    assert writer.statistics().dropped == 1
+    gate.opened.set()
+
+
+def test_a_full_pipe_is_a_stuck_sink_and_its_reader_gets_whole_lines() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with os.fdopen(writing, "w") as stream:
+        writer = LogWriter(sink_of(stream), max_lines=100)
+        said = "x" * 999 + "\n"
+        for _ in range(1000):
+            writer.put(str, said)
+        assert writer.statistics().dropped >= 800  # a pipe, a batch and a queue hold the others
+        received = b""
+        while writer.statistics().waiting:
+            received += os.read(reading, 65536)
+        closer = threading.Thread(target=writer.close, args=[PROMPTLY_S])
+        closer.start()
+        while writer.statistics().written + writer.statistics().dropped < 1000:
+            received += os.read(reading, 65536)
+        closer.join()
+    while chunk := os.read(reading, 65536):
+        received += chunk
+    os.close(reading)
+    assert received.decode() == said * writer.statistics().written
+
+
+def test_a_sink_that_others_have_made_non_blocking_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with os.fdopen(writing, "w") as stream:
+        writer = LogWriter(sink_of(stream))
+        writer.put(str, "y" * 20_000)
+        received = b""
+        while len(received) < 20_000:
+            received += os.read(reading, 65536)
+        writer.close(PROMPTLY_S)
+    os.close(reading)
+    assert writer.statistics().dropped == 0
+
+
+def test_a_sink_that_is_gone_drops_and_counts() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        writer = LogWriter(sink_of(stream))
+        writer.put(line, 1)
+        writer.close(PROMPTLY_S)
+    assert (writer.statistics().written, writer.statistics().dropped) == (0, 1)
+
+
+def test_a_line_that_cannot_be_made_does_not_end_the_thread() -> None:
+    def make(_: None) -> str:
+        raise ZeroDivisionError("no line")
+
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    writer.put(make, None)
+    writer.put(line, 2)
+    writer.close(PROMPTLY_S)
+    assert stream.getvalue() == "a log line could not be made: ZeroDivisionError('no line')\n2\n"
+
+
+def test_a_process_whose_log_is_a_full_pipe_ends_all_the_same() -> None:
+    """In order, with its own exit code, after the second that the log is given."""
+    code = (
+        "from loguru import logger\n"
+        "from fanout.observe.log import configure_logging\n"
+        "configure_logging('info', 'json')\n"
+        "for _ in range(2000): logger.info('x' * 200)\n"
+        "raise SystemExit(7)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
+        assert process.wait(20) == 7  # nobody has read
+        assert process.stderr is not None
+        assert b"Fatal" not in process.stderr.read()

@@ -1,0 +1,281 @@
+"""From what the core tells to a receipt: one a request, whatever becomes of the request."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from fanout.observe.receipt import Receipt
+from fanout.observe.receipts import Receipts
+from fanout.race.budget import Budget
+from fanout.race.events import RaceRecord, RequestEnded
+from fanout.race.ledger import CallRecord
+from fanout.race.marks import Headers, Marks
+from fanout.race.outcome import Cancelled, Failure, Outcome, Success
+from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
+from fanout.testing.scenario import Replay
+from fanout.web.told import receipt_member, receipt_timings
+
+GOOD = Success(b'{"time": 1}')
+
+
+@dataclass(eq=False, slots=True)
+class MarkedCall(ScriptedCall):
+    """It marks what it is told to, and then does what a scripted call does."""
+
+    names: tuple[str, ...] = ()
+
+    async def __call__(self, marks: Marks) -> Success | Failure:
+        for name in self.names:
+            marks.mark(name)
+            await trio.sleep(0.001)
+        return await ScriptedCall.__call__(self, marks)
+
+
+def receipts_of(replay: Replay) -> list[Receipt]:
+    receipts = Receipts()
+    for event in replay.events:
+        receipts.notify(event)
+    return list(receipts.latest)
+
+
+def receipt_of(target: str, calls: list[ScriptedCall], **options: object) -> Receipt:
+    (receipt,) = receipts_of(run_scenario(target, calls, **options))  # type: ignore[arg-type]  # each test's
+    return receipt
+
+
+def test_a_won_race_tells_who_won_and_how_soon_the_loser_was_gone() -> None:
+    receipt = receipt_of("/api/first?timeout=700", [answers(100), hangs()], reserve_ms=20)
+    assert (receipt.endpoint, receipt.status, receipt.reason) == ("first", 200, "success")
+    assert (receipt.timeout_ms, receipt.reserve_ms) == (700, 20)
+    assert receipt.used_ms == pytest.approx(100)
+    winner, loser = receipt.calls
+    assert (winner.outcome, winner.cancel_source, winner.cancel_to_exit_ms) == ("won", None, None)
+    assert (loser.outcome, loser.cancel_source) == ("cancelled", "explicit")
+    assert loser.cancel_reason == "call 0 settled the race"
+    assert loser.cancel_to_exit_ms == 0
+
+
+def test_the_time_from_cancel_to_exit_is_that_of_the_clean_up() -> None:
+    careless = hangs()
+    careless.cleanup_ms = 50
+    receipt = receipt_of("/api/first", [answers(100), careless])
+    assert receipt.calls[1].cancel_to_exit_ms == pytest.approx(50)
+
+
+def test_at_the_deadline_it_counts_from_the_deadline() -> None:
+    careless = hangs()
+    careless.cleanup_ms = 7
+    receipt = receipt_of("/api/all?timeout=200", [fails(10, "broken"), careless], reserve_ms=20)
+    failed, cancelled = receipt.calls
+    assert (receipt.status, receipt.reason) == (500, "deadline")
+    assert (failed.outcome, failed.error, failed.status) == ("failed", "broken", None)
+    assert cancelled.cancel_source == "deadline"
+    assert cancelled.cancel_to_exit_ms == pytest.approx(7)
+
+
+def test_a_caller_who_leaves_leaves_a_receipt() -> None:
+    """G6: when the server learnt it, and how long the calls then took to be gone."""
+    careless = hangs()
+    careless.cleanup_ms = 30
+    receipt = receipt_of("/api/all", [answers(50), careless], hang_up_after_ms=100)
+    ok, cancelled = receipt.calls
+    assert (receipt.status, receipt.reason) == (None, "caller_left")
+    assert receipt.used_ms == pytest.approx(130)
+    assert (ok.outcome, ok.cancel_to_exit_ms) == ("ok", None)
+    assert cancelled.cancel_source == "explicit"
+    assert cancelled.cancel_to_exit_ms == pytest.approx(30)
+    assert cancelled.cancel_reason == "the caller has left"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "status", "reason"),
+    [
+        ("/nowhere", {}, 404, "not_found"),
+        ("/api/first?timeout=x", {}, 400, "invalid_timeout"),
+        ("/api/first", {"method": "POST"}, 405, "method_not_allowed"),
+        ("/openapi.json", {}, 200, "success"),
+        ("/api/first", {"max_in_flight": 0}, 503, "overloaded"),
+        ("/api/first", {"headers": [(b"content-length", b"1")]}, 413, "unexpected_body"),
+    ],
+)
+def test_a_request_without_a_race_has_a_receipt_without_calls(
+    target: str, options: dict[str, object], status: int, reason: str
+) -> None:
+    receipt = receipt_of(target, [answers(1)], **options)
+    assert (receipt.endpoint, receipt.status, receipt.reason) == ("other", status, reason)
+    assert (receipt.timeout_ms, receipt.calls) == (None, ())
+
+
+def test_a_bug_is_internal_for_the_call_and_for_the_request() -> None:
+    receipt = receipt_of("/api/first", [crashes(10), hangs()])
+    assert (receipt.status, receipt.reason) == (500, "internal")
+    assert [call.outcome for call in receipt.calls] == ["internal", "cancelled"]
+
+
+def test_a_call_whose_time_was_over_was_not_started() -> None:
+    receipt = receipt_of("/api/all?timeout=10", [hangs(), hangs()], reserve_ms=20)
+    assert [call.outcome for call in receipt.calls] == ["not_started", "not_started"]
+    assert [call.cancel_to_exit_ms for call in receipt.calls] == [None, None]
+
+
+def test_a_late_answer_says_by_how_much() -> None:
+    careless = hangs()
+    careless.cleanup_ms = 50
+    assert receipt_of("/api/first?timeout=100", [careless]).late_by_ms == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("names", "reused", "kept"),
+    [
+        (("connect", "send", "first_byte", "done", "kept"), False, True),
+        (("reused", "send", "first_byte", "done", "kept"), True, True),
+        (("reused", "send", "first_byte", "done"), True, False),
+        (("reused", "send", "retry", "connect", "send"), False, False),
+        ((), None, None),
+    ],
+)
+def test_the_marks_tell_the_phases_and_what_became_of_the_connection(
+    names: tuple[str, ...], reused: bool | None, kept: bool | None
+) -> None:
+    receipt = receipt_of("/api/first", [MarkedCall(0, GOOD, names=names)])
+    (call,) = receipt.calls
+    assert tuple(name for name, _ in call.phases) == names
+    assert [at for _, at in call.phases] == pytest.approx([i / 1000 for i in range(len(names))])
+    assert (call.reused, call.kept) == (reused, kept)
+
+
+class Trace:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    def headers(self, call: int) -> Headers:
+        return ()
+
+
+def ended(
+    outcome: Outcome,
+    *,
+    ended_at: float = 2.0,
+    left_at: float | None = None,
+    settled_at: float | None = None,
+) -> RequestEnded:
+    """A request of one call that ran from second 1, with a race that ends at second 3."""
+    call = CallRecord(0, 1.0, ended_at, outcome)
+    race = RaceRecord("quorum", Budget(1.0, 2000, 0), None, (call,), settled_at)
+    return RequestEnded("r", Trace(), 1.0, None, "caller_left", 0.0, left_at, race, ended_at)
+
+
+def test_when_nobody_says_when_it_was_cancelled_nothing_is_made_up() -> None:
+    """A process that is told to stop at once, say."""
+    receipts = Receipts()
+    receipts.notify(ended(Cancelled("shutdown")))
+    receipts.notify(ended(Cancelled("deadline")))  # before the race's own: another deadline
+    assert [receipt.calls[0].cancel_to_exit_ms for receipt in receipts.latest] == [None, None]
+
+
+@pytest.mark.parametrize(("left_at", "exit_ms"), [(1.25, 750), (1.75, 500)])
+def test_of_two_cancellations_the_first_one_counts(left_at: float, exit_ms: float) -> None:
+    """The race was settled at second 1.5, and the caller left before it, or while the loser cleaned up."""
+    receipts = Receipts()
+    receipts.notify(ended(Cancelled("explicit", "why"), left_at=left_at, settled_at=1.5))
+    assert receipts.latest[0].calls[0].cancel_to_exit_ms == exit_ms
+
+
+def test_a_caller_is_not_told_reasons_that_are_not_ours() -> None:
+    """Of a crash in a nursery Trio gives the exception as the reason, and that can hold anything."""
+    race = ended(Cancelled("nursery", "child raised KeyError('secret')"), settled_at=1.5).race
+    assert race is not None
+    assert receipt_member(race)["calls"][0]["cancel_reason"] is None
+    assert receipt_timings(race) == ['call0.cancelled;dur=500.000;desc="nursery"']
+
+
+def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
+    receipts = Receipts()
+    receipts.notify(event := ended(Cancelled("explicit"), left_at=1.75))
+    (receipt,) = receipts.latest
+    assert (receipt.trace_id, receipt.endpoint) == (Trace.trace_id, "quorum")
+    assert receipt.trace is event.trace
+    assert (receipt.calls[0].cancel_reason, receipt.calls[0].cancel_to_exit_ms) == ("the caller left", 250)
+
+
+def test_only_the_latest_are_kept_and_every_one_is_handed_on() -> None:
+    seen: list[Receipt] = []
+    receipts = Receipts([seen.append], kept=2)
+    for second in (1.5, 1.6, 1.7):
+        receipts.notify(ended(Cancelled("explicit"), ended_at=second))
+    assert [receipt.ended_at for receipt in receipts.latest] == [1.6, 1.7]
+    assert len(seen) == 3
+
+
+def test_a_consumer_that_raises_costs_the_next_one_nothing() -> None:
+    def broken(receipt: Receipt) -> None:
+        raise ZeroDivisionError
+
+    seen: list[Receipt] = []
+    Receipts([broken, seen.append]).notify(ended(Cancelled("explicit")))
+    assert len(seen) == 1
+
+
+def test_two_requests_with_one_id_are_two_receipts() -> None:
+    """The id is the caller's to choose: a hostile one cannot mix up what belongs to whom."""
+    headers = [(b"x-request-id", b"same")]
+    first = receipt_of("/api/first", [answers(1)], headers=headers)
+    second = receipt_of("/api/all", [fails(1)], headers=headers)
+    assert (first.request_id, second.request_id) == ("same", "same")
+    assert (first.reason, second.reason) == ("success", "no_success")
+
+
+def test_in_json_times_count_from_the_arrival() -> None:
+    receipts = Receipts()
+    receipts.notify(ended(Cancelled("explicit"), left_at=1.75))
+    said = receipts.latest[0].to_json(clock_offset_s=1_700_000_000)
+    assert (said["arrived"], said["arrived_unix_s"]) == ("2023-11-14T22:13:21+00:00", 1_700_000_001)
+    assert said["used_ms"] == 1000
+    (call,) = said["calls"]
+    assert (call["started_ms"], call["ended_ms"], call["cancel_to_exit_ms"]) == (0, 1000, 250)
+    assert "arrived" not in receipts.latest[0].to_json()
+
+
+TELL_ALL = [(b"x-fanout-receipt", b"1")]
+
+
+def test_a_caller_who_asks_is_told_the_phases_of_every_call() -> None:
+    won = MarkedCall(10, GOOD, names=("connect", "send"))
+    replay = run_scenario("/api/first", [won, hangs()], headers=TELL_ALL)
+    assert replay.headers["server-timing"].split(", ") == [
+        'call0;dur=12.0;desc="won"',
+        'call1;dur=12.0;desc="cancelled"',
+        "call0.connect;dur=1.000",
+        "call0.send;dur=11.000",
+        'call1.cancelled;dur=0.000;desc="call 0 settled the race"',
+    ]
+
+
+def test_the_receipt_of_a_problem_is_the_receipt() -> None:
+    """But for what is not known before the answer is sent."""
+    calls: list[ScriptedCall] = [fails(10, "broken"), hangs()]
+    replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL, reserve_ms=20)
+    (receipt,) = receipts_of(replay)
+    whole = receipt.to_json()
+    told = replay.json["receipt"]
+    assert told.items() <= whole.items()
+    assert set(told) == {"endpoint", "timeout_ms", "reserve_ms", "calls"}
+
+
+@pytest.mark.parametrize("headers", [[], [(b"x-fanout-receipt", b"0")], [(b"x-fanout-receipt", b"1" * 100)]])
+def test_nobody_else_is(headers: list[tuple[bytes, bytes]]) -> None:
+    replay = run_scenario("/api/first", [fails(1), fails(1)], headers=headers)
+    assert "receipt" not in replay.json
+    assert len(replay.headers["server-timing"].split(", ")) == 2
+
+
+def test_how_much_is_told_depends_on_the_calls_alone() -> None:
+    """A hostile caller cannot make the answer grow: nothing of the request is in it."""
+    marks = ("reused", "send", "retry", "connect", "tls", "send", "first_byte", "done")  # no call has more
+    calls: list[ScriptedCall] = [MarkedCall(math.inf, GOOD, names=marks) for _ in range(16)]
+    replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL)
+    assert len(replay.headers["server-timing"]) < 6 * 1024
+    assert len(replay.body) < 16 * 1024
