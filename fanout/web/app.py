@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import trio
 from quart import request
-from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -14,16 +13,17 @@ from fanout.web.answers import problem_response
 from fanout.web.api import Races, make_api
 from fanout.web.docs import make_docs
 from fanout.web.exchange import exchange_of
+from fanout.web.framework import App
 from fanout.web.problems import Problem, ProblemError
 
 MAX_BODY_BYTES = 1024  # no endpoint takes a body; what comes without a length is not buffered beyond this
 
 
-def make_app(races: Races) -> QuartTrio:
+def make_app(races: Races) -> App:
     """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
-    app = QuartTrio("fanout", static_folder=None)
+    app = App("fanout", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.url_map.merge_slashes = False  # //api/first is not found, and not a redirect in HTML
+    app.url_map.merge_slashes = False  # /api//first is not found, and not a redirect in HTML
     app.register_blueprint(make_api(races))
     app.register_blueprint(make_docs(races))
 
@@ -50,7 +50,9 @@ def make_app(races: Races) -> QuartTrio:
 
 
 def _respond(problem: Problem) -> Response:
-    return problem_response(problem, exchange_of(request.scope).request_id)
+    exchange = exchange_of(request.scope)
+    exchange.reason = problem.reason
+    return problem_response(problem, exchange.request_id)
 
 
 def _from_werkzeug(error: HTTPException) -> Problem:

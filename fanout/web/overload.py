@@ -5,13 +5,20 @@ millisecond of it, spread over a dozen passes of the loop. While the loop is fur
 `max_pass_ms` nobody is admitted: new requests are refused before they are parsed, for a fortieth of what
 an answer costs. Behind is a pass that has run for so long, and what follows such a pass: the work of those
 it has admitted is still to come. So a pass stays about that short, whatever is offered.
+
+A burst is no overload: callers that come together, as when a proxy wakes up, would make one long pass and
+then leave the loop idle. So a few are let through all the same, as many as fit well into the reserve that
+every answer has, and again when some time has passed.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import trio
 
 from fanout.observe.loop import LoopWatch
 from fanout.web import problems
@@ -19,6 +26,8 @@ from fanout.web import problems
 MAX_RESERVE_MS: Final = (
     100.0  # beyond that the loop is ill, and a larger reserve would only shorten the calls
 )
+BURST: Final = 30  # to begin that many takes about 10 ms
+BURST_PER_S: Final = 15.0  # how fast it may be repeated: under a percent or two of a process's peak rate
 PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
 _PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
 
@@ -34,18 +43,34 @@ class OverloadStatistics:
 class Overload:
     """Asked before a request is parsed, and for the reserve of each that was admitted."""
 
-    def __init__(self, watch: LoopWatch, *, max_pass_ms: float, reserve_ms: float, id_prefix: str) -> None:
-        """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most."""
+    def __init__(
+        self,
+        watch: LoopWatch,
+        *,
+        max_pass_ms: float,
+        reserve_ms: float,
+        id_prefix: str,
+        burst: int = BURST,
+        clock: Callable[[], float] = lambda: trio.current_time(),
+    ) -> None:
+        """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most.
+
+        burst: how many are let through at once although the loop is behind. clock: in seconds.
+        """
         self._watch = watch
         self._max_pass_s = max_pass_ms / 1000
         self._reserve_ms = reserve_ms
         self._ids = map(f"{id_prefix:.8}-r{{:0{22 - len(id_prefix[:8])}x}}".format, itertools.count(1))
         self._answer = _answer_template()
         self._refused = 0
+        self._burst = burst
+        self._clock = clock
+        self._credit = float(burst)
+        self._credited_at = 0.0
 
     def refuse(self) -> bytes | None:
         """A complete 503 when the loop is behind, else `None`. A few microseconds either way."""
-        if self._watch.behind_s() <= self._max_pass_s:
+        if self._watch.behind_s() <= self._max_pass_s or self._is_burst():
             return None
         self._refused += 1
         return self._answer.replace(_PLACE_OF_ID, next(self._ids).encode("ascii"))
@@ -54,6 +79,15 @@ class Overload:
         """What to keep back from a timeout, going by how late the loop has been of late."""
         late_s = self._watch.lateness_s() + PASSES_AN_ANSWER_TAKES * self._watch.usual_pass_s()
         return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000))
+
+    def _is_burst(self) -> bool:
+        now = self._clock()
+        self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
+        self._credited_at = now
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
 
     def statistics(self) -> OverloadStatistics:
         return OverloadStatistics(refused=self._refused, reserve_ms=round(self.reserve_ms(), 3))

@@ -7,9 +7,18 @@ import io
 import json
 
 import pytest
+import trio
+import trio.testing
 
 from fanout.observe.loop import LoopWatch
-from fanout.web.overload import MAX_RESERVE_MS, PASSES_AN_ANSWER_TAKES, Overload
+from fanout.web import problems
+from fanout.web.overload import (
+    BURST_PER_S,
+    MAX_RESERVE_MS,
+    PASSES_AN_ANSWER_TAKES,
+    Overload,
+    OverloadStatistics,
+)
 
 
 class Watch(LoopWatch):
@@ -29,8 +38,17 @@ class Watch(LoopWatch):
         return self.usual_pass_ms / 1000
 
 
-def overload(watch: Watch) -> Overload:
-    return Overload(watch, max_pass_ms=3, reserve_ms=20, id_prefix="abcd1234")
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def overload(watch: Watch, burst: int = 0, clock: Clock | None = None) -> Overload:
+    return Overload(
+        watch, max_pass_ms=3, reserve_ms=20, id_prefix="abcd1234", burst=burst, clock=clock or Clock()
+    )
 
 
 @pytest.mark.parametrize(("behind_ms", "refused"), [(0, False), (3, False), (3.1, True), (500, True)])
@@ -45,6 +63,26 @@ def test_once_it_has_caught_up_it_admits_again() -> None:
     watch.behind_ms = 0
     assert limiter.refuse() is None
     assert limiter.statistics().refused == 1
+
+
+def test_a_burst_is_let_through_once_and_again_only_after_some_time() -> None:
+    """Callers that come together are no overload; callers that keep coming are."""
+    watch, clock = Watch(behind_ms=50), Clock()
+    limiter = overload(watch, burst=30, clock=clock)
+
+    def let_through(of: int) -> int:
+        return sum(limiter.refuse() is None for _ in range(of))
+
+    assert let_through(100) == 30
+    clock.now += 1
+    assert let_through(100) == BURST_PER_S
+    clock.now += 3600
+    assert let_through(100) == 30
+    watch.behind_ms = 0
+    assert let_through(100) == 100  # those who are admitted anyway use nothing up
+    watch.behind_ms = 50
+    clock.now += 30 / BURST_PER_S
+    assert let_through(100) == 30
 
 
 def test_a_refusal_is_a_complete_answer_with_an_id_of_its_own() -> None:
@@ -84,3 +122,47 @@ def test_the_reserve_holds_the_passes_that_an_answer_takes() -> None:
     assert overload(watch).reserve_ms() == pytest.approx(20 + 7 + PASSES_AN_ANSWER_TAKES * 4)
     watch.usual_pass_ms = 40
     assert overload(watch).reserve_ms() == MAX_RESERVE_MS
+
+
+def test_the_statistics_count_refusals_and_say_what_the_next_request_gets() -> None:
+    watch = Watch()
+    limiter = overload(watch)
+    assert limiter.statistics() == OverloadStatistics(refused=0, reserve_ms=20)
+    watch.behind_ms, watch.lateness_ms = 50, 1.23456
+    for _ in range(3):
+        limiter.refuse()
+    assert limiter.statistics() == OverloadStatistics(refused=3, reserve_ms=21.235)
+
+
+@pytest.mark.parametrize("id_prefix", ["w", "abcd1234", "a prefix that is too long"])
+def test_a_refusal_is_like_every_other_problem_whatever_its_id_begins_with(id_prefix: str) -> None:
+    limiter = Overload(
+        Watch(behind_ms=50), max_pass_ms=3, reserve_ms=20, id_prefix=id_prefix, burst=0, clock=Clock()
+    )
+    answer = limiter.refuse()
+    assert answer is not None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    request_id = json.loads(body)["request_id"]
+    assert len(request_id) == 24
+    assert request_id.startswith(f"{id_prefix[:8]}-r")
+    assert body == problems.OVERLOADED.body(request_id)
+    assert head.decode().split("\r\n") == [
+        "HTTP/1.1 503 Service Unavailable",
+        "content-type: application/problem+json",
+        "cache-control: no-store",
+        f"x-request-id: {request_id}",
+        f"content-length: {len(body)}",
+        *(f"{name}: {value}" for name, value in problems.OVERLOADED.headers),
+    ]
+
+
+async def test_by_default_a_burst_comes_back_in_the_services_own_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limiter = Overload(Watch(behind_ms=50), max_pass_ms=3, reserve_ms=20, id_prefix="w")
+    while limiter.refuse() is None:
+        pass
+    await trio.sleep(1)
+    assert [limiter.refuse() is None for _ in range(int(BURST_PER_S) + 1)] == [True] * int(BURST_PER_S) + [
+        False
+    ]
