@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from prometheus_client import Metric
+from quart import request
 from quart_trio import QuartTrio
+
+from fanout.observe.metrics_exposition import expose
 
 Headers = dict[str, str]
 NO_STORE: Headers = {"Cache-Control": "no-store"}
 
 
-def make_admin(is_ready: Callable[[], bool], statistics: Callable[[], Any]) -> QuartTrio:
+def make_admin(
+    is_ready: Callable[[], bool], statistics: Callable[[], Any], metrics: Callable[[], Iterable[Metric]]
+) -> QuartTrio:
     """The admin app.
 
     is_ready: started and not draining.
     statistics: an immutable snapshot, a (nested) dataclass.
+    metrics: what `/metrics` says, a family at a time.
     """
     admin = QuartTrio("fanout.admin", static_folder=None)
 
@@ -31,5 +38,11 @@ def make_admin(is_ready: Callable[[], bool], statistics: Callable[[], Any]) -> Q
     @admin.get("/statistics")
     async def show_statistics() -> tuple[dict[str, Any], int, Headers]:
         return dataclasses.asdict(statistics()), 200, NO_STORE
+
+    @admin.get("/metrics")
+    async def show_metrics() -> tuple[bytes, int, Headers]:
+        exposition = await expose(metrics(), request.headers.get("Accept", ""))
+        # Two formats under one address: a cache must not mix them up, so it is told to keep neither.
+        return exposition.body, 200, {**NO_STORE, "Content-Type": exposition.content_type, "Vary": "Accept"}
 
     return admin

@@ -1,0 +1,165 @@
+"""Metrics of requests and their calls: made from receipts, for Prometheus to scrape.
+
+Names, labels and units are OpenTelemetry's where it has any. What they mean to an operator stands in
+`docs/operations.md`, which a test holds to this file.
+
+A request costs a few dictionary look-ups and additions. Everything else happens when it is scraped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client import Metric
+
+from fanout.observe.metrics_family import OTHER, Counter, CounterFamily, Histogram, HistogramFamily, Series
+from fanout.observe.receipt import CallReceipt, Receipt
+
+# Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
+DURATION_BOUNDS_S: Final = (
+    *(0.005, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7),
+    *(0.85, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0),
+)
+EXIT_BOUNDS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+SERVER_DURATION: Final = HistogramFamily(
+    "http_server_request_duration_seconds",
+    "From the head of a request to the last byte of its answer.",
+    ("http_request_method", "url_scheme", "http_route", "http_response_status_code", "error_type"),
+)
+CLIENT_DURATION: Final = HistogramFamily(
+    "http_client_request_duration_seconds",
+    "From the start of an upstream call to its end, however it ended.",
+    (
+        "http_request_method",
+        "url_scheme",
+        "server_address",
+        "server_port",
+        "http_response_status_code",
+        "error_type",
+        "fanout_outcome",
+    ),
+)
+CALLS: Final = CounterFamily(
+    "fanout_calls",
+    "Upstream calls by how they ended, and why.",
+    ("call", "server_address", "outcome", "reason"),
+)
+ANSWERS: Final = CounterFamily(
+    "fanout_answers", "Requests by what their callers got, and why.", ("endpoint", "result", "reason")
+)
+CANCEL_TO_EXIT: Final = HistogramFamily(
+    "fanout_call_cancel_to_exit_seconds",
+    "From the moment an upstream call was cancelled to the moment it was gone.",
+)
+
+_ROUTES: Final = {"first": "/api/first", "all": "/api/all"}
+_STATUSES: Final[dict[int | None, str]] = {
+    None: "",
+    **{int(status): str(int(status)) for status in HTTPStatus},
+}
+_ENDED_WELL: Final = frozenset({"won", "ok"})
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where one call goes, as the settings have it."""
+
+    scheme: str
+    address: str
+    port: int
+
+
+class RequestMetrics:
+    """A consumer of receipts that counts and measures."""
+
+    def __init__(self, upstreams: Sequence[Upstream], *, scheme: str) -> None:
+        """upstreams: in call order. scheme: what the public listener speaks, `http` or `https`."""
+        self._scheme = scheme
+        self._servers = [("GET", u.scheme, u.address, str(u.port)) for u in upstreams]
+        self._calls_to = [(str(call), u.address) for call, u in enumerate(upstreams)]
+        durations = partial(Histogram, DURATION_BOUNDS_S)
+        self._server = Series(durations, (OTHER, scheme, OTHER, OTHER, OTHER))
+        self._client = Series(durations, (OTHER,) * len(CLIENT_DURATION.labels))
+        self._calls = Series(Counter, (OTHER,) * len(CALLS.labels))
+        self._answers = Series(Counter, (OTHER,) * len(ANSWERS.labels))
+        self._exit = Histogram(EXIT_BOUNDS_S)
+
+    def __call__(self, receipt: Receipt) -> None:
+        """Take one receipt in. Neither blocks nor raises."""
+        trace_id, request_id = receipt.trace_id, receipt.request_id
+        status, reason = receipt.status, receipt.reason
+        route = _ROUTES.get(receipt.endpoint, "")
+        # Nobody is told the method of a request without a race. A HEAD counts as the GET that it makes.
+        method = "GET" if route else OTHER
+        error = reason if status is None or status >= 500 else ""
+        self._server[method, self._scheme, route, _STATUSES.get(status, OTHER), error].observe(
+            receipt.used_ms / 1000, trace_id, request_id
+        )
+        self._answers[receipt.endpoint, _result(receipt), reason].value += 1
+        for call in receipt.calls:
+            outcome = call.outcome
+            self._calls[(*self._calls_to[call.call], outcome, _reason(call, receipt))].value += 1
+            if call.started_at is None or call.ended_at is None:
+                continue
+            self._client[(*self._servers[call.call], *_ended(call))].observe(
+                call.ended_at - call.started_at, trace_id, request_id
+            )
+            if call.cancel_to_exit_ms is not None:
+                self._exit.observe(call.cancel_to_exit_ms / 1000, trace_id, request_id)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, also those that have no series yet. Each piece is as it is when it is asked for."""
+        yield from SERVER_DURATION.metrics(list(self._server.items()))
+        yield from CLIENT_DURATION.metrics(list(self._client.items()))
+        yield CALLS.metric((labels, counter.value) for labels, counter in self._calls.items())
+        yield ANSWERS.metric((labels, counter.value) for labels, counter in self._answers.items())
+        yield from CANCEL_TO_EXIT.metrics([((), self._exit)])
+
+
+def _result(receipt: Receipt) -> str:
+    """What the caller got, in one word."""
+    if receipt.reason == "caller_left":
+        return "left"
+    if receipt.late_by_ms > 0:
+        return "late"
+    if receipt.reason == "success":
+        return "useful" if receipt.endpoint in _ROUTES else "other"
+    return "error" if receipt.status == 500 else "refused"
+
+
+def _reason(call: CallReceipt, receipt: Receipt) -> str:
+    """Why a call ended as it did, in one word; empty for a success."""
+    if call.outcome in _ENDED_WELL:
+        return ""
+    if call.outcome == "internal":
+        return "bug"
+    if call.error is not None:
+        return call.error
+    match call.cancel_source:
+        case "deadline":
+            return "deadline"
+        case "explicit":
+            return "caller_left" if receipt.reason == "caller_left" else "settled"
+        case _:
+            return "other"
+
+
+def _ended(call: CallReceipt) -> tuple[str, str, str]:
+    """A call's status code, error type and outcome, in OpenTelemetry's terms.
+
+    An intended cancellation is no error. A deadline is one, `timeout`.
+    """
+    match call.outcome:
+        case "won" | "ok":
+            return "200", "", "success"
+        case "cancelled":
+            return "", "timeout" if call.cancel_source == "deadline" else "", "cancelled"
+        case "internal":
+            return "", "internal", "internal"
+    status = _STATUSES.get(call.status, OTHER)
+    return status, status if call.error == "bad_status" else call.error or OTHER, "failed"

@@ -1,0 +1,66 @@
+"""What a scrape gets: OpenMetrics with exemplars for who asks for it, the classic text for everybody else.
+
+Rule 1: a scrape takes turns with the requests, a few dozen samples at a time, so that it is not a long pass
+        of the loop. The numbers of one series are read at one moment, those of two may be a few passes apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from prometheus_client import Metric
+from prometheus_client import exposition as classic
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+SAMPLES_A_PASS: Final = 50  # about half a millisecond
+_OPENMETRICS: Final = "application/openmetrics-text"
+_EOF: Final = b"# EOF\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    content_type: str
+    body: bytes
+
+
+async def expose(families: Iterable[Metric], accept: str) -> Exposition:
+    """All of the families, in the format that the `Accept` header asks for.
+
+    families: may be lazy, and give a family in several pieces, one after the other.
+    """
+    is_open = _OPENMETRICS in accept
+    write = openmetrics.generate_latest if is_open else classic.generate_latest
+    text = bytearray()
+    last_name = ""
+    for family in families:
+        for piece in _pieces(family):
+            written = write(piece).removesuffix(_EOF)
+            is_first = family.name != last_name
+            text += written if is_first else written.split(b"\n", 2)[2]  # without HELP and TYPE
+            last_name = family.name
+            await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    if is_open:
+        return Exposition(openmetrics.CONTENT_TYPE_LATEST, bytes(text + _EOF))
+    return Exposition(classic.CONTENT_TYPE_PLAIN_0_0_4, bytes(text))
+
+
+class _Piece(Collector):
+    """Some of a family's samples, as the library's writers take them."""
+
+    def __init__(self, family: Metric, start: int) -> None:
+        self._metric = Metric(family.name, family.documentation, family.type)
+        self._metric.samples = family.samples[start : start + SAMPLES_A_PASS]
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+def _pieces(family: Metric) -> Iterator[_Piece]:
+    """At least one: a family without samples has its HELP and TYPE."""
+    for start in range(0, max(1, len(family.samples)), SAMPLES_A_PASS):
+        yield _Piece(family, start)
