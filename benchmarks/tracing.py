@@ -1,0 +1,221 @@
+"""What traces cost: CPU of a request with them off and on, and what a bad collector does to the answers.
+
+    python benchmarks/tracing.py
+    python benchmarks/tracing.py --rounds 20 --rate 300 --seconds 3 --json tracing.json
+
+Every variant is a server process of its own. All run at once on one core, and in turn get the same open-loop
+load for a few seconds, so that a change of the machine is shared by all. The upstream, the generator and the
+collector have the other core. A round's CPU is what the process used until all it had to send was sent.
+
+`off`: no variable is set; twice, which shows the error. `none`, `1 %`, `all`: so many requests are sampled;
+every call gets its context in any case. `dead`: all, nobody listens at the endpoint. `stalled`: all, the
+collector accepts and says nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median, stdev
+from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+from typing import Any
+
+import click
+from programs import Program, running, servers, upstream
+
+from fanout.tools.load.outcome import ON_TIME
+
+SERVER_CORE, OTHER_CORE = 0, 1
+TIMEOUT_MS = 1000
+SENT_WITHIN_S = 5.5  # a span waits for at most 5 s
+PATIENT = ("--max-pass-ms", "1000")  # refuses nobody for the machine's sake
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One round of one variant. cpu_us: a request, answered whatever it was. on_time: a share, 0 to 1."""
+
+    variant: str
+    cpu_us: float
+    on_time: float
+    useful_p99_ms: float
+    load_average: float
+
+
+def measure(
+    programs: Mapping[str, Program], rate: float, seconds: int, rounds: int
+) -> Iterator[dict[str, Run]]:
+    """Each round, once its last CPU is known."""
+    for program in programs.values():
+        _load(program.url, rate, seconds)
+    sleep(SENT_WITHIN_S)
+    before = {name: cpu_s(program) for name, program in programs.items()}
+    for number in range(rounds):
+        names = list(programs)
+        order = names[number % len(names) :] + names[: number % len(names)]  # who comes first has it easier
+        reports = {name: _load(programs[name].url, rate, seconds) for name in order}
+        sleep(SENT_WITHIN_S)
+        after = {name: cpu_s(program) for name, program in programs.items()}
+        yield {name: _run(name, reports[name], after[name] - before[name]) for name in names}
+        before = after
+
+
+def cpu_s(program: Program) -> float:
+    """To the nanosecond, where `Program.cpu_s` knows hundredths of a second."""
+    tasks = Path(f"/proc/{program.pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+def _run(variant: str, report: Any, cpu_s: float) -> Run:
+    outcomes = Counter(report["outcomes"])
+    latency = report["latency_ms"].get("useful")
+    return Run(
+        variant=variant,
+        cpu_us=cpu_s * 1e6 / outcomes.total(),
+        on_time=sum(outcomes[outcome] for outcome in ON_TIME) / outcomes.total(),
+        useful_p99_ms=latency["from_written"]["p99"] if latency else 0.0,
+        load_average=os.getloadavg()[0],
+    )
+
+
+def _load(url: str, rate: float, seconds: int) -> Any:
+    command = [sys.executable, "benchmarks/stepped_load.py", url, "first", str(TIMEOUT_MS)]
+    done = subprocess.run(
+        [*command, f"{rate:g}x{seconds}"],
+        stdout=subprocess.PIPE,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    return json.loads(done.stdout)
+
+
+class Sink(BaseHTTPRequestHandler):
+    """Takes everything."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+
+@contextmanager
+def collectors() -> Iterator[Mapping[str, str]]:
+    """The endpoints of a good, a dead and a stalled collector."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield {
+            name: f"http://{host}:{port}"
+            for name, (host, port) in (
+                ("good", server.server_address[:2]),
+                ("dead", dead),
+                ("stalled", silent.getsockname()),
+            )
+        }
+        server.shutdown()
+
+
+def variants(endpoints: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    def sampled(ratio: float, to: str = "good") -> dict[str, str]:
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[to],
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": str(ratio),
+        }
+
+    return {
+        "off": {},
+        "off again": {},
+        "none": sampled(0),
+        "1 %": sampled(0.01),
+        "all": sampled(1),
+        "dead": sampled(1, "dead"),
+        "stalled": sampled(1, "stalled"),
+    }
+
+
+def table(rounds: Sequence[Mapping[str, Run]]) -> str:
+    rows = [
+        "| variant | CPU, µs a request | more than off, µs | on time | useful p99, ms |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for name in rounds[0]:
+        runs = [one[name] for one in rounds]
+        more = [one[name].cpu_us - one["off"].cpu_us for one in rounds]
+        rows.append(
+            f"| {name} | {median(run.cpu_us for run in runs):,.0f} "
+            f"| {median(more):+,.0f} ± {_error(more):,.0f} "
+            f"| {median(run.on_time for run in runs):.2%} "
+            f"| {median(run.useful_p99_ms for run in runs):,.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def _error(values: Sequence[float]) -> float:
+    """Of their mean, one standard error."""
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=300)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument(
+        "--only", default="", help="some of the variants, a comma between two; `off` is added"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
+    options = parser.parse_args()
+    only = {"off", *options.only.split(",")} if options.only else None
+    os.sched_setaffinity(0, {OTHER_CORE})
+    rounds: list[dict[str, Run]] = []
+    with tempfile.TemporaryDirectory() as name, collectors() as endpoints, ExitStack() as stack:
+        folder = Path(name)
+        fanout = servers(folder, PATIENT)["fanout"]
+        url, what = stack.enter_context(upstream(folder, OTHER_CORE))
+        programs = {
+            variant: stack.enter_context(
+                running(replace(fanout, name=variant, environment=environment), url, SERVER_CORE)
+            )
+            for variant, environment in variants(endpoints).items()
+            if only is None or variant in only
+        }
+        for one in measure(programs, options.rate, options.seconds, options.rounds):
+            rounds.append(one)
+            click.echo(" ".join(f"{name} {run.cpu_us:.0f}" for name, run in one.items()), err=True)
+    loads = [run.load_average for one in rounds for run in one.values()]
+    click.echo(
+        f"`/api/first` at {options.rate:g}/s for {options.seconds} s, {options.rounds} rounds; "
+        f"upstream: {what}; load average {min(loads):.1f} to {max(loads):.1f}.\n\n{table(rounds)}"
+    )
+    if options.json:
+        options.json.write_text(
+            json.dumps([{name: asdict(run) for name, run in one.items()} for one in rounds], indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()
