@@ -1,0 +1,130 @@
+"""The demo: the simulated upstream beside the server, and callers that the live page can send.
+
+Rule 1: callers use real connections to the public listener, so what the page shows is what callers get.
+Rule 2: what the page can start is bounded in number and in time.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from fanout.tools.simulator.settings import SimulatorSettings, check_names, check_whole
+from fanout.tools.simulator.simulator import Simulator
+
+ENDPOINTS: Final = ("first", "all")
+MAX_COUNT: Final = 2_000
+MAX_OVER_MS: Final = 10_000
+MAX_WAITING: Final = 2 * MAX_COUNT  # of all orders that are being sent
+MAX_CALLERS: Final = 300  # at once; the others wait for their turn
+ANSWER_MARGIN_S: Final = 5  # a caller waits this much longer than its timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Requests to send, evenly spread over a time. Checked when made: a wrong value is a `ValueError`.
+
+    hang_up_after_ms: the callers leave then, answered or not.
+    """
+
+    endpoint: str = "first"
+    timeout_ms: int = 1000
+    count: int = 1
+    over_ms: int = 0
+    hang_up_after_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be one of: {', '.join(ENDPOINTS)}")
+        check_whole("timeout_ms", self.timeout_ms, 1, 30_000)
+        check_whole("count", self.count, 1, MAX_COUNT)
+        check_whole("over_ms", self.over_ms, 0, MAX_OVER_MS)
+        if self.hang_up_after_ms is not None:
+            check_whole("hang_up_after_ms", self.hang_up_after_ms, 0, 30_000)
+
+
+class Demo:
+    """`run` is the companion of the server; the rest is `fanout.web.live_controls.Controls`."""
+
+    def __init__(self, settings: SimulatorSettings, listener: socket.socket) -> None:
+        self._simulator = Simulator(settings)
+        self._listener = listener
+        self._nursery: trio.Nursery | None = None
+        self._callers = 0
+
+    async def run(self, public: socket.socket, is_tls: bool) -> None:
+        """Serve the upstream, and send callers to the listener `public`, until cancelled."""
+        self._address = public.getsockname()
+        self._family = public.family
+        self._tls = _trusting() if is_tls else None
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._simulator.serve([trio.SocketListener(trio.socket.from_stdlib_socket(self._listener))])
+
+    def upstream(self) -> dict[str, Any]:
+        settings = self._simulator.settings
+        return {
+            "min_delay_ms": settings.min_delay_ms,
+            "max_delay_ms": settings.max_delay_ms,
+            "faults": dict(settings.faults),
+        }
+
+    def change_upstream(self, changes: object) -> dict[str, Any]:
+        checked = check_names("the upstream", changes, ("min_delay_ms", "max_delay_ms", "faults"))
+        self._simulator.apply(self._simulator.settings.changed(checked))
+        return self.upstream()
+
+    def fire(self, order: object) -> dict[str, Any]:
+        names = ("endpoint", "timeout_ms", "count", "over_ms", "hang_up_after_ms")
+        checked = Order(**check_names("the order", order, names))
+        if self._nursery is None:
+            raise ValueError("the demo has not started yet")
+        if self._callers + checked.count > MAX_WAITING:
+            raise ValueError("the requests of before are still being sent: wait a moment")
+        self._callers += checked.count
+        self._nursery.start_soon(self._send_all, checked, name="the live page's callers")
+        return {"count": checked.count}
+
+    async def _send_all(self, order: Order) -> None:
+        began_at = trio.current_time()
+        limit = trio.CapacityLimiter(MAX_CALLERS)
+        async with trio.open_nursery() as nursery:
+            for number in range(order.count):
+                await trio.sleep_until(began_at + order.over_ms / 1000 * number / order.count)
+                nursery.start_soon(self._send, order, limit)
+
+    async def _send(self, order: Order, limit: trio.CapacityLimiter) -> None:
+        target = f"/api/{order.endpoint}?timeout={order.timeout_ms}"
+        head = f"GET {target} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n"
+        wait_ms = order.hang_up_after_ms
+        wait_s = order.timeout_ms / 1000 + ANSWER_MARGIN_S if wait_ms is None else wait_ms / 1000
+        try:
+            async with limit:
+                with suppress(OSError, trio.BrokenResourceError), trio.socket.socket(self._family) as sock:
+                    await sock.connect(self._address)
+                    with trio.move_on_after(wait_s):
+                        await self._talk(sock, head.encode("ascii"))
+        finally:
+            self._callers -= 1
+
+    async def _talk(self, sock: trio.socket.SocketType, head: bytes) -> None:
+        """Ask, and read to the end. The caller closes the socket, which is what the server sees."""
+        stream: trio.abc.Stream = trio.SocketStream(sock)
+        if self._tls is not None:
+            stream = trio.SSLStream(stream, self._tls, server_hostname="demo", https_compatible=True)
+        await stream.send_all(head)
+        while await stream.receive_some():
+            pass
+
+
+def _trusting() -> ssl.SSLContext:
+    """Our own listener on loopback, whatever its certificate says."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

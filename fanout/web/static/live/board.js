@@ -1,0 +1,48 @@
+// The promises by their ids: what this server is seen to keep, and what only tests can show.
+
+import { find, html } from "./dom.js";
+import { count } from "./words.js";
+
+const PROMISES = [
+  ["G1", "one answer"], ["G2", "on time"], ["G3", "nothing outlives"], ["G4", "first success"],
+  ["G5", "all, in order"], ["G6", "hang-up"], ["G7", "pool whole"], ["G8", "refused at once"],
+  ["G9", "drain"], ["G10", "bulkhead"], ["G11", "bugs are loud"], ["G12", "no threads"],
+];
+
+const state = ([kept, broken]) => {
+  if (broken) return ["broken", "✕", `${count(broken)} broken`];
+  return kept ? ["kept", "✓", `${count(kept)} kept`] : ["unseen-yet", "·", "not seen yet"];
+};
+
+export class Board {
+  #tiles = new Map();
+  #since = html("p", { class: "small" });
+
+  constructor() {
+    const items = PROMISES.map(([id, name]) => {
+      const symbol = html("span", { class: "symbol", "aria-hidden": "true" }, "·");
+      const said = html("span", { class: "said" }, "by tests");
+      const item = html("li", { class: "by-tests" }, symbol, html("b", {}, id), html("span", {}, name), said);
+      this.#tiles.set(id, { item, symbol, said });
+      return item;
+    });
+    find("#promises").append(html("ul", {}, ...items), this.#since);
+  }
+
+  show(sample) {
+    for (const [id, counts] of Object.entries(sample.promises)) this.#set(id, ...state(counts));
+    if (sample.bugs) this.#set("G11", "told", "!", `${count(sample.bugs)} told`);
+    if (sample.draining) this.#set("G9", "told", "↓", `${count(sample.in_flight)} left`);
+    this.#since.textContent =
+      `Checked on every request while this page is open. Since the start of the server: ` +
+      `${count(sample.late_answers)} late answers, ${count(sample.bugs)} bugs.`;
+  }
+
+  #set(id, name, sign, words) {
+    const { item, symbol, said } = this.#tiles.get(id);
+    if (said.textContent === words) return;
+    item.className = name;
+    symbol.textContent = sign;
+    said.textContent = words;
+  }
+}

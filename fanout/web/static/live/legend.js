@@ -1,0 +1,25 @@
+// What the bars mean, drawn by the same code as the rows.
+
+import { find, html } from "./dom.js";
+import { drawing } from "./timeline.js";
+
+const call = (outcome, phases, ended) => ({ upstream: 0, outcome, started_ms: 0, ended_ms: ended, phases });
+const through = [["connect", 0], ["send", 22], ["first_byte", 80]];
+
+const SAMPLES = [
+  ["connect, wait, read: won", call("won", through, 86)],
+  ["cancelled, gone here", call("cancelled", [["send", 0]], 70)],
+  ["failed", call("failed", [["send", 0]], 70)],
+  ["running", call("running", [["send", 0]], 80)],
+];
+
+export function explain() {
+  const items = SAMPLES.map(([text, one]) => {
+    const row = { reason: one.outcome, used_ms: 0, timeout_ms: null, calls: [one] };
+    return html("li", {}, html("span", { class: "sample" }, drawing(row, 110, 80)), text);
+  });
+  items.push(
+    html("li", {}, html("span", { class: "sample deadline-sample" }), "reserve, then the deadline"),
+  );
+  find("#legend").replaceChildren(...items);
+}

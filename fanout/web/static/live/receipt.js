@@ -1,0 +1,89 @@
+// The full receipt of one request, in a dialog.
+
+import { ticks } from "./axis.js";
+import { find, html, svg } from "./dom.js";
+import { drawing } from "./timeline.js";
+import { answer, asked, kind, ms, story, SYMBOLS } from "./words.js";
+
+const CONNECTIONS = { true: "reused", false: "new", null: "–" };
+const AFTERWARDS = { true: "kept", false: "closed", null: "" };
+
+const facts = (pairs) =>
+  html("dl", {}, ...pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, value)]));
+
+function phases(call) {
+  const ends = [...call.phases.slice(1).map(([, at]) => at), call.ended_ms];
+  return call.phases
+    .map(([name, at], index) => [name, ends[index] - at])
+    .filter(([name]) => name !== "kept" && name !== "done")
+    .map(([name, took]) => html("li", {}, html("b", {}, name.replace("_", " ")), ` ${ms(took)}`));
+}
+
+function callPart(call) {
+  const rows = [
+    ["outcome", [call.outcome.replace("_", " "), call.error, call.status].filter(Boolean).join(" · ")],
+    ["ran", call.started_ms === null ? "never" : `${ms(call.started_ms)} – ${ms(call.ended_ms)}`],
+    ["connection", [CONNECTIONS[call.reused], AFTERWARDS[call.kept]].filter(Boolean).join(", then ")],
+  ];
+  if (call.outcome === "cancelled") {
+    rows.push(
+      ["cancelled by", call.cancel_source ?? "–"],
+      ["because", call.cancel_reason ?? "–"],
+      ["gone after", ms(call.cancel_to_exit_ms)],
+    );
+  }
+  return html(
+    "section", { class: `call-part ${call.outcome}` },
+    html("h3", {}, `Call ${call.upstream}`), facts(rows),
+    html("ol", { class: "phases", "aria-label": "Phases" }, ...phases(call)),
+  );
+}
+
+function bigDrawing(row) {
+  const scale = Math.max(row.used_ms, Math.min(row.timeout_ms ?? 0, row.used_ms * 8)) * 1.06 || 1;
+  const axis = svg("svg", { class: "axis", width: "100%", height: 16, "aria-hidden": "true" });
+  for (const at of ticks(scale)) {
+    axis.append(svg("text", { x: `${(100 * at) / scale}%`, y: 12 }, String(at)));
+  }
+  return html("div", { class: "big" }, axis, drawing(row, scale, row.used_ms));
+}
+
+export function openReceipt(row) {
+  if (row.reason === "running") return; // there is none yet
+  const dialog = find("#receipt");
+  const close = html("button", { type: "button", class: "close", "aria-label": "Close" }, "✕");
+  close.addEventListener("click", () => dialog.close());
+  const trace = `live/trace.json?request=${encodeURIComponent(row.request_id)}`;
+  dialog.className = kind(row);
+  dialog.replaceChildren(
+    html(
+      "header", {},
+      html("h2", { id: "receipt-title", tabindex: -1, autofocus: "" }, html("span", { class: "symbol" }, SYMBOLS[kind(row)]),
+        ` ${answer(row)} in ${ms(row.used_ms)}`),
+      close,
+    ),
+    html("p", { class: "lead" }, `${story(row).join("; ")}.`),
+    bigDrawing(row),
+    facts([
+      ["request", row.request_id],
+      ...(row.trace_id ? [["trace", row.trace_id]] : []),
+      ["asked", `${asked(row)}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
+      ["kept back", ms(row.reserve_ms)],
+      ["used", ms(row.used_ms)],
+      ["late by", row.late_by_ms > 0 ? ms(row.late_by_ms) : "not late"],
+      ["reason", row.reason],
+    ]),
+    html("div", { class: "calls" }, ...row.calls.map(callPart)),
+    html("p", {}, html("a", { class: "button", href: trace, download: "fanout-trace.json" }, "Trace of this request")),
+    html("details", {}, html("summary", {}, "As JSON"), html("pre", { tabindex: 0 }, JSON.stringify(row, null, 2))),
+  );
+  dialog.showModal();
+}
+
+// A click on the backdrop closes, as Escape does.
+export function prepareReceipt() {
+  const dialog = find("#receipt");
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+}
