@@ -1,27 +1,28 @@
 """The commands: settings in, exit codes out. This is the composition root; the work is done elsewhere.
 
-Exit codes: 0 done, 1 the answer is no (`health`, `load`), 2 a setting is wrong or a port is in use.
+Exit codes: 0 done, 1 the answer is no (`health`, `load`, `simulate`, `replay`), 2 a setting is wrong or a
+port is in use.
 Nothing a user can do wrong ends in a traceback.
 """
 
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import click
-import trio
 
 import fanout
 from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load, mask_url
+from fanout.tools.demo import Demo
 from fanout.tools.load.command import load as load_command
 from fanout.tools.simulator.command import simulator_options, simulator_settings, upstream
-from fanout.tools.simulator.simulator import Simulator
 from fanout.web.listeners import ListenError, open_listeners
 from fanout.web.process import run_process
 from fanout.web.workers import run_workers
@@ -30,7 +31,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 HEALTH_WITHIN_S = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """Those of the simulated world are imported when asked for: `serve` starts without a test kit."""
+
+    LATE: ClassVar = {"replay": "fanout.testing.world.replay", "simulate": "fanout.testing.world.simulate"}
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *self.LATE})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name in self.LATE:
+            command: click.Command = getattr(importlib.import_module(self.LATE[name]), name)
+            return command
+        return super().get_command(context, name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(fanout.__version__, prog_name="fanout")
 def cli() -> None:
     """One request, several upstream calls at once, and nothing that outlives its request.
@@ -124,11 +140,8 @@ def demo(
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     settings = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}).settings
 
-    async def serve_simulator() -> None:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-        await Simulator(simulated).serve([listener])
-
-    _run(run_process, settings, beside=serve_simulator, also_ready={"upstream": f"{upstream_url}/calls"})
+    controls = Demo(simulated, listening)
+    _run(run_process, settings, controls=controls, also_ready={"upstream": f"{upstream_url}/calls"})
 
 
 @cli.command()

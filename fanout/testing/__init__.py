@@ -4,24 +4,47 @@
 * `run_scenario`: one request through the real application in virtual time, with exact times, and a
   check that nothing of it is left.
 * `CallConformance`: what every call must do, real or scripted; subclass it to test yours.
+* `cancel_at`: cancels an async function at its n-th point, where it begins to wait or resumes; `Points` is
+  the same for any tasks and any interruption.
+* `world`: the whole server in simulated worlds, and a judge of every promise; see `fanout simulate`.
 * `running`: the real program, booted on free ports, with real sockets and real signals.
 """
 
-from fanout.testing.conformance import CallConformance
+from typing import TYPE_CHECKING, Any
+
+from fanout.testing.points import Point, Points, can_throw, cancel_at, repeatable, throw
 from fanout.testing.program import Program, running
 from fanout.testing.scenario import LeftBehind, Replay, run_scenario
 from fanout.testing.scripted import ScriptedCall, answers, crashes, fails, hangs
 
+if TYPE_CHECKING:
+    from fanout.testing.conformance import CallConformance
+
 __all__ = [
     "CallConformance",
     "LeftBehind",
+    "Point",
+    "Points",
     "Program",
     "Replay",
     "ScriptedCall",
     "answers",
+    "can_throw",
+    "cancel_at",
     "crashes",
     "fails",
     "hangs",
+    "repeatable",
     "run_scenario",
     "running",
+    "throw",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The conformance suite needs pytest; the rest of the kit, and the commands built on it, do not."""
+    if name != "CallConformance":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fanout.testing.conformance import CallConformance
+
+    return CallConformance

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 import trio.testing
 
+from fanout.observe.census import Census
 from fanout.race.admission import Admission
 from fanout.race.events import Event, RaceEnded
 from fanout.race.ledger import CallRecord
@@ -89,10 +90,11 @@ def run_scenario(
     replay = Replay()
     races = Races(calls, replay, default_timeout_ms, max_timeout_ms, lambda: reserve_ms)
     admission = Admission(max_in_flight)
-    app = Exchanges(make_app(races), admission, replay, id_prefix="scenario")
+    census = Census(tokens_taken=lambda: admission.in_flight)
+    app = Exchanges(make_app(races), admission, replay, id_prefix="scenario", census=census)
     scope = _http_scope(target, method, headers)
-    run = partial(_run, app, scope, replay, calls, admission, hang_up_after_ms, arrived_ms_ago)
-    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    run = partial(_run, app, scope, replay, calls, admission, census, hang_up_after_ms, arrived_ms_ago)
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[census])
     return replay
 
 
@@ -102,6 +104,7 @@ async def _run(
     replay: Replay,
     calls: Sequence[ScriptedCall],
     admission: Admission,
+    census: Census,
     hang_up_after_ms: float | None,
     arrived_ms_ago: float,
 ) -> None:
@@ -139,6 +142,9 @@ async def _run(
     await trio.testing.wait_all_tasks_blocked()
     if trio.lowlevel.current_statistics().tasks_living != tasks_before:
         left.append("a task is still alive after the request")
+    counted = census.statistics()
+    if counted.orphans or counted.tokens_left:
+        left.append(f"the census found {counted.orphans} orphans and {counted.tokens_left} tokens")
     if left:
         raise LeftBehind("; ".join(left))
 

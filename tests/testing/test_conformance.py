@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
+from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
 from fanout.testing import CallConformance, ScriptedCall
@@ -49,7 +50,7 @@ class TestUpstreamCall(CallConformance):
             simulator.set_slot("s", BEHAVIOURS[behaviour][1])
             call = UpstreamCall(transport, f"http://127.0.0.1:{port}/api/work?slot=s")
             with trio.move_on_after(0.05):
-                await call()  # warm: what a test counts is what its own calls leave
+                await call(Marks("test", 0))  # warm: what a test counts is what its own calls leave
             return call
 
         async with transport:

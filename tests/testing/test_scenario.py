@@ -6,6 +6,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from fanout.race.marks import Marks
 from fanout.testing import LeftBehind, answers, hangs, run_scenario
 from fanout.web.api import Races
 
@@ -18,13 +19,13 @@ def test_a_call_that_is_not_awaited_is_found() -> None:
 
         @app.get("/")
         async def handler() -> str:
-            trio.lowlevel.spawn_system_task(races.calls[0])
+            trio.lowlevel.spawn_system_task(races.calls[0], Marks("test", 0))
             await trio.lowlevel.checkpoint()
             return "early"
 
         return app
 
-    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive"):
+    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive.*found 1 orphans"):
         run_scenario("/", [hangs()], make_app=leaky)
 
 

@@ -1,0 +1,151 @@
+"""One network, three views of it: the driver's transport, the pool's wire, the simulator's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from fanout.testing.world.network import End
+from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
+
+Taken = Callable[[int], None]
+Written = Callable[[bytes], None]
+
+
+class EndStream(trio.abc.HalfCloseableStream):
+    """A Trio stream. It can also be closed by FIN (`close`) and by RST (`reset`) without waiting."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        await trio.lowlevel.checkpoint()
+        try:
+            while view:
+                view = view[self.end.write(view) :]
+                if view:
+                    await self.end.writable()
+        except OSError as error:
+            raise _broken(self.end, error) from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.end.writable()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await self.end.readable()
+        try:
+            data = self.end.read(MAX_RECEIVE_BYTES if max_bytes is None else max_bytes)
+        except OSError as error:
+            raise _broken(self.end, error) from error
+        assert data is not None
+        return data
+
+    async def send_eof(self) -> None:
+        self.end.send_end()
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.end.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        self.end.close()
+
+    def reset(self) -> None:
+        self.end.reset()
+
+
+def _broken(end: End, error: OSError) -> Exception:
+    return trio.ClosedResourceError() if end.closed_at is not None else trio.BrokenResourceError()
+
+
+class CallerTransport(StreamTransport):
+    """What the driver has instead of a `SocketTransport`: the same promises, method by method.
+
+    on_read: told how many bytes the server took. on_written: told what it wrote.
+    """
+
+    def __init__(self, end: End, client: int, on_read: Taken, on_written: Written) -> None:
+        super().__init__(EndStream(end), None, "http")
+        self.client, self.server = ("192.0.2.1", client), ("192.0.2.2", 80)
+        self._end = end
+        self._on_read = on_read
+        self._on_written = on_written
+
+    def send_now(self, data: bytes) -> int:
+        try:
+            sent = self._end.write(data)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        if sent:
+            self._on_written(data[:sent])
+        return sent
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        view = memoryview(data)
+        while view:
+            sent = self.send_now(bytes(view))
+            view = view[sent:]
+            if view:
+                await self._end.writable()
+
+    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+        await self._end.readable()
+        try:
+            data = self._end.read(max_bytes)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        assert data is not None
+        self._on_read(len(data))
+        return data
+
+    async def hang_up(self) -> None:
+        await self._end.hung_up()
+
+    def has_bytes(self) -> bool:
+        return self._end.has_something
+
+    async def send_eof(self) -> None:  # noqa: ASYNC910 - as the driver's own
+        self._end.send_end()
+
+    def close(self) -> None:
+        self._end.close()
+
+    def abort(self) -> None:
+        self._end.reset()
+
+
+class EndWire:
+    """What the pool has instead of a `SocketWire`. `on_send`: told, and nothing was written yet."""
+
+    __slots__ = ("_on_send", "end")
+
+    def __init__(self, end: End, on_send: Callable[[], None]) -> None:
+        self.end = end
+        self._on_send = on_send
+
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - as SocketWire
+        self._on_send()
+        view = memoryview(data)[self.end.write(data) :]
+        while view:
+            await self.end.writable()
+            view = view[self.end.write(view) :]
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        while True:
+            await self.end.readable()
+            data = self.end.read(max_bytes)
+            if data is not None:
+                return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        return self.end.read(max_bytes)
+
+    def close(self) -> None:
+        self.end.close()
+
+    def abort(self) -> None:
+        self.end.reset()

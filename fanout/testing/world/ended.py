@@ -1,0 +1,42 @@
+"""A world that has ended: what was asked of it, and everything that was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fanout.testing.world.facts import ConnectionFacts, RequestFacts, WireFacts
+from fanout.testing.world.oracle import INSTANT_S
+from fanout.testing.world.plan import Plan
+from fanout.testing.world.trace import Trace
+
+
+@dataclass(slots=True)
+class Ended:
+    """The plan and the facts. Times are seconds of virtual time.
+
+    stalls: when the loop stood still, from and to. late_answers: as the server counts them.
+    wrong: what was left behind, or went wrong outside of any request, each as a sentence.
+    """
+
+    plan: Plan
+    trace: Trace
+    wires: list[WireFacts]
+    requests: list[RequestFacts] = field(default_factory=list)
+    connections: list[ConnectionFacts] = field(default_factory=list)
+    drained_at: float = 0.0
+    ended_at: float = 0.0
+    late_answers: int = 0
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def slack_s(self, began_at: float, ended_at: float) -> float:
+        """For how long the loop stood still in that time: nothing can be on time then."""
+        return sum(
+            to - began
+            for began, to in self.stalls
+            if began <= ended_at + INSTANT_S and to >= began_at - INSTANT_S
+        )
+
+    def drained_by(self, moment: float) -> float:
+        """When, at the latest, the drain had begun everywhere: not at once, if the loop stood still then."""
+        return self.drained_at + self.slack_s(self.drained_at, max(moment, self.drained_at)) + INSTANT_S

@@ -1,0 +1,78 @@
+"""How each call would have ended, from its script and what the network and the upstream saw of it."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from fanout.testing.world.facts import Attempt, CallFacts
+from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, CallEnd, Span, at
+from fanout.testing.world.plan import Plan
+from fanout.tools.simulator.faults import FAULTS
+
+# They do not fit into a small window: over a way with a latency they come a window at a time.
+_LARGE: Final = frozenset(
+    {
+        "huge_head",
+        "endless_head",
+        "endless_informational",
+        "huge_body",
+        "huge_chunked",
+        "gzip_bomb",
+        "deep_json",
+        "time_digits",
+    }
+)
+_LARGE_BYTES: Final = 200_000  # more than is read of any of them
+# A right answer, and soon after it the end of the connection: what is sent over it by then gets no answer.
+_LAST_WORDS: Final = frozenset({"late_408", "close_idle", "rst_idle", "close_at_once", "cut_after_answer"})
+_NO_TAG: Final = frozenset({"extra_members"})  # its payload has no room for one
+
+
+def ending(call: CallFacts | None, plan: Plan, slack_s: float) -> CallEnd:
+    """How the call ends. `None`, and a call that got nowhere: never."""
+    if call is None or not call.attempts:
+        return CallEnd(NEVER, "hang")
+    end = _ending(call, call.attempts[-1], plan)
+    return CallEnd(Span(end.when.earliest, end.when.latest + slack_s), end.error, end.time, end.tag)
+
+
+def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
+    latency_s = plan.upstream_latency_ms / 1000
+    crashed_at = [begun_at + dial.after_ms / 1000 for begun_at, dial in attempt.dials if dial.how == "crash"]
+    if crashed_at and (attempt.wire is None or min(crashed_at) <= attempt.wire.connected_at + INSTANT_S):
+        return CallEnd(at(min(crashed_at)), CRASH)
+    if attempt.wire is None:
+        return _unreachable(attempt, plan)
+    match attempt.wire.how:
+        case "accept_hang":
+            return CallEnd(NEVER, "hang")
+        case "accept_rst" | "accept_fin":
+            return CallEnd(at(attempt.wire.connected_at + latency_s), "broken")
+    if attempt.sent_at is None or not call.arrivals or call.arrivals[-1] < attempt.sent_at:
+        return CallEnd(NEVER, "hang")  # on its way, or lost with a connection that had been idle
+    carried = attempt.wire.calls
+    if attempt.reused and carried[carried.index(call) - 1].script.fault in _LAST_WORDS:
+        return CallEnd(NEVER, "hang")  # until the connection ends, and the call is tried again
+    script = call.script
+    answered_at = call.arrivals[-1] + script.delay_ms / 1000 + latency_s
+    kind = None
+    if script.fault is not None:
+        kind = FAULTS[script.fault].kind
+    if kind == "hang":
+        return CallEnd(NEVER, "hang")
+    if script.fault == "drip":
+        answered_at += script.drip_ms / 1000
+    when = at(answered_at)
+    if script.fault in _LARGE:
+        when = Span(answered_at, answered_at + latency_s * ceil(_LARGE_BYTES / plan.upstream_window_bytes))
+    tag = None if script.fault in _NO_TAG else call.tag
+    return CallEnd(when, kind, script.delay_ms, tag)
+
+
+def _unreachable(attempt: Attempt, plan: Plan) -> CallEnd:
+    """No connection (yet)."""
+    failed_at = [begun_at + dial.after_ms / 1000 for begun_at, dial in attempt.dials if dial.how == "refuse"]
+    if len(failed_at) == plan.addresses:
+        return CallEnd(at(max(failed_at)), "unreachable")
+    return CallEnd(NEVER, "hang")

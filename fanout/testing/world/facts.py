@@ -1,0 +1,120 @@
+"""What happened, as callers, the network and the upstream saw it. Nothing here was said by fanout itself.
+
+Times are seconds of virtual time. The facts are filled in while a world runs and judged when it has ended.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from fanout.testing.world.answers import Answer, AnswerReader
+from fanout.testing.world.plan import CallerScript, CallScript, Dialling, DialScript, RequestScript
+
+
+@dataclass(slots=True, eq=False)
+class WireFacts:
+    """One connection to the upstream. `calls`: those whose requests it carried, in order."""
+
+    number: int
+    how: Dialling
+    connected_at: float
+    calls: list[CallFacts] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try of a call to get an answer: over a reused wire, or after dialling.
+
+    dials: when each began and what it met. sent_at: when the request was written.
+    ended_at: when FIN or RST had come over the wire, if it had when the call ended.
+    closed_at: when fanout closed the wire, if it had then. heard_bytes: how much of an answer had come.
+    """
+
+    dials: list[tuple[float, DialScript]] = field(default_factory=list)
+    wire: WireFacts | None = None
+    reused: bool = False
+    sent_at: float | None = None
+    ended_at: float | None = None
+    closed_at: float | None = None
+    heard_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class CallFacts:
+    """One upstream call: its script and its attempts.
+
+    ended_at: when fanout let go of it. outcome: what it made of it then: `success`, the word for a failure,
+    `cancelled` or `crashed`.
+
+    arrivals: when the upstream had read its request, once an attempt that came through.
+    answered: whether the upstream had written a complete response to the last of them.
+    """
+
+    request: RequestFacts
+    index: int
+    script: CallScript
+    started_at: float
+    attempts: list[Attempt] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    answered: bool = False
+    outcome: str = "cancelled"
+    ended_at: float | None = None
+    bad: list[str] = field(default_factory=list)
+
+    @property
+    def tag(self) -> str:
+        return f"w{self.request.script.id}.{self.index}"
+
+
+@dataclass(slots=True, eq=False)
+class RequestFacts:
+    """One request that was sent, wholly or in part.
+
+    head_end: the place of the byte behind it, counted from the first byte on its connection.
+    entered_at: when the application was given it. was_full: as many as may be were in flight then.
+    """
+
+    script: RequestScript
+    connection: ConnectionFacts
+    sent_at: float
+    head_end: int
+    entered_at: float | None = None
+    was_full: bool = False
+    calls: dict[int, CallFacts] = field(default_factory=dict)
+    bad: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class ConnectionFacts:
+    """One caller's connection. `reads`: how many bytes the server had read, and when.
+
+    left_at: when the caller's FIN or RST had come to the server. closed_at: when the server closed.
+    too_many: it came while as many were open as may be.
+    """
+
+    number: int
+    caller: CallerScript
+    opened_at: float
+    requests: list[RequestFacts] = field(default_factory=list)
+    reader: AnswerReader = field(default_factory=AnswerReader)
+    read_places: list[int] = field(default_factory=list)
+    read_times: list[float] = field(default_factory=list)
+    left_at: float | None = None
+    closed_at: float | None = None
+    too_many: bool = False
+    bad: list[str] = field(default_factory=list)
+
+    def answer_to(self, request: RequestFacts) -> Answer | None:
+        """The answers are in the order of the requests."""
+        place = self.requests.index(request)
+        return self.reader.answers[place] if place < len(self.reader.answers) else None
+
+    def read(self, count: int, at: float) -> None:
+        self.read_places.append(count + (self.read_places[-1] if self.read_places else 0))
+        self.read_times.append(at)
+
+    def read_at(self, place: int) -> float | None:
+        """When the server had read everything before `place`, if it has."""
+        index = bisect_left(self.read_places, place)
+        return self.read_times[index] if index < len(self.read_times) else None

@@ -1,0 +1,72 @@
+"""Was every promise kept? Everything that can be seen from outside, of every request of a world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.facts import WireFacts
+from fanout.testing.world.judge_answers import SMALL_WINDOW_BYTES, judge_connection
+from fanout.testing.world.judge_calls import judge_call
+from fanout.testing.world.oracle import INSTANT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken promise. of: a request (`w7`), a call (`w7.0`), a connection (`c3`), or the `server`."""
+
+    of: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.of}: {self.what}"
+
+
+def judge(ended: Ended) -> list[Violation]:
+    """Every promise that was broken; empty when all were kept."""
+    return [Violation(of, what) for of, what in _all(ended)]
+
+
+def _all(ended: Ended) -> Iterator[tuple[str, str]]:
+    for what in (*ended.wrong, *_late(ended), *_drain(ended)):
+        yield "server", what
+    for connection in ended.connections:
+        for what in connection.bad:
+            yield f"c{connection.number}", what
+        yield from judge_connection(connection, ended)
+    for request in ended.requests:
+        for what in request.bad:
+            yield f"w{request.script.id}", what
+        for call in request.calls.values():
+            for what in (*call.bad, *judge_call(call, ended)):
+                yield call.tag, what
+    for wire in ended.wires:
+        yield from _dirty(wire)
+
+
+def _late(ended: Ended) -> Iterator[str]:
+    """G2, as the server counts it. A caller that does not read makes its own answer late."""
+    slow_readers = any(caller.window_bytes < SMALL_WINDOW_BYTES for caller in ended.plan.callers)
+    if ended.late_answers and not ended.stalls and not slow_readers:
+        yield f"G2: it counts {ended.late_answers} late answers"
+
+
+def _drain(ended: Ended) -> Iterator[str]:
+    """G9: gone within a second after the last deadline of those that were admitted."""
+    drained_at = last = ended.drained_at
+    for request in ended.requests:
+        entered_at = request.entered_at
+        if entered_at is not None and entered_at <= ended.drained_by(entered_at):
+            last = max(last, entered_at + request.script.timeout_ms / 1000)
+    closed_at = max((c.closed_at or 0.0 for c in ended.connections), default=0.0)
+    if closed_at > last + 1 + ended.slack_s(drained_at, closed_at) + INSTANT_S:
+        yield f"G9: drained from {drained_at}, last deadline {last}, last connection closed at {closed_at}"
+
+
+def _dirty(wire: WireFacts) -> Iterator[tuple[str, str]]:
+    """G7: a connection goes on to the next call only when the upstream had answered the one before."""
+    for before, after in pairwise(wire.calls):
+        if before.attempts[-1].wire is not wire or not before.answered:
+            yield after.tag, f"G7: it got the connection of {before.tag}, which was not answered"

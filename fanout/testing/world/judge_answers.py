@@ -1,0 +1,178 @@
+"""One caller's connection: the right answer, at the right time, to every request whose head was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fanout.testing.world.answers import Answer
+from fanout.testing.world.dues import dues_of, is_due, race_ends
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.facts import ConnectionFacts, RequestFacts
+from fanout.testing.world.oracle import INSTANT_S
+
+# What the documentation of the driver's limits says.
+WRITE_TIMEOUT_S: Final = 10.0
+HEAD_TIMEOUT_S: Final = 10.0
+LINGER_TIMEOUT_S: Final = 1.0  # for an answer after which the connection closes in any case
+DRAIN_GRACE_S: Final = 0.5
+MAX_PASS_S: Final = 0.05
+SMALL_WINDOW_BYTES: Final = 2000  # an answer may not fit, and then waits for its caller to read
+MANY_CONNECTIONS: Final = 1000  # with fewer, waiting ones may have to give way
+
+
+def judge_connection(connection: ConnectionFacts, ended: Ended) -> Iterator[tuple[str, str]]:
+    """What is wrong, each with whom it is about: a request, or the connection."""
+    answers, requests = connection.reader.answers, connection.requests
+    us = f"c{connection.number}"
+    if connection.too_many and answers and (answers[0].status, answers[0].request_id) == (503, "unread"):
+        if len(answers) > 1:
+            yield us, "G1: there are answers behind its refusal"
+        return
+    free_at = connection.opened_at  # when the answer before was complete
+    judged = 0
+    for request, answer in zip(requests, [*answers, *[None] * len(requests)], strict=False):
+        name = f"w{request.script.id}"
+        case = _Case(connection, request, free_at, ended)
+        if answer is None:
+            for what in case.unanswered():
+                yield name, what
+            break
+        judged += 1
+        for what in case.answered(answer):
+            yield name, what
+        if answer.last_at is None:
+            if not _may_be_cut(connection, ended):
+                yield name, "G1: its answer is not complete"
+            break
+        free_at = answer.last_at
+        if answer.closes:
+            break
+    if len(answers) > judged:
+        yield us, f"G1: {len(answers)} answers to {judged} requests"
+
+
+def _may_be_cut(connection: ConnectionFacts, ended: Ended) -> bool:
+    """Whether an answer may end in the middle: its caller left, or did not read."""
+    begun_at, closed_at = connection.reader.begun_at, connection.closed_at
+    if begun_at is None or closed_at is None:
+        return False
+    if connection.left_at is not None:
+        return True
+    answers = connection.reader.answers
+    is_refusal = not answers or answers[-1].last_at is not None or answers[-1].request_id == "unread"
+    if is_refusal and connection.caller.window_bytes < SMALL_WINDOW_BYTES:
+        return True  # the driver waits for no caller to take its last word
+    patience_s = LINGER_TIMEOUT_S if is_refusal else WRITE_TIMEOUT_S
+    drained_s = closed_at - max(begun_at, ended.drained_at)
+    return closed_at - begun_at >= patience_s - INSTANT_S or drained_s >= DRAIN_GRACE_S - INSTANT_S
+
+
+class _Case:
+    """One request and what came of it. free_at: when the connection's answer before it was complete."""
+
+    def __init__(
+        self, connection: ConnectionFacts, request: RequestFacts, free_at: float, ended: Ended
+    ) -> None:
+        self._connection = connection
+        self._request = request
+        self._ended = ended
+        self._read_at = connection.read_at(request.head_end)
+        self._arrived_at = free_at if self._read_at is None else max(self._read_at, free_at)
+
+    def unanswered(self) -> Iterator[str]:
+        """G1 and G6: there is no answer. May that be?"""
+        request, left_at, ended = self._request, self._connection.left_at, self._ended
+        if self._read_at is None or _may_be_cut(self._connection, ended):
+            return  # G1 is for requests whose head was read, and for callers who read
+        if request.script.ask == "garbage" or request.entered_at is None:
+            if not self._came_too_late():
+                yield "G1: its head was read, and it was neither answered nor given to the application"
+            return
+        slack_s = self._slack_s(left_at)
+        latest = max(due.when.latest for due in dues_of(request, self._arrived_at, slack_s, ended))
+        if left_at is None or left_at > latest + INSTANT_S:
+            yield f"G1: it has no answer, and its caller had not left; due by {latest:.6f}"
+            return
+        for call in request.calls.values():
+            gone_at = max(left_at, self._arrived_at) + self._slack_s(call.ended_at)
+            if call.ended_at is None or call.ended_at > gone_at + INSTANT_S:
+                yield f"G6: call {call.index} ended at {call.ended_at}, its caller had left at {left_at}"
+
+    def answered(self, answer: Answer) -> Iterator[str]:
+        request = self._request
+        if answer.request_id == "unread":
+            yield from self._unread(answer)
+        elif self._read_at is None:
+            yield "G1: it was answered before it was read"
+        elif request.entered_at is None:
+            if not self._was_behind(answer):
+                yield "G8: it was refused for no reason"
+        elif answer.request_id != f"w{request.script.id}":
+            yield f"G1: it got the answer to {answer.request_id}"
+        else:
+            yield from self._answered_by_app(answer, request.entered_at)
+
+    def _answered_by_app(self, answer: Answer, entered_at: float) -> Iterator[str]:
+        request, arrived_at, left_at = self._request, self._arrived_at, self._connection.left_at
+        slack_s = self._slack_s(answer.first_at)
+        if not arrived_at - INSTANT_S <= entered_at <= arrived_at + slack_s + INSTANT_S:
+            yield f"it was read at {arrived_at} and given to the application at {entered_at}"
+        if left_at is not None and max(left_at, arrived_at) < answer.first_at - slack_s - INSTANT_S:
+            yield "G6: it was answered although its caller had left"
+        dues = dues_of(request, arrived_at, slack_s, self._ended)
+        if not any(is_due(answer, due, head_only=request.script.is_head) for due in dues):
+            said = f"{answer.status} at {answer.first_at:.6f} {answer.body[:60]!r}"
+            yield f"G2/G4/G5/G8: it was answered {said}; allowed: {dues}"
+        if request.script.ask in ("first", "all"):
+            yield from self._race(answer, slack_s)
+
+    def _race(self, answer: Answer, slack_s: float) -> Iterator[str]:
+        """Promises in their own words, which no slack of a stalled loop can blur."""
+        request, timeout_s = self._request, self._request.script.timeout_ms / 1000
+        if answer.first_at > self._arrived_at + timeout_s + slack_s + INSTANT_S:
+            yield f"G2: it was answered at {answer.first_at}, read at {self._arrived_at}"
+        ends = race_ends(request, self._arrived_at, slack_s, self._ended)
+        if ends.latest <= self._arrived_at and request.calls:
+            yield "G2: a call was started after the deadline"
+        if request.script.ask == "first" and answer.status != 200:
+            for call in request.calls.values():
+                won_at = call.ended_at if call.outcome == "success" else None
+                crashed = any(other.outcome == "crashed" for other in request.calls.values())
+                if won_at is not None and won_at < ends.earliest - INSTANT_S and not crashed:
+                    yield f"G4: call {call.index} had succeeded at {won_at}, before the deadline"
+
+    def _unread(self, answer: Answer) -> Iterator[str]:
+        """The driver's own answers: to what is no request, and to what did not come."""
+        request = self._request
+        if not answer.closes:
+            yield "a refused connection was kept open"
+        if answer.status == 408:
+            waited_s = answer.first_at - request.sent_at
+            drained_s = answer.first_at - self._ended.drained_at
+            in_time = self._read_at is not None and self._read_at < answer.first_at - INSTANT_S
+            if in_time or (waited_s < HEAD_TIMEOUT_S - INSTANT_S and drained_s < DRAIN_GRACE_S - INSTANT_S):
+                yield "its head was called late, and was not"
+        elif request.script.ask != "garbage":
+            yield f"it was refused as malformed: {answer.status} {answer.reason}"
+        elif answer.status != request.script.status:
+            yield f"what is no request got {answer.status}, and not {request.script.status}"
+
+    def _came_too_late(self) -> bool:
+        """It was read in the instant in which the server, or the caller, gave up."""
+        arrived_at, left_at = self._arrived_at, self._connection.left_at
+        if left_at is not None and left_at <= arrived_at + self._slack_s(left_at) + INSTANT_S:
+            return True
+        is_crowded = self._ended.plan.max_connections < MANY_CONNECTIONS
+        drained_at = self._ended.drained_at
+        return is_crowded or drained_at - INSTANT_S <= arrived_at <= self._ended.drained_by(arrived_at)
+
+    def _was_behind(self, answer: Answer) -> bool:
+        """G8: refused unread, because the loop had been standing still."""
+        return (answer.status, answer.reason) == (503, "overloaded") and any(
+            to - began > MAX_PASS_S and began - INSTANT_S <= self._arrived_at <= to + 2 * (to - began)
+            for began, to in self._ended.stalls
+        )
+
+    def _slack_s(self, until: float | None) -> float:
+        return self._ended.slack_s(self._arrived_at, self._arrived_at if until is None else until)

@@ -1,0 +1,53 @@
+"""One upstream call: was it made at once, stopped at once, and its connection closed with it? (G3, G6, G7)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.endings import ending
+from fanout.testing.world.facts import Attempt, CallFacts
+from fanout.testing.world.oracle import INSTANT_S, CallEnd
+
+
+def judge_call(call: CallFacts, ended: Ended) -> Iterator[str]:
+    """What is wrong with the call, as sentences."""
+    if call.ended_at is None:
+        yield "G3: it never ended"
+        return
+    slack_s = ended.slack_s(call.started_at, call.ended_at)
+    if not call.attempts:
+        if call.ended_at > call.started_at + slack_s + INSTANT_S:
+            yield "it was not even tried"
+        return
+    first, last = call.attempts[0], call.attempts[-1]
+    begun_at = first.dials[0][0] if first.dials else first.sent_at
+    if begun_at is None or begun_at > call.started_at + slack_s + INSTANT_S:
+        yield f"G8: it was kept waiting from {call.started_at} to {begun_at}"
+    if len(call.attempts) > 2 or (len(call.attempts) == 2 and not first.reused):
+        yield f"it was tried {len(call.attempts)} times"
+    end = ending(call, ended.plan, slack_s)
+    if call.ended_at > end.when.latest + INSTANT_S:
+        yield f"it ended at {call.ended_at}, {end} is how it should have"
+    if end.when.earliest > call.ended_at + INSTANT_S:
+        yield from _stopped(call.ended_at, last, slack_s)
+    yield from _outcome(call, end)
+
+
+def _stopped(ended_at: float, attempt: Attempt, slack_s: float) -> Iterator[str]:
+    """It was stopped before it could end: in that instant its connection is closed."""
+    if attempt.wire is None:
+        return
+    if attempt.closed_at is None or attempt.closed_at > ended_at + slack_s + INSTANT_S:
+        yield f"G3: it was stopped at {ended_at}, and its connection was not closed with it"
+    gone_at = attempt.ended_at
+    is_dead = attempt.reused and not attempt.heard_bytes and gone_at is not None
+    if is_dead and gone_at is not None and gone_at < ended_at - slack_s - INSTANT_S:
+        yield "its reused connection was dead, and it was not tried again"
+
+
+def _outcome(call: CallFacts, end: CallEnd) -> Iterator[str]:
+    """What it was taken for must be what the upstream's table of faults says; or it was stopped."""
+    expected = {None: "success", "crash": "crashed"}.get(end.error, end.error)
+    if call.outcome not in (expected, "cancelled"):
+        yield f"it was taken for {call.outcome}, and was {expected}"

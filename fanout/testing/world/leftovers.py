@@ -1,0 +1,80 @@
+"""What must be zero when a world has ended: nothing a request started is left (G3, G7, G11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import trio
+
+from fanout.testing.world.network import End
+from fanout.testing.world.scheduler import pending_deadlines
+from fanout.testing.world.server import Server
+from fanout.testing.world.upstreams import Upstreams
+
+
+class Baseline:
+    """Tasks and deadlines before the server was opened."""
+
+    def __init__(self) -> None:
+        self._tasks, self._deadlines = _alive()
+
+    def left(self) -> Iterator[tuple[str, int]]:
+        """What has been added since, and by how much."""
+        tasks, deadlines = _alive()
+        yield "tasks", tasks - self._tasks
+        yield "deadlines", deadlines - self._deadlines
+
+
+def leftovers(
+    baseline: Baseline, server: Server, upstreams: Upstreams, callers: Sequence[End]
+) -> Iterator[str]:
+    """What is left once the server is closed."""
+    census = server.census.statistics()
+    counts = {
+        **dict(baseline.left()),
+        "connections to upstreams": upstreams.open_wires(),
+        "connections of callers": sum(end.closed_at is None for end in callers),
+        "connections held by the driver": server.driver.statistics().open,
+        "admission tokens": server.admission.in_flight,
+        "calls": upstreams.running,
+        "orphans, by the census,": census.orphans,
+        "tokens, by the census,": census.tokens_left,
+        "connections, by the census,": census.connections_left,
+    }
+    for what, count in counts.items():
+        if count:
+            yield f"G3: {count} {what} were left"
+
+
+def pool_leftovers(server: Server, upstreams: Upstreams) -> Iterator[str]:
+    """G7: what the pool thinks it has when the last request has ended, beside what there is."""
+    for pool in server.transport.statistics().origins:
+        if pool.in_use or pool.connecting:
+            yield f"G7: the pool has {pool.in_use} connections in use, {pool.connecting} connecting"
+        if pool.open != upstreams.open_wires():
+            yield f"G7: the pool counts {pool.open} connections of {upstreams.open_wires()}"
+        if pool.opened != pool.open + sum(pool.closed.values()):
+            yield f"G7: the pool's counters do not add up: {pool}"
+
+
+def bugs_told(told: Sequence[BaseException], upstreams: Upstreams) -> Iterator[str]:
+    """G11: every scripted bug was told once, and there was no other."""
+    leaves = [leaf for bug in told for leaf in _leaves(bug)]
+    for bug in leaves:
+        if bug not in upstreams.bugs:
+            yield f"a bug: {bug!r}"
+    for bug in upstreams.bugs:
+        if leaves.count(bug) != 1:
+            yield f"G11: {bug!r} was told {leaves.count(bug)} times"
+    for crash in upstreams.crashes:
+        yield f"the simulator crashed: {crash!r}"
+
+
+def _leaves(bug: BaseException) -> list[BaseException]:
+    if isinstance(bug, BaseExceptionGroup):
+        return [leaf for part in bug.exceptions for leaf in _leaves(part)]
+    return [bug]
+
+
+def _alive() -> tuple[int, int]:
+    return trio.lowlevel.current_statistics().tasks_living, pending_deadlines()

@@ -1,0 +1,144 @@
+"""A plan: everything that a world will do to the server, as values. The same plan, the same world.
+
+Times in a plan are milliseconds of virtual time. A plan says what callers and upstreams do; what must come
+of it is the oracle's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Dialling = Literal["ok", "refuse", "hang", "crash", "accept_hang", "accept_rst", "accept_fin"]
+Leaving = Literal["fin", "rst", "half"]
+Ask = Literal["first", "all", "fixed", "garbage"]
+
+
+@dataclass(frozen=True, slots=True)
+class DialScript:
+    """What one attempt to connect meets: `how` it ends, `after_ms`.
+
+    `accept_*`: connected, then spoilt. `crash`: a bug of ours, which must become one loud 500 (G11).
+    """
+
+    how: Dialling = "ok"
+    after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallScript:
+    """What one upstream call meets.
+
+    fault: a name of the simulator's table, `None` for a right answer; it strikes each attempt of the call.
+    delay_ms: before the answer. drip_ms: how long the `drip` takes.
+    dials: for the call's attempts to connect, in order; those beyond connect at once.
+    cleanup_ms: how long the loop stands still while the call is stopped, if it is.
+    """
+
+    fault: str | None = None
+    delay_ms: int = 0
+    drip_ms: int = 0
+    dials: tuple[DialScript, ...] = ()
+    cleanup_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The caller leaves without waiting for its answer: closes, resets, or half-closes and reads on.
+
+    after_ms: after the last byte of the request, or of what is sent of it.
+    of_head: the share of the head's bytes that is sent at all, 0 to 1.
+    """
+
+    how: Leaving
+    after_ms: int
+    of_head: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestScript:
+    """One request, and what its calls meet. `head` are its bytes, without the field that carries its id.
+
+    ask: a race, something with a fixed answer (`status`, `reason`), or bytes that are no request.
+    timeout_ms: of a race. calls: one script an upstream call.
+    gap_ms: how long after the answer before it is sent. pipelined: it is sent behind the request before it
+        at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.
+    stall_ms: how long the caller does not read, from when it has sent the request.
+    closes: it wants the connection closed. is_head: HEAD.
+    """
+
+    id: int
+    head: bytes
+    ask: Ask
+    timeout_ms: int = 0
+    status: int = 0
+    reason: str = ""
+    calls: tuple[CallScript, ...] = ()
+    gap_ms: int = 0
+    pipelined: bool = False
+    split_at: float = 0.0
+    pause_ms: int = 0
+    stall_ms: int = 0
+    leave: Leave | None = None
+    closes: bool = False
+    is_head: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The bytes to send: the head with an id that every answer must repeat."""
+        if self.ask == "garbage":
+            return self.head
+        return self.head + b"x-request-id: w%d\r\n\r\n" % self.id
+
+
+@dataclass(frozen=True, slots=True)
+class CallerScript:
+    """One caller: its requests one after the other, over as many connections as that takes.
+
+    at_ms: when it connects. window_bytes: what it and the network take before a write to it waits.
+    segment_bytes: the most that the server gets from one read; 0 for all that is there.
+    """
+
+    requests: tuple[RequestScript, ...]
+    at_ms: int = 0
+    window_bytes: int = 65536
+    segment_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The loop stands still: something computes for `for_ms` and nothing else runs."""
+
+    at_ms: int
+    for_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One world.
+
+    max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the upstream's name.
+    caller_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
+    `CallerScript`, for what the upstream sends. drain_at_ms: SIGTERM; `None`: when all callers are done.
+    """
+
+    callers: tuple[CallerScript, ...]
+    max_in_flight: int = 100
+    max_connections: int = 10_000
+    reserve_ms: int = 10
+    addresses: int = 1
+    caller_latency_ms: int = 0
+    upstream_latency_ms: int = 0
+    upstream_window_bytes: int = 65536
+    upstream_segment_bytes: int = 0
+    drain_at_ms: int | None = None
+    stalls: tuple[Stall, ...] = ()
+
+    @property
+    def requests(self) -> tuple[RequestScript, ...]:
+        return tuple(request for caller in self.callers for request in caller.requests)
+
+    @property
+    def has_stalls(self) -> bool:
+        """Whether the loop ever stands still."""
+        return bool(self.stalls) or any(call.cleanup_ms for r in self.requests for call in r.calls)

@@ -1,0 +1,93 @@
+"""The command `fanout replay`: one simulated world again, as a timeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fanout.testing.world.chrome import chrome_trace
+from fanout.testing.world.draw import draw_plan
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.facts import RequestFacts
+from fanout.testing.world.judge import Violation, judge
+from fanout.testing.world.timeline import summary, told
+from fanout.testing.world.world import run_plan
+
+
+@click.command("replay")
+@click.option("--seed", type=click.IntRange(0), required=True, help="The world.")
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 5000),
+    default=1000,
+    show_default=True,
+    help="As in `fanout simulate`: another number is another world.",
+)
+@click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="So many requests.")
+@click.option("--only", metavar="ID", multiple=True, help="These requests, such as w17. Repeatable.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a Chrome trace here.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything in order.")
+def replay(
+    seed: int, requests: int, show: int, only: tuple[str, ...], trace: Path | None, as_json: bool
+) -> None:
+    """Run one simulated world again and show what happened in it, request by request.
+
+    Requests to which a promise was broken are shown first. Exit code 1 when there are any.
+
+    \b
+    Example:
+      fanout replay --seed 7 --requests 200
+      fanout replay --seed 7 --requests 200 --only w17 --trace world.json
+    """
+    ended = run_plan(draw_plan(seed, requests), seed, traced=True)
+    violations = judge(ended)
+    if trace is not None:
+        trace.write_text(json.dumps(chrome_trace(ended)))
+    if as_json:
+        click.echo(json.dumps(_as_json(seed, ended, violations)))
+    else:
+        _show(seed, ended, violations, only, show)
+        if trace is not None:
+            click.echo(f"\nwritten to {trace}: open it in chrome://tracing or ui.perfetto.dev")
+    sys.exit(1 if violations else 0)
+
+
+def _show(seed: int, ended: Ended, violations: list[Violation], only: tuple[str, ...], show: int) -> None:
+    click.echo(summary(ended, seed, violations))
+    shown = _chosen(ended, violations, only, show)
+    requests = {f"w{request.script.id}" for request in ended.requests}
+    for violation in violations:
+        if violation.of.partition(".")[0] not in requests:
+            click.echo(click.style(f"  broken: {violation}", fg="red"))
+    for request in shown:
+        click.echo()
+        click.echo(told(request, violations))
+    left = len(ended.requests) - len(shown)
+    if left and not only:
+        click.echo(f"\n{left} more: --show {len(ended.requests)} shows all, --only w17 one")
+
+
+def _chosen(
+    ended: Ended, violations: list[Violation], only: tuple[str, ...], show: int
+) -> list[RequestFacts]:
+    if only:
+        return [request for request in ended.requests if f"w{request.script.id}" in only]
+    broken = {violation.of.partition(".")[0] for violation in violations}
+    first = sorted(ended.requests, key=lambda r: (f"w{r.script.id}" not in broken, r.sent_at))[:show]
+    return sorted(first, key=lambda request: request.sent_at)
+
+
+def _as_json(seed: int, ended: Ended, violations: list[Violation]) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "requests": len(ended.requests),
+        "ended_at": ended.ended_at,
+        "trace_sha256": ended.trace.digest(),
+        "violations": [dataclasses.asdict(violation) for violation in violations],
+        "happenings": [dataclasses.asdict(happening) for happening in ended.trace.happenings],
+    }

@@ -1,0 +1,91 @@
+"""The server as `fanout.web.service` composes it, without what a world has not: listeners, TLS, signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import trio
+import trio.testing
+
+from fanout.observe.census import Census
+from fanout.observe.observers import Observers
+from fanout.race.admission import Admission
+from fanout.race.events import Observer
+from fanout.race.race import Call
+from fanout.testing.world.plan import Plan
+from fanout.testing.world.scheduler import VirtualLoopWatch
+from fanout.testing.world.upstreams import URL, Upstreams
+from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.transport import PoolTransport
+from fanout.web.api import Races
+from fanout.web.app import make_app
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.limits import Limits
+from fanout.web.exchange import Exchanges
+from fanout.web.overload import Overload
+
+CALLS: Final = 2
+DEFAULT_TIMEOUT_MS: Final = 1000
+MAX_TIMEOUT_MS: Final = 30_000
+MAX_PASS_MS: Final = 50
+_NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class Server:
+    """The parts that a world needs to see. instruments: to be installed while it runs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        clock: trio.testing.MockClock,
+        upstreams: Upstreams,
+        observer: Observer,
+        *,
+        make_call: Callable[[PoolTransport, int], Call],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self.transport = PoolTransport(
+            max_connections=plan.max_in_flight * CALLS,
+            origins=[URL],
+            max_body_bytes=MAX_BODY_BYTES,
+            dial=upstreams.dial,
+            look_up=upstreams.look_up,
+        )
+        self.admission = Admission(plan.max_in_flight)
+        self.census = Census(lambda: self.admission.in_flight, self.transport.connections_in_use)
+        self.instruments: list[trio.abc.Instrument] = [self.census]
+        watch = VirtualLoopWatch(clock)
+        if plan.has_stalls:  # else every pass takes no time at all, and the watch would say so
+            self.instruments.append(watch)
+        overload = Overload(watch, max_pass_ms=MAX_PASS_MS, reserve_ms=plan.reserve_ms, id_prefix="world")
+        observers = Observers([observer])
+        races = Races(
+            calls=[make_call(self.transport, n) for n in range(CALLS)],
+            observer=observers,
+            default_timeout_ms=DEFAULT_TIMEOUT_MS,
+            max_timeout_ms=MAX_TIMEOUT_MS,
+            reserve_ms=overload.reserve_ms,
+        )
+        self.app = Exchanges(
+            make_app(races), self.admission, observers, id_prefix="world", census=self.census
+        )
+        self.driver = Driver(
+            Limits(max_connections=plan.max_connections),
+            on_crash=on_crash,
+            refuse=overload.refuse,
+            wall_clock=lambda: _NOON,
+        )
+
+    async def drain(self) -> None:
+        """What the service and hypercorn's worker do on SIGTERM, each in a task of its own."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_soon, partial(setattr, self.app, "draining", True))
+            nursery.start_soon(_soon, self.driver.drain)
+
+
+async def _soon(act: Callable[[], None]) -> None:
+    act()
+    await trio.lowlevel.checkpoint()

@@ -1,0 +1,78 @@
+"""The command `fanout simulate`: many worlds, and whether every promise was kept in all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from fanout.testing.world.sweep import SeedReport, sweep
+
+_SHOWN = 5
+
+
+@click.command("simulate")
+@click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many worlds.")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option(
+    "--requests", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Requests a world."
+)
+@click.option("--processes", type=click.IntRange(1), default=os.cpu_count() or 1, help="Default: one a core.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json: bool) -> None:
+    """Run the whole server in simulated worlds and check every promise on every request.
+
+    Each world is drawn from its seed: callers, upstreams, the network, a drain. The same seed is the same
+    world, on any machine. Exit code 1 when a promise was broken.
+
+    \b
+    Example:
+      fanout simulate --seeds 1000 --requests 1000
+    """
+    reports = sweep(range(first_seed, first_seed + seeds), requests, min(processes, seeds))
+    if sys.stderr.isatty():
+        with click.progressbar(reports, length=seeds, label="worlds", file=sys.stderr) as progress:
+            reports = iter(list(progress))
+    _finish(sorted(reports, key=lambda report: report.seed), requests, as_json=as_json)
+
+
+def _finish(reports: list[SeedReport], requests: int, *, as_json: bool) -> NoReturn:
+    summary = _summary(reports)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        _say(summary, reports, requests)
+    sys.exit(1 if summary["violations"] else 0)
+
+
+def _summary(reports: list[SeedReport]) -> dict[str, object]:
+    cpu_s = sum(report.cpu_s for report in reports)
+    asked = sum(report.requests for report in reports)
+    return {
+        "requests": asked,
+        "seeds": len(reports),
+        "violations": sum(report.broken for report in reports),
+        "failing_seeds": [dataclasses.asdict(report) for report in reports if report.violations],
+        "cpu_s": round(cpu_s, 1),
+        "requests_per_cpu_hour": round(asked / cpu_s * 3600) if cpu_s else 0,
+    }
+
+
+def _say(summary: dict[str, object], reports: list[SeedReport], requests: int) -> None:
+    click.echo(
+        f"{summary['requests']:,} requests in {summary['seeds']:,} worlds: "
+        f"{summary['violations']:,} with a broken promise; "
+        f"{summary['requests_per_cpu_hour']:,} requests per CPU-hour"
+    )
+    broken = [report for report in reports if report.violations]
+    for report in broken[:_SHOWN]:
+        click.echo(f"\nseed {report.seed}: {report.broken} of {report.requests} requests")
+        for violation in report.violations[:_SHOWN]:
+            click.echo(f"  {violation}")
+        click.echo(f"  replay it: fanout replay --seed {report.seed} --requests {requests}")
+    if len(broken) > _SHOWN:
+        click.echo(f"\nand {len(broken) - _SHOWN} more worlds; --json lists them")

@@ -1,0 +1,58 @@
+"""Many worlds, on all cores: one after the other in each process, each from its seed alone."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from fanout.testing.world.draw import draw_plan
+from fanout.testing.world.judge import Violation, judge
+from fanout.testing.world.world import run_plan
+
+_KEPT = 10  # violations of a world that are told; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class SeedReport:
+    """What one world came to. broken: how many requests a promise to was broken. cpu_s: with everything."""
+
+    seed: int
+    requests: int
+    broken: int
+    violations: tuple[Violation, ...]
+    cpu_s: float
+
+
+def run_seed(seed: int, requests: int) -> SeedReport:
+    """Draw the plan, run the world, judge it."""
+    began_at = time.process_time()
+    gc.disable()  # a world is small: it is collected as a whole
+    try:
+        ended = run_plan(draw_plan(seed, requests), seed)
+        violations = judge(ended)
+        asked = len(ended.requests)
+        del ended
+        gc.collect()
+    finally:
+        gc.enable()
+    broken = len({violation.of.partition(".")[0] for violation in violations})
+    return SeedReport(seed, asked, broken, tuple(violations[:_KEPT]), time.process_time() - began_at)
+
+
+def sweep(seeds: range, requests: int, processes: int) -> Iterator[SeedReport]:
+    """Run these worlds; reports come as they are ready."""
+    if processes == 1:
+        for seed in seeds:
+            yield run_seed(seed, requests)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(run_seed, seed, requests) for seed in seeds]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

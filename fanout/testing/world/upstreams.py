@@ -1,0 +1,191 @@
+"""The upstreams of a world: dialling as the plan says, and the simulator behind every connection.
+
+The simulator is the one that `fanout upstream` runs, with its table of faults; what each fault must be taken
+for is said there, far from the code that takes it. Each call asks for its own fault and bears a tag of its
+own, which a right answer repeats: an answer that reaches another request is seen.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, copy_context
+from functools import partial
+
+import trio
+
+from fanout.race.marks import Marks
+from fanout.race.outcome import Failure, Success
+from fanout.testing.world.adapters import EndStream, EndWire
+from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts, WireFacts
+from fanout.testing.world.network import Network
+from fanout.testing.world.plan import CallScript, DialScript, Plan
+from fanout.testing.world.trace import Trace
+from fanout.tools.simulator import Simulator, SimulatorSettings
+from fanout.upstream.call import UpstreamCall
+from fanout.upstream.transport import PoolTransport
+from fanout.upstream.wire import Address, Wire
+
+HOST = "upstream.test"
+URL = f"http://{HOST}/api/work"
+CURRENT_REQUEST: ContextVar[RequestFacts] = ContextVar("the request that this task works for")
+_CURRENT_CALL: ContextVar[CallFacts] = ContextVar("the call that this task works for")
+_PLAIN = DialScript()
+_SERVER_WINDOW_BYTES = 65536
+
+
+class ScriptedBug(Exception):
+    """A bug that the plan has put into a call."""
+
+
+class Upstreams:
+    """`dial` and `look_up` are for the transport; `running` are the calls that have not ended."""
+
+    def __init__(self, plan: Plan, network: Network, trace: Trace) -> None:
+        self.crashes: list[BaseException] = []
+        self.bugs: list[ScriptedBug] = []  # those that were raised
+        self.running = 0
+        self._plan = plan
+        self._network = network
+        self._trace = trace
+        self._simulator = Simulator(SimulatorSettings(faults={}), on_crash=self.crashes.append)
+        self._wires: list[EndWire] = []  # all that were ever opened, by number
+        self.wires: list[WireFacts] = []  # theirs
+        self._outside = copy_context()  # for tasks of upstreams, which belong to no request
+        self._nursery: trio.Nursery
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def look_up(self, host: str, port: int) -> Sequence[Address]:
+        await trio.lowlevel.checkpoint()
+        return [(socket.AF_INET, (f"192.0.2.{100 + n}", port)) for n in range(self._plan.addresses)]
+
+    async def dial(self, address: Address) -> Wire:
+        """Raises `OSError`."""
+        call = _CURRENT_CALL.get()
+        if not call.attempts or call.attempts[-1].sent_at is not None:
+            call.attempts.append(Attempt())
+        attempt = call.attempts[-1]
+        number = sum(len(attempt.dials) for attempt in call.attempts)
+        script = call.script.dials[number] if number < len(call.script.dials) else _PLAIN
+        attempt.dials.append((trio.current_time(), script))
+        self._trace.add("dial", call.tag, script.how)
+        if script.how == "hang":
+            await trio.sleep_forever()
+        await trio.sleep(script.after_ms / 1000)
+        if script.how == "refuse":
+            raise ConnectionRefusedError("scripted")
+        if script.how == "crash":
+            self.bugs.append(ScriptedBug(call.tag))
+            raise self.bugs[-1]
+        return self._connect(attempt, script)
+
+    def open_wires(self) -> int:
+        """How many connections fanout holds open."""
+        return sum(wire.end.closed_at is None for wire in self._wires)
+
+    def take_arrivals(self, calls: dict[str, CallFacts]) -> None:
+        """Write down what the upstream saw of `calls`, by tag. To be called once, at the end."""
+        for record in self._simulator.calls():
+            call = calls[record.tag or ""]
+            call.arrivals.append(record.clock_start)
+            call.answered = record.end == "answered"
+
+    def _connect(self, attempt: Attempt, script: DialScript) -> EndWire:
+        plan = self._plan
+        client, server = self._network.pair(
+            latency_s=plan.upstream_latency_ms / 1000,
+            window_bytes=(plan.upstream_window_bytes, _SERVER_WINDOW_BYTES),
+            segment_bytes=plan.upstream_segment_bytes,
+        )
+        attempt.wire = facts = WireFacts(len(self._wires), script.how, trio.current_time())
+        wire = EndWire(client, partial(self._sending, facts))
+        self._wires.append(wire)
+        self.wires.append(facts)
+        match script.how:
+            case "accept_rst":
+                server.reset()
+            case "accept_fin":
+                server.close()
+            case "ok":
+                self._outside.run(self._nursery.start_soon, self._serve, EndStream(server))
+        return wire
+
+    async def _serve(self, stream: EndStream) -> None:
+        await self._simulator.serve_stream(stream, connection_faults=False)
+
+    def _sending(self, facts: WireFacts) -> None:
+        call = _CURRENT_CALL.get()
+        if facts.calls:
+            call.attempts.append(Attempt(reused=True))
+        end = self._wires[facts.number].end
+        if end.unread:
+            call.bad.append("it was sent over a connection with unread bytes")
+        attempt = call.attempts[-1]
+        attempt.sent_at, attempt.wire = trio.current_time(), facts
+        attempt.heard_bytes = -end.received
+        facts.calls.append(call)
+        self._trace.add("send", call.tag, facts.number)
+
+    def call_ended(self, call: CallFacts) -> None:
+        call.ended_at = trio.current_time()
+        for attempt in call.attempts:
+            if attempt.wire is not None:
+                end = self._wires[attempt.wire.number].end
+                attempt.ended_at = end.ended_at if end.broken_at is None else end.broken_at
+                attempt.closed_at = end.closed_at
+                attempt.heard_bytes += end.received
+
+
+class PlannedCall:
+    """A `fanout.race.race.Call`: the real upstream call, to what the plan has for the current request."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        transport: PoolTransport,
+        index: int,
+        trace: Trace,
+        stand_still: Callable[[int], None],
+    ) -> None:
+        self._upstreams = upstreams
+        self._transport = transport
+        self._index = index
+        self._trace = trace
+        self._stand_still = stand_still
+
+    async def __call__(self, marks: Marks) -> Success | Failure:
+        request = CURRENT_REQUEST.get()
+        script = request.script.calls[self._index]
+        call = CallFacts(request, self._index, script, trio.current_time())
+        if self._index in request.calls:
+            request.bad.append(f"call {self._index} was made twice")
+        request.calls[self._index] = call
+        _CURRENT_CALL.set(call)
+        self._trace.add("call", call.tag)
+        self._upstreams.running += 1
+        try:
+            ended = await UpstreamCall(self._transport, _url(call.tag, script))(marks)
+            call.outcome = "success" if isinstance(ended, Success) else ended.error
+            return ended
+        except trio.Cancelled:
+            if script.cleanup_ms:
+                self._stand_still(script.cleanup_ms)
+            raise
+        except Exception:
+            call.outcome = "crashed"
+            raise
+        finally:
+            self._upstreams.running -= 1
+            self._upstreams.call_ended(call)
+            self._trace.add("ended", call.tag, call.outcome)
+
+
+def _url(tag: str, script: CallScript) -> str:
+    return (
+        f"{URL}?tag={tag}&delay_ms={script.delay_ms}&fault={script.fault or 'none'}&drip_ms={script.drip_ms}"
+    )

@@ -1,0 +1,227 @@
+"""One world: the whole server, callers and upstreams in memory, in virtual time, by a plan and a seed.
+
+Real are the connection driver, the Quart-Trio app, admission, overload control, the race, the upstream call
+and the pool (`server`). Replaced are the kernel (`network`), the clock and the scheduler's chance.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import trio
+import trio.testing
+
+from fanout.race.events import AnswerSent, BugFound, Event
+from fanout.testing.world import callers
+from fanout.testing.world.adapters import CallerTransport
+from fanout.testing.world.answers import BadAnswer
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.facts import ConnectionFacts, RequestFacts
+from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, pool_leftovers
+from fanout.testing.world.network import End, Network
+from fanout.testing.world.plan import CallerScript, Plan, Stall
+from fanout.testing.world.scheduler import run_seeded
+from fanout.testing.world.server import Server
+from fanout.testing.world.trace import Trace
+from fanout.testing.world.upstreams import CURRENT_REQUEST, PlannedCall, Upstreams
+from fanout.upstream.transport import PoolTransport
+from fanout.web.asgi import Message, Receive, Scope, Send
+from fanout.web.driver.http1 import serve_stream
+
+HORIZON_S: Final = 3600.0  # no plan lasts that long: what is still there then hangs
+AFTERWARDS_S: Final = 1.0  # for what is on its way to arrive, and for upstreams to see that we left
+_SERVER_WINDOW_BYTES: Final = 65536
+
+
+def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
+    """Run the world of `plan`, with the scheduler's chance from `seed`. traced: keep its trace."""
+
+    async def main(clock: trio.testing.MockClock) -> Ended:
+        return await World(plan, clock, Trace(kept=traced)).run()
+
+    return run_seeded(main, seed)
+
+
+class World:
+    """The server, those around it, and the watch on it from outside."""
+
+    def __init__(self, plan: Plan, clock: trio.testing.MockClock, trace: Trace) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._trace = trace
+        self._network = Network()
+        self._upstreams = Upstreams(plan, self._network, trace)
+        self._server = Server(
+            plan, clock, self._upstreams, self, make_call=self._make_call, on_crash=self._crashed
+        )
+        self._ended = Ended(plan, trace, self._upstreams.wires)
+        self._by_id: dict[bytes, RequestFacts] = {}
+        self._holders: set[RequestFacts] = set()  # have a token: entered, and their answer has not begun
+        self._ends: list[End] = []
+        self._bugs: list[BaseException] = []
+        self._listening = True
+        self._connections: trio.Nursery
+
+    async def run(self) -> Ended:
+        """Open the server, let the callers play, drain, close, and write down what is left."""
+        ended, server, upstreams = self._ended, self._server, self._upstreams
+        with trio.move_on_after(HORIZON_S) as horizon:
+            async with trio.open_nursery() as outside:
+                outside.start_soon(self._network.run)
+                await outside.start(upstreams.run)
+                await trio.testing.wait_all_tasks_blocked()
+                baseline = Baseline()
+                for instrument in server.instruments:
+                    trio.lowlevel.add_instrument(instrument)
+                async with server.transport, trio.open_nursery() as background:
+                    await background.start(server.transport.run)
+                    async with trio.open_nursery() as self._connections:
+                        await self._play()
+                    ended.ended_at = trio.current_time()
+                    ended.wrong += pool_leftovers(server, upstreams)
+                    background.cancel_scope.cancel()
+                for instrument in server.instruments:
+                    trio.lowlevel.remove_instrument(instrument)
+                await trio.sleep(AFTERWARDS_S)
+                ended.wrong += leftovers(baseline, server, upstreams, self._ends)
+                ended.wrong += bugs_told(self._bugs, upstreams)
+                outside.cancel_scope.cancel()
+        if horizon.cancelled_caught:
+            ended.wrong.append("something hung until the end of the world")
+        upstreams.take_arrivals(
+            {call.tag: call for request in ended.requests for call in request.calls.values()}
+        )
+        return ended
+
+    async def _play(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for caller in self._plan.callers:
+                nursery.start_soon(callers.call, caller, self)
+            for stall in self._plan.stalls:
+                nursery.start_soon(self._stall, stall)
+            if self._plan.drain_at_ms is not None:
+                nursery.start_soon(self._drain, self._plan.drain_at_ms / 1000)
+        if self._listening:
+            await self._drain(trio.current_time())
+
+    async def _stall(self, stall: Stall) -> None:
+        await trio.sleep(stall.at_ms / 1000)
+        self._stand_still(stall.for_ms)
+
+    def _stand_still(self, for_ms: int) -> None:
+        self._trace.add("stall", "loop", for_ms)
+        began_at = trio.current_time()
+        self._clock.jump(for_ms / 1000)
+        self._ended.stalls.append((began_at, trio.current_time()))
+
+    async def _drain(self, at: float) -> None:
+        """SIGTERM."""
+        await trio.sleep_until(at)
+        self._listening = False
+        self._ended.drained_at = trio.current_time()
+        self._trace.add("drain", "server")
+        await self._server.drain()
+
+    # What callers see.
+
+    def connect(self, caller: CallerScript) -> tuple[ConnectionFacts, End] | None:
+        if not self._listening:
+            return None
+        facts = ConnectionFacts(len(self._ended.connections), caller, trio.current_time())
+        self._ended.connections.append(facts)
+        client, server = self._network.pair(
+            latency_s=self._plan.caller_latency_ms / 1000,
+            window_bytes=(caller.window_bytes, _SERVER_WINDOW_BYTES),
+            segment_bytes=caller.segment_bytes,
+        )
+        self._ends.append(server)
+        self._trace.add("connect", f"c{facts.number}")
+        self._connections.start_soon(self._serve, facts, server)
+        return facts, client
+
+    def sent(self, request: RequestFacts) -> None:
+        self._ended.requests.append(request)
+        self._by_id[b"w%d" % request.script.id] = request
+        self._trace.add("ask", f"w{request.script.id}", f"c{request.connection.number}")
+
+    async def _serve(self, facts: ConnectionFacts, end: End) -> None:
+        facts.too_many = self._server.driver.statistics().open >= self._plan.max_connections
+
+        def left() -> None:
+            if facts.left_at is None:
+                facts.left_at = trio.current_time()
+                self._trace.add("left", f"c{facts.number}")
+
+        end.watch = left
+        transport = CallerTransport(
+            end,
+            facts.number,
+            lambda count: facts.read(count, trio.current_time()),
+            partial(self._written, facts),
+        )
+        await serve_stream(self._enter, self._server.driver, transport)
+        facts.closed_at = trio.current_time()
+        self._trace.add("closed", f"c{facts.number}")
+
+    def _written(self, facts: ConnectionFacts, data: bytes) -> None:
+        reader = facts.reader
+        begun, complete = len(reader.answers), reader.complete
+        try:
+            reader.feed(data, trio.current_time())
+        except BadAnswer as error:
+            facts.bad.append(f"not an answer: {error}")
+        for request in facts.requests[begun : len(reader.answers)]:
+            self._check_first_byte(request)
+        for number in range(complete, reader.complete):
+            answer = reader.answers[number]
+            self._trace.add("answer", f"c{facts.number}", f"{answer.request_id} {answer.status}")
+
+    def _check_first_byte(self, request: RequestFacts) -> None:
+        """G3: when the first byte of an answer is written, nothing of its request is left."""
+        for call in request.calls.values():
+            if call.ended_at is None:
+                request.bad.append(f"G3: call {call.index} still ran when the answer began")
+        in_use, running = self._server.transport.connections_in_use(), self._upstreams.running
+        if in_use > running:
+            request.bad.append(f"G7: {in_use} connections were in use by {running} calls")
+        taken, holders = self._server.admission.in_flight, len(self._holders)
+        if taken != holders:
+            request.bad.append(f"G3: {taken} tokens were taken by {holders} requests")
+
+    # What the application is asked.
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        request = self._by_id[ids[0]]
+        if request.entered_at is not None:
+            request.bad.append("it was given to the application twice")
+        request.entered_at = trio.current_time()
+        request.was_full = len(self._holders) >= self._plan.max_in_flight
+        self._holders.add(request)
+        self._trace.add("enter", f"w{request.script.id}")
+        CURRENT_REQUEST.set(request)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._holders.discard(request)
+            await send(message)
+
+        try:
+            await self._server.app(scope, receive, send_on)
+        finally:
+            self._holders.discard(request)
+
+    # What the server tells.
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, BugFound):
+            self._bugs.append(event.exception)
+        elif isinstance(event, AnswerSent) and event.late_by_s > 0:
+            self._ended.late_answers += 1
+
+    def _crashed(self, bug: BaseException) -> None:
+        self._ended.wrong.append(f"a connection crashed: {bug!r}")
+
+    def _make_call(self, transport: PoolTransport, index: int) -> PlannedCall:
+        return PlannedCall(self._upstreams, transport, index, self._trace, self._stand_still)

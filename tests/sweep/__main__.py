@@ -1,0 +1,65 @@
+"""`make sweep`: every situation, endpoint, point and action, for several orders of tasks, with a table."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import Counter
+
+import click
+
+from tests.sweep.situations import ENDPOINTS, SITUATIONS
+from tests.sweep.sweep import runs, sweep
+
+
+@click.command()
+@click.option("--seeds", default=10, show_default=True, help="Orders of tasks within a pass of the loop.")
+@click.option("--first", is_flag=True, help="Stop at the first broken promise, and print it as JSON.")
+def main(seeds: int, first: bool) -> None:
+    """Exit code 1 when a promise was not kept."""
+    raise SystemExit(_until_the_first() if first else _all(seeds))
+
+
+def _all(seeds: int) -> int:
+    began_at = time.monotonic()
+    total: Counter[str] = Counter()
+    wrong: list[str] = []
+    click.echo(f"{'situation':42}{'points: first':>15}{'all':>6}{'runs':>9}{'broken':>8}")
+    for situation in SITUATIONS:
+        points: Counter[str] = Counter()
+        here: Counter[str] = Counter()
+        broken: list[str] = []
+        for endpoint, seed in itertools.product(ENDPOINTS, range(seeds)):
+            swept = sweep(situation, endpoint, seed=seed)
+            points[endpoint] = max(points[endpoint], swept.points)
+            here += swept.runs
+            broken += [f"{situation.name}, {endpoint}, seed {seed}: {what}" for what in swept.wrong]
+        first, every = (points[endpoint] for endpoint in ENDPOINTS)
+        click.echo(f"{situation.name:42}{first:>15}{every:>6}{here.total():>9,}{len(broken):>8}")
+        total += here
+        wrong += broken
+    for name, count in total.items():
+        click.echo(f"  {name:61}{count:>9,}")
+    took_s = time.monotonic() - began_at
+    click.echo(f"{total.total():,} runs in {took_s:.0f} s, {len(wrong)} promises broken")
+    for what in wrong[:100]:
+        click.echo(what)
+    return 1 if wrong else 0
+
+
+def _until_the_first() -> int:
+    tried = 0
+    for situation, endpoint in itertools.product(SITUATIONS, ENDPOINTS):
+        for name, n, wrong in runs(situation, endpoint):
+            tried += 1
+            if wrong:
+                what = f"{situation.name}, {endpoint}: {name} at {n}: {wrong[0]}"
+                click.echo(json.dumps({"tried": tried, "wrong": what}))
+                return 1
+    click.echo(json.dumps({"tried": tried, "wrong": None}))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A caller's connection without a socket, which does what a socket does: bytes up to a bound, FIN, RST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import trio
+
+from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
+
+End = Literal["fin", "rst"]
+KERNEL_BYTES: Final = 16 * 1024  # what is taken from a sender before its receiver has read any of it
+
+
+class Line:
+    """One direction. Bytes that were sent before the end come before it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.end: End | None = None
+        self.abandoned = False  # nobody will read: what is sent vanishes
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def put(self, data: bytes | memoryview) -> int:
+        """Take what there is room for, and return how much that was."""
+        if self.abandoned:
+            return len(data)
+        taken = min(len(data), KERNEL_BYTES - len(self.data))
+        self.data += data[:taken]
+        self._changed.unpark_all()
+        return taken
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        self.data.clear()
+        self._changed.unpark_all()
+
+    def finish(self, end: End) -> None:
+        if self.end != "rst":
+            self.end = end
+        self._changed.unpark_all()
+
+    def take(self, max_bytes: int) -> bytes:
+        """`b""` at the end. Raises `trio.BrokenResourceError` after a reset."""
+        if not self.data and self.end == "rst":
+            raise trio.BrokenResourceError
+        data = bytes(self.data[:max_bytes])
+        del self.data[:max_bytes]
+        self._changed.unpark_all()
+        return data
+
+    async def readable(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self.data and self.end is None:
+            await self._changed.park()
+
+    async def ended(self) -> None:
+        while self.end is None:
+            await self._changed.park()
+
+    async def writable(self) -> None:
+        while len(self.data) >= KERNEL_BYTES and not self.abandoned:
+            await self._changed.park()
+
+
+class LineTransport(StreamTransport):
+    """The server's end, with the checkpoints of `SocketTransport`."""
+
+    def __init__(self, incoming: Line, outgoing: Line, on_write: Callable[[], None]) -> None:
+        self.scheme, self.client, self.server = "http", None, None
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._on_write = on_write
+        self.closed = False
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        assert not self.closed
+        self._on_write()
+        if self._incoming.end == "rst":
+            raise trio.BrokenResourceError
+        if self._outgoing.abandoned:
+            self._incoming.finish("rst")
+        return self._outgoing.put(data)
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        while data:
+            await self._outgoing.writable()
+            await trio.lowlevel.checkpoint()
+            data = data[self.send_now(data) :]
+
+    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+        await self._incoming.readable()
+        await trio.lowlevel.checkpoint()
+        assert not self.closed
+        return self._incoming.take(max_bytes)
+
+    async def hang_up(self) -> None:
+        await self._incoming.ended()
+
+    def has_bytes(self) -> bool:
+        return bool(self._incoming.data or self._incoming.end)
+
+    async def send_eof(self) -> None:
+        self._outgoing.finish("fin")
+
+    def close(self) -> None:
+        self._finish("rst" if self._incoming.data else "fin")  # as TCP has it, when bytes were not read
+
+    def abort(self) -> None:
+        self._finish("rst")
+
+    def _finish(self, end: End) -> None:
+        if not self.closed:
+            self.closed = True
+            self._incoming.abandon()
+            self._outgoing.finish(end)

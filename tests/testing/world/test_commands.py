@@ -1,0 +1,67 @@
+"""`fanout simulate` and `fanout replay`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fanout.cli import cli
+from fanout.testing.world import replay, sweep
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.judge import Violation
+
+
+def one_violation(ended: Ended) -> list[Violation]:
+    return [Violation("w1", "G4: for the test")]
+
+
+def test_simulate_counts_and_says_how_fast() -> None:
+    run = CliRunner().invoke(
+        cli, ["simulate", "--seeds", "2", "--requests", "10", "--processes", "1", "--json"]
+    )
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.output)
+    assert (said["seeds"], said["violations"], said["failing_seeds"]) == (2, 0, [])
+    assert 0 < said["requests"] <= 20
+    assert said["requests_per_cpu_hour"] > 0
+
+
+def test_simulate_fails_with_the_command_that_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "judge", one_violation)
+    run = CliRunner().invoke(
+        cli, ["simulate", "--seeds", "1", "--first-seed", "5", "--requests", "10", "--processes", "1"]
+    )
+    assert run.exit_code == 1
+    assert "w1: G4: for the test" in run.output
+    assert "fanout replay --seed 5 --requests 10" in run.output
+
+
+def test_replay_shows_a_timeline_and_no_colours_in_a_pipe(tmp_path: Path) -> None:
+    trace = tmp_path / "world.json"
+    run = CliRunner().invoke(cli, ["replay", "--seed", "5", "--requests", "20", "--trace", str(trace)])
+    assert run.exit_code == 0, run.output
+    assert "every promise was kept" in run.output
+    assert "\x1b[" not in run.output
+    assert "call 0 |" in run.output
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert {"M", "X", "i"} <= {event["ph"] for event in events}
+    assert all(event["dur"] >= 0 for event in events if event["ph"] == "X")
+
+
+def test_replay_as_json_is_the_same_every_time() -> None:
+    runs = [
+        CliRunner().invoke(cli, ["replay", "--seed", "6", "--requests", "20", "--json"]) for _ in range(2)
+    ]
+    assert runs[0].exit_code == 0
+    assert runs[0].output == runs[1].output
+    assert {"trace_sha256", "violations", "happenings"} <= json.loads(runs[0].output).keys()
+
+
+def test_replay_shows_what_was_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "judge", one_violation)
+    run = CliRunner().invoke(cli, ["replay", "--seed", "5", "--requests", "20", "--only", "w1"])
+    assert run.exit_code == 1
+    assert "broken: w1: G4: for the test" in run.output

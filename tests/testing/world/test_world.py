@@ -1,0 +1,117 @@
+"""One world at a time: what is asked comes out, to the microsecond, and the same again in any process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import trio._core._run as trio_run
+
+from fanout.testing.world.draw import draw_plan
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.judge import judge
+from fanout.testing.world.plan import CallScript, DialScript, Leave
+from fanout.testing.world.world import run_plan
+from fanout.tools.simulator.faults import FAULTS
+from tests.testing.world.plans import answers, fails, plan_of, race
+
+SEED, REQUESTS = 11, 120
+DIGEST_PROGRAM = f"""
+from fanout.testing.world.draw import draw_plan
+from fanout.testing.world.world import run_plan
+print(run_plan(draw_plan({SEED}, {REQUESTS}), {SEED}, traced=True).trace.digest())
+"""
+
+
+def statuses(ended: Ended) -> list[tuple[int, str]]:
+    return [(a.status, a.reason) for connection in ended.connections for a in connection.reader.answers]
+
+
+def test_a_race_takes_exactly_as_long_as_its_winner() -> None:
+    """G4. Nothing but the calls takes time in a world."""
+    ended = run_plan(plan_of(race(1, answers(300), answers(200))), 0)
+    (answer,) = ended.connections[0].reader.answers
+    assert (answer.status, answer.json) == (200, {"time": 200, "tag": "w1.1"})
+    assert answer.first_at - ended.requests[0].sent_at == pytest.approx(0.2)
+    assert judge(ended) == []
+
+
+def test_a_caller_that_leaves_is_answered_nothing_and_leaves_nothing_behind() -> None:
+    """G6. The calls and their connections end in the instant in which the caller leaves."""
+    ended = run_plan(plan_of(race(1, answers(300), answers(200), leave=Leave("rst", 50))), 0)
+    assert statuses(ended) == []
+    (request,) = ended.requests
+    assert {round(call.ended_at or 0, 6) for call in request.calls.values()} == {0.05}
+    assert {round(call.attempts[0].closed_at or 0, 6) for call in request.calls.values()} == {0.05}
+    assert judge(ended) == []
+
+
+def test_a_dead_idle_connection_is_replaced_within_the_call() -> None:
+    """G7. The upstream closes an idle connection in the instant in which it is used again."""
+    spoils = CallScript("close_idle", 0)
+    ended = run_plan(
+        plan_of(race(1, spoils, spoils, ask="all"), race(2, answers(9), answers(9), ask="all", gap_ms=5)),
+        0,
+    )
+    assert statuses(ended) == [(200, ""), (200, "")]
+    assert judge(ended) == []
+
+
+def test_a_scripted_bug_is_one_loud_500() -> None:
+    """G11. A bug in a call is told once, and its request fails at once."""
+    crash = CallScript(dials=(DialScript("crash", 10),))
+    ended = run_plan(plan_of(race(1, crash, answers(200))), 0)
+    assert statuses(ended) == [(500, "internal")]
+    assert judge(ended) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_the_simulator_is_what_its_table_says(fault: str) -> None:
+    """The oracle and the server agree on each, alone on a new connection and again on a reused one."""
+    plan = plan_of(
+        *(race(n, fails(fault, 20), fails(fault, 30), ask="all", timeout_ms=300) for n in (1, 2)),
+        upstream_latency_ms=1,
+    )
+    ended = run_plan(plan, 0)
+    assert len(statuses(ended)) == 2
+    assert judge(ended) == []
+
+
+def test_a_drain_answers_who_was_admitted_and_nobody_else() -> None:
+    """G9."""
+    plan = plan_of(race(1, answers(300), answers(300)), race(2, answers(1), answers(1)), drain_at_ms=100)
+    ended = run_plan(plan, 0)
+    assert statuses(ended) == [(200, "")]
+    assert ended.connections[0].reader.answers[0].closes
+    assert judge(ended) == []
+
+
+def test_the_same_seed_is_the_same_trace_in_another_process() -> None:
+    """Whatever the hashes of strings are there: so a failing seed can be replayed anywhere."""
+    here = run_plan(draw_plan(SEED, REQUESTS), SEED, traced=True).trace
+    assert len(here.happenings) > 5 * REQUESTS
+    for hash_seed in ("1", "2"):
+        run = subprocess.run(
+            [sys.executable, "-c", DIGEST_PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert run.stdout.strip() == here.digest()
+
+
+def test_another_seed_is_another_order() -> None:
+    plan = draw_plan(SEED, REQUESTS)
+    digests = {run_plan(plan, seed, traced=True).trace.digest() for seed in (1, 2)}
+    assert len(digests) == 2
+
+
+def test_the_private_names_of_trio_are_still_there_and_are_left_as_they_were() -> None:
+    """Virtual time and a seeded scheduler stand on them; trio is pinned for that."""
+    before = trio_run._r.getstate(), trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    run_plan(plan_of(), 1)
+    assert (trio_run._r.getstate(), trio_run._ALLOW_DETERMINISTIC_SCHEDULING) == before
+    assert hasattr(trio_run.Runner, "deadlines") or "deadlines" in trio_run.Runner.__annotations__
