@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format image lock clean $(CHECKS)
+.PHONY: help run test simulate sweep breakages httpcore-leak mutants check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -19,13 +19,34 @@ INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
 ARGS ?=
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
 run: $(VENV)/.package ## install, then serve with a simulated upstream on this machine
 	@$(BIN)/fanout demo $(ARGS)
 
 test: $(VENV)/.dev ## install, then run every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+# mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
+mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the core (ARGS=pool.py: a part of it)
+	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
+
+.venv-mutants/.ready: requirements-dev.lock
+	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
+	@.venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
+	@touch $@
+
+simulate: $(VENV)/.package ## the whole server in simulated worlds, every promise checked (SEEDS=, REQUESTS= a world)
+	@$(BIN)/fanout simulate --seeds $(or $(SEEDS),100) --requests $(or $(REQUESTS),1000) $(ARGS)
+
+sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (ARGS="--seeds 10": orders of tasks)
+	@$(BIN)/python -m tests.sweep $(ARGS)
+
+breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
+	@$(BIN)/python -m tests.breakages $(ARGS)
+
+httpcore-leak: $(VENV)/.dev ## sweep httpx's own pool until it loses a slot
+	@$(BIN)/python -m tests.breakages.httpcore_pool
 
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)

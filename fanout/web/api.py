@@ -40,8 +40,8 @@ class Races:
         exchange = exchange_of(request.scope)
         timeout_ms = read_timeout_ms(request.query_string, self.default_timeout_ms, self.max_timeout_ms)
         budget = Budget(exchange.arrived_at, timeout_ms, self.reserve_ms())
-        exchange.answer_due_at = budget.answer_due_at
-        return Race(exchange.request_id, strategy, self.calls, budget, self.observer)
+        exchange.race = Race(exchange.request_id, strategy, self.calls, budget, self.observer, exchange.trace)
+        return exchange.race
 
 
 def make_api(races: Races) -> Blueprint:

@@ -12,32 +12,39 @@ import trio
 import fanout
 from fanout.config import Bind, Settings
 from fanout.observe.log import configure_logging
+from fanout.observe.tracing_settings import TracingSettings
 from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import reserve_descriptors
-from fanout.web.garbage import collect_when_quiet
+from fanout.web.garbage import collect_when_quiet, take_over
 from fanout.web.listeners import open_listeners
+from fanout.web.live_controls import Controls
 from fanout.web.server import certificate_of
 from fanout.web.service import Service, open_transport
 from fanout.web.signals import stop_on_signals
+from fanout.web.tracing import tracing_settings
 
 Companion = Callable[[], Awaitable[None]]
 
 
 def run_process(
-    settings: Settings, *, beside: Companion | None = None, also_ready: Mapping[str, str] | None = None
+    settings: Settings, *, controls: Controls | None = None, also_ready: Mapping[str, str] | None = None
 ) -> None:
     """Serve, in this process, until a signal has drained the service.
 
-    beside: runs along with the service, and is cancelled after it. also_ready: more ready lines.
+    controls: of the demo: it runs along with the service, and is cancelled after it, and the live page has
+        them. also_ready: more ready lines.
 
     Raises `SettingsError` or `ListenError`, each one clear line, before anything is served.
     """
     reserve_descriptors(settings)
     transport = open_transport(settings)
     certificate = certificate_of(settings)
+    tracing = tracing_settings()
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admin = open_listeners(settings.admin_bind, "FANOUT_ADMIN_BIND")
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+
+    is_tls = certificate is not None
 
     async def run() -> None:
         await serve_until_stopped(
@@ -46,8 +53,10 @@ def run_process(
             public,
             admin,
             trio.Event(),
-            say_ready=partial(say_ready, public[0], certificate is not None, [admin[0]], also_ready),
-            beside=beside,
+            say_ready=partial(say_ready, public[0], is_tls, [admin[0]], also_ready),
+            beside=None if controls is None else partial(controls.run, public[0], is_tls),
+            tracing=tracing,
+            controls=controls,
         )
 
     trio.run(run)
@@ -62,20 +71,27 @@ async def serve_until_stopped(
     *,
     say_ready: Callable[[], None],
     beside: Companion | None = None,
+    tracing: TracingSettings | None = None,
+    controls: Controls | None = None,
+    restarts: int = 0,
 ) -> None:
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
-    say_ready: called once, when both listeners answer. beside: as above.
+    say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
+        after it. tracing: `None` for no traces. controls: for the live page. restarts: how
+        often this worker has been replaced.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
+    take_over()
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signals, signalled, nursery.cancel_scope)
         nursery.start_soon(_stop_after, signalled, stop)
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
-            await serving.start(Service(settings, transport).run, public, admin, stop)
+            service = Service(settings, transport, tracing, controls, restarts)
+            await serving.start(service.run, public, admin, stop)
             nursery.start_soon(collect_when_quiet)
             say_ready()
         nursery.cancel_scope.cancel(reason="the service has ended")
@@ -97,6 +113,7 @@ def say_ready(
     lines = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}
     for index, admin in enumerate(admins):
         lines[f"admin-{index}" if index else "admin"] = f"{_url(admin)}/statistics"
+    lines["live"] = f"{_url(admins[0])}/live"
     rows = [f"  {name:<9} {url}" for name, url in {**lines, **(also_ready or {})}.items()]
     click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
 

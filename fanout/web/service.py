@@ -8,19 +8,27 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 from loguru import logger
+from prometheus_client import Metric
 
 import fanout
 from fanout.config import Settings, SettingsError, mask_url
-from fanout.observe.log import LogObserver
+from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.live_feed import MAX_VIEWERS
+from fanout.observe.log import LogObserver, configured_logs
+from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopStatistics, LoopWatch
 from fanout.observe.observers import Observers
+from fanout.observe.receipts import Receipts
+from fanout.observe.request_log import RequestLog
 from fanout.observe.tally import Tally, TallyStatistics
+from fanout.observe.tracing_settings import TracingSettings
+from fanout.observe.tracing_statistics import TracingStatistics
 from fanout.race.admission import Admission, AdmissionStatistics
 from fanout.race.events import BugFound
 from fanout.upstream.call import UpstreamCall
@@ -36,13 +44,17 @@ from fanout.web.descriptors import connections_allowed
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics
-from fanout.web.exchange import Exchanges
+from fanout.web.exchange import Exchanges, not_traced
+from fanout.web.live import Live
+from fanout.web.live_controls import Controls
+from fanout.web.metrics import families, request_metrics
 from fanout.web.overload import Overload, OverloadStatistics
 from fanout.web.server import certificate_of, serve_app
+from fanout.web.tracing import open_tracing
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
-ADMIN_CONNECTIONS = 100  # within the spare descriptors
+ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +62,16 @@ class ServiceStatistics:
     version: str
     uptime_s: float
     draining: bool
+    restarts: int
     admission: AdmissionStatistics
     overload: OverloadStatistics
     connections: DriverStatistics
     requests: TallyStatistics
     loop: LoopStatistics
     upstream: TransportStatistics
+    traces: TracingStatistics | None
+    census: CensusStatistics | None
+    logs: LogStatistics | None
 
 
 def open_transport(settings: Settings) -> PoolTransport:
@@ -79,13 +95,32 @@ def open_transport(settings: Settings) -> PoolTransport:
 class Service:
     """One server process: its upstream connections, its applications, its state. Run it once."""
 
-    def __init__(self, settings: Settings, transport: PoolTransport) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: PoolTransport,
+        tracing: TracingSettings | None = None,
+        controls: Controls | None = None,
+        restarts: int = 0,
+    ) -> None:
+        """controls: of the demo, for the live page. restarts: how often it was replaced."""
         self._settings = settings
+        self._restarts = restarts
         self._transport = transport
         self._tally = Tally()
         self._watch = LoopWatch(time.thread_time)
         self._admission = Admission(settings.max_in_flight)
-        self._observer = observer = Observers([self._tally, LogObserver()])
+        self._tracing = open_tracing(tracing, settings)
+        self._metrics = request_metrics(settings)
+        self._logs = configured_logs()
+        self._census = None
+        if settings.census == "on":
+            self._census = Census(lambda: self._admission.in_flight, transport.connections_in_use)
+        traces = [] if self._tracing is None else [self._tracing.consume]
+        lines = [] if self._logs is None else [RequestLog(self._logs, settings.log_requests)]
+        self._live = Live(self.statistics, lambda: self._receipts.latest, controls)
+        self._receipts = Receipts(consumers=[self._metrics, self._live.feed.consume, *traces, *lines])
+        self._observer = observer = Observers([self._tally, LogObserver(), self._receipts, self._live.feed])
         id_prefix = secrets.token_hex(4)
         self._overload = Overload(
             self._watch,
@@ -100,14 +135,21 @@ class Service:
             max_timeout_ms=settings.max_timeout_ms,
             reserve_ms=self._overload.reserve_ms,
         )
-        self._app = Exchanges(make_app(races), self._admission, observer, id_prefix=id_prefix)
+        self._app = Exchanges(
+            make_app(races),
+            self._admission,
+            observer,
+            id_prefix=id_prefix,
+            begin_trace=not_traced if self._tracing is None else self._tracing.begin,
+            census=self._census,
+        )
         self._public_driver = Driver(
             Limits(max_connections=connections_allowed(settings)),
             on_crash=self._on_crash,
             refuse=self._overload.refuse,
         )
         self._admin_driver = Driver(Limits(max_connections=ADMIN_CONNECTIONS), on_crash=self._on_crash)
-        self._admin = make_admin(self.is_ready, self.statistics)
+        self._admin = self._live.around(make_admin(self.is_ready, self.statistics, self._families))
         self._started_at: float | None = None
 
     async def run(
@@ -124,8 +166,11 @@ class Service:
         """
         admin_stop = trio.Event()
         trio.lowlevel.add_instrument(self._watch)
+        if self._census is not None:
+            trio.lowlevel.add_instrument(self._census)
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
+            background.start_soon(self._live.feed.run)
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(
@@ -155,10 +200,16 @@ class Service:
                 task_status.started()
                 await stop.wait()
                 self._app.draining = True
+                await self._live.feed.publish(with_sample=True)
                 logger.info("draining: {} requests in flight", self._admission.in_flight)
+            await self._live.feed.end()
+            if self._tracing is not None:
+                await self._tracing.close()
             admin_stop.set()
             background.cancel_scope.cancel(reason="the service has drained")
         trio.lowlevel.remove_instrument(self._watch)
+        if self._census is not None:
+            trio.lowlevel.remove_instrument(self._census)
         logger.info("stopped")
 
     def is_ready(self) -> bool:
@@ -170,13 +221,21 @@ class Service:
             version=fanout.__version__,
             uptime_s=round(trio.current_time() - started_at, 3),
             draining=self._app.draining,
+            restarts=self._restarts,
             admission=self._admission.statistics(),
             requests=self._tally.statistics(),
             overload=self._overload.statistics(),
             connections=self._public_driver.statistics(),
             loop=self._watch.statistics(),
             upstream=self._transport.statistics(),
+            traces=None if self._tracing is None else self._tracing.statistics(),
+            census=None if self._census is None else self._census.statistics(),
+            logs=None if self._logs is None else self._logs.writer.statistics(),
         )
+
+    def _families(self) -> Iterator[Metric]:
+        pool_limit = self._settings.max_in_flight * len(self._settings.calls)
+        return families(self._metrics, self.statistics(), pool_limit=pool_limit)
 
     def _on_crash(self, bug: BaseException) -> None:
         self._observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))

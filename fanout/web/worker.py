@@ -25,18 +25,23 @@ from fanout.config import Settings
 from fanout.observe.log import configure_logging
 from fanout.web.process import serve_until_stopped
 from fanout.web.service import open_transport
+from fanout.web.tracing import tracing_settings
 
 READY: Final = b"r"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is to serve. The listeners are descriptors that it has inherited."""
+    """What a worker is to serve. The listeners are descriptors that it has inherited.
+
+    restarts: how many processes of the same index there were before.
+    """
 
     index: int
     settings: Settings
     public: Sequence[int]
     admin: Sequence[int]
+    restarts: int
 
 
 def main() -> None:
@@ -52,9 +57,10 @@ def main() -> None:
 
 def _run(order: Order, leash: socket.socket) -> None:
     settings = order.settings
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     logger.configure(extra={"worker": order.index})
     transport = open_transport(settings)
+    tracing = tracing_settings()
     public, admin = ([socket.socket(fileno=fd) for fd in fds] for fds in (order.public, order.admin))
 
     async def run() -> None:
@@ -67,6 +73,8 @@ def _run(order: Order, leash: socket.socket) -> None:
             stop,
             say_ready=partial(_say_ready, leash),
             beside=partial(_stop_when_let_go, leash, stop),
+            tracing=tracing,
+            restarts=order.restarts,
         )
 
     trio.run(run)

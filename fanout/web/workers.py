@@ -42,6 +42,7 @@ from fanout.web.restarts import keep_running
 from fanout.web.server import certificate_of
 from fanout.web.service import ADMIN_GRACE_S, GRACE_MARGIN_S, open_transport
 from fanout.web.signals import stop_on_signals
+from fanout.web.tracing import tracing_settings
 from fanout.web.worker import READY, Order
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
@@ -61,9 +62,10 @@ def run_workers(settings: Settings) -> None:
     reserve_descriptors(settings)  # workers inherit the limit
     open_transport(settings)  # only to find out whether a worker can
     certificate_of(settings)  # likewise
+    tracing_settings()  # likewise
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     trio.run(Workers(settings, public, admins).run)
 
 
@@ -78,6 +80,7 @@ class Workers:
         self._admins = admins
         self._stop = trio.Event()
         self._not_yet_ready = set(range(len(admins)))
+        self._started = [0] * len(admins)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -139,7 +142,9 @@ class Workers:
             except BaseException:
                 ours.close()
                 raise
-            return process, leash, Order(index, self._settings, public, admin)
+            restarts = self._started[index]
+            self._started[index] += 1
+            return process, leash, Order(index, self._settings, public, admin, restarts)
 
     async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> None:
         try:

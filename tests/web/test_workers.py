@@ -191,6 +191,7 @@ def test_a_killed_worker_is_replaced_and_only_its_own_requests_fail(
         assert serving.pids()[0] != killed
         assert serving.pids()[1] == other
         assert request(serving.admins[0], "/readyz").status == 200, "the same port as before"
+        assert [request(admin, "/statistics").json["restarts"] for admin in serving.admins] == [1, 0]
         (died,) = serving.log("another one starts")
         assert died["message"] == "worker 0 was ended by signal 9 (Killed): another one starts in 0.1 s"
         assert serving.program.output.count(b"is ready") == 1
