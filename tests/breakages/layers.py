@@ -1,0 +1,86 @@
+"""The layers that a breakage must not get through, in the order of their cost, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+WORLDS: Final = 100
+REQUESTS: Final = 100  # a world
+_PATIENCE_S: Final = 170  # what hangs is caught, too
+_FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """after: how much was tried until it showed, in the layer's own measure; `None`: it did not show."""
+
+    after: str | None
+    why: str
+    took_s: float
+
+
+Layer = Callable[[Path, tuple[str, ...]], Catch]
+
+
+def unit_tests(tree: Path, tests: tuple[str, ...]) -> Catch:
+    """The tests of the room, until the first that fails."""
+    began_at = time.monotonic()
+    arguments = ("-m", "pytest", "-x", "-q", "--timeout=20", "-p", "no:cacheprovider", *tests)
+    code, output = _run(tree, *arguments)
+    if code not in (0, 1, None):
+        raise RuntimeError(output)
+    failed = _FAILED.search(output)
+    test = failed[1] if failed else ("it hangs" if code is None else "")
+    return Catch(None if code == 0 else test.rpartition("::")[2], test, time.monotonic() - began_at)
+
+
+def sweep(tree: Path, tests: tuple[str, ...]) -> Catch:
+    """An interruption at every checkpoint."""
+    return _counted(tree, "runs", "tests.sweep", "--first")
+
+
+def world(tree: Path, tests: tuple[str, ...]) -> Catch:
+    """Simulated requests, world by world, as their seeds draw them."""
+    return _counted(tree, "requests", "tests.breakages.search", str(WORLDS), str(REQUESTS))
+
+
+LAYERS: Final[dict[str, Layer]] = {"unit tests": unit_tests, "sweep": sweep, "world": world}
+
+
+def _counted(tree: Path, measure: str, *module: str) -> Catch:
+    """A module that prints one line of JSON: what it tried, and what was wrong, if anything was."""
+    began_at = time.monotonic()
+    code, output = _run(tree, "-m", *module)
+    took_s = time.monotonic() - began_at
+    if code is None:
+        return Catch("it hangs", "", took_s)
+    found = json.loads(output.splitlines()[-1])
+    return Catch(f"{found['tried']} {measure}" if found["wrong"] else None, found["wrong"] or "", took_s)
+
+
+def _run(tree: Path, *arguments: str) -> tuple[int | None, str]:
+    """Exit code, or `None` when it did not end, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tree,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PATIENCE_S,
+            check=False,
+            text=True,
+        )
+    except subprocess.TimeoutExpired:
+        return None, ""
+    return done.returncode, done.stdout

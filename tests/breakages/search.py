@@ -1,0 +1,29 @@
+"""Simulate world after world until a promise is broken: `python -m tests.breakages.search WORLDS REQUESTS`.
+
+Prints one line of JSON: how many requests were simulated (those of the last world included), what was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from fanout.testing.world.sweep import run_seed
+
+
+def search(worlds: int, requests: int) -> tuple[int, str | None]:
+    """How many requests were simulated, and what was wrong in the last world, if anything was."""
+    tried = 0
+    for seed in range(worlds):
+        report = run_seed(seed, requests)
+        tried += report.requests
+        if report.violations:
+            return tried, f"seed {seed}: {report.violations[0]}"
+    return tried, None
+
+
+if __name__ == "__main__":
+    tried, wrong = search(int(sys.argv[1]), int(sys.argv[2]))
+    click.echo(json.dumps({"tried": tried, "wrong": wrong}))
