@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,15 +17,11 @@ from prometheus_client import Metric
 
 import fanout
 from fanout.config import Settings, SettingsError, mask_url
-from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.census import CensusStatistics
 from fanout.observe.live_feed import MAX_VIEWERS
-from fanout.observe.log import LogObserver, configured_logs
 from fanout.observe.log_writer import LogStatistics
-from fanout.observe.loop import LoopStatistics, LoopWatch
-from fanout.observe.observers import Observers
-from fanout.observe.receipts import Receipts
-from fanout.observe.request_log import RequestLog
-from fanout.observe.tally import Tally, TallyStatistics
+from fanout.observe.loop import LoopStatistics
+from fanout.observe.tally import TallyStatistics
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.observe.tracing_statistics import TracingStatistics
 from fanout.race.admission import Admission, AdmissionStatistics
@@ -44,13 +39,12 @@ from fanout.web.descriptors import connections_allowed
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics
-from fanout.web.exchange import Exchanges, not_traced
-from fanout.web.live import Live
+from fanout.web.exchange import Exchanges
 from fanout.web.live_controls import Controls
-from fanout.web.metrics import families, request_metrics
+from fanout.web.metrics import families
+from fanout.web.observation import Observation
 from fanout.web.overload import Overload, OverloadStatistics
 from fanout.web.server import certificate_of, serve_app
-from fanout.web.tracing import open_tracing
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
@@ -107,30 +101,20 @@ class Service:
         self._settings = settings
         self._restarts = restarts
         self._transport = transport
-        self._tally = Tally()
-        self._watch = LoopWatch(time.thread_time)
         self._admission = Admission(settings.max_in_flight)
-        self._tracing = open_tracing(tracing, settings)
-        self._metrics = request_metrics(settings)
-        self._logs = configured_logs()
-        self._census = None
-        if settings.census == "on":
-            self._census = Census(lambda: self._admission.in_flight, transport.connections_in_use)
-        traces = [] if self._tracing is None else [self._tracing.consume]
-        lines = [] if self._logs is None else [RequestLog(self._logs, settings.log_requests)]
-        self._live = Live(self.statistics, lambda: self._receipts.latest, controls)
-        self._receipts = Receipts(consumers=[self._metrics, self._live.feed.consume, *traces, *lines])
-        self._observer = observer = Observers([self._tally, LogObserver(), self._receipts, self._live.feed])
+        self._observation = observation = Observation(
+            settings, self._admission, transport, self.statistics, tracing, controls
+        )
         id_prefix = secrets.token_hex(4)
         self._overload = Overload(
-            self._watch,
+            observation.watch,
             max_pass_ms=settings.max_pass_ms,
             reserve_ms=settings.reserve_ms,
             id_prefix=id_prefix,
         )
         races = Races(
             calls=tuple(UpstreamCall(transport, url) for url in settings.calls),
-            observer=observer,
+            observer=observation.observer,
             default_timeout_ms=settings.default_timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
             reserve_ms=self._overload.reserve_ms,
@@ -138,10 +122,10 @@ class Service:
         self._app = Exchanges(
             make_app(races),
             self._admission,
-            observer,
+            observation.observer,
             id_prefix=id_prefix,
-            begin_trace=not_traced if self._tracing is None else self._tracing.begin,
-            census=self._census,
+            begin_trace=observation.begin_trace,
+            census=observation.census,
         )
         self._public_driver = Driver(
             Limits(max_connections=connections_allowed(settings)),
@@ -149,7 +133,7 @@ class Service:
             refuse=self._overload.refuse,
         )
         self._admin_driver = Driver(Limits(max_connections=ADMIN_CONNECTIONS), on_crash=self._on_crash)
-        self._admin = self._live.around(make_admin(self.is_ready, self.statistics, self._families))
+        self._admin = observation.live.around(make_admin(self.is_ready, self.statistics, self._families))
         self._started_at: float | None = None
 
     async def run(
@@ -164,13 +148,22 @@ class Service:
 
         `task_status.started()` is called when both listeners answer.
         """
+        with self._observation.installed():
+            await self._serve(public, admin, stop, task_status)
+        logger.info("stopped")
+
+    async def _serve(
+        self,
+        public: Sequence[socket.socket],
+        admin: Sequence[socket.socket],
+        stop: trio.Event,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
         admin_stop = trio.Event()
-        trio.lowlevel.add_instrument(self._watch)
-        if self._census is not None:
-            trio.lowlevel.add_instrument(self._census)
+        live = self._observation.live.feed
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
-            background.start_soon(self._live.feed.run)
+            background.start_soon(live.run)
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(
@@ -200,17 +193,11 @@ class Service:
                 task_status.started()
                 await stop.wait()
                 self._app.draining = True
-                await self._live.feed.publish(with_sample=True)
+                await live.publish(with_sample=True)
                 logger.info("draining: {} requests in flight", self._admission.in_flight)
-            await self._live.feed.end()
-            if self._tracing is not None:
-                await self._tracing.close()
+            await self._observation.end()
             admin_stop.set()
             background.cancel_scope.cancel(reason="the service has drained")
-        trio.lowlevel.remove_instrument(self._watch)
-        if self._census is not None:
-            trio.lowlevel.remove_instrument(self._census)
-        logger.info("stopped")
 
     def is_ready(self) -> bool:
         return self._started_at is not None and not self._app.draining
@@ -223,22 +210,22 @@ class Service:
             draining=self._app.draining,
             restarts=self._restarts,
             admission=self._admission.statistics(),
-            requests=self._tally.statistics(),
+            requests=self._observation.tally.statistics(),
             overload=self._overload.statistics(),
             connections=self._public_driver.statistics(),
-            loop=self._watch.statistics(),
+            loop=self._observation.watch.statistics(),
             upstream=self._transport.statistics(),
-            traces=None if self._tracing is None else self._tracing.statistics(),
-            census=None if self._census is None else self._census.statistics(),
-            logs=None if self._logs is None else self._logs.writer.statistics(),
+            traces=self._observation.tracing_statistics(),
+            census=self._observation.census_statistics(),
+            logs=self._observation.log_statistics(),
         )
 
     def _families(self) -> Iterator[Metric]:
         pool_limit = self._settings.max_in_flight * len(self._settings.calls)
-        return families(self._metrics, self.statistics(), pool_limit=pool_limit)
+        return families(self._observation.metrics, self.statistics(), pool_limit=pool_limit)
 
     def _on_crash(self, bug: BaseException) -> None:
-        self._observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))
+        self._observation.observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))
 
 
 async def _warn_if_unreachable(url: str) -> None:

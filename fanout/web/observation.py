@@ -1,0 +1,89 @@
+"""All that watches one process: the observers of its requests, and the instruments of its loop.
+
+One set of facts, the core's events, many views: counts, receipts, and of each receipt a log line, metrics,
+spans and the live page.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+
+from fanout.config import Settings
+from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.log import LogObserver, configured_logs
+from fanout.observe.log_writer import LogStatistics
+from fanout.observe.loop import LoopWatch
+from fanout.observe.observers import Observers
+from fanout.observe.receipts import Receipts
+from fanout.observe.request_log import RequestLog
+from fanout.observe.tally import Tally
+from fanout.observe.tracing_settings import TracingSettings
+from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.race.admission import Admission
+from fanout.upstream.transport import PoolTransport
+from fanout.web.exchange import not_traced
+from fanout.web.live import Live
+from fanout.web.live_controls import Controls
+from fanout.web.metrics import request_metrics
+from fanout.web.tracing import open_tracing
+
+
+class Observation:
+    """`observer` is told of every event. `watch` and `census` watch while `installed`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        admission: Admission,
+        transport: PoolTransport,
+        statistics: Callable[[], Any],
+        tracing: TracingSettings | None,
+        controls: Controls | None,
+    ) -> None:
+        """statistics: the service's, for the live page."""
+        self.watch = LoopWatch(time.thread_time)
+        self.census = None
+        if settings.census == "on":
+            self.census = Census(lambda: admission.in_flight, transport.connections_in_use)
+        self.tally = Tally()
+        self.metrics = request_metrics(settings)
+        self.tracing = open_tracing(tracing, settings)
+        self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
+        self.logs = configured_logs()
+        self.live = Live(statistics, lambda: self.receipts.latest, controls)
+        traces = [] if self.tracing is None else [self.tracing.consume]
+        lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
+        self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])
+        self.observer = Observers([self.tally, LogObserver(), self.receipts, self.live.feed])
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The instruments are installed, in the current run of Trio."""
+        instruments = [self.watch] if self.census is None else [self.watch, self.census]
+        for instrument in instruments:
+            trio.lowlevel.add_instrument(instrument)
+        try:
+            yield
+        finally:
+            for instrument in instruments:
+                trio.lowlevel.remove_instrument(instrument)
+
+    async def end(self) -> None:
+        """The last answer has been sent: tell the viewers, and send what spans are left. Bounded."""
+        await self.live.feed.end()
+        if self.tracing is not None:
+            await self.tracing.close()
+
+    def census_statistics(self) -> CensusStatistics | None:
+        return None if self.census is None else self.census.statistics()
+
+    def log_statistics(self) -> LogStatistics | None:
+        return None if self.logs is None else self.logs.writer.statistics()
+
+    def tracing_statistics(self) -> TracingStatistics | None:
+        return None if self.tracing is None else self.tracing.statistics()
