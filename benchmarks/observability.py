@@ -1,15 +1,18 @@
-"""What traces cost: CPU of a request with them off and on, and what a bad collector does to the answers.
+"""What observability costs: CPU of a request with more and more of it on, and what a bad collector, sink or
+viewer does to the answers.
 
-    python benchmarks/tracing.py
-    python benchmarks/tracing.py --rounds 20 --rate 300 --seconds 3 --json tracing.json
+    python benchmarks/observability.py
+    python benchmarks/observability.py --rounds 20 --rate 300 --seconds 3 --json observability.json
 
 Every variant is a server process of its own. All run at once on one core, and in turn get the same open-loop
 load for a few seconds, so that a change of the machine is shared by all. The upstream, the generator and the
 collector have the other core. A round's CPU is what the process used until all it had to send was sent.
 
-`off`: no variable is set; twice, which shows the error. `none`, `1 %`, `all`: so many requests are sampled;
-every call gets its context in any case. `dead`: all, nobody listens at the endpoint. `stalled`: all, the
-collector accepts and says nothing.
+`bare`: nothing is observed but the counts of `/statistics`; twice, which shows the error. `logs and metrics`:
+a receipt, a log line and the metrics of every request. `default`: the census as well, as `fanout serve` has
+it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all are
+traced and nobody listens at the collector's address. `stalled`: the collector accepts and says nothing.
+`full pipe`: nobody reads the logs. `viewers`: fifty look at the live page, and none of them reads.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median, stdev
@@ -33,7 +36,7 @@ from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
 from typing import Any
 
 import click
-from programs import Program, running, servers, upstream
+from programs import Program, Server, running, servers, upstream
 
 from fanout.tools.load.outcome import ON_TIME
 
@@ -136,36 +139,77 @@ def collectors() -> Iterator[Mapping[str, str]]:
         server.shutdown()
 
 
-def variants(endpoints: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    def sampled(ratio: float, to: str = "good") -> dict[str, str]:
-        return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[to],
-            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-            "OTEL_TRACES_SAMPLER_ARG": str(ratio),
-        }
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How one server differs from the default. log: a file for its log lines. viewers: who do not read."""
 
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log: str = os.devnull
+    bare: bool = False
+    viewers: int = 0
+
+
+def variants(endpoints: Mapping[str, str], folder: Path) -> dict[str, Variant]:
+    def sampled(ratio: float, to: str = "good") -> Variant:
+        return Variant(
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[to],
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": str(ratio),
+            }
+        )
+
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
     return {
-        "off": {},
-        "off again": {},
-        "none": sampled(0),
-        "1 %": sampled(0.01),
-        "all": sampled(1),
+        "bare": Variant(bare=True),
+        "bare again": Variant(bare=True),
+        "logs and metrics": Variant({"FANOUT_CENSUS": "off"}, str(folder / "log")),
+        "default": Variant(log=str(folder / "log")),
+        "1 %": replace(sampled(0.01), log=str(folder / "log")),
+        "all": replace(sampled(1), log=str(folder / "log")),
         "dead": sampled(1, "dead"),
         "stalled": sampled(1, "stalled"),
+        "full pipe": Variant(log=str(pipe)),
+        "viewers": Variant(viewers=50),
     }
+
+
+@contextmanager
+def serving(name: str, variant: Variant, folder: Path, upstream_url: str) -> Iterator[Program]:
+    """The server, its log going where the variant says, and its viewers there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        admin = free.getsockname()
+    command = list(servers(folder, PATIENT)["fanout"].command)
+    command[command.index("127.0.0.1:0")] = f"{admin[0]}:{admin[1]}"
+    command[command.index("warning")] = "info"
+    if variant.bare:
+        command[1:3] = [str(Path(__file__).parent / "bare_server.py")]
+    # Open for reading as well, so that a pipe without a reader can be opened.
+    into_log = ["sh", "-c", f'exec "$0" "$@" 2<>{variant.log}']
+    environment = {"PYTHONPATH": str(Path(__file__).parent.parent), **variant.environment}
+    with ExitStack() as stack:
+        server = Server(name, [*into_log, *command], environment)
+        program = stack.enter_context(running(server, upstream_url, SERVER_CORE))
+        for _ in range(variant.viewers):
+            viewer = stack.enter_context(socket.socket())
+            viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            viewer.connect(admin)
+            viewer.sendall(b"GET /live/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        yield program
 
 
 def table(rounds: Sequence[Mapping[str, Run]]) -> str:
     rows = [
-        "| variant | CPU, µs a request | more than off, µs | on time | useful p99, ms |",
+        "| variant | CPU, µs a request | more than bare | on time | useful p99, ms |",
         "| --- | --: | --: | --: | --: |",
     ]
     for name in rounds[0]:
         runs = [one[name] for one in rounds]
-        more = [one[name].cpu_us - one["off"].cpu_us for one in rounds]
+        more = [one[name].cpu_us / one["bare"].cpu_us - 1 for one in rounds]
         rows.append(
             f"| {name} | {median(run.cpu_us for run in runs):,.0f} "
-            f"| {median(more):+,.0f} ± {_error(more):,.0f} "
+            f"| {median(more):+.1%} ± {_error(more):.1%} "
             f"| {median(run.on_time for run in runs):.2%} "
             f"| {median(run.useful_p99_ms for run in runs):,.0f} |"
         )
@@ -185,23 +229,20 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=300)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument(
-        "--only", default="", help="some of the variants, a comma between two; `off` is added"
+        "--only", default="", help="some of the variants, a comma between two; `bare` is added"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     options = parser.parse_args()
-    only = {"off", *options.only.split(",")} if options.only else None
+    only = {"bare", *options.only.split(",")} if options.only else None
     os.sched_setaffinity(0, {OTHER_CORE})
     rounds: list[dict[str, Run]] = []
     with tempfile.TemporaryDirectory() as name, collectors() as endpoints, ExitStack() as stack:
         folder = Path(name)
-        fanout = servers(folder, PATIENT)["fanout"]
         url, what = stack.enter_context(upstream(folder, OTHER_CORE))
         programs = {
-            variant: stack.enter_context(
-                running(replace(fanout, name=variant, environment=environment), url, SERVER_CORE)
-            )
-            for variant, environment in variants(endpoints).items()
-            if only is None or variant in only
+            name: stack.enter_context(serving(name, variant, folder, url))
+            for name, variant in variants(endpoints, folder).items()
+            if only is None or name in only
         }
         for one in measure(programs, options.rate, options.seconds, options.rounds):
             rounds.append(one)

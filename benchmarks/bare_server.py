@@ -1,0 +1,33 @@
+"""`fanout` with nothing observed but the counts of `/statistics`: the cost of the rest is measured from here.
+
+    python benchmarks/bare_server.py serve --upstream URL
+
+No receipts, so no log lines, metrics, spans or rows; and no census. There is no setting for this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.__main__ import main
+from fanout.observe.receipt import Receipt
+from fanout.race.events import Event
+from fanout.web import observation
+
+
+class NoReceipts:
+    latest: Sequence[Receipt] = ()
+
+    def __init__(self, consumers: Any) -> None:
+        """They are never told anything."""
+
+    def notify(self, event: Event) -> None:
+        """Nothing."""
+
+
+if __name__ == "__main__":
+    observation.Receipts = NoReceipts  # type: ignore[misc, assignment]
+    os.environ.update(FANOUT_CENSUS="off", FANOUT_LOG_REQUESTS="none")
+    main()
