@@ -20,6 +20,7 @@ import os
 import resource
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,6 +35,7 @@ from tests.blackbox.front_door.certified import certified
 from tests.blackbox.front_door.door import front_door
 from tests.blackbox.front_door.drain import drain
 from tests.blackbox.front_door.flat import endure
+from tests.blackbox.front_door.http2_siege import besiege_over_http2
 from tests.blackbox.front_door.leaving import DEPARTURES, leave
 from tests.blackbox.front_door.many import crowd
 from tests.blackbox.front_door.siege import besiege
@@ -77,6 +79,47 @@ def siege(options: argparse.Namespace) -> Iterator[Row]:
         promises_kept=not found.load["broken_promises"] and "crossed" not in found.load["outcomes"],
         nothing_lost=set(found.load["outcomes"]) <= {"useful", "no_success", "deadline", "refused"},
         nothing_left=after.descriptors <= before.descriptors and after.tasks <= before.tasks,
+        no_bug=not found.bugs,
+    )
+
+
+def http2_siege(options: argparse.Namespace) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        trust, tls_options = certified(Path(folder))
+        serve = (*(PATIENT if options.patient else ()), *tls_options)
+        quick = (
+            "--reliable",
+            "--min-delay-ms",
+            "20",
+            "--max-delay-ms",
+            "50",
+        )  # an honest caller asks in turn
+        with front_door(upstream=quick, serve=serve, tls=trust) as door:
+            run = partial(besiege_over_http2, door, connections=400, seconds=30, rate_per_s=10)
+            found = trio.run(run)
+    before, after = found.before, found.after
+    answers = {"HTTP/1.1": found.http1, "HTTP/2": found.http2}
+    yield row(
+        f"400 hostile HTTP/2 connections of {found.kinds} kinds",
+        {
+            **{
+                name: {
+                    "answers": dict(Counter(status for status, _ in given)),
+                    "median_ms": round(median(took_ms for _, took_ms in given)),
+                    "max_ms": round(max(took_ms for _, took_ms in given)),
+                }
+                for name, given in answers.items()
+            },
+            "upstream_calls": found.calls,
+            "before": asdict(before),
+            "at_peak": asdict(found.at_peak),
+            "after": asdict(after),
+            "ended": found.connections["ended"],
+        },
+        nothing_lost=all({status for status, _ in given} <= {200, 503} for given in answers.values()),
+        nothing_left=after.descriptors <= before.descriptors
+        and after.tasks <= before.tasks
+        and found.left_in_flight == found.left_upstream == 0,
         no_bug=not found.bugs,
     )
 
@@ -173,6 +216,7 @@ def flat(options: argparse.Namespace) -> Iterator[Row]:
 
 EXPERIMENTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "siege": siege,
+    "http2": http2_siege,
     "leaving": leaving,
     "drain": draining,
     "many": many,
@@ -188,7 +232,7 @@ def main() -> None:
     parser.add_argument(
         "--idle", type=int, default=11_000, help="idle connections of the siege: more than may be open"
     )
-    parser.add_argument("--patient", action="store_true", help="the siege, with no refusals for a busy loop")
+    parser.add_argument("--patient", action="store_true", help="the sieges, with no refusals for a busy loop")
     parser.add_argument("--times", type=int, default=20, help="callers leaving, of each kind")
     parser.add_argument("--rounds", type=int, default=10, help="drains in a row, for one worker and for two")
     parser.add_argument("--requests", type=int, default=5000, help="of many")

@@ -72,7 +72,8 @@ class Connection:
         """The caller owes nothing any more."""
         self.state = State.BUSY
         self._driver.waiting.pop(self, None)
-        self.scope.deadline = self._read_by = inf
+        self._read_by = inf
+        self.scope.deadline = self._write_by
 
     def answered(self, idle_timeout_s: float) -> None:
         """The app's answer is sent. It has as long to return as an idle caller to send its next request."""

@@ -10,7 +10,8 @@ class Limits:
     """No wait for a caller and no memory held for one is without a bound; these are the bounds.
 
     Memory a connection can make the driver hold, whatever it sends: one head, one read of
-    `transport.MAX_RECEIVE_BYTES`, and `max_pipelined_bytes`.
+    `transport.MAX_RECEIVE_BYTES`, and `max_pipelined_bytes`; over HTTP/2 one frame, one head, the answers of
+    `max_streams` requests, and what their apps have not yet received of their bodies.
     """
 
     max_connections: int = 10_000  # one descriptor each; a second one while more than the below is pipelined
@@ -18,6 +19,16 @@ class Limits:
     max_target_bytes: int = 8 * 1024  # beyond it 414
     max_fields: int = 100  # beyond it 431
     max_pipelined_bytes: int = 16 * 1024  # read ahead behind a running request; the rest stays in the kernel
+
+    # HTTP/2, a connection; beyond these it is closed with ENHANCE_YOUR_CALM
+    max_streams: int = 100  # requests at once
+    max_resets: int = 200  # requests taken back or malformed, at once: twice all that may be running
+    resets_per_s: float = 20.0
+    max_spare_frames: int = 1000  # frames that are no request, at once; to parse them takes about 20 ms
+    spare_frames_per_s: float = 100.0
+    spare_frames_a_request: int = (
+        8  # an answer of 64 KiB is four frames, and a caller may say twice it has them
+    )
 
     idle_timeout_s: float = 75.0  # above the 60 s of the usual load balancers, so that they close first
     handshake_timeout_s: float = 10.0

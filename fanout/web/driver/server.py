@@ -9,6 +9,7 @@ holds every name of hypercorn's that is relied on.
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import FunctionType
@@ -18,7 +19,6 @@ import hypercorn.trio.run
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
-from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, LifespanState
@@ -27,8 +27,9 @@ from fanout.web.asgi import App
 from fanout.web.driver.accept import accept_waiting
 from fanout.web.driver.connection import Connection, State
 from fanout.web.driver.driver import Driver
+from fanout.web.driver.frames import MAX_FRAME_BYTES
 from fanout.web.driver.http1 import Http1
-from fanout.web.driver.http2 import for_http2
+from fanout.web.driver.http2 import Http2
 from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import transport_over
 
@@ -45,10 +46,16 @@ async def serve(  # noqa: ASYNC128 - hypercorn's worker says when it has started
 ) -> None:
     """Serve `app` on sockets that listen, until `shutdown` returns; then drain.
 
-    config: of it count the TLS files, HTTP/2 limits, the error log, and `graceful_timeout`: what still runs
-        that many seconds after `shutdown` is cancelled. The other timeouts and HTTP/1 are the driver's.
+    config: of it count the TLS files, the error log, and `graceful_timeout`: what still runs that many
+        seconds after `shutdown` is cancelled. The other timeouts and limits are the driver's.
     """
-    config.keep_alive_timeout = int(driver.limits.idle_timeout_s)  # HTTP/2's
+    config.h2_max_inbound_frame_size = MAX_FRAME_BYTES
+    config.h2_max_concurrent_streams = driver.limits.max_streams
+    config.h2_max_header_list_size = driver.limits.max_head_bytes
+    config.max_app_queue_size = (
+        sys.maxsize
+    )  # pieces of a body; a full queue would hold up the whole connection
+    config.keep_alive_max_requests = sys.maxsize  # beyond it answers that are due would be lost
     sockets = Sockets(list(secure), list(insecure), [])
 
     async def shutdown_and_drain() -> None:
@@ -74,7 +81,7 @@ def _worker_serve_with(tcp_server: Callable[..., TCPServer]) -> Callable[..., Aw
 
 
 class ConnectionServer(TCPServer):
-    """One accepted connection: HTTP/1 by the driver, HTTP/2 by hypercorn, both held by the driver."""
+    """One accepted connection: HTTP/1 by the driver, HTTP/2 by `Http2` on hypercorn, held by the driver."""
 
     def __init__(
         self,
@@ -91,37 +98,11 @@ class ConnectionServer(TCPServer):
         self._driver = driver
         self._asgi = asgi
         self._sockets = sockets  # to accept more from; `None`: this one was accepted so
-        self._connection: Connection
-        self._caller_left = False
 
     async def run(self) -> None:
         if self._sockets is not None and not self._driver.draining:
             self._accept_more(self._sockets)
         await self._driver.hold(transport_over(self.stream), self._serve)
-
-    async def protocol_send(self, event: Event) -> None:
-        """Hypercorn's, for HTTP/2, with a bound on the write that it shields."""
-        if isinstance(event, Updated) and self._caller_left:
-            return  # noqa: ASYNC910 - no idle timer any more
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        async with self.send_lock:
-            try:
-                with trio.move_on_after(self._write_timeout_s(), shield=True) as patience:
-                    await self.stream.send_all(event.data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await self.protocol.handle(Closed())
-                return
-        if patience.cancelled_caught:
-            self._connection.cut(End.SLOW_READER)
-            await trio.lowlevel.checkpoint()  # raises Cancelled
-
-    async def _read_data(self) -> None:
-        """Hypercorn's, for HTTP/2. Once the caller has left, its idle timer must not hold the connection."""
-        await super()._read_data()
-        self._caller_left = True
-        await self.idle_task.stop()
 
     async def _serve(self, connection: Connection) -> None:
         if isinstance(self.stream, trio.SSLStream):
@@ -133,15 +114,10 @@ class ConnectionServer(TCPServer):
                 return  # noqa: ASYNC910 - the handshake waited
             connection.work()
             if self.stream.selected_alpn_protocol() == "h2":
-                self._connection = connection
-                self.app = ASGIWrapper(for_http2(self._asgi, self._write_timeout_s(), connection.cut))
-                await super().run()
-                connection.end = End.HTTP2
-                return  # noqa: ASYNC910 - hypercorn waited
+                http2 = Http2(self._driver, connection, self._asgi, self.config, self.context, self.state)
+                await http2.run()
+                return
         await Http1(self._driver, connection, self._asgi, self.state).run()
-
-    def _write_timeout_s(self) -> float:
-        return self._driver.patience_s(self._driver.limits.write_timeout_s)
 
     def _accept_more(self, sockets: Sockets) -> None:
         nursery = trio.lowlevel.current_task().parent_nursery

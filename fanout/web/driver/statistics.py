@@ -22,7 +22,7 @@ class End(StrEnum):
     DRAINED = "drained"
     EVICTED = "evicted"  # closed while it waited, to make room for a newer one
     OVER_LIMIT = "over_limit"  # refused when it came: `max_connections` open, none of them waiting
-    HTTP2 = "http2"  # an HTTP/2 connection that hypercorn ended
+    FLOODING = "flooding"  # HTTP/2: too many requests taken back or frames that ask for nothing, or too large
     CRASHED = "crashed"
     STOPPED = "stopped"  # cancelled with the server
 
@@ -35,9 +35,9 @@ class DriverStatistics:
     waiting: int  # for a handshake, for a request, or for the rest of its head
     busy: int
     accepted: int
-    requests: int  # HTTP/1: heads read and handed to the app
+    requests: int  # heads read and handed to the app
     refused: int  # answered by the `refuse` hook, before parsing
-    malformed: int  # answered with a 4xx or 5xx by the driver itself
+    malformed: int  # answered with a 4xx or 5xx by the driver itself; over HTTP/2 with RST_STREAM or GOAWAY
     crashes: int
     draining: bool
     ended: dict[str, int]

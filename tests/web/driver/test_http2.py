@@ -5,58 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Awaitable, Callable
 
-import h2.connection
-import h2.events
-import h2.settings
 import pytest
 import trio
+import trio.testing
 import trustme
-from h2.config import H2Configuration
+from h2.errors import ErrorCodes
 
-from fanout.web.driver.limits import Limits
-from tests.web.driver.apps import Echo
-from tests.web.driver.serving import SocketWorld, get, on_socket, until
+from tests.web.driver.apps import Echo, crash
+from tests.web.driver.http2 import H2Caller, h2_caller, request
+from tests.web.driver.serving import get, on_socket, until
 from tests.web.driver.tls import Certificate, ask, over_tls
-
-Header = tuple[bytes, bytes]
-
-
-class H2Caller:
-    """A client of one HTTP/2 connection that sends what it is told, valid or not."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.stream = stream
-        self.connection = h2.connection.H2Connection(
-            H2Configuration(
-                client_side=True,
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        self.connection.initiate_connection()
-
-    async def send(self, headers: list[Header], *, stream_id: int = 1, end: bool = True) -> None:
-        self.connection.send_headers(stream_id, headers, end_stream=end)
-        await self.flush()
-
-    async def flush(self) -> None:
-        await self.stream.send_all(self.connection.data_to_send())
-
-    async def status(self) -> bytes:
-        while data := await self.stream.receive_some(65536):
-            for event in self.connection.receive_data(bytes(data)):
-                if isinstance(event, h2.events.ResponseReceived):
-                    return dict(event.headers)[b":status"]
-        raise AssertionError("closed without an answer")
-
-
-def request(path: bytes = b"/", method: bytes = b"GET") -> list[Header]:
-    return [(b":method", method), (b":authority", b"a"), (b":scheme", b"https"), (b":path", path)]
-
-
-async def h2_caller(world: SocketWorld, authority: trustme.CA) -> H2Caller:
-    return H2Caller(await over_tls(world, authority, "h2"))
 
 
 async def test_http2_over_alpn_is_served(authority: trustme.CA, certificate: Certificate) -> None:
@@ -70,7 +28,7 @@ async def test_http2_over_alpn_is_served(authority: trustme.CA, certificate: Cer
         assert app.told_at == []  # hypercorn says so itself after every answer
         await caller.stream.aclose()
         await world.settled()
-    assert world.ended == {"http2": 1}
+    assert world.ended == {"caller_left": 1}
     assert world.crashes == []
 
 
@@ -88,44 +46,63 @@ async def test_an_idle_http2_connection_does_not_hold_a_drain(
         world.shutdown.set()
         assert await busy.status() == b"200"
         await until(lambda: not world.nursery.child_tasks, 1)
-    assert world.ended == {"http2": 2}
+    assert world.ended == {"drained": 2}
 
 
-async def test_websockets_over_http2_are_refused(authority: trustme.CA, certificate: Certificate) -> None:
+async def test_a_connection_has_no_last_request(authority: trustme.CA, certificate: Certificate) -> None:
+    """G1. Hypercorn ends a connection after a thousand requests, and its last answers with it."""
     async with on_socket(Echo(), certificate=certificate) as world:
         caller = await h2_caller(world, authority)
-        extra = [(b":protocol", b"websocket"), (b"sec-websocket-version", b"13")]
-        connect = request(method=b"CONNECT")
-        await caller.send([*connect, extra[0], extra[1]], end=False)
-        assert await caller.status() == b"403"
+        for stream_id in range(1, 2401, 2):
+            await caller.send(request(), stream_id=stream_id)
+            assert await caller.ended() == stream_id
+    assert world.driver.requests == 1200
+
+
+async def test_an_answer_before_the_end_of_its_request_is_complete(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    """And the rest of the request is neither waited for nor a crash. RFC 9113 8.1."""
+    async with on_socket(Echo(), certificate=certificate) as world:
+        caller = await h2_caller(world, authority)
+        await caller.send(request(method=b"POST"), end=False)
+        assert await caller.ended() == 1
+        assert await caller.reset() == ErrorCodes.NO_ERROR
+        await caller.stream.send_all(b"\x00\x00\x03\x00\x00\x00\x00\x00\x01abc")
+        await caller.send(request(), stream_id=3)
+        assert await caller.ended() == 3
     assert world.crashes == []
 
 
-async def test_an_http2_caller_that_gives_no_window_is_cut(
-    authority: trustme.CA, certificate: Certificate
-) -> None:
-    """Hypercorn waits for a window for ever."""
-    app = Echo()
-    async with on_socket(app, Limits(write_timeout_s=0.2), certificate=certificate) as world:
+async def test_a_crash_is_one_answer_and_counted(authority: trustme.CA, certificate: Certificate) -> None:
+    """G11. Hypercorn's own answer is one that h2 does not send."""
+    async with on_socket(crash, certificate=certificate) as world:
         caller = await h2_caller(world, authority)
-        await caller.send(request(b"/big"))
-        assert await caller.status() == b"200"
-        await world.settled()
-        assert app.running == 0
-    assert world.ended == {"slow_reader": 1}
+        await caller.send(request())
+        assert await caller.status() == b"500"
+        assert await caller.ended() == 1
+    assert [type(error) for error in world.crashes] == [KeyError]
 
 
-async def test_an_http2_caller_that_does_not_read_is_cut(
+async def test_a_drain_completes_every_answer_and_says_goodbye(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
-    """Hypercorn shields the write, without a bound."""
-    async with on_socket(Echo(), Limits(write_timeout_s=0.2), certificate=certificate) as world:
+    """G9. A new request is refused, so that its caller may send it elsewhere."""
+    app = Echo(slow_s=0.2)
+    async with on_socket(app, certificate=certificate) as world:
         caller = await h2_caller(world, authority)
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
-        caller.connection.increment_flow_control_window(2**30)
-        await caller.send(request(b"/big"))
+        for stream_id in range(1, 101, 2):
+            caller.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
+        await caller.flush()
+        await until(lambda: app.running == 50)
+        world.shutdown.set()
+        await until(lambda: world.driver.draining)
+        await caller.send(request(), stream_id=101)
+        assert await caller.reset() == ErrorCodes.REFUSED_STREAM
+        assert {await caller.ended() for _ in range(50)} == set(range(1, 101, 2))
+        assert await caller.goodbye() == ErrorCodes.NO_ERROR
         await world.settled()
-    assert world.ended == {"slow_reader": 1}
+    assert world.ended == {"drained": 1}
 
 
 async def test_an_http2_caller_that_leaves_within_an_answer_leaves_nothing(
@@ -210,3 +187,4 @@ async def test_what_stops_hypercorn_ends_one_connection(
         await bystander.aclose()
         await world.settled()
         assert (await ask(await over_tls(world, authority, "http/1.1"), get()))[0] == 200
+    assert world.crashes == []

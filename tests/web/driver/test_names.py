@@ -7,15 +7,17 @@ import ssl
 from importlib.metadata import version
 from types import FunctionType
 
+import h2.connection
 import hypercorn.trio.run
 import trio
 import trio.testing
+from h2.config import H2Configuration
+from h2.stream import H2Stream
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
-from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import TrioSingleTask
 
 from fanout.web.driver.server import ConnectionServer, _worker_serve_with
 
@@ -61,27 +63,56 @@ def test_the_connection_class_has_what_ours_replaces_and_uses() -> None:
         "stream",
     ]
     assert inspect.iscoroutinefunction(TCPServer.run)
-    assert inspect.iscoroutinefunction(TCPServer.protocol_send)
-    assert "_read_data" in TCPServer.run.__code__.co_names
-    assert inspect.iscoroutinefunction(TrioSingleTask.stop)
-    assert "idle_task" in TCPServer.__init__.__code__.co_names
     used = set(TCPServer.__init__.__code__.co_names)
-    assert {"app", "config", "context", "state", "stream", "send_lock"} <= used
-    assert "protocol" in TCPServer.run.__code__.co_names
-    assert "shield = True" in inspect.getsource(
-        TCPServer.protocol_send
-    )  # when this goes, so may our override
+    assert {"app", "config", "context", "state", "stream"} <= used
 
 
-def test_http2_is_chosen_by_alpn_alone() -> None:
-    source = inspect.getsource(ProtocolWrapper.__init__)
-    assert 'if alpn_protocol == "h2":' in source
-    assert inspect.iscoroutinefunction(H2Protocol.handle)
+def test_the_http2_protocol_has_what_ours_replaces_and_uses() -> None:
+    assert list(inspect.signature(H2Protocol.__init__).parameters) == [
+        "self",
+        "app",
+        "config",
+        "context",
+        "task_group",
+        "connection_state",
+        "ssl",
+        "client",
+        "server",
+        "send",
+    ]
+    replaced = ("handle", "_handle_events", "stream_send", "_send_data")
+    assert all(inspect.iscoroutinefunction(getattr(H2Protocol, name)) for name in replaced)
+    used = ("initiate", "_close_stream", "_flush")
+    assert all(inspect.iscoroutinefunction(getattr(H2Protocol, name)) for name in used)
+    assert {"connection", "streams", "stream_buffers"} <= set(H2Protocol.__init__.__code__.co_names)
+    assert "send_task" in H2Protocol.initiate.__code__.co_names
+    assert {"_send_data", "closed"} <= set(H2Protocol.send_task.__code__.co_names)
+    assert {"_handle_events", "_flush"} <= set(H2Protocol.handle.__code__.co_names)
+    assert inspect.iscoroutinefunction(StreamBuffer.close)
+    assert list(inspect.signature(TaskGroup.spawn_app).parameters) == [
+        "self",
+        "app",
+        "config",
+        "scope",
+        "send",
+    ]
+
+
+def test_h2_has_what_ours_bounds() -> None:
+    connection = h2.connection.H2Connection(H2Configuration(client_side=False))
+    assert connection.decoder.max_header_list_size > 0
+    assert connection.encoder.header_table_size == 4096
+    assert connection.streams == {}
+    assert isinstance(H2Stream.closed, property)
 
 
 def test_configuration_has_the_attributes_that_are_set() -> None:
     config = Config()
-    assert {"keep_alive_timeout", "graceful_timeout", "errorlog"} <= set(dir(config))
+    assert {"graceful_timeout", "errorlog", "max_app_queue_size", "keep_alive_max_requests"} <= set(
+        dir(config)
+    )
+    http2 = {"h2_max_concurrent_streams", "h2_max_header_list_size", "h2_max_inbound_frame_size"}
+    assert http2 <= set(dir(config))
     assert config.alpn_protocols == ["h2", "http/1.1"]
     assert list(Sockets.__dataclass_fields__) == ["secure_sockets", "insecure_sockets", "quic_sockets"]
     assert list(inspect.signature(ASGIWrapper.__init__).parameters) == ["self", "app"]
