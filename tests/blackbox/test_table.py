@@ -32,8 +32,8 @@ def faulty(name: str) -> dict[str, Any]:
     return {"delay_ms": FAULT_MS, "fault": name, "drip_ms": 50}
 
 
-def good() -> dict[str, Any]:
-    return {"delay_ms": GOOD_MS}
+def good(delay_ms: int = GOOD_MS) -> dict[str, Any]:
+    return {"delay_ms": delay_ms}
 
 
 def error_of(name: str) -> str:
@@ -43,11 +43,16 @@ def error_of(name: str) -> str:
 @pytest.mark.parametrize("name", FAILS)
 def test_first_beside_a_failing_call(world: World, name: str) -> None:
     """G4: the failure comes first and does not win."""
+    good_ms = GOOD_MS
     world.set_slots(faulty(name), good())
     reply = world.get(f"/api/first?timeout={TIMEOUT_MS}")
-    assert (reply.status, reply.json) == (200, {"time": GOOD_MS})
+    if reply.outcomes[0] == "cancelled":  # it did not come first: a bomb takes a busy machine its time
+        good_ms = 3 * GOOD_MS
+        world.set_slots(faulty(name), good(good_ms))
+        reply = world.get(f"/api/first?timeout={TIMEOUT_MS}")
+    assert (reply.status, reply.json) == (200, {"time": good_ms})
     assert reply.outcomes == ["failed", "won"]
-    assert GOOD_MS / 1000 <= reply.took_s < GOOD_MS / 1000 + SLACK_S
+    assert good_ms / 1000 <= reply.took_s < good_ms / 1000 + SLACK_S
 
 
 @pytest.mark.parametrize("name", FAILS)

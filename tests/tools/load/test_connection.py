@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -18,6 +19,7 @@ from fanout.tools.load.shot import Shot
 from fanout.tools.load.wire import Wire
 from tests.tools.load.scripted import answer
 
+SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
 SHOT = Shot(ENDPOINTS["first"], 1000, b"GET /api/first?timeout=1000 HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
@@ -153,7 +155,27 @@ async def test_ending_twice_settles_once(nursery: trio.Nursery, listener: socket
     assert book.events == ["left", "gone"]
 
 
+@pytest.fixture
+def kernel_stamps() -> Iterator[None]:
+    """The kernel stamps what arrives. It begins to some time after the first socket has asked for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
+        asks.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        asks.bind(("127.0.0.1", 0))
+        for _ in range(100):
+            asks.sendto(b"?", asks.getsockname())
+            time.sleep(0.02)
+            read_at = time.time()
+            _, ((_, _, stamp),), _, _ = asks.recvmsg(1, 64)
+            seconds, nanoseconds = struct.unpack("qq", stamp)
+            if read_at - (seconds + nanoseconds / 1e9) > 0.01:
+                break  # stamped as it came, and not as it was read
+        else:
+            pytest.fail("the kernel does not stamp")
+        yield
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's time stamps")
+@pytest.mark.usefixtures("kernel_stamps")
 async def test_an_answer_that_waited_for_a_busy_client_is_not_late(
     nursery: trio.Nursery, listener: socket.socket
 ) -> None:
