@@ -45,7 +45,7 @@ sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (
 breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
-httpcore-leak: $(VENV)/.dev ## sweep httpx's own pool until it loses a slot
+httpcore-leak: $(VENV)/.dev ## httpx's own pool in worlds and sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool
 
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile

@@ -42,6 +42,8 @@ class LiveFeed:
         server, as JSON.
     """
 
+    told_of: Final = (RaceStarted, CallEnded)
+
     def __init__(
         self,
         vitals: Callable[[], dict[str, Any]],

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from loguru import logger
 
@@ -79,6 +79,8 @@ def configure_logging(
 
 class LogObserver:
     """Logs what somebody must look at: bugs, with their traceback, and late answers."""
+
+    told_of: Final = (BugFound, AnswerSent)
 
     def notify(self, event: Event) -> None:
         match event:

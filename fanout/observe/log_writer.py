@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 MAX_LINES: Final = 10_000  # ten seconds of a busy process; about 25 MB of receipts
 _BATCH: Final = 16
-_REST_S: Final = 0.02  # between two looks at the queue: the loop wakes the thread at most 50 times a second
+_REST_S: Final = 0.2  # between two looks at the queue: what costs is to wake the thread, not to write a line
 
 
 @dataclass(frozen=True, slots=True)

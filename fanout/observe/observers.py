@@ -10,13 +10,23 @@ from fanout.race.events import Event, Observer
 
 
 class Observers:
-    """Tells each observer in turn. One that raises is a bug: it is logged, and the next one is told."""
+    """Tells each observer in turn. One that raises is a bug: it is logged, and the next one is told.
+
+    An observer that has an attribute `told_of`, types of events, is told of these only.
+    """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+        self._told_of: dict[type[Event], tuple[Observer, ...]] = {}
 
     def notify(self, event: Event) -> None:
-        for observer in self._observers:
+        kind = type(event)
+        observers = self._told_of.get(kind)
+        if observers is None:
+            observers = self._told_of[kind] = tuple(
+                observer for observer in self._observers if kind in getattr(observer, "told_of", {kind})
+            )
+        for observer in observers:
             try:
                 observer.notify(event)
             except Exception as error:  # noqa: BLE001 - a bug in a story must not change what happens

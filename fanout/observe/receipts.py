@@ -40,6 +40,8 @@ class Receipts:
     must not block. One that raises is a bug: it is logged, and the next one is called.
     """
 
+    told_of: Final = (RequestEnded,)
+
     def __init__(self, consumers: Sequence[Consumer] = (), *, kept: int = KEPT_RECEIPTS) -> None:
         self._consumers = tuple(consumers)
         self._latest: deque[Receipt] = deque(maxlen=kept)

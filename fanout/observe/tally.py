@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from fanout.race.events import AnswerSent, BugFound, CallEnded, CallerLeft, Event, RaceEnded, RequestRefused
 from fanout.race.outcome import Cancelled, Crash, Failure, Success
@@ -31,6 +32,8 @@ class TallyStatistics:
 
 class Tally:
     """An observer that counts."""
+
+    told_of: Final = (CallEnded, RaceEnded, AnswerSent, RequestRefused, CallerLeft, BugFound)
 
     def __init__(self) -> None:
         self._answers: Counter[str] = Counter()

@@ -28,6 +28,8 @@ MAX_RESERVE_MS: Final = (
 )
 BURST: Final = 30  # to begin that many takes about 10 ms
 BURST_PER_S: Final = 15.0  # how fast it may be repeated: under a percent or two of a process's peak rate
+STORM_MS: Final = 0.03  # for each request in flight: those whose deadlines come together wait for each other
+MAX_STORM_MS: Final = 150.0
 PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
 _PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
 
@@ -50,10 +52,12 @@ class Overload:
         max_pass_ms: float,
         reserve_ms: float,
         id_prefix: str,
+        in_flight: Callable[[], int] = lambda: 0,
         burst: int = BURST,
         clock: Callable[[], float] = lambda: trio.current_time(),
     ) -> None:
-        """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most.
+        """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most, and with
+        the requests `in_flight`, by 150 ms at most.
 
         burst: how many are let through at once although the loop is behind. clock: in seconds.
         """
@@ -63,6 +67,7 @@ class Overload:
         self._ids = map(f"{id_prefix:.8}-r{{:0{22 - len(id_prefix[:8])}x}}".format, itertools.count(1))
         self._answer = _answer_template()
         self._refused = 0
+        self._in_flight = in_flight
         self._burst = burst
         self._clock = clock
         self._credit = float(burst)
@@ -76,9 +81,11 @@ class Overload:
         return self._answer.replace(_PLACE_OF_ID, next(self._ids).encode("ascii"))
 
     def reserve_ms(self) -> float:
-        """What to keep back from a timeout, going by how late the loop has been of late."""
+        """What to keep back from a timeout, going by how late the loop has been of late, and how much it has
+        to do should all that is in flight end at its deadline."""
         late_s = self._watch.lateness_s() + PASSES_AN_ANSWER_TAKES * self._watch.usual_pass_s()
-        return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000))
+        storm_ms = min(MAX_STORM_MS, STORM_MS * self._in_flight())
+        return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000)) + storm_ms
 
     def _is_burst(self) -> bool:
         now = self._clock()

@@ -111,6 +111,7 @@ class Service:
             max_pass_ms=settings.max_pass_ms,
             reserve_ms=settings.reserve_ms,
             id_prefix=id_prefix,
+            in_flight=lambda: self._admission.in_flight,
         )
         races = Races(
             calls=tuple(UpstreamCall(transport, url) for url in settings.calls),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import httpx
 import pytest
 import respx
+import trio
 
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
@@ -52,6 +53,18 @@ async def test_any_status_but_200_is_a_failure_even_with_a_good_body(status: int
 )
 async def test_what_httpx_raises_becomes_a_stable_word(error: Exception, word: str) -> None:
     assert await outcome_of(error) == Failure(word)
+
+
+async def test_a_cancelled_call_ends_as_cancelled_and_not_as_a_failure() -> None:
+    """G4, G6. Who cancels must see it: a failure in its place would be told of the upstream."""
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await UpstreamCall(httpx.MockTransport(hang), URL)(Marks("test", 0))
+    assert scope.cancelled_caught
 
 
 async def test_a_body_that_cannot_be_decoded_is_a_bad_payload() -> None:

@@ -24,14 +24,13 @@ def full_collections() -> Iterator[list[float]]:
         if phase == "start" and info["generation"] == OLDEST:
             at.append(trio.current_time())
 
-    thresholds = gc.get_threshold()
     take_over()
     gc.callbacks.append(note)
     try:
         yield at
     finally:
         gc.callbacks.remove(note)
-        gc.set_threshold(*thresholds)
+        gc.enable()
         gc.unfreeze()
 
 

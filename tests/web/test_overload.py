@@ -116,6 +116,15 @@ def test_the_reserve_follows_the_loops_lateness_within_bounds(lateness_ms: float
     assert overload(Watch(lateness_ms=lateness_ms)).reserve_ms() == pytest.approx(reserve_ms)
 
 
+@pytest.mark.parametrize(("in_flight", "more_ms"), [(0, 0), (100, 3), (5000, 150), (50_000, 150)])
+def test_the_reserve_grows_with_what_may_end_together(in_flight: int, more_ms: float) -> None:
+    """G2: deadlines that come in the same moment are answered one after another."""
+    limiter = Overload(
+        Watch(lateness_ms=900), max_pass_ms=3, reserve_ms=20, id_prefix="a", in_flight=lambda: in_flight
+    )
+    assert limiter.reserve_ms() == pytest.approx(MAX_RESERVE_MS + more_ms)
+
+
 def test_the_reserve_holds_the_passes_that_an_answer_takes() -> None:
     """Refusing keeps a pass short, not an answer: that takes several passes, and each has its length."""
     watch = Watch(lateness_ms=7, usual_pass_ms=4)

@@ -64,7 +64,7 @@ def _broken(end: End, error: OSError) -> Exception:
 class CallerTransport(StreamTransport):
     """What the driver has instead of a `SocketTransport`: the same promises, method by method.
 
-    on_read: told how many bytes the server took. on_written: told what it wrote.
+    on_read: told how many bytes the server took. on_written: told of each write what there was room for.
     """
 
     def __init__(self, end: End, client: int, on_read: Taken, on_written: Written) -> None:
@@ -79,7 +79,7 @@ class CallerTransport(StreamTransport):
             sent = self._end.write(data)
         except OSError as error:
             raise trio.BrokenResourceError from error
-        if sent:
+        if data:
             self._on_written(data[:sent])
         return sent
 

@@ -11,8 +11,9 @@ _END = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class Answer:
-    """One answer. Times are of the write that held its first and its last byte; `None`: there was none yet.
+    """One answer. Times are of the writes that began it and that ended it; `None`: none has yet.
 
+    A write begins an answer even when its caller has no room for a byte of it: the server was on time.
     end: the place of the byte behind it, counted from the first byte on the connection.
     """
 
@@ -58,7 +59,7 @@ class AnswerReader:
         self.answers: list[Answer] = []
         self.to_head: set[int] = set()
         self._rest = b""
-        self._begun_at = 0.0
+        self._begun_at: float | None = None
         self._open: Answer | None = None
         self._left = 0
         self._seen = 0
@@ -66,7 +67,7 @@ class AnswerReader:
     @property
     def begun_at(self) -> float | None:
         """When the answer that is not complete was begun, if there is one."""
-        return self._begun_at if self._open is not None or self._rest else None
+        return self._begun_at
 
     @property
     def complete(self) -> int:
@@ -74,16 +75,21 @@ class AnswerReader:
         return len(self.answers) - (self._open is not None)
 
     def feed(self, data: bytes, now: float) -> None:
-        """Raises `BadAnswer`."""
+        """One write: what there was room for, perhaps nothing. Raises `BadAnswer`."""
+        self._begin(now)
         while data:
             if self._open is None:
-                data = self._feed_head(data, now)
+                data = self._feed_head(data, self._begin(now))
             if self._open is not None:
                 data = self._feed_body(self._open, data, now)
 
-    def _feed_head(self, data: bytes, now: float) -> bytes:
-        if not self._rest:
+    def _begin(self, now: float) -> float:
+        """When the answer that is being written was begun: now, if none was."""
+        if self._begun_at is None:
             self._begun_at = now
+        return self._begun_at
+
+    def _feed_head(self, data: bytes, begun_at: float) -> bytes:
         whole = self._rest + data
         head, end, rest = whole.partition(_END)
         if not end:
@@ -95,7 +101,7 @@ class AnswerReader:
         version, _, status = line.partition(" ")
         if version != "HTTP/1.1" or not status[:3].isdecimal() or "content-length" not in fields:
             raise BadAnswer(repr(head))
-        answer = Answer(int(status[:3]), fields, self._begun_at)
+        answer = Answer(int(status[:3]), fields, begun_at)
         self._left = 0 if len(self.answers) in self.to_head else int(fields["content-length"])
         self._seen += len(head) + len(_END)
         self._open = answer
@@ -109,5 +115,5 @@ class AnswerReader:
         self._seen += len(body)
         if not self._left:
             answer.last_at, answer.end = now, self._seen
-            self._open = None
+            self._open = self._begun_at = None
         return rest

@@ -93,6 +93,7 @@ class _Drawing:
             upstream_segment_bytes=dice.choice((0, 0, 0, 0, 0, 0, 0, 0, 0, 61)),
             drain_at_ms=(self._lasts_ms + self._moment()) // 2 if self._chance(0.25) else None,
             stalls=stalls,
+            late_passes=dice.choice((0, 0, 0, 2, 12)),
         )
 
     def _chance(self, share: float) -> bool:

@@ -37,6 +37,15 @@ class Ended:
             if began <= ended_at + INSTANT_S and to >= began_at - INSTANT_S
         )
 
+    def long_passes(self) -> list[tuple[float, float]]:
+        """The stalls: when each began, how long it took. Those with no time between them may be one pass."""
+        passes: list[tuple[float, float]] = []
+        for began, to in self.stalls:
+            if passes and began <= sum(passes[-1]) + INSTANT_S:
+                began, _ = passes.pop()
+            passes.append((began, to - began))
+        return passes
+
     def drained_by(self, moment: float) -> float:
         """When, at the latest, the drain had begun everywhere: not at once, if the loop stood still then."""
         return self.drained_at + self.slack_s(self.drained_at, max(moment, self.drained_at)) + INSTANT_S

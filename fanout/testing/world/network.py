@@ -3,11 +3,15 @@
 Bytes, FIN and RST travel in order and take the latency of their way. A write takes what there is room for,
 a read gives what has come, and no more than a segment. Closing on unread bytes sends RST, and so does
 whatever is sent to an end that is closed. What came before an RST can still be read, as on Linux.
+
+What arrives in one moment is all seen in one pass of the loop, unless there are `late_passes`: a real loop
+hears of it pass by pass. It stays in order, and takes no more time.
 """
 
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -18,16 +22,21 @@ import trio
 
 
 class Network:
-    """What is on its way. `run` delivers it; what takes no time is delivered at once."""
+    """What is on its way. `run` delivers it; what takes no time is delivered at once.
 
-    def __init__(self) -> None:
+    late_passes: the most that go by before each arrival, `seed` says how many. Then nothing arrives at once.
+    """
+
+    def __init__(self, late_passes: int = 0, seed: int = 0) -> None:
+        self._late_passes = late_passes
+        self._chance = random.Random(f"network {seed}")
         self._under_way: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
         self._wait = trio.CancelScope()
 
     def after(self, delay_s: float, arrive: Callable[..., None], *arguments: Any) -> None:
         """Call `arrive(*arguments)` so many seconds from now."""
-        if not delay_s:
+        if not delay_s and not self._late_passes:
             arrive(*arguments)
             return
         at = trio.current_time() + delay_s
@@ -42,8 +51,15 @@ class Network:
                 await trio.sleep_forever()
             now = trio.current_time()
             while self._under_way and self._under_way[0][0] <= now:
+                await self.late()
                 _, _, arrive, arguments = heappop(self._under_way)
                 arrive(*arguments)
+
+    async def late(self) -> None:  # noqa: ASYNC910 - it need not be
+        """Let the passes go by after which the next thing is heard of, if there are any."""
+        if self._late_passes:
+            for _ in range(self._chance.randint(0, self._late_passes)):
+                await trio.lowlevel.checkpoint()
 
     def pair(self, *, latency_s: float, window_bytes: tuple[int, int], segment_bytes: int) -> tuple[End, End]:
         """A connection: its client's and its server's end. The windows are theirs in this order.

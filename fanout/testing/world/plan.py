@@ -119,7 +119,8 @@ class Plan:
 
     max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the upstream's name.
     caller_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
-    `CallerScript`, for what the upstream sends. drain_at_ms: SIGTERM; `None`: when all callers are done.
+    `CallerScript`, for what the upstream sends. late_passes: see `Network`.
+    drain_at_ms: SIGTERM; `None`: when all callers are done.
     """
 
     callers: tuple[CallerScript, ...]
@@ -131,6 +132,7 @@ class Plan:
     upstream_latency_ms: int = 0
     upstream_window_bytes: int = 65536
     upstream_segment_bytes: int = 0
+    late_passes: int = 0
     drain_at_ms: int | None = None
     stalls: tuple[Stall, ...] = ()
 

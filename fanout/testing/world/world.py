@@ -38,7 +38,7 @@ def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
     """Run the world of `plan`, with the scheduler's chance from `seed`. traced: keep its trace."""
 
     async def main(clock: trio.testing.MockClock) -> Ended:
-        return await World(plan, clock, Trace(kept=traced)).run()
+        return await World(plan, seed, clock, Trace(kept=traced)).run()
 
     return run_seeded(main, seed)
 
@@ -46,11 +46,11 @@ def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
 class World:
     """The server, those around it, and the watch on it from outside."""
 
-    def __init__(self, plan: Plan, clock: trio.testing.MockClock, trace: Trace) -> None:
+    def __init__(self, plan: Plan, seed: int, clock: trio.testing.MockClock, trace: Trace) -> None:
         self._plan = plan
         self._clock = clock
         self._trace = trace
-        self._network = Network()
+        self._network = Network(plan.late_passes, seed)
         self._upstreams = Upstreams(plan, self._network, trace)
         self._server = Server(
             plan, clock, self._upstreams, self, make_call=self._make_call, on_crash=self._crashed

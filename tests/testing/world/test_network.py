@@ -13,8 +13,10 @@ from fanout.testing.world.network import End, Network
 
 
 @asynccontextmanager
-async def ends(latency_s: float = 0.0, window: int = 100, segment: int = 0) -> AsyncIterator[tuple[End, End]]:
-    network = Network()
+async def ends(
+    latency_s: float = 0.0, window: int = 100, segment: int = 0, late_passes: int = 0
+) -> AsyncIterator[tuple[End, End]]:
+    network = Network(late_passes)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.run)
         yield network.pair(latency_s=latency_s, window_bytes=(window, window), segment_bytes=segment)
@@ -30,6 +32,23 @@ async def test_bytes_take_the_latency_and_stay_in_order(autojump_clock: trio.tes
         await other.readable()
         assert trio.current_time() == 0.5
         assert (other.read(9), other.read(9)) == (b"ab", b"")
+
+
+async def test_what_is_late_stays_in_order_and_takes_no_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is seen pass by pass: one byte alone, then more, then the end."""
+    async with ends(late_passes=9) as (one, other):
+        for byte in b"abc":
+            one.write(bytes([byte]))
+        one.close()
+        reads: list[bytes] = []
+        while not reads or reads[-1]:
+            await other.readable()
+            reads.append(other.read(9) or b"")
+        assert b"".join(reads) == b"abc"
+        assert len(reads) > 2
+        assert trio.current_time() == 0
 
 
 async def test_a_full_window_stops_the_writer_until_it_is_read(

@@ -72,6 +72,7 @@ def plans(draw: st.DrawFn) -> Plan:
         addresses=draw(st.sampled_from((1, 2))),
         caller_latency_ms=draw(st.sampled_from((0, 1))),
         upstream_latency_ms=draw(st.sampled_from((0, 1))),
+        late_passes=draw(st.sampled_from((0, 3))),
         drain_at_ms=draw(st.none() | TIMES_MS),
     )
 

@@ -1,0 +1,32 @@
+"""What `make httpcore-leak` searches for, in one small world made for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from fanout.testing.world.judge import judge
+from fanout.testing.world.plan import CallerScript, Leave, Plan
+from fanout.upstream.transport import PoolTransport
+from tests.breakages.httpcore_pool import Pool, lost_in, run_on
+from tests.breakages.httpcore_transport import HttpcoreTransport
+from tests.testing.world.plans import answers, race
+
+CALLERS: Final = 100
+IMPATIENT: Final = Plan(
+    tuple(
+        CallerScript((race(n, answers(50), answers(60), leave=Leave("rst", 0)),), at_ms=n)
+        for n in range(CALLERS)
+    ),
+    late_passes=12,
+)
+
+
+@pytest.mark.parametrize(("pool", "loses"), [(HttpcoreTransport, True), (PoolTransport, False)])
+def test_callers_who_leave_at_once_cost_httpx_slots_and_fanout_none(pool: Pool, loses: bool) -> None:
+    """G7. The first half is why there is a pool of our own."""
+    ended = run_on(pool, IMPATIENT, 0)
+    assert bool(lost_in(ended)) == loses
+    assert bool(judge(ended)) == loses
+    assert len(ended.requests) == CALLERS

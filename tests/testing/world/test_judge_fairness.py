@@ -1,0 +1,121 @@
+"""The judge must not say no for nothing: what looks like a broken promise and is none. Sweeps found them.
+
+Beside each stands what makes it a broken promise after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from fanout.testing.world.ended import Ended
+from fanout.testing.world.facts import RequestFacts
+from fanout.testing.world.judge import judge
+from fanout.testing.world.plan import CallerScript, CallScript, DialScript, Plan, RequestScript, Stall
+from fanout.testing.world.world import run_plan
+from tests.testing.world.plans import answers, plan_of, race
+
+ENDLESS = RequestScript(1, b"GET / HTTP/1.1\nhost: a\n\n", "garbage", status=400)
+ENDED = RequestScript(1, b"GET  / HTTP/1.1\r\nhost: a\r\n\r\n", "garbage", status=400)
+LONG_HEAD = b"GET / HTTP/1.1\r\nx: " + b"y" * 17_000 + b"\r\n\r\n"
+LONG_TARGET = b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n"
+
+
+def statuses(ended: Ended) -> list[int]:
+    return [answer.status for answer in ended.connections[0].reader.answers]
+
+
+@pytest.mark.parametrize(("head", "status"), [(LONG_HEAD, 431), (LONG_TARGET, 414)])
+def test_what_has_no_end_goes_on_with_what_is_sent_behind_it(head: bytes, status: int) -> None:
+    """And is too large together with that. What has an end is refused for what it is."""
+    behind = RequestScript(2, head, "garbage", status=status, pipelined=True)
+    ended = run_plan(plan_of(ENDLESS, behind), 0)
+    assert (judge(ended), statuses(ended)) == ([], [status])
+
+    ended = run_plan(plan_of(ENDED, behind), 0)
+    assert (judge(ended), statuses(ended)) == ([], [400])
+    ended.connections[0].reader.answers[0].status = status
+    assert [v.of for v in judge(ended)] == ["w1"]
+
+
+def home(number: int, **manners: object) -> RequestScript:
+    """A request with an answer that is always the same, and as long."""
+    return RequestScript(number, b"GET / HTTP/1.1\r\nhost: a\r\n", "fixed", status=303, **manners)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("stall_ms", "got"), [(100, [303, 303]), (15_000, [303])])
+def test_an_answer_for_which_its_caller_has_no_room_was_begun_in_time(stall_ms: int, got: list[int]) -> None:
+    """The answer before fills the window to its last byte, so not one of this one's finds room."""
+    asked = home(1, stall_ms=stall_ms), home(2, pipelined=True)
+    window = run_plan(plan_of(*asked), 0).connections[0].reader.answers[0].end
+    ended = run_plan(Plan((CallerScript(asked, window_bytes=window),)), 0)
+    assert (judge(ended), statuses(ended)) == ([], got)
+    if len(got) == 2:
+        second = ended.connections[0].reader.answers[1]
+        assert (second.first_at, second.last_at) == (0, stall_ms / 1000)
+        second.first_at += 0.001
+        assert [v.of for v in judge(ended)] == ["w2"]
+
+
+def test_a_bug_in_the_instant_of_a_success_is_a_bug() -> None:
+    """G11. It comes in one group with the cancellation: a connection is opened in a nursery of its own."""
+    crash = CallScript(dials=(DialScript("crash", after_ms=1),))
+    met = 0
+    for seed in range(20):
+        ended = run_plan(plan_of(race(1, crash, answers(1)), addresses=2), seed)
+        assert judge(ended) == []
+        calls = ended.requests[0].calls
+        if statuses(ended) == [500] and calls[1].outcome == "success":
+            met += 1
+            calls[0].outcome = "cancelled"
+            assert [v.what[:3] for v in judge(ended)] == ["G4:"]
+    assert met
+
+
+def refused(ended: Ended) -> Sequence[RequestFacts]:
+    """Those that were not even read, because the loop was behind."""
+    return [r for r in ended.requests if r.entered_at is None and r.connection.reader.answers]
+
+
+def behind_a_stall() -> Ended:
+    """More than are let through as a burst ask in the moment in which the loop stands still for 200 ms."""
+    callers = []
+    for number in range(60):
+        manners = ({}, {"is_head": True}, {"split_at": 0.5, "pause_ms": 20})[number % 3]
+        asked = home(number, gap_ms=100, **manners)
+        if asked.is_head:
+            asked = replace(asked, head=asked.head.replace(b"GET", b"HEAD"))
+        callers.append(CallerScript((asked,)))
+    return run_plan(Plan(tuple(callers), stalls=(Stall(100, 200),)), 0)
+
+
+def test_a_refusal_needs_no_more_than_the_first_bytes() -> None:
+    """G8. Half a request is refused as a whole one is, and HEAD without the word for it. But only then."""
+    ended = behind_a_stall()
+    assert judge(ended) == []
+    scripts = [request.script for request in refused(ended)]
+    assert any(script.is_head for script in scripts)
+    assert any(script.split_at for script in scripts)
+
+    ended.stalls[0] = 0.1, 0.14
+    assert {v.of for v in judge(ended) if v.what.startswith("G8")} >= {f"w{script.id}" for script in scripts}
+
+
+@pytest.mark.parametrize(
+    ("later_s", "said"), [(-0.01, "G1: it was answered before it came"), (0.21, "G8: it came at")]
+)
+def test_a_refusal_comes_with_the_first_bytes_and_at_once(later_s: float, said: str) -> None:
+    ended = behind_a_stall()
+    request = next(r for r in refused(ended) if r.script.split_at)
+    request.connection.reader.answers[0].first_at += later_s
+    assert [v for v in judge(ended) if v.of == f"w{request.script.id}" and v.what.startswith(said)]
+
+
+def test_two_stalls_with_no_time_between_them_may_be_one_pass() -> None:
+    ended = behind_a_stall()
+    ended.stalls = [(0.1, 0.14), (0.14, 0.3)]
+    assert judge(ended) == []
+    ended.stalls = [(0.1, 0.14), (0.26, 0.3)]
+    assert [v for v in judge(ended) if v.what.startswith("G8")]
