@@ -76,6 +76,17 @@ async def test_a_call_whose_time_is_over_is_not_started(autojump_clock: trio.tes
     assert not [event for event in told if isinstance(event, CallStarted)]
 
 
+async def test_the_race_itself_knows_when_its_time_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    """At the very end, and without a scope that would say so."""
+    call = answers(0)
+    race, _ = race_of(call, timeout_ms=100)
+    await trio.sleep(0.1)
+    with trio.CancelScope() as scope:
+        await race.run(0, scope)
+    assert call.started == 0
+    assert race.verdict() == DeadlineReached()
+
+
 async def test_a_call_is_not_started_in_a_cancelled_scope(autojump_clock: trio.testing.MockClock) -> None:
     call = answers(0)
     race, _ = race_of(call)
