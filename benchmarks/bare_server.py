@@ -28,6 +28,7 @@ class NoReceipts:
 
 
 if __name__ == "__main__":
+    # Not a subclass: nothing of the real one must run. `Observation` takes it from this name.
     observation.Receipts = NoReceipts  # type: ignore[misc, assignment]
     os.environ.update(FANOUT_CENSUS="off", FANOUT_LOG_REQUESTS="none")
     main()
