@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import trio
 
+from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 End = Literal["fin", "rst"]
@@ -20,6 +21,7 @@ class Line:
         self.data = bytearray()
         self.end: End | None = None
         self.abandoned = False  # nobody will read: what is sent vanishes
+        self.tell: Callable[[], None] | None = None  # called when it ends
         self._changed = trio.lowlevel.ParkingLot()
 
     def put(self, data: bytes | memoryview) -> int:
@@ -40,6 +42,9 @@ class Line:
         if self.end != "rst":
             self.end = end
         self._changed.unpark_all()
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell()
 
     def take(self, max_bytes: int) -> bytes:
         """`b""` at the end. Raises `trio.BrokenResourceError` after a reset."""
@@ -53,10 +58,6 @@ class Line:
     async def readable(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self.data and self.end is None:
-            await self._changed.park()
-
-    async def ended(self) -> None:
-        while self.end is None:
             await self._changed.park()
 
     async def writable(self) -> None:
@@ -95,8 +96,14 @@ class LineTransport(StreamTransport):
         assert not self.closed
         return self._incoming.take(max_bytes)
 
-    async def hang_up(self) -> None:
-        await self._incoming.ended()
+    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+        if self._incoming.end is None:
+            self._incoming.tell = tell
+        else:
+            tell()
+
+    def unwatch(self, hang_ups: HangUps) -> None:
+        self._incoming.tell = None
 
     def has_bytes(self) -> bool:
         return bool(self._incoming.data or self._incoming.end)

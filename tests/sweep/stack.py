@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from fanout.race.admission import Admission
-from fanout.race.events import BugFound, Event
+from fanout.race.events import EVENTS, BugFound, Event
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
@@ -117,6 +117,8 @@ class _Relay:
     async def second(self, marks: Marks) -> Success | Failure:
         return await self.stack.calls[1](marks)
 
+    told_of = EVENTS
+
     def notify(self, event: Event) -> None:
         self.stack.events.append(event)
 
@@ -153,6 +155,7 @@ class Stack:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as self.nursery:
             await self.nursery.start(self.transport.run)
+            self.nursery.start_soon(self.driver.run)
             task_status.started()
             await trio.sleep_forever()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import trio
 
 from fanout.testing.world.network import End
+from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 Taken = Callable[[int], None]
@@ -102,8 +103,11 @@ class CallerTransport(StreamTransport):
         self._on_read(len(data))
         return data
 
-    async def hang_up(self) -> None:
-        await self._end.hung_up()
+    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+        self._end.on_hang_up(tell)
+
+    def unwatch(self, hang_ups: HangUps) -> None:
+        self._end.on_hang_up(None)
 
     def has_bytes(self) -> bool:
         return self._end.has_something

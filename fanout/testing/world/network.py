@@ -33,6 +33,8 @@ class Network:
         self._under_way: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
         self._wait = trio.CancelScope()
+        self._left: list[End] = []  # their peers have left, and nobody was told yet
+        self._somebody_left = trio.Event()
 
     def after(self, delay_s: float, arrive: Callable[..., None], *arguments: Any) -> None:
         """Call `arrive(*arguments)` so many seconds from now."""
@@ -45,7 +47,25 @@ class Network:
             self._wait.deadline = at
 
     async def run(self) -> None:
-        """Deliver, until cancelled."""
+        """Deliver, and tell who has left, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deliver)
+            nursery.start_soon(self._tell_of_hang_ups)
+
+    def left(self, end: End) -> None:
+        """The peer of this end has left: it is told in the next pass, as `HangUps` does."""
+        self._left.append(end)
+        self._somebody_left.set()
+
+    async def _tell_of_hang_ups(self) -> None:
+        while True:
+            await self._somebody_left.wait()
+            self._somebody_left = trio.Event()
+            left, self._left = self._left, []
+            for end in left:
+                end.tell_of_hang_up()
+
+    async def _deliver(self) -> None:
         while True:
             with trio.CancelScope(deadline=self._under_way[0][0] if self._under_way else inf) as self._wait:
                 await trio.sleep_forever()
@@ -83,6 +103,7 @@ class End:
         "_reader",
         "_segment_bytes",
         "_sent_end",
+        "_tell",
         "_window_bytes",
         "_writer",
         "broken_at",
@@ -110,6 +131,7 @@ class End:
         self.broken_at: float | None = None  # when RST came
         self.closed_at: float | None = None  # when this end was closed by its user
         self.watch: Callable[[], None] = _nothing  # told when FIN or RST has come
+        self._tell: Callable[[], None] = _nothing
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what there is room for; how many bytes that was."""
@@ -163,11 +185,15 @@ class End:
         else:
             await self._wait_to_read()
 
-    async def hung_up(self) -> None:
-        """Wait until FIN or RST has come, whatever is unread before it."""
-        while not self.has_ended:
-            await self._wait_to_read()
-        await trio.lowlevel.checkpoint()
+    def on_hang_up(self, tell: Callable[[], None] | None) -> None:
+        """Have `tell` called, once, when FIN or RST has come, also behind unread bytes; `None`: no more."""
+        self._tell = tell or _nothing
+        if tell is not None and self.has_ended:
+            self._network.left(self)
+
+    def tell_of_hang_up(self) -> None:
+        tell, self._tell = self._tell, _nothing
+        tell()
 
     async def writable(self) -> None:
         """Wait until there is room again, or the connection is broken."""
@@ -219,6 +245,7 @@ class End:
             self.ended_at = trio.current_time()
             self._wake_reader()
             self.watch()
+            self._network.left(self)
 
     def _reset_came(self) -> None:
         if self.closed_at is None and self.broken_at is None:
@@ -226,6 +253,7 @@ class End:
             self._wake_reader()
             self._wake_writer()
             self.watch()
+            self._network.left(self)
 
     async def _wait_to_read(self) -> None:
         assert self._reader is None, "two tasks read from one end"

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 import trio.testing
 
-from fanout.race.events import AnswerSent, BugFound, Event
+from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.testing.world import callers
 from fanout.testing.world.adapters import CallerTransport
 from fanout.testing.world.answers import BadAnswer
@@ -69,6 +69,7 @@ class World:
         with trio.move_on_after(HORIZON_S) as horizon:
             async with trio.open_nursery() as outside:
                 outside.start_soon(self._network.run)
+                outside.start_soon(server.driver.run)
                 await outside.start(upstreams.run)
                 await trio.testing.wait_all_tasks_blocked()
                 baseline = Baseline()
@@ -203,7 +204,7 @@ class World:
         CURRENT_REQUEST.set(request)
 
         async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] != "http.response.body":
                 self._holders.discard(request)
             await send(message)
 
@@ -213,6 +214,8 @@ class World:
             self._holders.discard(request)
 
     # What the server tells.
+
+    told_of = EVENTS
 
     def notify(self, event: Event) -> None:
         if isinstance(event, BugFound):

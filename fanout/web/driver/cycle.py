@@ -3,9 +3,8 @@
 Rule 1: one write an answer. The head waits for the first bytes of the body, and an answer whose length is
         known is complete with its last byte, not with the empty message behind it.
 Rule 2: once the answer is complete the app is never told that the caller left: that is then nobody's loss.
-Rule 3: while the request runs, what comes behind it is read ahead, up to a bound, so that a hang-up behind
-        pipelined requests is seen; beyond the bound the kernel is asked (`StreamTransport.hang_up`).
-        FIN counts as leaving: a caller that half-closes gets no answer.
+Rule 3: while the request runs nothing behind it is read. A caller that leaves cancels the connection, and the
+        app with it (`hang_up`). FIN counts as leaving: a caller that half-closes gets no answer.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 
 import trio
 
-from fanout.web.asgi import Message
+from fanout.web.asgi import ANSWER, Message
 from fanout.web.driver.answer import LAST_CHUNK, DateField, chunk, head_bytes
 from fanout.web.driver.body import Body
 from fanout.web.driver.connection import Connection
@@ -37,8 +36,8 @@ _NOTHING: Final = -3
 class Cycle:
     """What the app gets for one request. `receive` and `send` are for one task each, as ASGI has it.
 
-    An app that breaks the ASGI protocol gets a `RuntimeError`. A caller that is gone is `http.disconnect`
-    from `receive`; from `send` it is a cancellation of the whole connection.
+    An app that breaks the ASGI protocol gets a `RuntimeError`. A caller that leaves cancels it, whatever it
+    waits for; `receive` says `http.disconnect` only if that shows in the body.
     """
 
     __slots__ = (
@@ -79,15 +78,13 @@ class Cycle:
         self.complete = False  # all of them
 
     async def receive(self) -> Message:
-        """The body piece by piece (at most 64 KiB each, none read before it is asked for), then the hang-up.
+        """The body piece by piece (at most 64 KiB each, none read before it is asked for).
 
-        After the answer is complete it does not return.
+        After that, and after the answer is complete, it does not return.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.complete:
-            await trio.sleep_forever()  # Rule 2; `Connection.answered` has set the bound
-        if self._body_told:
-            return await self._wait_for_hang_up()
+        if self.complete or self._body_told:
+            await trio.sleep_forever()  # Rules 2 and 3
         piece = b"" if self._body.ended else await self._receive_body()
         if self.caller_left or self.refused:
             return {"type": "http.disconnect"}
@@ -95,13 +92,18 @@ class Cycle:
         return {"type": "http.request", "body": piece, "more_body": not self._body_told}
 
     async def send(self, message: Message) -> None:
-        """Take the head, or write a part of the body. Returns when it is with the kernel."""
+        """Take the head, or write a part of the body, or all at once. Returns when it is with the kernel."""
         await trio.lowlevel.checkpoint_if_cancelled()
         kind = message["type"]
-        if kind == "http.response.start" and self._start is None:
+        if kind == ANSWER and self._start is None:
+            self._start, body = message, message["body"]
+            data = self._begin(message, body, True) + self._frame(body, True)
+            self.started = True
+            await self._write(data)
+        elif kind == "http.response.start" and self._start is None:
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
-            body: bytes = message.get("body", b"")
+            body = message.get("body", b"")
             last = not message.get("more_body", False)
             if self.complete:
                 if body and self._framing != _NOTHING:
@@ -186,7 +188,7 @@ class Cycle:
             connection.cut(End.CALLER_LEFT)
             await trio.lowlevel.checkpoint()  # raises Cancelled
         if self.complete:
-            connection.answered(self._limits.idle_timeout_s)
+            connection.answered()
 
     async def _receive_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
         connection, transport = self._connection, self._connection.transport
@@ -212,24 +214,6 @@ class Cycle:
             if not self.complete and not connection.scope.cancel_called:
                 connection.read_within(inf)
         return b""  # noqa: ASYNC910 - as above
-
-    async def _wait_for_hang_up(self) -> Message:
-        transport = self._connection.transport
-        while not self.caller_left:
-            room = self._limits.max_pipelined_bytes - len(self.ahead)
-            try:
-                if room > 0:
-                    data = await transport.receive(room)
-                    self.ahead += data
-                    self.caller_left = not data
-                else:
-                    await transport.hang_up()
-                    self.caller_left = True
-            except trio.BrokenResourceError:
-                self.caller_left = True
-        if self.complete:
-            await trio.sleep_forever()  # Rule 2
-        return {"type": "http.disconnect"}  # noqa: ASYNC910 - `receive` has passed one
 
 
 def _pairs(start: Message) -> Iterable[tuple[bytes, bytes]]:

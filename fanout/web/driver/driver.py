@@ -11,9 +11,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
+import trio
+
 from fanout.web.driver import refusals
 from fanout.web.driver.answer import DateField, problem_bytes, utc_now
 from fanout.web.driver.connection import Connection
+from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics, End
 from fanout.web.driver.transport import StreamTransport
@@ -25,7 +28,7 @@ def never() -> bytes | None:
 
 
 class Driver:
-    """The connections of one server.
+    """The connections of one server. `run` it beside them.
 
     refuse: asked before a new request is parsed; `None`, or a complete answer with a Content-Length and
         without a Connection field, which is sent as it is. It must be quick and must not raise.
@@ -43,13 +46,32 @@ class Driver:
         self.limits: Final = limits
         self.refuse: Final = refuse
         self.date: Final = DateField(wall_clock)
+        self.hang_ups: Final = HangUps()
         self.draining = False
-        self.waiting: dict[Connection, None] = {}  # the caller owes bytes; the longest wait first
+        self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
         self.requests = self.refused = self.malformed = 0
         self._on_crash = on_crash
         self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
         self._ended: Counter[End] = Counter()
         self._accepted = self._crashes = 0
+
+    async def run(self) -> None:
+        """Look after the connections, until cancelled: who has left, and who has been idle for too long."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hang_ups.run, name="hear of callers that leave")
+            nursery.start_soon(self._close_idle, name="close idle connections")
+
+    async def _close_idle(self) -> None:
+        """At the moment that each is due. Who begins to wait later is due later, so nobody is missed."""
+        while True:
+            now, patience_s = trio.current_time(), self.limits.idle_timeout_s
+            next_due_at = now + patience_s
+            for connection, since in self.waiting.items():
+                if since + patience_s > now:
+                    next_due_at = since + patience_s
+                    break
+                connection.waited_too_long()
+            await trio.sleep_until(next_due_at)
 
     async def hold(  # noqa: ASYNC910 - the task of a connection, and its last act
         self, transport: StreamTransport, serve: Callable[[Connection], Awaitable[None]]

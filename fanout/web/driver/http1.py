@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 
 from fanout.web import problems
-from fanout.web.asgi import ARRIVAL_KEY, App, Scope
+from fanout.web.asgi import ARRIVAL_KEY, CALLER_KEY, App, Scope
 from fanout.web.driver.answer import problem_bytes
 from fanout.web.driver.body import Body
 from fanout.web.driver.connection import Connection, State
@@ -25,7 +25,6 @@ from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import StreamTransport
 from fanout.web.problems import Problem
 
-_ENOUGH_PATIENCE: Final = 0.9  # of the idle timeout: to move a deadline costs a tenth of a refusal
 # Where one of these words stands in a head, the unread request may have a body or want the connection closed.
 _NOT_PLAIN: Final = (b"content-length", b"transfer-encoding", b"close", b"upgrade", b"http/1.0")
 
@@ -56,7 +55,8 @@ class Http1:
 
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         """Serve until either side has had enough. How it ended is in the connection's record."""
-        self._connection.wait(State.IDLE, self._limits.idle_timeout_s)
+        self._connection.wait_idle()
+        self._transport.watch(self._driver.hang_ups, self._connection.caller_left)
         try:
             try:
                 while await self._serve_request():
@@ -66,6 +66,8 @@ class Http1:
                 await self._answer_last(refused.problem)
         except trio.BrokenResourceError:
             self._connection.end = self._connection.end or End.CALLER_LEFT
+        finally:
+            self._transport.unwatch(self._driver.hang_ups)
 
     async def _serve_request(self) -> bool:
         """One request and its answer. Whether there may be another."""
@@ -130,16 +132,10 @@ class Http1:
         plain = end + len(END) == len(data) and data.startswith(b"GET ") and not _has_any(_NOT_PLAIN, data)
         if plain and not self._driver.draining:
             await self._send(answer)
-            self._stay_idle()
+            self._connection.wait_idle()
             return True
         await self._send_last(answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1), End.REFUSED)
         return False
-
-    def _stay_idle(self) -> None:
-        """Give the caller of a refused request time to send the next one."""
-        left_s = self._connection.scope.deadline - trio.current_time()
-        if left_s < _ENOUGH_PATIENCE * self._limits.idle_timeout_s:
-            self._connection.read_within(self._limits.idle_timeout_s)
 
     async def _run_app(self, head: Head, arrived_at: float) -> bool:
         cycle = Cycle(self._connection, self._limits, self._driver.date, head, self._body)
@@ -188,6 +184,7 @@ class Http1:
             "state": self._lifespan_state.copy(),
             "extensions": {},
             ARRIVAL_KEY: arrived_at,
+            CALLER_KEY: self._connection,
         }
 
     async def _answer_last(self, problem: Problem) -> None:

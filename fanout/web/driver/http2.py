@@ -155,7 +155,7 @@ class Http2(H2Protocol):
             if self._driver.draining:
                 self._stop(End.DRAINED, ErrorCodes.NO_ERROR)
             else:
-                self._held.wait(State.IDLE, self._driver.limits.idle_timeout_s)
+                self._held.wait_idle()
 
     # What the caller did
 

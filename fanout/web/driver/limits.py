@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """No wait for a caller and no memory held for one is without a bound; these are the bounds.
 
-    Memory a connection can make the driver hold, whatever it sends: one head, one read of
-    `transport.MAX_RECEIVE_BYTES`, and `max_pipelined_bytes`; over HTTP/2 one frame, one head, the answers of
+    Memory a connection can make the driver hold, whatever it sends: one head, and one read of
+    `transport.MAX_RECEIVE_BYTES`; over HTTP/2 one frame, one head, the answers of
     `max_streams` requests, and what their apps have not yet received of their bodies.
     """
 
@@ -18,7 +18,6 @@ class Limits:
     max_head_bytes: int = 16 * 1024  # request line and fields; beyond it 431
     max_target_bytes: int = 8 * 1024  # beyond it 414
     max_fields: int = 100  # beyond it 431
-    max_pipelined_bytes: int = 16 * 1024  # read ahead behind a running request; the rest stays in the kernel
 
     # HTTP/2, a connection; beyond these it is closed with ENHANCE_YOUR_CALM
     max_streams: int = 100  # requests at once

@@ -63,13 +63,16 @@ async def serve(  # noqa: ASYNC128 - hypercorn's worker says when it has started
         driver.drain()
 
     worker_serve = _worker_serve_with(partial(ConnectionServer, driver, app, sockets))
-    await worker_serve(
-        ASGIWrapper(app),  # for the lifespan
-        config,
-        sockets=sockets,
-        shutdown_trigger=shutdown_and_drain,
-        task_status=task_status,
-    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await worker_serve(
+            ASGIWrapper(app),  # for the lifespan
+            config,
+            sockets=sockets,
+            shutdown_trigger=shutdown_and_drain,
+            task_status=task_status,
+        )
+        nursery.cancel_scope.cancel(reason="the last connection has ended")
 
 
 def _worker_serve_with(tcp_server: Callable[..., TCPServer]) -> Callable[..., Awaitable[None]]:

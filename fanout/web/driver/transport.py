@@ -14,9 +14,12 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 import trio
+
+from fanout.web.driver.hang_up import HangUps
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 Address = tuple[str, int] | None
@@ -27,7 +30,7 @@ class StreamTransport:
     """A caller at the other end of any stream.
 
     `sock` is the TCP socket at the bottom, if there is one. Without one the addresses are unknown, `abort` is
-    `close`, and a hang-up behind more pipelined bytes than are read ahead is not noticed.
+    `close`, and a caller that leaves while its request runs is not noticed before the answer is written.
     """
 
     def __init__(self, stream: trio.abc.Stream, sock: trio.socket.SocketType | None, scheme: str) -> None:
@@ -51,15 +54,17 @@ class StreamTransport:
         """At least one byte, or `b""` at the end. Nothing is lost if it is cancelled."""
         return bytes(await self.stream.receive_some(max_bytes))
 
-    async def hang_up(self) -> None:
-        """Return when the caller has left (FIN or RST), also behind bytes that nobody has read."""
-        if self._sock is None:
-            await trio.sleep_forever()
-        else:
-            # Trio waits for bytes, and there are some. A private epoll tells of the FIN behind them.
-            with select.epoll() as watch:
-                watch.register(self._sock.fileno(), select.EPOLLRDHUP)  # HUP and ERR always count
-                await trio.lowlevel.wait_readable(watch.fileno())
+    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+        """Have `tell` called when the caller has left (FIN or RST), also behind bytes that nobody has read.
+
+        Without a socket nobody tells: the next read finds out, or the write of the answer.
+        """
+        if self._sock is not None:
+            hang_ups.watch(self._sock.fileno(), tell)
+
+    def unwatch(self, hang_ups: HangUps) -> None:
+        if self._sock is not None:
+            hang_ups.forget(self._sock.fileno())
 
     def has_bytes(self) -> bool:
         """Whether `receive` would return at once. `False` if that cannot be known."""

@@ -111,8 +111,10 @@ async def test_a_half_closed_end_reads_on(autojump_clock: trio.testing.MockClock
 
 async def test_a_hang_up_is_seen_behind_unread_bytes(autojump_clock: trio.testing.MockClock) -> None:
     async with ends() as (one, other):
+        left = trio.Event()
+        other.on_hang_up(left.set)
         one.write(b"unread")
         one.close()
         with trio.fail_after(1):
-            await other.hung_up()
+            await left.wait()
         assert other.unread == 6

@@ -24,12 +24,13 @@ class Echo:
     """Answers with method, path and query; `/slow` after `slow_s` unless the caller leaves.
 
     It works as quart-trio does: one task receives, one answers, and whichever ends first ends the other.
+    told_at: when it learnt that a caller had left, which is when what was to answer is cancelled.
     """
 
     def __init__(self, slow_s: float = 1.0) -> None:
         self.slow_s = slow_s
         self.scopes: list[Scope] = []
-        self.told_at: list[float] = []  # when it was told that a caller left
+        self.told_at: list[float] = []
         self.received: list[Message] = []
         self.running = 0
 
@@ -51,13 +52,16 @@ class Echo:
             message = await receive()
             self.received.append(message)
             if message["type"] == "http.disconnect":
-                self.told_at.append(trio.current_time())
                 scope.cancel()
                 return
 
     async def _answer(self, scope: Scope, send: Send, ours: trio.CancelScope) -> None:
         if scope["path"] == "/slow":
-            await trio.sleep(self.slow_s)
+            try:
+                await trio.sleep(self.slow_s)
+            except trio.Cancelled:
+                self.told_at.append(trio.current_time())
+                raise
         elif scope["path"] == "/big":
             await answer(send, b"x" * 8_000_000)
         elif scope["path"] == "/stream":

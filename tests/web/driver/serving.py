@@ -14,10 +14,11 @@ from hypercorn.config import Config
 
 from fanout.web.asgi import App
 from fanout.web.driver.driver import Driver, never
+from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.http1 import serve_stream
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.server import serve
-from fanout.web.driver.transport import transport_over
+from fanout.web.driver.transport import StreamTransport
 
 SOON_S = 10  # generous: what is waited for is about to happen
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -99,6 +100,28 @@ class World:
         return self.driver.statistics().ended
 
 
+class MemoryTransport(StreamTransport):
+    """Over memory streams, which tell that the other end was closed as `HangUps` tells it of a socket."""
+
+    def __init__(self, ours: trio.abc.Stream, theirs: trio.abc.SendStream) -> None:
+        super().__init__(ours, None, "http")
+        self._theirs = theirs
+
+    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+        theirs = self._theirs
+        if not isinstance(theirs, trio.testing.MemorySendStream):
+            return  # of a lockstep pair: it does not tell
+        close = theirs.close_hook
+        assert close is not None
+
+        def close_and_tell() -> None:
+            theirs.close_hook = close
+            close()
+            tell()
+
+        theirs.close_hook = close_and_tell
+
+
 class MemoryWorld(World):
     nursery: trio.Nursery
 
@@ -106,7 +129,8 @@ class MemoryWorld(World):
         """A new connection. `lockstep`: nothing is buffered, a write waits until it is read."""
         pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
         theirs, ours = pair()
-        self.nursery.start_soon(serve_stream, self.app, self.driver, transport_over(ours))
+        transport = MemoryTransport(ours, theirs.send_stream)
+        self.nursery.start_soon(serve_stream, self.app, self.driver, transport)
         return Caller(theirs)
 
     async def all_ended(self) -> None:
@@ -122,6 +146,7 @@ async def in_memory(
     world = MemoryWorld(app, limits or Limits(), refuse)
     async with trio.open_nursery() as nursery:
         world.nursery = nursery
+        nursery.start_soon(world.driver.run)
         yield world
         nursery.cancel_scope.cancel()
 
