@@ -6,15 +6,26 @@ Scopes and messages are plain dictionaries here: the TypedDicts of frameworks an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-ARRIVAL_KEY: Final = "fanout.arrived_at"  # in a scope: Trio's clock in seconds, when the head was read
+# In a scope, from our own driver:
+ARRIVAL_KEY: Final = "fanout.arrived_at"  # Trio's clock in seconds, when the head was read
+CALLER_KEY: Final = "fanout.caller"  # a `Caller`; who leaves cancels the app, and `receive` need not be asked
+
+# A message to our own driver (whose scopes have a caller): a complete answer, `status`, `headers` and `body`.
+ANSWER: Final = "fanout.answer"
 
 Scope = Any
 Message = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Caller(Protocol):
+    """left_at: Trio's clock in seconds, when it was known that the caller had left; `None`: it is there."""
+
+    left_at: float | None
 
 
 async def send_answer(

@@ -23,11 +23,22 @@ from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestEnded, R
 from fanout.race.marks import Trace
 from fanout.race.race import Race
 from fanout.web import problems
-from fanout.web.asgi import ARRIVAL_KEY, App, Message, Receive, Scope, Send, send_answer
+from fanout.web.asgi import (
+    ANSWER,
+    ARRIVAL_KEY,
+    CALLER_KEY,
+    App,
+    Caller,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    send_answer,
+)
 from fanout.web.problems import Problem
 
 SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
-RECEIPT_HEADER: Final = (b"x-fanout-receipt", b"1")  # a caller that wants to be told everything
+_RECEIPT_FIELD: Final = b"x-fanout-receipt"  # "1": a caller that wants to be told everything
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
 
@@ -35,14 +46,15 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 class Exchange:
     """What the edge knows of one request.
 
-    race: set once the timeout is known. reason: of the problem that is the answer, if no race led to it.
-    caller_left_at: when the server told the app that the caller had left.
+    caller: our own driver's, if it is that. race: set once the timeout is known. reason: of the problem that
+    is the answer, if no race led to it. caller_left_at: when another server told that the caller had left.
     """
 
     request_id: str
     arrived_at: float
     trace: Trace | None
     wants_receipt: bool
+    caller: Caller | None
     race: Race | None = None
     reason: str | None = None
     status: int | None = None
@@ -89,15 +101,17 @@ class Exchanges:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        fields = dict(scope["headers"])
         arrived_at = scope.get(ARRIVAL_KEY)
         exchange = Exchange(
-            self._request_id(scope),
+            self._request_id(scope, fields),
             trio.current_time() if arrived_at is None else arrived_at,
             self._begin_trace(scope),
-            RECEIPT_HEADER in scope["headers"],
+            fields.get(_RECEIPT_FIELD) == b"1",
+            scope.get(CALLER_KEY),
         )
         scope[SCOPE_KEY] = exchange
-        problem = self._refuse(scope)
+        problem = self._refuse(fields)
         if problem is not None:
             await self._send_refusal(exchange, problem, scope, send)
             return
@@ -112,21 +126,22 @@ class Exchanges:
                 exchange.household.end()
             if not exchange.answered:
                 now = trio.current_time()
-                self._observer.notify(CallerLeft(exchange.request_id, now))
+                if CallerLeft in self._observer.told_of:
+                    self._observer.notify(CallerLeft(exchange.request_id, now))
                 self._end(exchange, exchange.status, "caller_left", 0.0, now)
 
-    def _request_id(self, scope: Scope) -> str:
+    def _request_id(self, scope: Scope, fields: Mapping[bytes, bytes]) -> str:
         """The caller's id if it sent one sane one, else a new one."""
-        sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):
-            return bytes(sent[0]).decode("ascii")
+        if b"x-request-id" in fields:
+            sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+            if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):
+                return bytes(sent[0]).decode("ascii")
         return next(self._ids)
 
-    def _refuse(self, scope: Scope) -> Problem | None:
+    def _refuse(self, fields: Mapping[bytes, bytes]) -> Problem | None:
         """Why this request gets no further, or `None`: then it holds a token."""
-        for name, value in scope["headers"]:
-            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b""):
-                return problems.UNEXPECTED_BODY
+        if b"transfer-encoding" in fields or fields.get(b"content-length", b"").strip(b"0"):
+            return problems.UNEXPECTED_BODY
         if self.draining:
             return problems.DRAINING
         if not self._admission.try_take():
@@ -135,7 +150,8 @@ class Exchanges:
 
     async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
         now = trio.current_time()
-        self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
+        if RequestRefused in self._observer.told_of:
+            self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
         self._end(exchange, problem.status, problem.reason, 0.0, now)
         headers = [
             ("Content-Type", problems.CONTENT_TYPE),
@@ -151,16 +167,17 @@ class Exchanges:
         head_only = scope["method"] == "HEAD"  # Quart sends the body all the same
 
         async def send_part(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            kind = message["type"]
+            if kind != "http.response.body":
                 exchange.status = message["status"]
                 self._admission.give_back()  # Rule 1
                 if exchange.household is not None:
                     exchange.household.answer()
-                message["headers"] = [*message["headers"], *common]
-            elif message["type"] == "http.response.body" and head_only:
+                message["headers"] += common
+            if head_only and kind != "http.response.start":
                 message["body"] = b""
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
+            if kind == ANSWER or (kind == "http.response.body" and not message.get("more_body", False)):
                 self._sent(exchange)
 
         async def receive_part() -> Message:
@@ -169,7 +186,7 @@ class Exchanges:
                 exchange.caller_left_at = trio.current_time()  # the app is cancelled in this very step
             return message
 
-        await self._app(scope, receive_part, send_part)
+        await self._app(scope, receive_part if exchange.caller is None else receive, send_part)
 
     def _sent(self, exchange: Exchange) -> None:
         exchange.answered = True
@@ -177,7 +194,8 @@ class Exchanges:
         now = trio.current_time()
         race = exchange.race
         late_by_s = 0.0 if race is None else max(0.0, now - race.budget.answer_due_at)
-        self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
+        if AnswerSent in self._observer.told_of:
+            self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
         self._end(exchange, exchange.status, exchange.reason, late_by_s, now)
 
     def _end(
@@ -185,16 +203,17 @@ class Exchanges:
     ) -> None:
         """Tell all there is to tell. Called exactly once a request."""
         race = None if exchange.race is None else exchange.race.record()
+        left_at = exchange.caller_left_at if exchange.caller is None else exchange.caller.left_at
         self._observer.notify(
             RequestEnded(
-                request_id=exchange.request_id,
-                trace=exchange.trace,
-                arrived_at=exchange.arrived_at,
-                status=status,
-                reason=reason,
-                late_by_s=late_by_s,
-                caller_left_at=exchange.caller_left_at,
-                race=race,
-                at=now,
+                exchange.request_id,
+                exchange.trace,
+                exchange.arrived_at,
+                status,
+                reason,
+                late_by_s,
+                left_at if reason == "caller_left" else None,
+                race,
+                now,
             )
         )

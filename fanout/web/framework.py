@@ -1,9 +1,10 @@
 """Quart, without the work that no request to this app needs.
 
-A request here has no body (`Exchanges` refuses one), its path is one of a few fixed ones, there is no
-session, and the answer is in one piece. So the body's queue, the matching of patterns, the cookie and the
-iterator are left out, which is a third of what Quart does for a request. Handlers, `request`, error handlers
-and hooks work as they always do.
+A request here has no body (`Exchanges` refuses one), there is no session, and the answer is in one piece.
+Nearly every request asks for one of a few fixed paths, and those have a short way: the handler is looked up
+in a table, runs in Quart's contexts, and its response is sent. What a handler raises, any other path, and an
+app with hooks or signals go all of Quart's way. Handlers, `request`, `g`, `current_app`, error handlers and
+hooks work as they always do. `tests/web/test_framework.py` holds what is relied on of Quart.
 
 The matcher is left out for another reason too: it leaves a cycle of objects behind, for the garbage
 collector to find, with every request.
@@ -11,25 +12,36 @@ collector to find, with every request.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, Final
 
 import trio
-from quart.ctx import RequestContext
+from quart import signals
+from quart.ctx import AppContext, RequestContext
+from quart.globals import _cv_app, _cv_request
 from quart.sessions import NullSession
-from quart.typing import ResponseTypes
+from quart.typing import ResponseReturnValue, ResponseTypes
 from quart.utils import encode_headers
+from quart.wrappers import Request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from quart_trio.wrappers import TrioRequest
+from quart_trio.wrappers import TrioRequest, TrioResponse
 from quart_trio.wrappers.request import TrioBody
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
-from werkzeug.wrappers import Response as WerkzeugResponse
 
-from fanout.web.asgi import Receive, Send
+from fanout.web.asgi import ANSWER, CALLER_KEY, Receive, Scope, Send
+
+_SIGNALS: Final = (
+    signals.request_started,
+    signals.request_finished,
+    signals.request_tearing_down,
+    signals.appcontext_pushed,
+    signals.appcontext_popped,
+)
 
 
 class NoBody(TrioBody):
@@ -54,49 +66,17 @@ class BodylessRequest(TrioRequest):
     body_class = NoBody
 
 
-class RequestTask(TrioASGIHTTPConnection):
-    """One request, in the connection's own task. Beside the handler a second one waits for a hang-up (G6).
-
-    Rule 1: it has ended before the answer begins, so that nothing of the request is left then (G3). A caller
-            who leaves later is noticed by the write.
-    """
-
-    async def __call__(self, receive: Receive, send: Send) -> None:
-        request = self._create_request_from_scope(send)
-        response: ResponseTypes | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_caller_leaves, nursery.cancel_scope, receive)
-            response = await self.app.handle_request(request)
-            nursery.cancel_scope.cancel(reason="the answer is there")
-        if response is not None:
-            await self._send_response(send, response)
-
-    async def _send_response(self, send: Send, response: ResponseTypes) -> None:
-        """In two messages when the body is there as a whole: no further one to say that this was all."""
-        body = response.response
-        if isinstance(response, WerkzeugResponse) or not isinstance(body, DataBody):
-            await super()._send_response(send, response)
-            return
-        headers = encode_headers(response.headers)
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": body.data[body.begin : body.end]})
-
-
-async def _cancel_when_caller_leaves(scope: trio.CancelScope, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel(reason="the caller has left")
-
-
 class FixedRoute(MapAdapter):
-    """What the matcher would find for one method and one path."""
+    """One method and one path: what the matcher would find for them, and their handler."""
 
-    def __init__(self, url_map: Map, rule: Rule, method: str) -> None:
+    def __init__(self, url_map: Map, rule: Rule, method: str, view: Callable[[], Any]) -> None:
         super().__init__(url_map, "", "/", "", "http", rule.rule, method)
-        self._rule = rule
+        self.rule = rule
+        self.method = method
+        self.view = view
 
     def match(self, *args: Any, **kwargs: Any) -> Any:
-        return self._rule, {}
+        return self.rule, {}
 
 
 class NoRoute(MapAdapter):
@@ -106,19 +86,156 @@ class NoRoute(MapAdapter):
         raise NotFound
 
 
+class RoutedRequest(BodylessRequest):
+    """Quart's request for a fixed route. What a race does not ask for is made when it is asked for.
+
+    raised: what the handler has raised, which Quart is to deal with.
+    """
+
+    raised: BaseException | None = None
+
+    def __init__(self, route: FixedRoute, scope: Scope, make_whole: Callable[[], Request]) -> None:
+        self.url_rule = route.rule  # type: ignore[assignment]
+        self.view_args: dict[str, Any] = {}
+        self.method = route.method
+        self.path = route.rule.rule
+        self.query_string: bytes = scope["query_string"]
+        self.scope = scope
+        self._make_whole: Callable[[], Request] | None = make_whole
+
+    def __getattr__(self, name: str) -> Any:
+        make_whole = self.__dict__.pop("_make_whole", None)
+        if make_whole is None:
+            raise AttributeError(name)
+        self.__dict__ = {**vars(make_whole()), **self.__dict__}
+        return getattr(self, name)
+
+
+class RoutedContext(RequestContext):
+    """Quart's context of a request for a fixed route, as it is once it was pushed."""
+
+    def __init__(self, app: App, request: RoutedRequest, route: FixedRoute) -> None:
+        self.app = app
+        self.request_websocket = request
+        request.json_module = app.json
+        self.url_adapter = route
+        self.session = NullSession()
+        self.preserved = False
+        self.flashes = None
+        self._after_request_functions = []
+        self._cv_tokens = []
+
+
+class RequestTask(TrioASGIHTTPConnection):
+    """One request, in the connection's own task, which is cancelled when the caller leaves (G6).
+
+    Where the server does not do that (HTTP/2), a second task waits for it beside the handler.
+
+    Rule 1: it has ended before the answer begins, so that nothing of the request is left then (G3). A caller
+            who leaves later is noticed by the write.
+    """
+
+    app: App
+
+    async def __call__(self, receive: Receive, send: Send) -> None:
+        response: ResponseTypes | None = None
+        if CALLER_KEY in self.scope:
+            response = await self._respond(send)
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when_caller_leaves, nursery.cancel_scope, receive)
+                response = await self._respond(send)
+                nursery.cancel_scope.cancel(reason="the answer is there")
+        if response is not None:
+            await self._send_response(send, response)
+
+    async def _respond(self, send: Send) -> ResponseTypes:
+        route = self.app.short_way(self.scope["method"], self.scope["path"])
+        if route is None:
+            return await self.app.handle_request(self._create_request_from_scope(send))
+        request = RoutedRequest(route, self.scope, lambda: self._create_request_from_scope(send))
+        return await self.app.handle_routed(route, request)
+
+    async def _send_response(self, send: Send, response: ResponseTypes) -> None:
+        """A body that is there as a whole in one message to our driver, else in two; Quart takes three."""
+        body = response.response
+        if type(body) is not DataBody:
+            await super()._send_response(send, response)
+            return
+        headers, data = encode_headers(response.headers), body.data[body.begin : body.end]
+        if CALLER_KEY in self.scope:
+            await send({"type": ANSWER, "status": response.status_code, "headers": headers, "body": data})
+            return
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": data})
+
+
+async def _cancel_when_caller_leaves(scope: trio.CancelScope, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel(reason="the caller has left")
+
+
 class App(QuartTrio):
     asgi_http_class = RequestTask
     request_class = BodylessRequest
+
+    def short_way(self, method: str, path: str) -> FixedRoute | None:
+        """The route of a request that needs no more of Quart than its contexts; `None`: it may need more."""
+        if self._has_hooks or any(signal.receivers for signal in _SIGNALS):
+            return None
+        return self._fixed_routes.get((method, path))
+
+    async def handle_routed(self, route: FixedRoute, request: RoutedRequest) -> ResponseTypes:
+        """What `handle_request` does, the short way."""
+        context = RoutedContext(self, request, route)
+        of_app, of_request = _cv_app.set(AppContext(self)), _cv_request.set(context)
+        try:
+            response = await route.view()
+            if not isinstance(response, TrioResponse):
+                response = await self.make_response(response)
+            if context._after_request_functions:
+                response = await self.process_response(response, context)
+        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001 - Quart's to deal with
+            request.raised = raised
+        else:
+            return response  # type: ignore[no-any-return]
+        finally:
+            _cv_request.reset(of_request)
+            _cv_app.reset(of_app)
+        return await self.handle_request(request)
+
+    async def dispatch_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue:
+        request = None if request_context is None else request_context.request
+        if isinstance(request, RoutedRequest) and request.raised is not None:
+            raised, request.raised = request.raised, None
+            try:
+                raise raised
+            finally:
+                del raised  # its traceback has this frame: no cycle for the garbage collector
+        return await super().dispatch_request(request_context)
 
     @cached_property
     def _fixed_routes(self) -> Mapping[tuple[str, str], FixedRoute]:
         routes: dict[tuple[str, str], FixedRoute] = {}
         for rule in self.url_map.iter_rules():
-            if rule.arguments:
+            view = self.view_functions[rule.endpoint]
+            if rule.arguments or not iscoroutinefunction(view):
                 continue
             for method in (rule.methods or set()) - {"OPTIONS"}:  # its answer asks the matcher for the others
-                routes.setdefault((method, rule.rule), FixedRoute(self.url_map, rule, method))
+                routes.setdefault((method, rule.rule), FixedRoute(self.url_map, rule, method, view))
         return routes
+
+    @cached_property
+    def _has_hooks(self) -> bool:
+        """Known once requests come: Quart takes no hook after the first."""
+        hooks = (
+            self.before_request_funcs,
+            self.after_request_funcs,
+            self.teardown_request_funcs,
+            self.url_value_preprocessors,
+        )
+        return any(any(by_name.values()) for by_name in hooks) or bool(self.teardown_appcontext_funcs)
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
         if request is not None:

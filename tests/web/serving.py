@@ -11,7 +11,7 @@ import trio
 from fanout.config import Bind
 from fanout.observe.census import Census
 from fanout.race.admission import Admission
-from fanout.race.events import Event
+from fanout.race.events import EVENTS, Event
 from fanout.testing import ScriptedCall
 from fanout.web.api import Races
 from fanout.web.app import make_app
@@ -32,6 +32,8 @@ class Server:
         self.events: list[Event] = []
         self.crashes: list[BaseException] = []
         self._news = trio.Event()
+
+    told_of = EVENTS
 
     def notify(self, event: Event) -> None:
         self.events.append(event)

@@ -1,0 +1,267 @@
+"""The short way through Quart: what it relies on is there, and a handler sees no difference."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from inspect import getattr_static
+from typing import Any
+
+import pytest
+import trio
+from quart import abort, after_this_request, current_app, g, has_request_context, request, signals, url_for
+from quart.ctx import RequestContext
+from quart.globals import _cv_app, _cv_request
+from werkzeug.exceptions import Conflict
+
+from fanout.web.asgi import ANSWER, CALLER_KEY, Message, Scope
+from fanout.web.framework import App, BodylessRequest, FixedRoute, RoutedContext, RoutedRequest
+
+AWAITED = {"data", "files", "form", "json", "stream", "values"}
+OF_AN_INSTANCE = [
+    *("headers", "http_version", "method", "path", "query_string", "remote_addr", "root_path"),
+    *("scheme", "scope", "server"),
+]
+PUBLIC = [
+    name
+    for name in [*dir(BodylessRequest), *OF_AN_INSTANCE]
+    if not (name.startswith("_") or name in AWAITED or callable(getattr_static(BodylessRequest, name, None)))
+]
+Handler = Callable[[], Awaitable[Any]]
+
+
+class Never:
+    left_at = None
+
+
+def scope_of(path: str, method: str = "GET", *, ours: bool = True) -> Scope:
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode("ascii"),
+        "query_string": b"timeout=7&b=%C3%A4",
+        "root_path": "",
+        "headers": [(b"host", b"example.test:81"), (b"cookie", b"a=b"), (b"x-one", b"1")],
+        "client": ("192.0.2.1", 1234),
+        "server": ("192.0.2.2", 81),
+        "state": {},
+        "extensions": {},
+    }
+    return scope | {CALLER_KEY: Never()} if ours else scope
+
+
+@dataclass
+class Answer:
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    kinds: list[str] = field(default_factory=list)
+
+
+async def ask(app: App, path: str, method: str = "GET", *, ours: bool = True) -> Answer:
+    """What the app answers to our own driver, or to another server."""
+    answer = Answer()
+
+    async def send(message: Message) -> None:
+        answer.kinds.append(message["type"])
+        answer.status = message.get("status", answer.status)
+        answer.headers += message.get("headers", [])
+        answer.body += message.get("body", b"")
+
+    async def receive() -> Message:
+        return await trio.sleep_forever()
+
+    await app(scope_of(path, method, ours=ours), receive, send)
+    return answer
+
+
+def app_with(handler: Handler) -> App:
+    app = App("test")
+    app.add_url_rule("/short", "short", handler)
+    app.add_url_rule("/long/<int:number>", "long", handler)
+    return app
+
+
+async def done() -> str:
+    return "done"
+
+
+async def test_a_fixed_path_is_answered_in_one_message_and_others_in_two() -> None:
+    app = app_with(done)
+    assert isinstance(app.short_way("GET", "/short"), FixedRoute)
+    assert app.short_way("GET", "/long/1") is None
+    ours, theirs = await ask(app, "/short"), await ask(app, "/short", ours=False)
+    assert ours.kinds == [ANSWER]
+    assert theirs.kinds == ["http.response.start", "http.response.body"]
+    assert (ours.status, ours.headers, ours.body) == (theirs.status, theirs.headers, theirs.body)
+    assert ours.body == b"done"
+
+
+async def test_other_methods_are_answered_as_quart_answers_them() -> None:
+    app = app_with(done)
+    assert (await ask(app, "/short", "HEAD")).status == 200
+    assert (await ask(app, "/short", "POST")).status == 405
+    options = await ask(app, "/short", "OPTIONS")
+    assert {word.strip() for word in dict(options.headers)[b"allow"].split(b",")} == {
+        b"GET",
+        b"HEAD",
+        b"OPTIONS",
+    }
+
+
+async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
+    """Every public attribute of Quart's request, read in a handler on either way."""
+    seen: list[dict[str, Any]] = []
+
+    async def look() -> str:
+        values = {name: getattr(request, name) for name in PUBLIC}
+        g.mine = 1
+        values["g"] = g.mine
+        values["app"] = current_app.name
+        values["url"] = url_for("long", number=5)
+        seen.append(values)
+        return "done"
+
+    app = app_with(look)
+    await ask(app, "/short")
+    app.short_way = lambda method, path: None  # type: ignore[method-assign]
+    await ask(app, "/short")
+    short, long = seen
+    assert [name for name in long if repr(short[name]) != repr(long[name])] == [
+        "scope"
+    ]  # a caller of its own
+    assert short["scope"] | {CALLER_KEY: None} == long["scope"] | {CALLER_KEY: None}
+
+
+async def test_an_attribute_that_no_request_has_is_an_attribute_error() -> None:
+    async def handler() -> str:
+        with pytest.raises(AttributeError, match="nonsense"):
+            request.nonsense  # type: ignore[attr-defined]  # noqa: B018 - the access is the test
+        return request.host
+
+    assert (await ask(app_with(handler), "/short")).body == b"example.test:81"
+
+
+async def test_what_a_handler_asks_to_be_done_with_its_response_is_done() -> None:
+    async def handler() -> str:
+        @after_this_request
+        async def mark(response: Any) -> Any:
+            response.headers["x-marked"] = "1"
+            return response
+
+        return "done"
+
+    assert (b"x-marked", b"1") in (await ask(app_with(handler), "/short")).headers
+
+
+@pytest.mark.parametrize("path", ["/short", "/long/1"])
+async def test_what_a_handler_raises_is_quarts_to_deal_with(path: str) -> None:
+    async def handler(number: int = 0) -> str:
+        if request.args["timeout"] == "7":
+            abort(409)
+        raise AssertionError
+
+    app = app_with(handler)
+    assert (await ask(app, path)).status == 409
+
+    async def conflict(error: Conflict) -> tuple[str, int]:
+        return f"{request.path} is taken, {g.get('mine')}", 418
+
+    app = app_with(handler)
+    app.register_error_handler(Conflict, conflict)
+    answer = await ask(app, path)
+    assert (answer.status, answer.body) == (418, f"{path} is taken, None".encode())
+
+
+@pytest.mark.parametrize("bug", [KeyError("a bug"), ExceptionGroup("two", [ValueError(), KeyError()])])
+async def test_a_bug_is_handled_once_and_loses_nothing(bug: Exception) -> None:
+    found: list[BaseException] = []
+
+    async def handler() -> str:
+        raise bug
+
+    async def on_bug(error: Exception) -> tuple[str, int]:
+        found.append(error)
+        return "ours", 500
+
+    app = app_with(handler)
+    app.register_error_handler(Exception, on_bug)
+    short = await ask(app, "/short")
+    app.short_way = lambda method, path: None  # type: ignore[method-assign]
+    long = await ask(app, "/short")
+    assert (short.status, short.body) == (long.status, long.body) == (500, b"ours")
+    assert found == [found[0]] * 2  # of a group Quart takes the first
+    assert not has_request_context()
+
+
+async def test_a_cancelled_handler_leaves_no_context_behind() -> None:
+    app = app_with(trio.sleep_forever)
+    with trio.move_on_after(0) as scope:
+        await ask(app, "/short")
+    assert scope.cancelled_caught
+    assert not has_request_context()
+    assert _cv_app.get(None) is None
+
+
+async def test_an_app_with_hooks_goes_the_long_way() -> None:
+    app = app_with(done)
+    asked: list[str] = []
+
+    @app.before_request
+    async def before() -> None:
+        asked.append(request.path)
+
+    assert app.short_way("GET", "/short") is None
+    assert (await ask(app, "/short")).body == b"done"
+    assert asked == ["/short"]
+
+
+async def test_an_app_that_somebody_listens_to_goes_the_long_way() -> None:
+    app = app_with(done)
+    told: list[object] = []
+
+    async def tell(sender: object, **_: object) -> None:
+        told.append(sender)
+
+    with signals.request_started.connected_to(tell):
+        assert app.short_way("GET", "/short") is None
+        await ask(app, "/short")
+    assert told == [app]
+    assert app.short_way("GET", "/short") is not None
+
+
+async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
+    app = app_with(done)
+    await ask(app, "/short")
+    gc.collect()
+    gc.disable()
+    try:
+        await ask(app, "/short")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+async def test_the_names_of_quart_that_the_short_way_relies_on() -> None:
+    """Its contexts have every attribute that Quart's own have, and stand where Quart looks for them."""
+    kept: list[RequestContext] = []
+
+    async def handler() -> str:
+        kept.append(_cv_request.get())
+        assert _cv_app.get().app is app
+        return "done"
+
+    app = app_with(handler)
+    route = app.short_way("GET", "/short")
+    assert route is not None
+    app.short_way = lambda method, path: None  # type: ignore[method-assign]
+    await ask(app, "/short")
+    (quarts,) = kept
+    ours = RoutedContext(app, RoutedRequest(route, scope_of("/short"), lambda: quarts.request), route)
+    assert vars(ours).keys() == vars(quarts).keys()
+    assert quarts.session is None or quarts.session.__class__ is ours.session.__class__
