@@ -19,6 +19,7 @@ from fanout.web import observation
 
 class NoReceipts:
     latest: Sequence[Receipt] = ()
+    told_of: frozenset[type[Event]] = frozenset()
 
     def __init__(self, consumers: Any) -> None:
         """They are never told anything."""

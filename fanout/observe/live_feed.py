@@ -1,6 +1,6 @@
 """The stream behind the live page: what happens, in batches, made once for all who watch.
 
-Rule 1: while nobody watches, an event costs one comparison, and nothing is kept.
+Rule 1: while nobody watches, no event is made for it, and nothing is kept.
 Rule 2: a batch is serialised once. All viewers' queues hold the same bytes, and each queue is bounded:
         who does not read loses its place, and costs nothing from then on.
 Rule 3: no viewer is waited for.
@@ -39,20 +39,23 @@ class LiveFeed:
 
     vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
         go to the board of promises. latest: the receipts of the past. about: what a new viewer is told of the
-        server, as JSON.
+        server, as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
     """
 
-    told_of: Final = (RaceStarted, CallEnded)
+    told_of: Final = frozenset({RaceStarted, CallEnded})
 
     def __init__(
         self,
         vitals: Callable[[], dict[str, Any]],
         latest: Callable[[], Sequence[Receipt]],
         about: Callable[[], dict[str, Any]],
+        watched: Callable[[bool], object] = bool,
     ) -> None:
         self._vitals = vitals
         self._latest = latest
         self._about = about
+        self._watched = watched
+        self._is_watched = False
         self._viewers: dict[Viewer, trio.MemorySendChannel[bytes]] = {}
         self._first_came = trio.Event()
         self._last_left = trio.Event()
@@ -77,6 +80,7 @@ class LiveFeed:
         viewer.close()
         if not self._viewers:
             self._last_left.set()
+            self._set_watched(False)
 
     @property
     def viewers(self) -> int:
@@ -139,6 +143,12 @@ class LiveFeed:
         self._sampled_at = now
         self._greeted: bytes | None = None
         self._first_came.set()
+        self._set_watched(True)
+
+    def _set_watched(self, is_watched: bool) -> None:
+        if is_watched is not self._is_watched:
+            self._is_watched = is_watched
+            self._watched(is_watched)
 
     def _sample(self, now: float) -> dict[str, Any]:
         vitals = self._vitals()

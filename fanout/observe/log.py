@@ -18,7 +18,7 @@ from loguru import logger
 
 from fanout.observe.log_writer import LogWriter, sink_of
 from fanout.observe.masking import Mask
-from fanout.race.events import AnswerSent, BugFound, Event
+from fanout.race.events import BugFound, Event, RequestEnded
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -80,13 +80,13 @@ def configure_logging(
 class LogObserver:
     """Logs what somebody must look at: bugs, with their traceback, and late answers."""
 
-    told_of: Final = (BugFound, AnswerSent)
+    told_of: Final = frozenset({BugFound, RequestEnded})
 
     def notify(self, event: Event) -> None:
         match event:
             case BugFound(request_id, where, exception):
                 logger.bind(request_id=request_id).opt(exception=exception).error("bug in {}", where)
-            case AnswerSent(request_id, status, late_by_s) if late_by_s > 0:
+            case RequestEnded(request_id, status=status, late_by_s=late_by_s) if late_by_s > 0:
                 logger.bind(request_id=request_id, status=status).warning(
                     "the answer was late by {:.1f} ms", late_by_s * 1000
                 )

@@ -1,7 +1,7 @@
 """How late the loop is. Deadlines are checked once a pass, and so is the network: a long pass makes
 everything late, by as much as it is long.
 
-An instrument on the two events of a pass, nothing a task: it costs a microsecond or two a pass.
+An instrument on the two events of a pass, nothing a task: it costs a microsecond a pass.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import trio
 
 HALF_LIFE_S: Final = 1.0  # how fast a long pass is forgotten
 USUAL_OVER_S: Final = 0.5  # the time over which the usual pass is measured
+SHORT_S: Final = 0.001  # a pass that is shorter is not looked at closely
+LOOK_EVERY: Final = 32  # passes: what the thread does between them counts as little as that
 UNUSUAL: Final = 1.5  # times the usual pass: what a pass is longer than that says nothing of the next one
 
 
@@ -35,11 +37,17 @@ class LoopStatistics:
 class LoopWatch(trio.abc.Instrument):
     """Measures every pass of the loop while it is installed with `trio.lowlevel.add_instrument`."""
 
-    def __init__(self, work_clock: Callable[[], float] = lambda: trio.current_time()) -> None:
-        """work_clock: in seconds, what `behind_s` measures a pass with. The processor time of the thread
-        leaves out what other programs took: to refuse a caller would not get it back."""
+    def __init__(
+        self,
+        clock: Callable[[], float] = lambda: trio.current_time(),
+        work_clock: Callable[[], float] | None = None,
+    ) -> None:
+        """In seconds. clock: how long a pass took. work_clock: the processor time of the thread, by which
+        `behind_s` leaves out what other programs took: to refuse a caller would not get it back."""
+        self._clock = clock
         self._work_clock = work_clock
-        self._work_began_at = 0.0
+        self._worked_at = 0.0  # the thread's clock, when it was last looked at
+        self._busy_s = 0.0  # in passes, since then
         self._began_at = 0.0
         self._ended_at = 0.0
         self._passes = 0
@@ -50,21 +58,25 @@ class LoopWatch(trio.abc.Instrument):
         self._lateness_at = 0.0
 
     def after_io_wait(self, timeout: float) -> None:
-        self._began_at = now = trio.current_time()
-        self._work_began_at = self._work_clock()
+        self._began_at = now = self._clock()
         slept_s = now - self._ended_at
         self._previous_s = max(0.0, self._previous_s - slept_s)
         self._usual_s -= self._usual_s * min(1.0, slept_s / USUAL_OVER_S)
 
     def before_io_wait(self, timeout: float) -> None:
-        self._ended_at = now = trio.current_time()
+        self._ended_at = now = self._clock()
         if self._passes:
             took_s = now - self._began_at
-            self._previous_s = self._work_s()
+            self._previous_s = self._work_s(took_s)
+            self._busy_s += took_s
+            if took_s >= SHORT_S or not self._passes % LOOK_EVERY:
+                self._look()
             self._usual_s += (took_s - self._usual_s) * min(1.0, took_s / USUAL_OVER_S)
             self._worst_s = max(self._worst_s, took_s)
             if took_s >= self._faded(now):
                 self._lateness_s, self._lateness_at = took_s, now
+        else:
+            self._look()
         self._passes += 1
 
     def behind_s(self) -> float:
@@ -76,11 +88,11 @@ class LoopWatch(trio.abc.Instrument):
         if not self._passes:
             return 0.0
         before_s = min(self._previous_s, UNUSUAL * self._usual_s)
-        return max(before_s, self._work_s())
+        return max(before_s, self._work_s(self._clock() - self._began_at))
 
     def lateness_s(self) -> float:
         """How late a deadline may be noticed, going by the passes of the last seconds."""
-        return self._faded(trio.current_time())
+        return self._faded(self._clock())
 
     def usual_pass_s(self) -> float:
         """How long what takes one pass takes now."""
@@ -97,8 +109,19 @@ class LoopWatch(trio.abc.Instrument):
             worst_pass_ms=round(self._worst_s * 1000, 3),
         )
 
-    def _work_s(self) -> float:
-        return self._work_clock() - self._work_began_at
+    def _work_s(self, took_s: float) -> float:
+        """What of the current pass, which has taken so long, was our own work. A short one was, for all it
+        matters: to read the clock of the thread costs as much as the rest of this."""
+        if self._work_clock is None or took_s < SHORT_S:
+            return took_s
+        others_s = self._busy_s + took_s - (self._work_clock() - self._worked_at)
+        return took_s - min(took_s, max(0.0, others_s))
+
+    def _look(self) -> None:
+        """Begin anew to compare the time of the passes with that of the thread."""
+        self._busy_s = 0.0
+        if self._work_clock is not None:
+            self._worked_at = self._work_clock()
 
     def _faded(self, now: float) -> float:
         return float(self._lateness_s * 0.5 ** ((now - self._lateness_at) / HALF_LIFE_S))

@@ -5,15 +5,13 @@ Times are Trio clock seconds, unless the name says otherwise (`_ms`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fanout.race.marks import Trace
 
 
-@dataclass(frozen=True, slots=True)
-class CallReceipt:
+class CallReceipt(NamedTuple):
     """One upstream call. `None` means unknown, or that it does not apply.
 
     call: its index, which is also its upstream's.
@@ -63,8 +61,7 @@ class CallReceipt:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """One request, from its arrival to the last byte of its answer.
 
     trace_id: W3C, 32 hexadecimal digits; `None` when it is not traced.
@@ -90,7 +87,7 @@ class Receipt:
     reason: str
     late_by_ms: float
     calls: tuple[CallReceipt, ...]
-    trace: Trace | None = field(default=None, repr=False, compare=False)
+    trace: Trace | None = None
 
     def to_json(self, clock_offset_s: float | None = None) -> dict[str, Any]:
         """Made of JSON's own types; every time in milliseconds after the arrival.

@@ -40,7 +40,7 @@ class Receipts:
     must not block. One that raises is a bug: it is logged, and the next one is called.
     """
 
-    told_of: Final = (RequestEnded,)
+    told_of: Final = frozenset({RequestEnded})
 
     def __init__(self, consumers: Sequence[Consumer] = (), *, kept: int = KEPT_RECEIPTS) -> None:
         self._consumers = tuple(consumers)
@@ -66,19 +66,19 @@ def make_receipt(ended: RequestEnded) -> Receipt:
     race = ended.race
     budget = None if race is None else race.budget
     return Receipt(
-        request_id=ended.request_id,
-        trace_id=None if ended.trace is None else ended.trace.trace_id,
-        endpoint=OTHER if race is None else endpoint_of(race.strategy),
-        arrived_at=ended.arrived_at,
-        timeout_ms=None if budget is None else budget.timeout_ms,
-        reserve_ms=None if budget is None else budget.reserve_ms,
-        ended_at=ended.at,
-        used_ms=(ended.at - ended.arrived_at) * 1000,
-        status=ended.status,
-        reason=ended.reason or ("success" if race is None else reason_of(race)),
-        late_by_ms=ended.late_by_s * 1000,
-        calls=() if race is None else call_receipts(race, ended.caller_left_at),
-        trace=ended.trace,
+        ended.request_id,
+        None if ended.trace is None else ended.trace.trace_id,
+        OTHER if race is None else endpoint_of(race.strategy),
+        ended.arrived_at,
+        None if budget is None else budget.timeout_ms,
+        None if budget is None else budget.reserve_ms,
+        ended.at,
+        (ended.at - ended.arrived_at) * 1000,
+        ended.status,
+        ended.reason or ("success" if race is None else reason_of(race)),
+        ended.late_by_s * 1000,
+        () if race is None else call_receipts(race, ended.caller_left_at),
+        ended.trace,
     )
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from fanout.race.events import AnswerSent, BugFound, CallEnded, CallerLeft, Event, RaceEnded, RequestRefused
-from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.events import BugFound, Event, RaceRecord, RequestEnded, RequestRefused
+from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TallyStatistics:
 class Tally:
     """An observer that counts."""
 
-    told_of: Final = (CallEnded, RaceEnded, AnswerSent, RequestRefused, CallerLeft, BugFound)
+    told_of: Final = frozenset({RequestEnded, RequestRefused, BugFound})
 
     def __init__(self) -> None:
         self._answers: Counter[str] = Counter()
@@ -46,28 +46,28 @@ class Tally:
 
     def notify(self, event: Event) -> None:
         match event:
-            case CallEnded(record=record):
-                match record.outcome:
-                    case Success():
-                        self._calls["success"] += 1
-                    case Failure(error):
-                        self._calls[error] += 1
-                    case Cancelled():
-                        self._calls["cancelled"] += 1
-                    case Crash():
-                        self._calls["internal"] += 1
-            case RaceEnded(verdict=verdict):
-                self._races[type(verdict).__name__] += 1
-            case AnswerSent(status=status, late_by_s=late_by_s):
-                self._answers[str(status)] += 1
-                self._late += late_by_s > 0
-            case RequestRefused(reason=reason, status=status):
-                self._answers[str(status)] += 1
+            case RequestEnded():
+                self._count(event)
+            case RequestRefused(reason=reason):
                 self._refused[reason] += 1
-            case CallerLeft():
-                self._callers_left += 1
             case BugFound():
                 self._bugs += 1
+
+    def _count(self, ended: RequestEnded) -> None:
+        if ended.reason == "caller_left":
+            self._callers_left += 1
+        else:
+            self._answers[str(ended.status)] += 1
+            self._late += ended.late_by_s > 0
+        if ended.race is not None:
+            self._count_race(ended.race)
+
+    def _count_race(self, race: RaceRecord) -> None:
+        if race.verdict is not None:
+            self._races[type(race.verdict).__name__] += 1
+        for record in race.calls:
+            if record.outcome is not None:
+                self._calls[_word(record.outcome)] += 1
 
     def statistics(self) -> TallyStatistics:
         return TallyStatistics(
@@ -78,3 +78,15 @@ class Tally:
             callers_left=self._callers_left,
             promises_broken=Promises(self._late, self._bugs),
         )
+
+
+def _word(outcome: Outcome) -> str:
+    match outcome:
+        case Success():
+            return "success"
+        case Failure(error):
+            return error
+        case Cancelled():
+            return "cancelled"
+        case Crash():
+            return "internal"

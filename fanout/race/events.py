@@ -1,12 +1,14 @@
 """What observers are told: frozen facts, in the past tense. Adapters tell the stories.
 
-Times are Trio clock seconds. Every event names the request it belongs to.
+Times are Trio clock seconds. Every event names the request it belongs to. `RequestEnded` repeats, in one
+fact, all that the others told as it happened; who can wait asks for that one alone, and they are not made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol, get_args
 
 from fanout.race.budget import Budget
 from fanout.race.ledger import CallRecord
@@ -86,8 +88,7 @@ class BugFound:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RaceRecord:
+class RaceRecord(NamedTuple):
     """All that is known of one race, once it is over.
 
     verdict: `None` when the request was cancelled before there was one.
@@ -101,8 +102,7 @@ class RaceRecord:
     settled_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnded:
+class RequestEnded(NamedTuple):
     """The last event of every request but those refused unread: all of it in one fact.
 
     `request_id` may be the caller's choice, so two requests can share one: do not use it as a key.
@@ -137,7 +137,16 @@ Event = (
 )
 
 
+EVENTS: Final = frozenset(get_args(Event))  # every kind
+
+
 class Observer(Protocol):
-    """Receives every event, in order, synchronously. It must neither block nor raise."""
+    """Receives events, in order, synchronously. It must neither block nor raise.
+
+    told_of: the kinds it wants, see `EVENTS`; no other is made for it. They may change from event to event.
+    """
+
+    @property
+    def told_of(self) -> Container[type[Event]]: ...
 
     def notify(self, event: Event) -> None: ...

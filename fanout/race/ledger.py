@@ -6,13 +6,12 @@ Rule 2: a call ends once. A second ending is a bug and raises.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from fanout.race.outcome import Crash, Outcome, Success
+from fanout.race.outcome import Cancelled, Crash, Outcome, Success
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """What is known of one call. Times are Trio clock seconds; `None` means "not yet".
 
     marks: what the call said of itself: (name, at), in order. Filled in when it ends.
@@ -33,16 +32,24 @@ class CallRecord:
 
 
 class Ledger:
-    """The calls of one race, in call order, and the order in which they ended."""
+    """The calls of one race, in call order, and the order in which they ended.
 
-    __slots__ = ("_ended", "_records")
+    pending: how many calls have not ended. stopped: how many were cancelled. winner: the call whose success
+    was recorded first. crash: the first bug, if there was one. Read them, and write with `start` and `end`.
+    """
+
+    __slots__ = ("_ended", "_records", "crash", "pending", "stopped", "winner")
 
     def __init__(self, calls: int) -> None:
         self._records = [CallRecord(call) for call in range(calls)]
         self._ended: list[CallRecord] = []
+        self.pending = calls
+        self.stopped = 0
+        self.winner: CallRecord | None = None
+        self.crash: BaseException | None = None
 
     def start(self, call: int, at: float) -> None:
-        self._records[call] = CallRecord(call, started_at=at)
+        self._records[call] = CallRecord(call, at)
 
     def end(
         self, call: int, outcome: Outcome, at: float, marks: tuple[tuple[str, float], ...] = ()
@@ -53,6 +60,14 @@ class Ledger:
         ended = CallRecord(call, record.started_at, at, outcome, marks)
         self._records[call] = ended
         self._ended.append(ended)
+        self.pending -= 1
+        match outcome:
+            case Success() if self.winner is None:
+                self.winner = ended
+            case Cancelled():
+                self.stopped += 1
+            case Crash(exception) if self.crash is None:
+                self.crash = exception
         return ended
 
     @property
@@ -64,18 +79,3 @@ class Ledger:
     def ended(self) -> tuple[CallRecord, ...]:
         """The calls that have ended, in the order in which they did."""
         return tuple(self._ended)
-
-    @property
-    def pending(self) -> int:
-        """How many calls have not ended."""
-        return len(self._records) - len(self._ended)
-
-    @property
-    def winner(self) -> CallRecord | None:
-        """The call whose success was recorded first."""
-        return next((record for record in self._ended if isinstance(record.outcome, Success)), None)
-
-    @property
-    def crash(self) -> BaseException | None:
-        """The first bug, if there was one."""
-        return next((r.outcome.exception for r in self._ended if isinstance(r.outcome, Crash)), None)

@@ -63,8 +63,9 @@ class Race:
         ]
         self._settled_at: float | None = None
         self._verdict: Verdict | None = None
-        now = trio.current_time()
-        observer.notify(RaceStarted(request_id, strategy.__name__, len(calls), budget, now))
+        if RaceStarted in observer.told_of:
+            now = trio.current_time()
+            observer.notify(RaceStarted(request_id, strategy.__name__, len(calls), budget, now))
 
     @property
     def calls(self) -> range:
@@ -98,8 +99,9 @@ class Race:
     def verdict(self) -> Verdict:
         """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""
         self._verdict = verdict = self._strategy(self.ledger) or DeadlineReached()
-        now = trio.current_time()
-        self._observer.notify(RaceEnded(self.request_id, verdict, self.ledger.records, self.budget, now))
+        if RaceEnded in self._observer.told_of:
+            now = trio.current_time()
+            self._observer.notify(RaceEnded(self.request_id, verdict, self.ledger.records, self.budget, now))
         return verdict
 
     def record(self) -> RaceRecord:
@@ -110,12 +112,14 @@ class Race:
     def _start(self, call: int) -> None:
         now = trio.current_time()
         self.ledger.start(call, now)
-        self._observer.notify(CallStarted(self.request_id, call, now))
+        if CallStarted in self._observer.told_of:
+            self._observer.notify(CallStarted(self.request_id, call, now))
 
     def _end(self, call: int, outcome: Outcome) -> None:
         now = trio.current_time()
         record = self.ledger.end(call, outcome, now, self._marks[call].seen)
-        self._observer.notify(CallEnded(self.request_id, record, now))
+        if CallEnded in self._observer.told_of:
+            self._observer.notify(CallEnded(self.request_id, record, now))
 
     def _crash(self, call: int, bug: BaseException) -> None:
         self._observer.notify(BugFound(self.request_id, f"call {call}", bug, trio.current_time()))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fanout.race.ledger import Ledger
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Success
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,14 @@ def first_success(ledger: Ledger) -> Verdict | None:
     winner = ledger.winner
     if winner is not None and isinstance(winner.outcome, Success):
         return One(winner.call, winner.outcome.payload)
-    if all(isinstance(record.outcome, Failure) for record in ledger.records):
-        return NoSuccess()
-    return None
+    return None if ledger.pending or ledger.stopped else NoSuccess()
 
 
 def every_success(ledger: Ledger) -> Verdict | None:
     """Every success, in call order, once every call has ended by itself (G5)."""
     if ledger.crash is not None:
         return Crashed(ledger.crash)
-    if not all(isinstance(record.outcome, Success | Failure) for record in ledger.records):
+    if ledger.pending or ledger.stopped:
         return None
-    payloads = tuple(r.outcome.payload for r in ledger.records if isinstance(r.outcome, Success))
+    payloads = tuple([r.outcome.payload for r in ledger.records if isinstance(r.outcome, Success)])
     return Every(payloads) if payloads else NoSuccess()

@@ -17,7 +17,7 @@ import trio.testing
 
 from fanout.observe.census import Census
 from fanout.race.admission import Admission
-from fanout.race.events import Event, RaceEnded
+from fanout.race.events import EVENTS, Event, RaceEnded
 from fanout.race.ledger import CallRecord
 from fanout.testing.scripted import ScriptedCall
 from fanout.web.api import Races
@@ -60,6 +60,8 @@ class Replay:
         """The calls' records, as observers are told them when the race has ended."""
         (ended,) = [event for event in self.events if isinstance(event, RaceEnded)]
         return ended.records
+
+    told_of = EVENTS
 
     def notify(self, event: Event) -> None:
         self.events.append(event)

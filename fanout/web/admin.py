@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from prometheus_client import Metric
@@ -17,13 +17,17 @@ NO_STORE: Headers = {"Cache-Control": "no-store"}
 
 
 def make_admin(
-    is_ready: Callable[[], bool], statistics: Callable[[], Any], metrics: Callable[[], Iterable[Metric]]
+    is_ready: Callable[[], bool],
+    statistics: Callable[[], Any],
+    metrics: Callable[[], Iterable[Metric]],
+    caught_up: Callable[[], Awaitable[None]],
 ) -> QuartTrio:
     """The admin app.
 
     is_ready: started and not draining.
     statistics: an immutable snapshot, a (nested) dataclass.
     metrics: what `/metrics` says, a family at a time.
+    caught_up: returns when both know of every request that has ended.
     """
     admin = QuartTrio("fanout.admin", static_folder=None)
 
@@ -37,10 +41,12 @@ def make_admin(
 
     @admin.get("/statistics")
     async def show_statistics() -> tuple[dict[str, Any], int, Headers]:
+        await caught_up()
         return dataclasses.asdict(statistics()), 200, NO_STORE
 
     @admin.get("/metrics")
     async def show_metrics() -> tuple[bytes, int, Headers]:
+        await caught_up()
         exposition = await expose(metrics(), request.headers.get("Accept", ""))
         # Two formats under one address: a cache must not mix them up, so it is told to keep neither.
         return exposition.body, 200, {**NO_STORE, "Content-Type": exposition.content_type, "Vary": "Accept"}

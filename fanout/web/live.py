@@ -53,12 +53,14 @@ class Live:
         statistics: Callable[[], ServiceStatistics],
         latest: Callable[[], Sequence[Receipt]],
         controls: Controls | None,
+        watched: Callable[[bool], object] = bool,
     ) -> None:
-        """latest: the receipts that are kept. controls: `None` but in the demo; then they do not exist."""
+        """latest: the receipts that are kept. controls: `None` but in the demo; then they do not exist.
+        watched: see `LiveFeed`."""
         self._latest = latest
         self._controls = controls
         self._files = _files()
-        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about)
+        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about, watched)
 
     def around(self, app: App) -> App:
         """`app`, with `/live` and everything below it."""

@@ -1,7 +1,8 @@
 """All that watches one process: the observers of its requests, and the instruments of its loop.
 
 One set of facts, the core's events, many views: counts, receipts, and of each receipt a log line, metrics,
-spans and the live page.
+spans and the live page. All but bugs and refusals is told a moment later (`later`), so that a request pays
+little for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import trio
 
 from fanout.config import Settings
 from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.later import Later
 from fanout.observe.log import LogObserver, configured_logs
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopWatch
@@ -34,7 +36,10 @@ from fanout.web.tracing import open_tracing
 
 
 class Observation:
-    """`observer` is told of every event. `watch` and `census` watch while `installed`."""
+    """`observer` is to be told of every event. `watch` and `census` watch while `installed`.
+
+    Run `later.run` beside the server. What is told here is complete after `await later.caught_up()`.
+    """
 
     def __init__(
         self,
@@ -46,7 +51,7 @@ class Observation:
         controls: Controls | None,
     ) -> None:
         """statistics: the service's, for the live page."""
-        self.watch = LoopWatch(time.thread_time)
+        self.watch = LoopWatch(time.perf_counter, time.thread_time)  # noqa: TID251 - Trio's own clock
         self.census = None
         if settings.census == "on":
             self.census = Census(lambda: admission.in_flight, transport.connections_in_use)
@@ -55,11 +60,12 @@ class Observation:
         self.tracing = open_tracing(tracing, settings)
         self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
         self.logs = configured_logs()
-        self.live = Live(statistics, lambda: self.receipts.latest, controls)
+        self.live = Live(statistics, lambda: self.receipts.latest, controls, self._tell_the_page)
         traces = [] if self.tracing is None else [self.tracing.consume]
         lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
         self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])
-        self.observer = Observers([self.tally, LogObserver(), self.receipts, self.live.feed])
+        self.later = Later([self.tally, LogObserver(), self.receipts])
+        self.observer = Observers([self.later])
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -73,8 +79,15 @@ class Observation:
             for instrument in instruments:
                 trio.lowlevel.remove_instrument(instrument)
 
+    def _tell_the_page(self, is_watched: bool) -> None:
+        if is_watched:
+            self.observer.join(self.live.feed)
+        else:
+            self.observer.leave(self.live.feed)
+
     async def end(self) -> None:
         """The last answer has been sent: tell the viewers, and send what spans are left. Bounded."""
+        await self.later.caught_up()
         await self.live.feed.end()
         if self.tracing is not None:
             await self.tracing.close()

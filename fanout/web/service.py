@@ -134,7 +134,9 @@ class Service:
             refuse=self._overload.refuse,
         )
         self._admin_driver = Driver(Limits(max_connections=ADMIN_CONNECTIONS), on_crash=self._on_crash)
-        self._admin = observation.live.around(make_admin(self.is_ready, self.statistics, self._families))
+        self._admin = observation.live.around(
+            make_admin(self.is_ready, self.statistics, self._families, observation.later.caught_up)
+        )
         self._started_at: float | None = None
 
     async def run(
@@ -164,7 +166,8 @@ class Service:
         live = self._observation.live.feed
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
-            background.start_soon(live.run)
+            background.start_soon(live.run, name="tell the live page")
+            background.start_soon(self._observation.later.run, name="tell of requests that have ended")
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(

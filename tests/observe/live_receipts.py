@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from fanout.observe.receipt import CallReceipt, Receipt
@@ -11,7 +10,7 @@ from fanout.race.events import RaceStarted
 
 
 def call(outcome: str = "won", ended_at: float | None = 10.2, index: int = 0, **more: Any) -> CallReceipt:
-    nothing: dict[str, Any] = dict.fromkeys(CallReceipt.__slots__)
+    nothing: dict[str, Any] = dict.fromkeys(CallReceipt._fields)
     begun: dict[str, Any] = {"started_at": 10.0, "phases": (("connect", 10.0), ("send", 10.01))}
     known = {"call": index, "outcome": outcome, "ended_at": ended_at}
     return CallReceipt(**(nothing | begun | known | more))
@@ -33,7 +32,7 @@ def receipt(**changes: Any) -> Receipt:
         late_by_ms=0.0,
         calls=(call("won"), call("cancelled", 10.201, 1, cancel_reason="call 0 settled the race")),
     )
-    return replace(told, **changes)
+    return told._replace(**changes)
 
 
 def started(request_id: str = "r-1", at: float = 10.0) -> RaceStarted:

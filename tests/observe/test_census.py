@@ -12,6 +12,7 @@ from loguru import logger
 
 from fanout.observe.census import Census, CensusStatistics
 from fanout.race.admission import Admission
+from fanout.race.events import EVENTS
 from fanout.testing import answers, hangs, run_scenario
 from fanout.web.asgi import Message, Receive, Scope, Send
 from fanout.web.exchange import Exchanges
@@ -22,6 +23,8 @@ BODY = {"type": "http.response.body", "body": b""}
 
 
 class Nobody:
+    told_of = EVENTS
+
     def notify(self, event: object) -> None:
         pass
 

@@ -12,7 +12,7 @@ import pytest
 from loguru import logger
 
 from fanout.observe.log import LogObserver, configure_logging, configured_logs
-from fanout.race.events import AnswerSent, BugFound, CallerLeft
+from fanout.race.events import BugFound, RequestEnded
 
 
 class Terminal(io.StringIO):
@@ -77,9 +77,9 @@ def test_a_traceback_shows_no_values() -> None:
 
 def test_a_late_answer_is_a_warning_and_one_in_time_is_not() -> None:
     configure_logging("info", "json", stream := io.StringIO())
-    LogObserver().notify(AnswerSent("r-1", 200, late_by_s=0.0, at=0))
-    LogObserver().notify(CallerLeft("r-2", at=0))
-    LogObserver().notify(AnswerSent("r-3", 500, late_by_s=0.0123, at=0))
+    LogObserver().notify(RequestEnded("r-1", None, 0, 200, None, 0.0, None, None, at=0))
+    LogObserver().notify(RequestEnded("r-2", None, 0, None, "caller_left", 0.0, None, None, at=0))
+    LogObserver().notify(RequestEnded("r-3", None, 0, 500, None, 0.0123, None, None, at=0))
     (entry,) = entries(stream)
     assert (entry["level"], entry["request_id"], entry["status"]) == ("warning", "r-3", 500)
     assert entry["message"] == "the answer was late by 12.3 ms"

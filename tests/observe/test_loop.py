@@ -131,7 +131,7 @@ def test_what_other_programs_took_is_no_reason_to_refuse(monkeypatch: pytest.Mon
     """A preempted pass is late, and the reserve must know; but it has left no work behind."""
     now_s, work_s = 100.0, 5.0
     monkeypatch.setattr(trio, "current_time", lambda: now_s)
-    watch = LoopWatch(lambda: work_s)
+    watch = LoopWatch(work_clock=lambda: work_s)
     watch.before_io_wait(0)
     watch.after_io_wait(0)
     now_s += 0.050
@@ -141,3 +141,29 @@ def test_what_other_programs_took_is_no_reason_to_refuse(monkeypatch: pytest.Mon
     assert watch.lateness_s() == pytest.approx(0.050)
     watch.after_io_wait(0)
     assert watch.behind_s() == pytest.approx(0.001)
+
+
+def test_what_others_took_is_told_from_work_although_the_threads_clock_is_seldom_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Short passes are not looked at; a long one behind them is, and theirs is not held against it."""
+    now_s, work_s, read = 100.0, 5.0, 0
+
+    def work_clock() -> float:
+        nonlocal read
+        read += 1
+        return work_s
+
+    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+    watch = LoopWatch(work_clock=work_clock)
+    watch.before_io_wait(0)
+    for _ in range(1000):
+        watch.after_io_wait(0)
+        now_s += 0.0002
+        work_s += 0.0002
+        watch.before_io_wait(0)
+    assert read <= 1000 / 30
+    watch.after_io_wait(0)
+    now_s += 0.050
+    work_s += 0.010
+    assert watch.behind_s() == pytest.approx(0.010, abs=0.0005)

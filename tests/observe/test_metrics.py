@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, Hi
 from fanout.observe.receipt import CallReceipt, Receipt
 
 WON = CallReceipt(0, "won", None, None, 10.0, 10.25, (), True, True, None, None, None)
-LOST = replace(
-    WON, call=1, outcome="cancelled", cancel_source="explicit", cancel_to_exit_ms=0.2, ended_at=10.2501
+LOST = WON._replace(
+    call=1, outcome="cancelled", cancel_source="explicit", cancel_to_exit_ms=0.2, ended_at=10.2501
 )
 FIRST = Receipt("id-1", None, "first", 10.0, 1000, 20.0, 10.251, 251.0, 200, "success", 0.0, (WON, LOST))
 UPSTREAMS = [Upstream("https", "a.example", 443), Upstream("http", "b.example", 8000)]
@@ -110,7 +109,7 @@ def test_a_cancelled_loser_is_counted_and_is_no_error() -> None:
 def test_how_a_call_ended(
     changes: dict[str, Any], outcome: str, reason: str, status: str, error: str
 ) -> None:
-    metrics = metrics_of(replace(FIRST, calls=(replace(WON, **changes),)))
+    metrics = metrics_of(FIRST._replace(calls=(WON._replace(**changes),)))
     call = only(metrics, "fanout_calls_total")
     assert (call.labels["outcome"], call.labels["reason"]) == (outcome, reason)
     duration = only(metrics, "http_client_request_duration_seconds_count")
@@ -119,8 +118,8 @@ def test_how_a_call_ended(
 
 
 def test_a_call_that_never_started_is_counted_and_has_no_duration() -> None:
-    call = replace(WON, outcome="not_started", started_at=None, ended_at=10.0, cancel_source="deadline")
-    metrics = metrics_of(replace(FIRST, status=500, reason="deadline", calls=(call,)))
+    call = WON._replace(outcome="not_started", started_at=None, ended_at=10.0, cancel_source="deadline")
+    metrics = metrics_of(FIRST._replace(status=500, reason="deadline", calls=(call,)))
     assert only(metrics, "fanout_calls_total").labels["reason"] == "deadline"
     assert samples_of(metrics, "http_client_request_duration_seconds_count") == []
 
@@ -139,13 +138,13 @@ def test_a_call_that_never_started_is_counted_and_has_no_duration() -> None:
     ],
 )
 def test_what_a_caller_got(changes: dict[str, Any], result: str, error: str) -> None:
-    metrics = metrics_of(replace(FIRST, **changes))
+    metrics = metrics_of(FIRST._replace(**changes))
     assert only(metrics, "fanout_answers_total").labels["result"] == result
     assert only(metrics, "http_server_request_duration_seconds_count").labels["error_type"] == error
 
 
 def test_calls_of_a_caller_who_left_were_cancelled_for_that() -> None:
-    metrics = metrics_of(replace(FIRST, status=None, reason="caller_left", calls=(LOST,)))
+    metrics = metrics_of(FIRST._replace(status=None, reason="caller_left", calls=(LOST,)))
     assert only(metrics, "fanout_calls_total").labels["reason"] == "caller_left"
 
 
@@ -157,8 +156,8 @@ def test_a_value_is_in_the_bucket_that_it_is_the_bound_of() -> None:
 
 
 def test_an_exemplar_is_the_trace_or_else_the_request() -> None:
-    traced, untraced = replace(FIRST, trace_id="ab" * 16, used_ms=55.0), replace(FIRST, used_ms=555.0)
-    metrics = metrics_of(traced, untraced, replace(untraced, request_id="id-2", used_ms=560.0))
+    traced, untraced = FIRST._replace(trace_id="ab" * 16, used_ms=55.0), FIRST._replace(used_ms=555.0)
+    metrics = metrics_of(traced, untraced, untraced._replace(request_id="id-2", used_ms=560.0))
     name = "http_server_request_duration_seconds_bucket"
     exemplars = {s.labels["le"]: s.exemplar for s in samples_of(metrics, name) if s.exemplar}
     assert {le: (e.labels, e.value) for le, e in exemplars.items()} == {
@@ -170,7 +169,7 @@ def test_an_exemplar_is_the_trace_or_else_the_request() -> None:
 async def test_a_request_id_too_long_for_an_exemplar_is_left_out() -> None:
     """128 characters are a sane request id and, with its name, more than OpenMetrics allows."""
     metrics = metrics_of(
-        replace(FIRST, request_id="x" * 128, used_ms=55.0), replace(FIRST, request_id="y" * 118)
+        FIRST._replace(request_id="x" * 128, used_ms=55.0), FIRST._replace(request_id="y" * 118)
     )
     text = (await expose(metrics.collect(), "application/openmetrics-text")).body.decode()
     assert "x" * 128 not in text
@@ -181,9 +180,8 @@ async def test_a_request_id_too_long_for_an_exemplar_is_left_out() -> None:
 
 def hostile(number: int) -> Receipt:
     """A request of which every word is another one, as if nobody before had checked anything."""
-    call = replace(WON, outcome=f"o{number}", error=f"e{number}", status=number, cancel_source=f"s{number}")
-    return replace(
-        FIRST,
+    call = WON._replace(outcome=f"o{number}", error=f"e{number}", status=number, cancel_source=f"s{number}")
+    return FIRST._replace(
         request_id=f"id-{number}",
         endpoint=f"/{number}",
         status=number,

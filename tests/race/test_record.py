@@ -7,7 +7,7 @@ import math
 import trio
 
 from fanout.race.budget import Budget
-from fanout.race.events import Event, RaceRecord
+from fanout.race.events import EVENTS, Event, RaceRecord
 from fanout.race.ledger import CallRecord
 from fanout.race.marks import Headers, Marks
 from fanout.race.outcome import Cancelled, Success
@@ -17,6 +17,8 @@ from fanout.testing import answers, hangs
 
 
 class Nobody:
+    told_of = EVENTS
+
     def notify(self, event: Event) -> None: ...
 
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from fanout.race.budget import Budget
-from fanout.race.events import BugFound, CallEnded, CallStarted, Event, RaceEnded, RaceStarted
+from fanout.race.events import EVENTS, BugFound, CallEnded, CallStarted, Event, RaceEnded, RaceStarted
 from fanout.race.marks import Marks
 from fanout.race.outcome import Cancelled, Success
 from fanout.race.race import Call, Race
@@ -15,6 +15,8 @@ from fanout.testing import ScriptedCall, answers, crashes, fails
 
 
 class Told(list[Event]):
+    told_of = EVENTS
+
     def notify(self, event: Event) -> None:
         self.append(event)
 
