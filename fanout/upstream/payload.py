@@ -6,9 +6,12 @@ The bytes are checked, then passed on unchanged: parsing and printing again coul
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 MAX_BODY_BYTES: Final = 64 * 1024
+# What the upstream usually says, and all of it valid: it needs no parser.
+_USUAL: Final = re.compile(rb'\{"time": ?(?:0|[1-9][0-9]{0,17})\}\n?')
 
 
 def is_valid_payload(body: bytes) -> bool:
@@ -17,6 +20,8 @@ def is_valid_payload(body: bytes) -> bool:
     Names must be unique: with two, different readers would see different values. `NaN` and
     `Infinity`, which Python's parser accepts, are not JSON.
     """
+    if _USUAL.fullmatch(body):
+        return True
     try:
         payload = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_json)
     except (

@@ -23,7 +23,7 @@ from fanout.upstream.connection import Connection, exchange
 from fanout.upstream.origin import Origin, origin_of
 from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
 from fanout.upstream.pool import CloseReason, OriginPool
-from fanout.upstream.request import request_bytes
+from fanout.upstream.request import origin_for, request_bytes
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
 from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
@@ -76,7 +76,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent for a caller who has left
         outgoing = await request_bytes(request)
         on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
-        pool = self._pool(origin_of(request.url))
+        pool = self._pool(origin_for(request))
         answer = Answer(request.method, self._max_body_bytes)
         connection = pool.take()
         is_reused = connection.wire is not None

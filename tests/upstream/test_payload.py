@@ -9,6 +9,7 @@ from fanout.upstream.payload import is_valid_payload
 GOOD = [
     b'{"time": 160}',
     b'{"time":0}',
+    b'{"time": 123456789012345678}\n',
     b' \r\n\t{"time": 1} ',
     b'{"time": 123456789012345678901234567890}',
     b'{"time": 1, "more": {"time": "x"}, "list": [1.5, null, true]}',
@@ -16,6 +17,8 @@ GOOD = [
 ]
 BAD = {
     "empty": b"",
+    "a leading zero": b'{"time": 01}',
+    "something behind it": b'{"time": 1}\n\nx',
     "no JSON": b"<html>",
     "truncated": b'{"time": 16',
     "two values": b'{"time": 1}{"time": 2}',
