@@ -17,6 +17,7 @@ import httptools
 import httpx
 
 from fanout.upstream.decode import BodyTooLarge, decode
+from fanout.upstream.response import CompleteResponse
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
@@ -112,12 +113,7 @@ class Answer:
         if body and self._encoding:
             body = decode(self._encoding, body, self._max_body_bytes)
             headers = [header for header in headers if header[0].lower() not in _ABOUT_ENCODED_BODY]
-        response = httpx.Response(
-            self.status, headers=headers, stream=httpx.ByteStream(body), request=request
-        )
-        response._content = body  # what `read` would find, at a tenth of its cost
-        response.is_stream_consumed = response.is_closed = True
-        return response
+        return CompleteResponse(self.status, headers, body, request)
 
     def _end_of_wire(self) -> None:
         if not self._ends_with_connection:

@@ -17,6 +17,7 @@ from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.web import problems
 from fanout.web.exchange import exchange_of
+from fanout.web.framework import ReadyResponse
 from fanout.web.problems import Problem
 from fanout.web.told import receipt_member, receipt_timings
 
@@ -53,7 +54,7 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 
 def _json(body: bytes) -> Response:
-    return Response(body, content_type="application/json")
+    return ReadyResponse(body, "application/json")
 
 
 def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, now: float) -> Problem:

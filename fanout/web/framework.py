@@ -30,6 +30,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest, TrioResponse
 from quart_trio.wrappers.request import TrioBody
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
 
@@ -64,6 +65,17 @@ class NoBody(TrioBody):
 class BodylessRequest(TrioRequest):
     content_length = None
     body_class = NoBody
+
+
+class ReadyResponse(TrioResponse):
+    """A 200 with its body: what Quart makes of them, without looking for what else they could be."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self._status, self._status_code = "200 OK", 200
+        self.headers = Headers()
+        self.headers._list = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+        self.timeout = Ellipsis
+        self.response = DataBody(body)
 
 
 class FixedRoute(MapAdapter):

@@ -13,10 +13,11 @@ import trio
 from quart import abort, after_this_request, current_app, g, has_request_context, request, signals, url_for
 from quart.ctx import RequestContext
 from quart.globals import _cv_app, _cv_request
+from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import Conflict
 
 from fanout.web.asgi import ANSWER, CALLER_KEY, Message, Scope
-from fanout.web.framework import App, BodylessRequest, FixedRoute, RoutedContext, RoutedRequest
+from fanout.web.framework import App, BodylessRequest, FixedRoute, ReadyResponse, RoutedContext, RoutedRequest
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
 OF_AN_INSTANCE = [
@@ -245,6 +246,22 @@ async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+async def test_a_ready_response_is_what_quart_makes_of_its_body() -> None:
+    """Every attribute, so also the private ones that are set here."""
+    ours, quarts = (
+        ReadyResponse(b"{}", "application/json"),
+        TrioResponse(b"{}", content_type="application/json"),
+    )
+    assert vars(ours).keys() == vars(quarts).keys()
+    for name, value in vars(quarts).items():
+        if name == "response":
+            assert vars(ours.response) == vars(value)
+        else:
+            assert getattr(ours, name) == value
+    ours.status_code = 500
+    assert (ours.status, await ours.get_data()) == ("500 INTERNAL SERVER ERROR", b"{}")
 
 
 async def test_the_names_of_quart_that_the_short_way_relies_on() -> None:
