@@ -65,19 +65,24 @@ class LoopWatch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self._ended_at = now = self._clock()
-        if self._passes:
-            took_s = now - self._began_at
-            self._previous_s = self._work_s(took_s)
-            self._busy_s += took_s
-            if took_s >= SHORT_S or not self._passes % LOOK_EVERY:
-                self._look()
-            self._usual_s += (took_s - self._usual_s) * min(1.0, took_s / USUAL_OVER_S)
-            self._worst_s = max(self._worst_s, took_s)
-            if took_s >= self._faded(now):
-                self._lateness_s, self._lateness_at = took_s, now
-        else:
+        passes, self._passes = self._passes, self._passes + 1
+        if not passes:
             self._look()
-        self._passes += 1
+            return
+        took_s = now - self._began_at
+        self._usual_s += (took_s - self._usual_s) * min(1.0, took_s / USUAL_OVER_S)
+        is_looked_at = took_s >= SHORT_S or not passes % LOOK_EVERY
+        if not is_looked_at and took_s <= self._lateness_s:  # nearly every pass
+            self._previous_s = took_s
+            self._busy_s += took_s
+            return
+        self._previous_s = self._work_s(took_s)
+        self._busy_s += took_s
+        if is_looked_at:
+            self._look()
+        self._worst_s = max(self._worst_s, took_s)
+        if took_s >= self._faded(now):
+            self._lateness_s, self._lateness_at = took_s, now
 
     def behind_s(self) -> float:
         """How far behind the loop is: for how long the current pass has run, or the one before it did.
