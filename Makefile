@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep breakages httpcore-leak mutants check format image lock clean $(CHECKS)
+.PHONY: help run test simulate sweep breakages httpcore-leak mutants bench check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -34,6 +34,16 @@ mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the 
 .venv-mutants/.ready: requirements-dev.lock
 	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
 	@.venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
+	@touch $@
+
+# The peers and what draws the plots: nothing that the server or its tests may come to need.
+bench: .venv-bench/.ready ## fanout beside its peers, 20 quiet minutes; writes docs/performance.md (ARGS=--short: 3)
+	@.venv-bench/bin/python -m benchmarks.bench $(ARGS)
+
+.venv-bench/.ready: requirements-dev.lock benchmarks/requirements.lock
+	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/.dev
+	@.venv-bench/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes \
+	  --requirement benchmarks/requirements.lock
 	@touch $@
 
 simulate: $(VENV)/.package ## the whole server in simulated worlds, every promise checked (SEEDS=, REQUESTS= a world)
@@ -124,3 +134,5 @@ lock: .venv-uv/.ready ## renew the locks after setup.cfg changed (ARGS=--upgrade
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --constraint requirements.lock --constraint requirements-build.lock \
 	  --output-file requirements-dev.lock
+	$(COMPILE) benchmarks/requirements.txt --constraint requirements-dev.lock \
+	  --output-file benchmarks/requirements.lock

@@ -1,8 +1,8 @@
 """What observability costs: CPU of a request with more and more of it on, and what a bad collector, sink or
 viewer does to the answers.
 
-    python benchmarks/observability.py
-    python benchmarks/observability.py --rounds 20 --rate 300 --seconds 3 --json observability.json
+    python -m benchmarks.observability
+    python -m benchmarks.observability --rounds 20 --rate 300 --seconds 3 --json observability.json
 
 Every variant is a server process of its own. All run at once on one core, and in turn get the same open-loop
 load for a few seconds, so that a change of the machine is shared by all. The upstream, the generator and the
@@ -36,7 +36,7 @@ from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
 from typing import Any
 
 import click
-from programs import Program, Server, running, servers, upstream
+from benchmarks.programs import Program, Server, running, servers, upstream
 
 from fanout.tools.load.outcome import ON_TIME
 

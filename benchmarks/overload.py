@@ -1,7 +1,7 @@
 """What a server does with more than it can do: useful answers at 1, 2, 4 and 10 times its own peak.
 
-    python benchmarks/overload.py
-    python benchmarks/overload.py --servers fanout --endpoint all --repeat 3 --json overload.json
+    python -m benchmarks.overload
+    python -m benchmarks.overload --servers fanout --endpoint all --repeat 3 --json overload.json
 
 Arrivals are open-loop, on schedule whatever happens. *Useful* is a 200 with the promised body within
 `timeout` (1000 ms) as the client sees it, without any allowance; *on time* is any complete answer within it,
@@ -30,7 +30,7 @@ from pathlib import Path
 from statistics import median
 
 import click
-from programs import Server, running, servers, upstream
+from benchmarks.programs import Server, running, servers, upstream
 
 from fanout.tools.load.outcome import ON_TIME, Outcome
 
@@ -137,7 +137,13 @@ def measure(
     )
 
 
-def find_peak(server: Server, upstream_url: str, endpoint: str, say: Callable[[Run], None]) -> float:
+def find_peak(
+    server: Server,
+    upstream_url: str,
+    endpoint: str,
+    say: Callable[[Run], None],
+    first_rate: float = FIRST_RATE,
+) -> float:
     """The best useful rate: coarse steps up until the useful rate falls or stands still, then finer ones."""
     useful: dict[float, float] = {}
 
@@ -147,7 +153,7 @@ def find_peak(server: Server, upstream_url: str, endpoint: str, say: Callable[[R
         useful[rate] = run.useful
         return run.useful
 
-    rate = FIRST_RATE
+    rate = first_rate
     while offer(rate) > 0.9 * rate:
         rate *= STEP_UP
     best = max(useful, key=useful.__getitem__)

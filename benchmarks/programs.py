@@ -2,6 +2,10 @@
 
 Every server is one process on one core and gets the same upstream, nginx with Lua, else fanout's simulator.
 Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
+
+Rule 1: a port is given once in a run, and is below those that the system gives to outgoing connections.
+Rule 2: a program has started when it owns the listener of its port, alone: a connection alone might be answered
+by a stranger.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import getpass
 import importlib.util
 import os
+import random
 import resource
 import shutil
 import signal
@@ -17,10 +22,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 HERE: Final = Path(__file__).parent
 PEERS: Final = HERE / "peers"
@@ -42,6 +47,16 @@ class Server:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None  # what it writes to standard error goes there; else to ours
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files in PEM: what a server shows, and the authority by which a client trusts it."""
+
+    chain: Path
+    key: Path
+    authority: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +109,60 @@ def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Serve
 
 
 @contextmanager
-def running(server: Server, upstream_url: str, core: int) -> Iterator[Program]:
-    """The server on `core`, from the moment it accepts connections until it has ended."""
-    bind = f"127.0.0.1:{_free_port()}"
+def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Program]:
+    """The server on `core` (several: as taskset has it), from when it accepts connections until it has ended."""
+    bind = f"127.0.0.1:{free_port()}"
     command = [part.format(bind=bind, upstream=upstream_url) for part in server.command]
-    with _running(command, core, bind, server.environment) as program:
-        yield program
+    with ExitStack() as stack:
+        log = stack.enter_context(server.log.open("ab")) if server.log else None
+        yield stack.enter_context(_running(command, core, bind, server.environment, log))
 
 
 @contextmanager
-def upstream(folder: Path, core: int) -> Iterator[tuple[str, str]]:
-    """The shared upstream on `core`: its URL, and what it is. 100 to 600 ms, one call in ten fails."""
-    port = _free_port()
+def upstream(folder: Path, core: int, certificate: Certificate | None = None) -> Iterator[tuple[str, str]]:
+    """The shared upstream on `core`: its URL, and what it is. 100 to 600 ms, one call in ten fails.
+
+    With `?delay_ms=MS` it takes MS, and does not fail if it is nginx. TLS with a certificate, if it is nginx.
+    """
+    port = free_port()
     bind = f"127.0.0.1:{port}"
-    if shutil.which("nginx") and (NGINX_MODULES / "ngx_http_lua_module.so").exists():
+    if has_nginx():
+        tls = ""
+        if certificate:
+            tls = f"ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
         text = (PEERS / "upstream.conf").read_text()
-        for name, value in (("modules", NGINX_MODULES), ("user", getpass.getuser()), ("port", port)):
+        values = {
+            "modules": NGINX_MODULES,
+            "user": getpass.getuser(),
+            "port": port,
+            "ssl": "ssl" if certificate else "",
+            "certificate": tls,
+        }
+        for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         (folder / "upstream.conf").write_text(text)
         command = ["nginx", "-p", str(folder), "-c", "upstream.conf", "-e", "stderr"]
         what = "nginx with Lua"
+    elif certificate:
+        raise CannotStart("only nginx speaks TLS here")
     else:
         command = [*FANOUT, "upstream", "--bind", bind, "--reliable", "--fault", "status=0.1"]
         what = "fanout's simulator"
     with _running(command, core, bind) as program:
-        yield f"{program.url}/api/work", what
+        yield f"http{'s' if certificate else ''}://{bind}/api/work", what
+
+
+def has_nginx() -> bool:
+    return bool(shutil.which("nginx")) and (NGINX_MODULES / "ngx_http_lua_module.so").exists()
 
 
 @contextmanager
 def _running(
-    command: Sequence[str], core: int, bind: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    core: int | str,
+    bind: str,
+    environment: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
 ) -> Iterator[Program]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited
@@ -131,10 +170,11 @@ def _running(
         ["taskset", "-c", str(core), *command],
         env={**os.environ, **(environment or {})},
         stdout=subprocess.DEVNULL,
+        stderr=log,
         cwd=HERE.parent,
     )
     try:
-        _wait_until_it_listens(process, bind, command[0])
+        _wait_until_it_listens(process, int(bind.rpartition(":")[2]), command[0])
         yield Program(process.pid, f"http://{bind}")
     finally:
         process.send_signal(signal.SIGTERM)
@@ -145,23 +185,46 @@ def _running(
             process.wait()
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], bind: str, name: str) -> None:
-    host, _, port = bind.rpartition(":")
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, name: str) -> None:
     give_up_at = time.monotonic() + _START_S  # noqa: TID251 - a benchmark is outside of Trio
     while time.monotonic() < give_up_at:  # noqa: TID251 - as above
         if process.poll() is not None:
             raise CannotStart(f"{name} ended with {process.returncode} before it listened")
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)  # noqa: TID251 - as above
-        else:
+        inodes = _listeners(port)
+        if inodes and inodes <= _sockets(process.pid):
             return
-    raise CannotStart(f"{name} does not listen on {bind} after {_START_S:.0f} s")
+        if len(inodes) > 1:
+            raise CannotStart(f"port {port}, given to {name}, has listeners of another program")
+        time.sleep(0.02)  # noqa: TID251 - as above
+    raise CannotStart(f"{name} does not listen on port {port} after {_START_S:.0f} s")
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _listeners(port: int) -> set[str]:
+    """The inodes of the sockets that listen on an IPv4 port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port on which nobody listens now, not given before."""
+    lowest_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(lowest_of_system // 2, lowest_of_system)
+        if port in _given:
+            continue
+        _given.add(port)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port

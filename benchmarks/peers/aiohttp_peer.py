@@ -1,4 +1,4 @@
-"""The peer on asyncio: aiohttp's server and client, on uvloop where it is installed.
+"""The peer on asyncio: aiohttp's server and client, on uvloop unless another loop is asked for.
 
     python benchmarks/peers/aiohttp_peer.py --bind 127.0.0.1:8080 --upstream http://127.0.0.1:9000/api/work
 
@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
+import ssl
 
 import aiohttp
 from aiohttp import web
+from rules import RESERVE_S, is_success, problem_body, timeout_ms
 
-RESERVE_S = 0.020
-MAX_TIMEOUT_MS = 30_000
-MAX_BODY_BYTES = 64 * 1024
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 UPSTREAM = web.AppKey("upstream", str)
 NO_STORE = {"Cache-Control": "no-store"}
@@ -31,16 +29,8 @@ def answer(body: bytes) -> web.Response:
 
 
 def problem(status: int, reason: str) -> web.Response:
-    body = json.dumps({"type": "about:blank", "title": reason, "status": status, "reason": reason}).encode()
+    body = problem_body(status, reason)
     return web.Response(status=status, body=body, content_type="application/problem+json", headers=NO_STORE)
-
-
-def timeout_ms(request: web.Request) -> int | None:
-    """The caller's timeout, or `None` if it is not a valid one."""
-    text = request.query.get("timeout", "1000")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5):
-        return None
-    return int(text) if 1 <= int(text) <= MAX_TIMEOUT_MS else None
 
 
 async def call(app: web.Application) -> bytes | None:
@@ -48,17 +38,13 @@ async def call(app: web.Application) -> bytes | None:
     try:
         async with app[SESSION].get(app[UPSTREAM]) as response:
             body = await response.read()
-            if response.status != 200 or len(body) > MAX_BODY_BYTES:
-                return None
-        payload = json.loads(body)
-    except (aiohttp.ClientError, ValueError):
+    except aiohttp.ClientError:
         return None
-    time = payload.get("time") if isinstance(payload, dict) else None
-    return body if type(time) is int and time >= 0 else None
+    return body if is_success(response.status, body) else None
 
 
 async def first(request: web.Request) -> web.Response:
-    limit_ms = timeout_ms(request)
+    limit_ms = timeout_ms(request.query.get("timeout", "1000"))
     if limit_ms is None:
         return problem(400, "invalid_timeout")
     pending = {asyncio.create_task(call(request.app)) for _ in range(2)}
@@ -79,7 +65,7 @@ async def first(request: web.Request) -> web.Response:
 
 
 async def every(request: web.Request) -> web.Response:
-    limit_ms = timeout_ms(request)
+    limit_ms = timeout_ms(request.query.get("timeout", "1000"))
     if limit_ms is None:
         return problem(400, "invalid_timeout")
     try:
@@ -91,12 +77,12 @@ async def every(request: web.Request) -> web.Response:
     return answer(b"[" + b",".join(successes) + b"]") if successes else problem(500, "no_success")
 
 
-async def serve(host: str, port: int, upstream: str) -> None:
+async def serve(host: str, port: int, upstream: str, trust: ssl.SSLContext | bool) -> None:
     app = web.Application()
     app[UPSTREAM] = upstream
     app.router.add_get("/api/first", first)
     app.router.add_get("/api/all", every)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, ssl=trust)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
@@ -113,16 +99,19 @@ def main() -> None:
     )
     parser.add_argument("--bind", default="127.0.0.1:8080", metavar="HOST:PORT")
     parser.add_argument("--upstream", required=True, metavar="URL")
+    parser.add_argument("--ca", metavar="FILE", help="trust this authority for an https upstream")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    try:
+    trust = ssl.create_default_context(cafile=options.ca) if options.ca else True
+    host, _, port = options.bind.rpartition(":")
+    serving = serve(host, int(port), options.upstream, trust)
+    if options.loop == "uvloop":
         import uvloop
 
-        run = uvloop.run
-    except ImportError:
-        run = asyncio.run
-    host, _, port = options.bind.rpartition(":")
-    run(serve(host, int(port), options.upstream))
+        uvloop.run(serving)
+    else:
+        asyncio.run(serving)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""How much later than the call that it waited for does an answer come? One JSON object: milliseconds.
+
+    python -m benchmarks.added_latency URL /api/first 100 10
+
+100 requests a second for 10 s, open loop. The upstream says in its payload how long it has slept, so *added* is
+the latency that the caller saw, from the moment the request's bytes were written to the kernel's time stamp of
+the answer's last byte, less `time`. Only whole, useful answers count. A URL of the upstream itself shows what
+its own timer and two loopback trips add: nginx sleeps by a timer of whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from dataclasses import replace
+
+import trio
+
+from fanout.tools.load import run as load_run
+from fanout.tools.load.connection import Connection
+from fanout.tools.load.endpoint import ENDPOINTS
+from fanout.tools.load.generator import Generator
+from fanout.tools.load.outcome import Outcome
+from fanout.tools.load.plan import LoadPlan, parsed_target
+
+added_ms: list[float] = []
+
+
+class Added(Generator):
+    """Compares each useful answer with the time that it names."""
+
+    def settled(
+        self, connection: Connection, outcome: Outcome, answered_at: float | None, status: int, reason: str
+    ) -> None:
+        if outcome is Outcome.USEFUL and answered_at is not None:
+            payload = json.loads(connection._reader.body)
+            added_ms.append((answered_at - connection.written_at) * 1000 - payload["time"])
+        super().settled(connection, outcome, answered_at, status, reason)
+
+
+def main() -> None:
+    url, path, rate, seconds = sys.argv[1:]
+    plan = LoadPlan(
+        target=parsed_target(url),
+        mix=((replace(ENDPOINTS["first"], path=path), 1.0),),
+        rate_per_s=float(rate),
+        duration_s=float(seconds),
+    )
+    load_run.Generator = Added  # type: ignore[misc] # run_load looks this name up
+    gc.freeze()  # a pause of the generator would look like one of the server
+    report = trio.run(load_run.run_load, plan)
+    added_ms.sort()
+    found = {f"p{percent}_ms": added_ms[len(added_ms) * percent // 100] for percent in (50, 99)}
+    json.dump(
+        {**found, "answers": len(added_ms), "late_launches": report["client"]["late_launch_share"]},
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main()

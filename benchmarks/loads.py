@@ -1,0 +1,103 @@
+"""The loads of the benchmark, each a process of its own on the generator's core, and what it reports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.programs import HERE
+from benchmarks.section import OTHER_CORE
+from fanout.tools.load.outcome import ON_TIME
+
+LATE_ALLOWED = 0.01
+USEFUL_NEEDED = 0.85
+
+
+def open_loop(url: str, endpoint: str, *steps: str, timeout_ms: int = 1000) -> Any:
+    """The report of requests that come on schedule: `500x3` is 500 a second for 3 s."""
+    return _report("benchmarks.stepped_load", url, endpoint, str(timeout_ms), *steps)
+
+
+def closed_loop(
+    url: str, endpoint: str, callers: int, warmup_s: float, seconds: float, timeout_ms: int = 1000
+) -> Any:
+    """The report of callers that each wait for an answer before they ask again."""
+    numbers = map(str, (callers, warmup_s, seconds))
+    return _report("benchmarks.closed_loop", url, endpoint, str(timeout_ms), *numbers)
+
+
+def added_latency(url: str, path: str, rate: float, seconds: float) -> Any:
+    return _report("benchmarks.added_latency", url, path, str(rate), str(seconds))
+
+
+@contextmanager
+def beside(url: str, endpoint: str, *steps: str, timeout_ms: int) -> Iterator[subprocess.Popen[bytes]]:
+    """An open-loop load that runs while the body does something else; its report is on its stdout."""
+    command = _command("benchmarks.stepped_load", url, endpoint, str(timeout_ms), *steps)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=HERE.parent) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def useful_share(report: Any) -> float:
+    return float(report["useful_share"])
+
+
+def on_time_share(report: Any) -> float:
+    outcomes = report["outcomes"]
+    return sum(outcomes.get(outcome, 0) for outcome in ON_TIME) / max(1, report["offered"])
+
+
+def doubts(useful: float, late_launches: float) -> str:
+    """Why a row is not to be trusted: "" if it is."""
+    words = []
+    if useful < USEFUL_NEEDED:
+        words.append(f"only {useful:.0%} useful")
+    if late_launches > LATE_ALLOWED:
+        words.append(f"{late_launches:.0%} sent late")
+    return "not trusted: " + ", ".join(words) if words else ""
+
+
+@dataclass(slots=True)
+class Cores:
+    """How busy each core was between `Cores()` and `shares()`, whoever used it."""
+
+    _before: dict[str, tuple[int, int]] = field(default_factory=lambda: _core_ticks())
+
+    def shares(self) -> list[float]:
+        """Busy shares, 0 to 1, core 0 first."""
+        after = _core_ticks()
+        return [
+            (after[name][0] - busy) / max(1, after[name][1] - total)
+            for name, (busy, total) in self._before.items()
+        ]
+
+
+def _core_ticks() -> dict[str, tuple[int, int]]:
+    """Busy and all ticks of each core."""
+    found = {}
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *texts = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, idle, iowait, irq, softirq = map(int, texts[:7])
+            busy = user + nice + system + irq + softirq
+            found[name] = (busy, busy + idle + iowait)
+    return found
+
+
+def _report(*words: str) -> Any:
+    done = subprocess.run(_command(*words), stdout=subprocess.PIPE, check=True, cwd=HERE.parent)
+    return json.loads(done.stdout)
+
+
+def _command(module: str, *words: str) -> list[str]:
+    return ["taskset", "-c", str(OTHER_CORE), sys.executable, "-m", module, *words]

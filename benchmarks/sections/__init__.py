@@ -1,0 +1,11 @@
+"""The questions of the benchmark, in the order of the page."""
+
+from __future__ import annotations
+
+from benchmarks.section import Section
+from benchmarks.sections import cpu, growth, latency, memory, multiples, peak, profile, start, tls, workers
+
+SECTIONS: dict[str, Section] = {
+    section.NAME: section
+    for section in (cpu, peak, multiples, tls, latency, memory, growth, profile, workers, start)
+}

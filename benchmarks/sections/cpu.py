@@ -1,0 +1,106 @@
+"""CPU of a request, in paired rounds: every server runs at once, and in turn gets the same open-loop load."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks import usage
+from benchmarks.contenders import (
+    AIOHTTP_NAME,
+    ASYNCIO_NAME,
+    BARE_NAME,
+    BASE_NAME,
+    FANOUT_NAME,
+    FASTAPI_NAME,
+    GO_NAME,
+    QUART_NAME,
+    contenders,
+)
+from benchmarks.loads import doubts, on_time_share, open_loop, useful_share
+from benchmarks.programs import Program, running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure, ratio, rows
+
+NAME = "cpu"
+TITLE = "CPU per request"
+LOADS = [(endpoint, rate) for endpoint in ("first", "all") for rate in (250, 500)]
+SERVERS = (FANOUT_NAME, BARE_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
+
+
+def run(settings: Settings) -> Found:
+    seconds, rounds = settings.seconds(3, 1), settings.times(4)
+    found: dict[str, list[Found]] = {}
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        for endpoint, rate in LOADS:
+            # New processes for each load: a pool that grew in an overload would be slow for ever after.
+            with ExitStack() as stack:
+                programs = {
+                    name: stack.enter_context(running(server, url, SERVER_CORE))
+                    for name, server in contenders(settings.folder, SERVERS).items()
+                }
+                for program in programs.values():
+                    offer(program, endpoint, rate, 1)
+                found[f"{endpoint} {rate}"] = taken = []
+                for number in range(rounds):
+                    names = list(programs)
+                    first = number % len(names)  # who comes first has it easier
+                    order = names[first:] + names[:first]
+                    one = {name: offer(programs[name], endpoint, rate, seconds) for name in order}
+                    taken.append({name: one[name] for name in names})
+                    settings.say(
+                        f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
+                        + ", ".join(f"{name} {one[name]['cpu_us']:.0f} µs" for name in names)
+                    )
+    return {"upstream": what, "seconds": seconds, "rounds": found}
+
+
+def offer(program: Program, endpoint: str, rate: int, seconds: int) -> Found:
+    """What one server uses for one load, until it has come to rest. Shares are 0 to 1."""
+    before = usage.cpu_s(program.pid)
+    report = open_loop(program.url, endpoint, f"{rate}x{seconds}")
+    usage.wait_until_quiet(program.pid)
+    return {
+        "cpu_us": (usage.cpu_s(program.pid) - before) * 1e6 / report["offered"],
+        "useful": useful_share(report),
+        "on_time": on_time_share(report),
+        "late_launches": report["client"]["late_launch_share"],
+    }
+
+
+def render(found: Found) -> str:
+    rounds: dict[str, list[dict[str, Any]]] = found["rounds"]
+    count = len(next(iter(rounds.values())))
+    cells = []
+    for load, taken in rounds.items():
+        endpoint, rate = load.split()
+        for name in taken[0]:
+            mine = [one[name]["cpu_us"] for one in taken]
+            useful = figure([one[name]["useful"] for one in taken]).value
+            late = figure([one[name]["late_launches"] for one in taken]).value
+            base = ratio(mine, [one[BASE_NAME]["cpu_us"] for one in taken]) if BASE_NAME in taken[0] else "–"
+            remark = doubts(useful, late)
+            cells.append(
+                [f"`{endpoint}` {rate}/s", name, f"{figure(mine).value:,.0f}", base, f"{useful:.1%}", remark]
+            )
+    return (
+        f"Every server runs at once on its core, and in turn gets the same open-loop load for {found['seconds']} s; "
+        f"the order is rotated every round, {count} {'rounds' if count > 1 else 'round'}. The CPU is what the kernel counts for the "
+        f"process and its threads (`schedstat`), until it has come to rest. The ratio is the median over the "
+        f"rounds of the ratio within a round, ± its standard error. A row with less than 85 % useful answers is "
+        f"not to be trusted.\n\n"
+        + rows(["load", "server", "µs a request", f"ratio to {BASE_NAME}", "useful", ""], cells)
+    )
+
+
+def plot(found: Found, figure_of: Any) -> None:
+    rounds: dict[str, list[dict[str, Any]]] = found["rounds"]
+    axes = figure_of.subplots(1, 1)
+    names = list(next(iter(rounds.values()))[0])
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        heights = [figure([one[name]["cpu_us"] for one in taken]).value for taken in rounds.values()]
+        places = [place + (number - len(names) / 2 + 0.5) * width for place in range(len(rounds))]
+        axes.bar(places, heights, width, label=name)
+    axes.set_xticks(range(len(rounds)), [f"{load}/s" for load in rounds])
+    axes.set_ylabel("CPU of a request, µs")
+    axes.legend(fontsize="small")

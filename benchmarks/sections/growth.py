@@ -1,0 +1,106 @@
+"""Does a request cost more when many others are under way? The rate stays the same, the upstream gets slower."""
+
+from __future__ import annotations
+
+import json
+from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+from typing import Any
+
+from benchmarks import usage
+from benchmarks.contenders import AIOHTTP_NAME, BASE_NAME, FANOUT_NAME, GO_NAME, contenders
+from benchmarks.loads import beside, doubts, useful_share
+from benchmarks.programs import Server, running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
+
+NAME = "growth"
+TITLE = "CPU per request from 10 to 5,000 concurrent"
+CONCURRENT = (10, 100, 1000, 5000)
+RATE = 400  # a second
+TIMEOUT_MS = 30_000
+START_S = 1.5  # of the generator, before its first request
+SERVERS = (FANOUT_NAME, AIOHTTP_NAME, GO_NAME)
+
+
+def run(settings: Settings) -> Found:
+    found: dict[str, dict[str, Any]] = {}
+    concurrent = CONCURRENT[:3] if settings.short else CONCURRENT
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        for at_a_time in concurrent:
+            delay_ms = round(at_a_time / RATE * 1000)
+            found[str(at_a_time)] = one = {}
+            for name, server in contenders(settings.folder, SERVERS, ("--max-in-flight", "10000")).items():
+                one[name] = ask(server, f"{url}?delay_ms={delay_ms}", delay_ms / 1000, settings.seconds(6, 2))
+            settings.say(
+                f"{at_a_time:,} concurrent: " + ", ".join(f"{name} {got['cpu_us']:.0f} µs" for name, got in one.items())
+            )
+    return {"upstream": what, "concurrent": found}
+
+
+def ask(server: Server, upstream_url: str, delay_s: float, seconds: int) -> Found:
+    """The CPU of `seconds` that begin when the first answers come, so as many requests come as go."""
+    with running(server, upstream_url, SERVER_CORE) as program:
+        filling_s = START_S + delay_s + 1
+        whole_s = round(filling_s + seconds + 1)
+        with beside(program.url, "first", f"{RATE}x{whole_s}", timeout_ms=TIMEOUT_MS) as load:
+            sleep(filling_s)
+            before, kib = usage.cpu_s(program.pid), usage.resident_kib(program.pid)
+            sleep(seconds)
+            used_s = usage.cpu_s(program.pid) - before
+            report = json.loads(load.communicate()[0])
+    return {
+        "cpu_us": used_s * 1e6 / (RATE * seconds),
+        "useful": useful_share(report),
+        "late_launches": report["client"]["late_launch_share"],
+        "mib": kib / 1024,
+    }
+
+
+def render(found: Found) -> str:
+    concurrent = found["concurrent"]
+    fewest = next(iter(concurrent.values()))
+    cells = [
+        [
+            f"{int(at_a_time):,}",
+            name,
+            f"{got['cpu_us']:,.0f}",
+            f"{got['cpu_us'] / fewest[name]['cpu_us']:.2f}",
+            f"{got['cpu_us'] / one[BASE_NAME]['cpu_us']:.2f}" if BASE_NAME in one else "–",
+            f"{got['mib']:,.0f}",
+            f"{got['useful']:.1%}",
+            doubts(got["useful"], got["late_launches"]),
+        ]
+        for at_a_time, one in concurrent.items()
+        for name, got in one.items()
+    ]
+    return (
+        f"Open loop, always {RATE} a second of `/api/first`, `timeout={TIMEOUT_MS}`; both calls take as long as it "
+        f"needs to have so many requests under way ({CONCURRENT[0]}: {CONCURRENT[0] * 1000 // RATE} ms, "
+        f"{CONCURRENT[-1]:,}: {CONCURRENT[-1] / RATE:.1f} s) and do not fail. The CPU is measured while as many "
+        f"requests come as go. Both calls of a race end together here, so less is cancelled than above, and a request "
+        f"costs another sum than in the first table. (`--max-in-flight 10000` for fanout.)\n\n"
+        + rows(
+            [
+                "concurrent",
+                "server",
+                "µs a request",
+                f"of its own at {min(map(int, concurrent))}",
+                f"ratio to {BASE_NAME}",
+                "MiB",
+                "useful",
+                "",
+            ],
+            cells,
+        )
+    )
+
+
+def plot(found: Found, figure_of: Any) -> None:
+    axes = figure_of.subplots(1, 1)
+    concurrent = found["concurrent"]
+    for name in next(iter(concurrent.values())):
+        axes.plot(list(map(int, concurrent)), [one[name]["cpu_us"] for one in concurrent.values()], "o-", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("requests under way")
+    axes.set_ylabel("CPU of a request, µs")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize="small")

@@ -1,0 +1,91 @@
+"""What a server adds to the latency of the call that it waited for, at a low load."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from benchmarks.contenders import (
+    AIOHTTP_NAME,
+    ASYNCIO_NAME,
+    BASE_NAME,
+    FANOUT_NAME,
+    FASTAPI_NAME,
+    GO_NAME,
+    QUART_NAME,
+    contenders,
+)
+from benchmarks.loads import added_latency, doubts
+from benchmarks.programs import running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
+
+NAME = "latency"
+TITLE = "Added latency at low load"
+RATE = 100
+UPSTREAM_NAME = "upstream itself"
+SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
+
+
+def run(settings: Settings) -> Found:
+    rounds, seconds = settings.times(2), settings.seconds(8, 3)
+    found: list[Any] = []
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        base = url.removesuffix("/api/work")
+        for number in range(rounds):
+            one = {UPSTREAM_NAME: added_latency(base, "/api/work", RATE, seconds)}
+            for name, server in contenders(settings.folder, SERVERS).items():
+                with running(server, url, SERVER_CORE) as program:
+                    added_latency(program.url, "/api/first", RATE, 1)  # imports, connections
+                    one[name] = added_latency(program.url, "/api/first", RATE, seconds)
+            found.append(one)
+            settings.say(
+                f"round {number + 1} of {rounds}: "
+                + ", ".join(f"{name} {got['p50_ms']:.2f}/{got['p99_ms']:.2f} ms" for name, got in one.items())
+            )
+    return {"upstream": what, "seconds": seconds, "rounds": found}
+
+
+def render(found: Found) -> str:
+    rounds = found["rounds"]
+
+    def mid(name: str, key: str) -> float:
+        return median(one[name][key] for one in rounds)
+
+    def more(name: str, key: str) -> float:
+        return mid(name, key) - mid(UPSTREAM_NAME, key)
+
+    cells = []
+    for name in rounds[0]:
+        itself = name == UPSTREAM_NAME
+        own = more(name, "p50_ms")
+        base = more(BASE_NAME, "p50_ms") if BASE_NAME in rounds[0] else 0.0
+        cells.append(
+            [
+                name,
+                f"{mid(name, 'p50_ms'):.2f}",
+                f"{mid(name, 'p99_ms'):.2f}",
+                "–" if itself else f"{own:.2f}",
+                "–" if itself or not base else f"{own / base:.2f}",
+                doubts(1.0, mid(name, "late_launches")),
+            ]
+        )
+    return (
+        f"Open loop, {RATE} a second of `/api/first` for {found['seconds']} s. The upstream sleeps and says in its "
+        f"payload for how long, so *added* is what the caller saw, by the kernel's time stamps, less `time` in its "
+        f"answer. That contains what the upstream adds itself: its timer counts whole milliseconds and its "
+        f"clock is the one of its last event, so it wakes up to a millisecond early or late, and "
+        f"two trips over loopback. The row *{UPSTREAM_NAME}* is the same measured without a server between; the third "
+        f"column is the median less the median of that row, which is what the server adds. (In a race the earlier "
+        f"of two timers wins, so a small difference can be too small by some tenths.)\n\n"
+        + rows(
+            [
+                "server",
+                "added p50, ms",
+                "added p99, ms",
+                "p50 less the upstream's",
+                f"ratio to {BASE_NAME}",
+                "",
+            ],
+            cells,
+        )
+    )

@@ -1,0 +1,91 @@
+"""Resident memory of a request in flight: how much a process grows while many hang."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks import usage
+from benchmarks.contenders import (
+    AIOHTTP_NAME,
+    ASYNCIO_NAME,
+    BASE_NAME,
+    FANOUT_NAME,
+    FASTAPI_NAME,
+    GO_NAME,
+    QUART_NAME,
+    contenders,
+)
+from benchmarks.loads import open_loop
+from benchmarks.programs import Program, Server, running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
+
+NAME = "memory"
+TITLE = "Memory of a request in flight"
+HANGING = 1000
+HANG_MS = 25_000
+TIMEOUT_MS = 30_000
+PAUSE_S = 0.004  # between two requests: at most 250 a second
+SETTLE_S = 1.0
+SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
+
+
+def run(settings: Settings) -> Found:
+    found: dict[str, Any] = {}
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        for name, server in contenders(settings.folder, SERVERS, ("--max-in-flight", "2000")).items():
+            found[name] = one = grow(server, f"{url}?delay_ms={HANG_MS}")
+            settings.say(f"{name}: {one['idle_kib'] / 1024:.0f} MiB idle, {one['kib_a_request']:.1f} KiB a request")
+    return {"upstream": what, "servers": found}
+
+
+def grow(server: Server, upstream_url: str) -> Found:
+    with running(server, upstream_url, SERVER_CORE) as program, ExitStack() as stack:
+        # Short timeouts: what is made at the first requests and kept is not a request in flight.
+        open_loop(program.url, "first", "50x2", timeout_ms=300)
+        usage.wait_until_quiet(program.pid)
+        idle_kib = usage.resident_kib(program.pid)
+        callers = [stack.enter_context(ask(program)) for _ in range(HANGING)]
+        time.sleep(SETTLE_S)  # noqa: TID251 - a benchmark is outside of Trio
+        kib = usage.resident_kib(program.pid)
+        poll = select.poll()
+        for caller in callers:
+            poll.register(caller, select.POLLIN)
+        hang = HANGING - len(poll.poll(0))
+    return {"idle_kib": idle_kib, "hang": hang, "kib_a_request": (kib - idle_kib) / HANGING}
+
+
+def ask(program: Program) -> socket.socket:
+    parts = urlsplit(program.url)
+    caller = socket.create_connection((parts.hostname, parts.port))
+    caller.sendall(f"GET /api/first?timeout={TIMEOUT_MS} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    time.sleep(PAUSE_S)  # noqa: TID251 - as above
+    return caller
+
+
+def render(found: Found) -> str:
+    cells = []
+    servers = found["servers"]
+    base = servers.get(BASE_NAME, {}).get("kib_a_request")
+    for name, one in servers.items():
+        missing = HANGING - one["hang"]
+        cells.append(
+            [
+                name,
+                f"{one['idle_kib'] / 1024:.0f}",
+                f"{one['kib_a_request']:.1f}",
+                f"{one['kib_a_request'] / base:.2f}" if base else "–",
+                f"not trusted: {missing} did not hang" if missing else "",
+            ]
+        )
+    return (
+        f"{HANGING:,} callers, each with a connection of its own, ask an upstream that does not answer, at most 250 "
+        f"a second so that nobody is refused; the growth of resident memory, divided by {HANGING:,}, holds the "
+        f"caller's connection, the request, and two calls with a connection each. Before, each server has had 100 "
+        f"requests. (`--max-in-flight 2000` for fanout.)\n\n"
+        + rows(["server", "idle, MiB", "KiB a request in flight", f"ratio to {BASE_NAME}", ""], cells)
+    )

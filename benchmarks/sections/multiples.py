@@ -1,0 +1,98 @@
+"""What a server does when it is offered more than it can do: 0.5 to 4 times its own peak, open loop."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks import overload
+from benchmarks.contenders import AIOHTTP_NAME, FANOUT_NAME, FASTAPI_NAME, GO_NAME, QUART_NAME, contenders
+from benchmarks.programs import upstream
+from benchmarks.section import OTHER_CORE, Found, Settings, rows
+
+NAME = "multiples"
+TITLE = "Behaviour at 0.5 to 4 times the peak"
+MULTIPLES = (0.5, 1.0, 2.0, 4.0)
+# Where the search for the peak begins, requests a second: below the peak, so that it only saves time.
+FROM = {FANOUT_NAME: 700.0, AIOHTTP_NAME: 700.0, FASTAPI_NAME: 150.0, QUART_NAME: 100.0, GO_NAME: 1200.0}
+HIGHEST_MULTIPLE_RATE = 8000.0  # more the generator cannot send on time
+
+
+def run(settings: Settings) -> Found:
+    found: dict[str, Any] = {}
+    seconds = settings.seconds(4, 2)
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        for name, server in contenders(settings.folder, list(FROM)).items():
+            if settings.short and name not in (FANOUT_NAME, AIOHTTP_NAME):
+                continue
+            peak = overload.find_peak(server, url, "first", overload.say_run, FROM[name])
+            settings.say(f"peak of {name}: {peak:,.0f} useful/s")
+            runs = []
+            for multiple in MULTIPLES:
+                rate = multiple * peak
+                if rate > HIGHEST_MULTIPLE_RATE:
+                    continue
+                one = overload.measure(server, url, "first", "warm", rate, seconds, peak / 2)
+                overload.say_run(one)
+                runs.append({**asdict(one), "multiple": multiple, "trusted": one.trusted})
+            found[name] = {"peak": peak, "runs": runs}
+    return {"upstream": what, "seconds": seconds, "servers": found}
+
+
+def render(found: Found) -> str:
+    cells = []
+    for name, server in found["servers"].items():
+        for run in server["runs"]:
+            late, others = run["late_launches"], run["others"]
+            doubts = [f"{late:.0%} sent late"] * (late > 0.01)
+            doubts += [f"other programs used {others:.0%} of the core"] * (others > overload.ALLOWED_TO_OTHERS)
+            refusal, after = run["refusal_p99_ms"], run["after_1s"]
+            cells.append(
+                [
+                    name,
+                    f"{run['multiple']:g} ×",
+                    f"{run['offered']:,.0f}",
+                    f"{run['useful']:,.0f}",
+                    f"{run['useful'] / server['peak']:.0%}",
+                    f"{run['refused']:,.0f}",
+                    f"{run['on_time']:.1%}",
+                    "–" if refusal is None else f"{refusal:.1f}",
+                    "–" if after is None else f"{after:.0%}",
+                    "; ".join(doubts),
+                ]
+            )
+    return (
+        f"The peak of each server is looked for first: the best useful rate that any offered rate brings. Then a "
+        f"fresh process gets two seconds of half its peak, {found['seconds']} s of a multiple of it, and half of "
+        f"it again: *after* is the share that is useful in the first second of that. Open loop, `/api/first`, "
+        f"`timeout=1000`; *on time* is any complete answer within it, refusals included, of all that was offered. "
+        f"No peer has a protection from overload.\n\n"
+        + rows(
+            [
+                "server",
+                "offered",
+                "offered/s",
+                "useful/s",
+                "of its peak",
+                "refused/s",
+                "on time",
+                "refusal p99, ms",
+                "after",
+                "",
+            ],
+            cells,
+        )
+    )
+
+
+def plot(found: Found, figure_of: Any) -> None:
+    axes = figure_of.subplots(1, 1)
+    for name, server in found["servers"].items():
+        multiples = [run["multiple"] for run in server["runs"]]
+        axes.plot(multiples, [run["useful"] / server["peak"] for run in server["runs"]], "o-", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(MULTIPLES, [f"{multiple:g} ×" for multiple in MULTIPLES])
+    axes.set_xlabel("offered, of the server's own peak")
+    axes.set_ylabel("useful, of the peak")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize="small")

@@ -1,0 +1,126 @@
+"""The most useful answers a second, asked by callers that wait for each answer before they ask again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.contenders import (
+    AIOHTTP_NAME,
+    BASE_NAME,
+    FANOUT_NAME,
+    FASTAPI_NAME,
+    GO_NAME,
+    PATIENT_NAME,
+    QUART_NAME,
+    contenders,
+)
+from benchmarks.loads import Cores, closed_loop, on_time_share
+from benchmarks.programs import Server, running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure, ratio, rows
+
+NAME = "peak"
+TITLE = "Peak useful rate"
+CALLERS = (200, 1000)
+SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
+WARMUP_S = 2
+FULL = 0.95  # of a core: it is what limits
+
+
+def run(settings: Settings) -> Found:
+    rounds = settings.times(2)
+    found: list[Any] = []
+    with upstream(settings.folder, OTHER_CORE) as (url, what):
+        for number in range(rounds):
+            for callers in CALLERS:
+                one = {
+                    name: ask(server, url, callers, settings.seconds(5, 2))
+                    for name, server in contenders(settings.folder, SERVERS).items()
+                }
+                found.append({"callers": callers, "servers": one})
+                settings.say(
+                    f"round {number + 1} of {rounds}, {callers} callers: "
+                    + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
+                )
+    return {"upstream": what, "seconds": settings.seconds(5, 2), "rounds": found}
+
+
+def ask(server: Server, upstream_url: str, callers: int, seconds: int) -> Found:
+    """One fresh process under callers that wait. Shares are 0 to 1."""
+    with running(server, upstream_url, SERVER_CORE) as program:
+        cores = Cores()
+        report = closed_loop(program.url, "first", callers, WARMUP_S, seconds)
+        server_core, other_core = cores.shares()[:2]
+    return {
+        "useful_per_s": report["useful_per_s"],
+        "refused_per_s": report["outcomes"].get("refused", 0) / report["span_s"],
+        "on_time": on_time_share(report),
+        "p99_ms": report["latency_ms"].get("useful", {}).get("from_written", {}).get("p99"),
+        "server_core": server_core,
+        "other_core": other_core,
+        "generator_share": report["client"]["cpu_share"],
+    }
+
+
+def render(found: Found) -> str:
+    cells = []
+    for callers in CALLERS:
+        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+        for name in taken[0]:
+            cells.append([f"{callers:,}", *row(name, taken)])
+    return (
+        f"Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was answered, "
+        f"for {found['seconds']} s after {WARMUP_S} s of warm-up. *Useful* is a 200 with the promised body within "
+        f"the timeout. With 200 callers and answers that take 280 ms no server can have more than about 700 a "
+        f"second. Who is refused asks again at once, so refusals load the generator, too: the last columns tell how "
+        f"busy the cores were, the one of the server, and that of the generator and the upstream, which is what "
+        f"limits when it is full.\n\n"
+        + rows(
+            [
+                "callers",
+                "server",
+                "useful/s",
+                f"ratio to {BASE_NAME}",
+                "refused/s",
+                "on time",
+                "useful p99, ms",
+                "core of the server, others",
+                "limited by",
+            ],
+            cells,
+        )
+    )
+
+
+def row(name: str, taken: list[Any]) -> list[str]:
+    """The cells of one server over its rounds."""
+
+    def mid(key: str) -> float:
+        return figure([one[name][key] or 0.0 for one in taken]).value
+
+    mine = [one[name]["useful_per_s"] for one in taken]
+    base = ratio(mine, [one[BASE_NAME]["useful_per_s"] for one in taken]) if BASE_NAME in taken[0] else "–"
+    limits = [word for word, key in (("server", "server_core"), ("generator", "other_core")) if mid(key) > FULL]
+    return [
+        name,
+        f"{mid('useful_per_s'):,.0f}",
+        base,
+        f"{mid('refused_per_s'):,.0f}",
+        f"{mid('on_time'):.1%}",
+        f"{mid('p99_ms'):,.0f}",
+        f"{mid('server_core'):.0%}, {mid('other_core'):.0%}",
+        " and ".join(limits) or "the callers",
+    ]
+
+
+def plot(found: Found, figure_of: Any) -> None:
+    axes = figure_of.subplots(1, 1)
+    names = list(found["rounds"][0]["servers"])
+    width = 0.8 / len(CALLERS)
+    for number, callers in enumerate(CALLERS):
+        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+        heights = [figure([one[name]["useful_per_s"] for one in taken]).value for name in names]
+        places = [place + (number - len(CALLERS) / 2 + 0.5) * width for place in range(len(names))]
+        axes.bar(places, heights, width, label=f"{callers:,} callers")
+    axes.set_xticks(range(len(names)), names, fontsize="small")
+    axes.set_ylabel("useful answers a second")
+    axes.legend(fontsize="small")

@@ -1,0 +1,136 @@
+"""What a request's microseconds are spent on: a sampling profile of one fanout process, by layer."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks import usage
+from benchmarks.contenders import fanout
+from benchmarks.loads import beside
+from benchmarks.programs import running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
+
+NAME = "profile"
+TITLE = "What a request's microseconds are spent on"
+RATE = 500
+SAMPLES_PER_S = 500
+START_S = 2
+
+REST = "the rest"
+COLLECTION = "garbage collection"
+SOCKETS = "sockets and the kernel"
+# The innermost frame that matches one of these has the sample. Patterns of py-spy's `function (file:line)`.
+LAYERS: tuple[tuple[str, str], ...] = (
+    (COLLECTION, r"^gc_collect|^_PyGC|^gc_|\(fanout/web/garbage\.py"),
+    (
+        SOCKETS,
+        r"^(__)?(libc_)?(send|recv|sendto|recvfrom|sendmsg|recvmsg|epoll_\w+|connect|close|accept4?|shutdown|socket|"
+        r"setsockopt|bind|write|writev|read)(64)? \(|^sock_|^(socket|select)_|\(socket\.py|\(selectors\.py",
+    ),
+    ("observe: log, metrics, receipts, census", r"\(fanout/observe/|\(loguru/|\(prometheus_client/"),
+    ("the race", r"\(fanout/race/"),
+    ("upstream call, pool, httpx", r"\(fanout/upstream/|\(httpx/|\(httpcore/"),
+    ("hypercorn and the driver", r"\(fanout/web/driver/|\(hypercorn/|\(h11/|\(h2/|\(wsproto/"),
+    ("Quart and the handlers", r"\(fanout/web/|\(quart\w*/|\(werkzeug/|\(fanout/"),
+    ("Trio", r"\(trio/|\(outcome/|\(sniffio/|\(attr/"),
+)
+
+
+def run(settings: Settings) -> Found:
+    seconds = settings.seconds(10, 4)
+    stacks = settings.folder / "stacks"
+    with upstream(settings.folder, OTHER_CORE) as (url, what), running(
+        fanout(settings.folder), url, SERVER_CORE
+    ) as program:
+        whole_s = START_S * 2 + seconds * 2 + 3
+        with beside(program.url, "first", f"{RATE}x{whole_s}", timeout_ms=1000) as load:
+            _wait(START_S * 2)
+            user, system = usage.user_and_system_s(program.pid)
+            before = usage.cpu_s(program.pid)
+            _wait(seconds)  # before py-spy: it stops the process for each sample
+            cpu_us = (usage.cpu_s(program.pid) - before) * 1e6 / (RATE * seconds)
+            now = usage.user_and_system_s(program.pid)
+            _sample(program.pid, seconds, stacks)
+            load.communicate()
+    counted = layers(stacks.read_text())
+    user, system = now[0] - user, now[1] - system
+    settings.say(", ".join(f"{name} {share:.0%}" for name, share in counted.items()))
+    return {
+        "upstream": what,
+        "seconds": seconds,
+        "cpu_us": cpu_us,
+        "system_share": system / (user + system),
+        "shares": counted,
+        "samples": sum(int(line.rpartition(" ")[2]) for line in stacks.read_text().splitlines()),
+    }
+
+
+def _wait(seconds: float) -> None:
+    from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+
+    sleep(seconds)
+
+
+def _sample(pid: int, seconds: int, into: Path) -> None:
+    words = ["record", "--native", "-r", str(SAMPLES_PER_S), "-d", str(seconds), "-f", "raw", "-p", str(pid)]
+    subprocess.run(
+        ["taskset", "-c", str(OTHER_CORE), str(Path(sys.executable).parent / "py-spy"), *words, "-o", str(into)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def layers(stacks: str) -> dict[str, float]:
+    """The share of each layer, 0 to 1, largest first. stacks: py-spy's raw format, outermost frame first."""
+    patterns = [(name, re.compile(pattern)) for name, pattern in LAYERS]
+    counted: Counter[str] = Counter()
+    for line in stacks.splitlines():
+        stack, _, count = line.rpartition(" ")
+        counted[_layer(stack.split(";"), patterns)] += int(count)
+    total = counted.total() or 1
+    return {name: count / total for name, count in counted.most_common()}
+
+
+def _layer(frames: list[str], patterns: list[tuple[str, re.Pattern[str]]]) -> str:
+    for frame in reversed(frames):
+        for name, pattern in patterns:
+            if pattern.search(frame):
+                return name
+    return REST
+
+
+def render(found: Found) -> str:
+    shares: dict[str, float] = found["shares"]
+    cells = [[name, f"{share:.0%}", f"{share * found['cpu_us']:,.0f}"] for name, share in shares.items()]
+    split = found["system_share"]
+    return (
+        f"One process of `fanout serve` at {RATE} a second of `/api/first`, sampled {SAMPLES_PER_S} times a second for "
+        f"{found['seconds']} s by py-spy, native frames included, {found['samples']:,} samples while it was not idle. "
+        f"A sample belongs to the innermost frame that is of a known layer, so a layer has what it does itself and "
+        f"what Python's own functions do for it. A request costs {found['cpu_us']:,.0f} µs at this rate, measured "
+        f"before py-spy was there.\n\n"
+        + rows(["layer", "share", "µs a request"], cells)
+        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent in the "
+        f"kernel and {1 - split:.0%} in the program."
+    )
+
+
+def plot(found: Found, figure_of: Any) -> None:
+    figure_of.set_size_inches(8, 2.6)
+    axes = figure_of.subplots(1, 1)
+    left = 0.0
+    for name, share in found["shares"].items():
+        axes.barh(0, share, left=left, label=f"{name} {share:.0%}")
+        left += share
+    axes.set_yticks([])
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    axes.grid(visible=False)
+    axes.set_xlabel(f"of {found['cpu_us']:,.0f} µs a request")
+    axes.legend(fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -1,0 +1,82 @@
+"""The peak useful rate when the upstream speaks TLS."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import AIOHTTP_NAME, BASE_NAME, FANOUT_NAME, PATIENT_NAME, aiohttp, contenders, fanout
+from benchmarks.programs import Certificate, has_nginx, upstream
+from benchmarks.section import OTHER_CORE, Found, Settings, rows
+from benchmarks.sections import peak
+
+NAME = "tls"
+TITLE = "Peak useful rate with TLS to the upstream"
+CALLERS = 1000
+
+
+def run(settings: Settings) -> Found:
+    if not has_nginx():
+        return {"skipped": "needs nginx, which is not here"}
+    rounds, seconds = settings.times(2), settings.seconds(5, 2)
+    found: list[Any] = []
+    certificate = issue(settings.folder)
+    authority = str(certificate.authority)
+    patient = ("--upstream-ca", authority, "--max-pass-ms", "1000")
+    servers = {
+        FANOUT_NAME: fanout(settings.folder, "--upstream-ca", authority),
+        PATIENT_NAME: fanout(settings.folder, *patient, name=PATIENT_NAME),
+        AIOHTTP_NAME: aiohttp("--ca", authority),
+    }
+    here = contenders(settings.folder, list(servers))
+    with ExitStack() as stack:
+        url, what = stack.enter_context(upstream(settings.folder, OTHER_CORE, certificate))
+        for number in range(rounds):
+            one = {name: peak.ask(servers[name], url, CALLERS, seconds) for name in here}
+            found.append(one)
+            settings.say(
+                f"round {number + 1} of {rounds}: "
+                + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
+            )
+    return {"upstream": what, "seconds": seconds, "tls": ssl.OPENSSL_VERSION, "rounds": found}
+
+
+def issue(folder: Path) -> Certificate:
+    """A certificate for this machine, of an authority made for this run."""
+    trustme = import_module("trustme")
+    made = Certificate(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(made.authority))
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(str(made.key))
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(str(made.chain), append=True)
+    return made
+
+
+def render(found: Found) -> str:
+    if "skipped" in found:
+        return f"Not measured: {found['skipped']}.\n"
+    names = list(found["rounds"][0])
+    return (
+        f"As above with {CALLERS:,} callers, and nginx speaks TLS 1.3 with a certificate that both trust by its "
+        f"authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A cancelled call "
+        f"costs its connection, so about half of the calls of `/api/first` begin with a handshake, which "
+        f"loads the upstream's core as well.\n\n"
+        + rows(
+            [
+                "server",
+                "useful/s",
+                f"ratio to {BASE_NAME}",
+                "refused/s",
+                "on time",
+                "useful p99, ms",
+                "core of the server, others",
+                "limited by",
+            ],
+            [peak.row(name, found["rounds"]) for name in names],
+        )
+    )
