@@ -2,12 +2,11 @@
 
     python -m benchmarks.closed_loop URL first 1000 200 2 5
 
-200 callers, come one after another within the first half of 2 s of warm-up, and 5 s that count, with a timeout of
-1000 ms. Prints the report of `fanout load --json`. Whoever is refused asks again at once, whatever `Retry-After`
-says: the worst callers a server can have. A caller that loses its connection opens another.
+200 callers, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
+timeout of 1000 ms. Prints the report of `fanout load --json`. Whoever is refused asks again at once, whatever
+`Retry-After` says: the worst callers a server can have. A caller that loses its connection opens another.
 
-The generator needs about 0.15 ms of processor a request, so one core is enough for 5,000 a second; the report's
-`client.cpu_share` tells how near it came.
+The report's `client.cpu_share` tells how near the generator came to what its core can do.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from fanout.tools.load.plan import LoadPlan, parsed_target
 
 
 class ClosedLoop(Generator):
-    """A connection that is idle or gone is a caller whose next request is due, until the plan's time is over."""
+    """A connection that is idle or gone is a caller whose next request is due, until the time is over."""
 
     def idle(self, connection: Connection) -> None:
         super().idle(connection)

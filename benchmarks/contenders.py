@@ -1,6 +1,6 @@
 """The servers that are compared, by name. A server that this machine cannot run is left out.
 
-fanout runs as `fanout serve` comes: receipts, metrics and the census on, its log, a line a request, to a file.
+fanout runs as `fanout serve` comes: receipts, metrics and census on, its log, a line a request, to a file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ WHAT = {
     AIOHTTP_NAME: "aiohttp, server and client, on uvloop (`benchmarks/peers/aiohttp_peer.py`)",
     ASYNCIO_NAME: "the same on asyncio's own loop",
     FASTAPI_NAME: "FastAPI, uvicorn with uvloop and httptools, httpx (`benchmarks/peers/fastapi_peer.py`)",
-    QUART_NAME: "Quart-Trio, hypercorn, httpx, as one would first write it (`benchmarks/peers/quart_trio_peer.py`)",
+    QUART_NAME: "Quart-Trio, hypercorn and httpx as one would first write it "
+    "(`benchmarks/peers/quart_trio_peer.py`)",
     GO_NAME: "Go's net/http, `GOMAXPROCS=1` (`benchmarks/peers/go_peer.go`)",
 }
 
@@ -56,7 +57,9 @@ def contenders(folder: Path, wanted: Sequence[str], fanout_options: Sequence[str
         FASTAPI_NAME: _peer(FASTAPI_NAME, "fastapi_peer.py"),
         QUART_NAME: _peer(QUART_NAME, "quart_trio_peer.py"),
         GO_NAME: Server(
-            GO_NAME, (str(folder / "go_peer"), "-bind", "{bind}", "-upstream", "{upstream}"), {"GOMAXPROCS": "1"}
+            GO_NAME,
+            (str(folder / "go_peer"), "-bind", "{bind}", "-upstream", "{upstream}"),
+            {"GOMAXPROCS": "1"},
         ),
     }
     if GO_NAME in wanted and shutil.which("go") and not (folder / "go_peer").exists():

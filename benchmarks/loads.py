@@ -49,12 +49,13 @@ def beside(url: str, endpoint: str, *steps: str, timeout_ms: int) -> Iterator[su
 
 
 def useful_share(report: Any) -> float:
-    return float(report["useful_share"])
+    share: float = report["useful_share"]
+    return share
 
 
 def on_time_share(report: Any) -> float:
     outcomes = report["outcomes"]
-    return sum(outcomes.get(outcome, 0) for outcome in ON_TIME) / max(1, report["offered"])
+    return float(sum(outcomes.get(outcome, 0) for outcome in ON_TIME) / max(1, report["offered"]))
 
 
 def doubts(useful: float, late_launches: float) -> str:

@@ -36,8 +36,8 @@ from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
 from typing import Any
 
 import click
-from benchmarks.programs import Program, Server, running, servers, upstream
 
+from benchmarks.programs import Program, Server, running, servers, upstream
 from fanout.tools.load.outcome import ON_TIME
 
 SERVER_CORE, OTHER_CORE = 0, 1

@@ -30,8 +30,8 @@ from pathlib import Path
 from statistics import median
 
 import click
-from benchmarks.programs import Server, running, servers, upstream
 
+from benchmarks.programs import Server, running, servers, upstream
 from fanout.tools.load.outcome import ON_TIME, Outcome
 
 TIMEOUT_MS = 1000
@@ -144,7 +144,8 @@ def find_peak(
     say: Callable[[Run], None],
     first_rate: float = FIRST_RATE,
 ) -> float:
-    """The best useful rate: coarse steps up until the useful rate falls or stands still, then finer ones."""
+    """The best useful rate: coarse steps up until it has not come with the offered one twice (once may be the
+    machine), then finer ones around the best."""
     useful: dict[float, float] = {}
 
     def offer(rate: float) -> float:
@@ -153,8 +154,9 @@ def find_peak(
         useful[rate] = run.useful
         return run.useful
 
-    rate = first_rate
-    while offer(rate) > 0.9 * rate:
+    rate, failed = first_rate, 0
+    while failed < 2:
+        failed = 0 if offer(rate) > 0.9 * rate else failed + 1
         rate *= STEP_UP
     best = max(useful, key=useful.__getitem__)
     for factor in FINE_STEPS:

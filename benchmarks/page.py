@@ -1,8 +1,8 @@
-"""docs/performance.md, made from docs/figures/performance.json and the prose of performance.md beside this file.
+"""docs/performance.md, made from docs/figures/performance.json and the prose, performance.md beside this file.
 
-A line `<!-- section: NAME -->` of the prose becomes that section: its plot, text, figures, and when, where and
-with what they were measured. Needs nothing but the standard library and fanout itself, so a test can hold the
-page to its figures.
+A line `<!-- section: NAME -->` of the prose becomes that section: its plot, text, figures, and when, where
+and with what they were measured. Needs nothing but the standard library and fanout itself, so a test can hold
+the page to its figures.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _measured(name: str, entry: Any) -> str:
     before, after = how["load_before"], how["load_after"]
     short = " **A short run, to try the benchmark: not to be quoted.**" if how["short"] else ""
     return (
-        f"*`make bench ARGS=\"--only {name}\"`, {how['date']}, commit {how['commit']}, Python {how['python']}; "
+        f'*`make bench ARGS="--only {name}"`, {how["date"]}, commit {how["commit"]}, Python {how["python"]}; '
         f"{how['machine']}; load average {before:.1f} before and {after:.1f} after; {how['where']}; "
         f"upstream: {entry['found'].get('upstream', 'none')}.*{short}"
     )

@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md: small SVG, the same bytes for the same figures, on a light or dark page."""
+"""The plots of docs/performance.md: small SVG, the same bytes for the same figures, on light and dark pages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _GREY = "#808080"  # stands out from white and from black
+_COLOURS = ["#3b82f6", "#93c5fd", "#f59e0b", "#b45309", "#10b981", "#a855f7", "#ef4444", "#14b8a6"]
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fanout",
@@ -24,8 +25,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "axes.prop_cycle": "cycler('color', ['#3b82f6', '#93c5fd', '#f59e0b', '#b45309', '#10b981', '#a855f7', '#ef4444', "
-    "'#14b8a6', '#9ca3af'])",
+    "axes.prop_cycle": f"cycler('color', {_COLOURS})",
 }
 
 

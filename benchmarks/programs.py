@@ -4,8 +4,7 @@ Every server is one process on one core and gets the same upstream, nginx with L
 Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
 
 Rule 1: a port is given once in a run, and is below those that the system gives to outgoing connections.
-Rule 2: a program has started when it owns the listener of its port, alone: a connection alone might be answered
-by a stranger.
+Rule 2: a program has started when it alone owns the listener of its port: a stranger might answer there, too.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Serve
 
 @contextmanager
 def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Program]:
-    """The server on `core` (several: as taskset has it), from when it accepts connections until it has ended."""
+    """The server on `core` (several: `0,1`), from the moment it accepts connections until it has ended."""
     bind = f"127.0.0.1:{free_port()}"
     command = [part.format(bind=bind, upstream=upstream_url) for part in server.command]
     with ExitStack() as stack:
@@ -148,7 +147,7 @@ def upstream(folder: Path, core: int, certificate: Certificate | None = None) ->
     else:
         command = [*FANOUT, "upstream", "--bind", bind, "--reliable", "--fault", "status=0.1"]
         what = "fanout's simulator"
-    with _running(command, core, bind) as program:
+    with _running(command, core, bind):
         yield f"http{'s' if certificate else ''}://{bind}/api/work", what
 
 

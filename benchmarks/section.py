@@ -12,6 +12,8 @@ from typing import Any, Protocol
 SERVER_CORE, OTHER_CORE = 0, 1
 WHERE = "the server on core 0; the generator and the upstream on core 1"
 
+SHORT = ("fanout", "fanout, never refusing", "aiohttp, uvloop", "Go")
+
 Found = dict[str, Any]
 """What a section has found: JSON, so no key but strings."""
 
@@ -28,6 +30,10 @@ class Settings:
     def times(self, usual: int) -> int:
         """How often to repeat what is usually repeated so often."""
         return self.repeats or (1 if self.short else usual)
+
+    def servers(self, usual: Sequence[str]) -> Sequence[str]:
+        """Which of the usual servers: a short run has not the time for all."""
+        return [name for name in usual if not self.short or name in SHORT]
 
     def seconds(self, usual: int, short: int) -> int:
         return short if self.short else usual

@@ -3,10 +3,10 @@
     python benchmarks/peers/fastapi_peer.py --bind 127.0.0.1:8080 --upstream http://127.0.0.1:9000/api/work
 
 Tuned: uvloop, httptools, no access log, a long listen queue, one shared client without a limit of connections
-that keeps 20 (httpx's default; with 200 or more it does not stand 250 requests a second), the payload passed on
-as bytes (no model, no second encoding). Not tuned: httpx's own
-transport, and a caller that hangs up does not end its calls, as FastAPI does not tell. The rules are `rules.py`'s.
-Not here: ids, receipts, statistics, drain, and any protection from overload.
+that keeps 20 (httpx's default; with 200 or more it does not stand 250 requests a second), the payload passed
+on as bytes (no model, no second encoding). Not tuned: httpx's own transport, and a caller that hangs up does
+not end its calls, as FastAPI does not tell. The rules are `rules.py`'s. Not here: ids, receipts, statistics,
+drain, and any protection from overload.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from rules import RESERVE_S, is_success, problem_body, timeout_ms
 
-KEPT = 20  # httpx's default: its pool looks at every connection for every request, so more cost more than they save
+KEPT = 20  # httpx's default: its pool looks at every connection for every request, so more of them cost more
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -53,7 +53,7 @@ def application(upstream: str) -> FastAPI:
         return response.content if is_success(response.status_code, response.content) else None
 
     @app.get("/api/first")
-    async def first(request: Request, timeout: str = "1000") -> Response:
+    async def first(request: Request, timeout: str = "1000") -> Response:  # noqa: ASYNC109 - the caller's
         limit_ms = timeout_ms(timeout)
         if limit_ms is None:
             return problem(400, "invalid_timeout")
@@ -74,7 +74,7 @@ def application(upstream: str) -> FastAPI:
         return problem(500, "no_success")
 
     @app.get("/api/all")
-    async def every(request: Request, timeout: str = "1000") -> Response:
+    async def every(request: Request, timeout: str = "1000") -> Response:  # noqa: ASYNC109 - the caller's
         limit_ms = timeout_ms(timeout)
         if limit_ms is None:
             return problem(400, "invalid_timeout")

@@ -2,10 +2,10 @@
 
     python benchmarks/peers/quart_trio_peer.py --bind 127.0.0.1:8080 --upstream http://127.0.0.1:9000/api/work
 
-Tuned: no access log, a long listen queue, one shared client without a limit of connections that keeps
-20 (httpx's default, the fastest of those tried), the payload passed on as bytes. Not tuned: everything else is as the libraries come: hypercorn's protocols,
-Quart's routing, httpx's own transport and its pool. The rules are `rules.py`'s. Not here: ids, receipts,
-statistics, and any protection from overload.
+Tuned: no access log, a long listen queue, one shared client without a limit of connections that keeps 20
+(httpx's default, the fastest of those tried with FastAPI), the payload passed on as bytes. Not tuned:
+everything else is as the libraries come: hypercorn's protocols, Quart's routing, httpx's transport and pool.
+The rules are `rules.py`'s. Not here: ids, receipts, statistics, and any protection from overload.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from rules import RESERVE_S, is_success, problem_body, timeout_ms
 
-KEPT = 20  # httpx's default: its pool looks at every connection for every request, so more cost more than they save
+KEPT = 20  # httpx's default: its pool looks at every connection for every request, so more of them cost more
 NO_STORE = {"Cache-Control": "no-store"}
 
 

@@ -1,7 +1,7 @@
-"""What every peer in Python has in common, so that all of them do the same work: fanout's rules, written plainly.
+"""What the peers in Python have in common, so that all do the same work: fanout's rules, written plainly.
 
-A request makes two calls. A success is a 200 of at most 64 KiB whose body is a JSON object with a whole number
-from 0 up as `time`. The race ends 20 ms before the caller's timeout.
+A request makes two calls. A success is a 200 of at most 64 KiB whose body is a JSON object with a whole
+number from 0 up as `time`. The race ends 20 ms before the caller's timeout.
 """
 
 from __future__ import annotations

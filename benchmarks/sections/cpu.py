@@ -28,7 +28,7 @@ SERVERS = (FANOUT_NAME, BARE_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUA
 
 
 def run(settings: Settings) -> Found:
-    seconds, rounds = settings.seconds(3, 1), settings.times(4)
+    seconds, rounds = settings.seconds(2, 1), settings.times(3)
     found: dict[str, list[Found]] = {}
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         for endpoint, rate in LOADS:
@@ -83,11 +83,12 @@ def render(found: Found) -> str:
                 [f"`{endpoint}` {rate}/s", name, f"{figure(mine).value:,.0f}", base, f"{useful:.1%}", remark]
             )
     return (
-        f"Every server runs at once on its core, and in turn gets the same open-loop load for {found['seconds']} s; "
-        f"the order is rotated every round, {count} {'rounds' if count > 1 else 'round'}. The CPU is what the kernel counts for the "
-        f"process and its threads (`schedstat`), until it has come to rest. The ratio is the median over the "
-        f"rounds of the ratio within a round, ± its standard error. A row with less than 85 % useful answers is "
-        f"not to be trusted.\n\n"
+        "Every server runs at once on its core, and in turn gets the same open-loop load for "
+        f"{found['seconds']} s; the order is rotated every round, {count} "
+        f"{'rounds' if count > 1 else 'round'}. The CPU is what the kernel counts for the process and its "
+        "threads (`schedstat`), until it has come to rest. The ratio is the median over the rounds of the "
+        "ratio within a round, ± its standard error. A row with less than 85 % useful answers is not to be "
+        "trusted.\n\n"
         + rows(["load", "server", "µs a request", f"ratio to {BASE_NAME}", "useful", ""], cells)
     )
 

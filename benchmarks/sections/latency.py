@@ -27,13 +27,13 @@ SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO
 
 
 def run(settings: Settings) -> Found:
-    rounds, seconds = settings.times(2), settings.seconds(8, 3)
+    rounds, seconds = settings.times(2), settings.seconds(6, 2)
     found: list[Any] = []
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         base = url.removesuffix("/api/work")
         for number in range(rounds):
             one = {UPSTREAM_NAME: added_latency(base, "/api/work", RATE, seconds)}
-            for name, server in contenders(settings.folder, SERVERS).items():
+            for name, server in contenders(settings.folder, settings.servers(SERVERS)).items():
                 with running(server, url, SERVER_CORE) as program:
                     added_latency(program.url, "/api/first", RATE, 1)  # imports, connections
                     one[name] = added_latency(program.url, "/api/first", RATE, seconds)
@@ -49,7 +49,7 @@ def render(found: Found) -> str:
     rounds = found["rounds"]
 
     def mid(name: str, key: str) -> float:
-        return median(one[name][key] for one in rounds)
+        return float(median(one[name][key] for one in rounds))
 
     def more(name: str, key: str) -> float:
         return mid(name, key) - mid(UPSTREAM_NAME, key)
@@ -70,13 +70,14 @@ def render(found: Found) -> str:
             ]
         )
     return (
-        f"Open loop, {RATE} a second of `/api/first` for {found['seconds']} s. The upstream sleeps and says in its "
-        f"payload for how long, so *added* is what the caller saw, by the kernel's time stamps, less `time` in its "
-        f"answer. That contains what the upstream adds itself: its timer counts whole milliseconds and its "
-        f"clock is the one of its last event, so it wakes up to a millisecond early or late, and "
-        f"two trips over loopback. The row *{UPSTREAM_NAME}* is the same measured without a server between; the third "
-        f"column is the median less the median of that row, which is what the server adds. (In a race the earlier "
-        f"of two timers wins, so a small difference can be too small by some tenths.)\n\n"
+        f"Open loop, {RATE} a second of `/api/first` for {found['seconds']} s. The upstream sleeps and says "
+        "in its payload for how long, so *added* is what the caller saw, by the kernel's time stamps, less "
+        "`time` in its answer. That contains what the upstream adds itself: its timer counts whole "
+        "milliseconds and its clock is the one of its last event, so it wakes up to a millisecond early or "
+        f"late, and two trips over loopback. The row *{UPSTREAM_NAME}* is the same measured without a server "
+        "between; the third column is the median less the median of that row, which is what the server "
+        "adds. (In a race the earlier of two timers wins, so a small difference can be too small by some "
+        "tenths.)\n\n"
         + rows(
             [
                 "server",

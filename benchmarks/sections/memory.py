@@ -37,9 +37,13 @@ SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO
 def run(settings: Settings) -> Found:
     found: dict[str, Any] = {}
     with upstream(settings.folder, OTHER_CORE) as (url, what):
-        for name, server in contenders(settings.folder, SERVERS, ("--max-in-flight", "2000")).items():
+        for name, server in contenders(
+            settings.folder, settings.servers(SERVERS), ("--max-in-flight", "2000")
+        ).items():
             found[name] = one = grow(server, f"{url}?delay_ms={HANG_MS}")
-            settings.say(f"{name}: {one['idle_kib'] / 1024:.0f} MiB idle, {one['kib_a_request']:.1f} KiB a request")
+            settings.say(
+                f"{name}: {one['idle_kib'] / 1024:.0f} MiB idle, {one['kib_a_request']:.1f} KiB a request"
+            )
     return {"upstream": what, "servers": found}
 
 
@@ -83,9 +87,9 @@ def render(found: Found) -> str:
             ]
         )
     return (
-        f"{HANGING:,} callers, each with a connection of its own, ask an upstream that does not answer, at most 250 "
-        f"a second so that nobody is refused; the growth of resident memory, divided by {HANGING:,}, holds the "
-        f"caller's connection, the request, and two calls with a connection each. Before, each server has had 100 "
-        f"requests. (`--max-in-flight 2000` for fanout.)\n\n"
+        f"{HANGING:,} callers, each with a connection of its own, ask an upstream that does not answer, at "
+        "most 250 a second so that nobody is refused; the growth of resident memory, divided by "
+        f"{HANGING:,}, holds the caller's connection, the request, and two calls with a connection each. "
+        "Before, each server has had 100 requests. (`--max-in-flight 2000` for fanout.)\n\n"
         + rows(["server", "idle, MiB", "KiB a request in flight", f"ratio to {BASE_NAME}", ""], cells)
     )

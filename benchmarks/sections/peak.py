@@ -22,7 +22,7 @@ NAME = "peak"
 TITLE = "Peak useful rate"
 CALLERS = (200, 1000)
 SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
-WARMUP_S = 2
+WARMUP_S = 1.5
 FULL = 0.95  # of a core: it is what limits
 
 
@@ -33,15 +33,15 @@ def run(settings: Settings) -> Found:
         for number in range(rounds):
             for callers in CALLERS:
                 one = {
-                    name: ask(server, url, callers, settings.seconds(5, 2))
-                    for name, server in contenders(settings.folder, SERVERS).items()
+                    name: ask(server, url, callers, settings.seconds(4, 2))
+                    for name, server in contenders(settings.folder, settings.servers(SERVERS)).items()
                 }
                 found.append({"callers": callers, "servers": one})
                 settings.say(
                     f"round {number + 1} of {rounds}, {callers} callers: "
                     + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
                 )
-    return {"upstream": what, "seconds": settings.seconds(5, 2), "rounds": found}
+    return {"upstream": what, "seconds": settings.seconds(4, 2), "rounds": found}
 
 
 def ask(server: Server, upstream_url: str, callers: int, seconds: int) -> Found:
@@ -68,12 +68,12 @@ def render(found: Found) -> str:
         for name in taken[0]:
             cells.append([f"{callers:,}", *row(name, taken)])
     return (
-        f"Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was answered, "
-        f"for {found['seconds']} s after {WARMUP_S} s of warm-up. *Useful* is a 200 with the promised body within "
-        f"the timeout. With 200 callers and answers that take 280 ms no server can have more than about 700 a "
-        f"second. Who is refused asks again at once, so refusals load the generator, too: the last columns tell how "
-        f"busy the cores were, the one of the server, and that of the generator and the upstream, which is what "
-        f"limits when it is full.\n\n"
+        "Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was "
+        f"answered, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the "
+        "promised body within the timeout. With 200 callers and answers that take 280 ms no server can have "
+        "more than about 700 a second. Who is refused asks again at once, so refusals load the generator, "
+        "too: the last columns tell how busy the cores were, the one of the server, and that of the "
+        "generator and the upstream, which is what limits when it is full.\n\n"
         + rows(
             [
                 "callers",
@@ -99,7 +99,9 @@ def row(name: str, taken: list[Any]) -> list[str]:
 
     mine = [one[name]["useful_per_s"] for one in taken]
     base = ratio(mine, [one[BASE_NAME]["useful_per_s"] for one in taken]) if BASE_NAME in taken[0] else "–"
-    limits = [word for word, key in (("server", "server_core"), ("generator", "other_core")) if mid(key) > FULL]
+    limits = [
+        word for word, key in (("server", "server_core"), ("generator", "other_core")) if mid(key) > FULL
+    ]
     return [
         name,
         f"{mid('useful_per_s'):,.0f}",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
 from typing import Any
 
 from benchmarks import usage
@@ -21,6 +22,9 @@ RATE = 500
 SAMPLES_PER_S = 500
 START_S = 2
 
+# py-spy takes a thread that waits for a lock, or for its turn in the interpreter, for one that works.
+_WAITS = re.compile(r"PyThread_acquire_lock|pthread_cond_timedwait|epoll_wait|take_gil")
+_INNERMOST = 4
 REST = "the rest"
 COLLECTION = "garbage collection"
 SOCKETS = "sockets and the kernel"
@@ -29,8 +33,9 @@ LAYERS: tuple[tuple[str, str], ...] = (
     (COLLECTION, r"^gc_collect|^_PyGC|^gc_|\(fanout/web/garbage\.py"),
     (
         SOCKETS,
-        r"^(__)?(libc_)?(send|recv|sendto|recvfrom|sendmsg|recvmsg|epoll_\w+|connect|close|accept4?|shutdown|socket|"
-        r"setsockopt|bind|write|writev|read)(64)? \(|^sock_|^(socket|select)_|\(socket\.py|\(selectors\.py",
+        r"^(__)?(libc_)?(send|recv|sendto|recvfrom|sendmsg|recvmsg|epoll_\w+|connect|close|accept4?|shutdown"
+        r"|socket|setsockopt|bind|write|writev|read)(64)? \(|^sock_|^(py)?epoll_|^(socket|select)_"
+        r"|\(socket\.py|\(selectors\.py",
     ),
     ("observe: log, metrics, receipts, census", r"\(fanout/observe/|\(loguru/|\(prometheus_client/"),
     ("the race", r"\(fanout/race/"),
@@ -44,57 +49,63 @@ LAYERS: tuple[tuple[str, str], ...] = (
 def run(settings: Settings) -> Found:
     seconds = settings.seconds(10, 4)
     stacks = settings.folder / "stacks"
-    with upstream(settings.folder, OTHER_CORE) as (url, what), running(
-        fanout(settings.folder), url, SERVER_CORE
-    ) as program:
+    with (
+        upstream(settings.folder, OTHER_CORE) as (url, what),
+        running(fanout(settings.folder), url, SERVER_CORE) as program,
+    ):
         whole_s = START_S * 2 + seconds * 2 + 3
         with beside(program.url, "first", f"{RATE}x{whole_s}", timeout_ms=1000) as load:
-            _wait(START_S * 2)
-            user, system = usage.user_and_system_s(program.pid)
+            sleep(START_S * 2)
+            then = usage.user_and_system_s(program.pid)
             before = usage.cpu_s(program.pid)
-            _wait(seconds)  # before py-spy: it stops the process for each sample
+            sleep(seconds)  # before py-spy: it stops the process for each sample
             cpu_us = (usage.cpu_s(program.pid) - before) * 1e6 / (RATE * seconds)
             now = usage.user_and_system_s(program.pid)
             _sample(program.pid, seconds, stacks)
             load.communicate()
     counted = layers(stacks.read_text())
-    user, system = now[0] - user, now[1] - system
-    settings.say(", ".join(f"{name} {share:.0%}" for name, share in counted.items()))
+    samples = sum(counted.values())
+    shares = {name: count / max(1, samples) for name, count in counted.items()}
+    user, system = now[0] - then[0], now[1] - then[1]
+    settings.say(", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     return {
         "upstream": what,
         "seconds": seconds,
         "cpu_us": cpu_us,
         "system_share": system / (user + system),
-        "shares": counted,
-        "samples": sum(int(line.rpartition(" ")[2]) for line in stacks.read_text().splitlines()),
+        "shares": shares,
+        "samples": samples,
     }
-
-
-def _wait(seconds: float) -> None:
-    from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
-
-    sleep(seconds)
 
 
 def _sample(pid: int, seconds: int, into: Path) -> None:
     words = ["record", "--native", "-r", str(SAMPLES_PER_S), "-d", str(seconds), "-f", "raw", "-p", str(pid)]
     subprocess.run(
-        ["taskset", "-c", str(OTHER_CORE), str(Path(sys.executable).parent / "py-spy"), *words, "-o", str(into)],
+        [
+            "taskset",
+            "-c",
+            str(OTHER_CORE),
+            str(Path(sys.executable).parent / "py-spy"),
+            *words,
+            "-o",
+            str(into),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def layers(stacks: str) -> dict[str, float]:
-    """The share of each layer, 0 to 1, largest first. stacks: py-spy's raw format, outermost frame first."""
+def layers(stacks: str) -> dict[str, int]:
+    """The samples of each layer, most first. stacks: py-spy's raw format, outermost frame first."""
     patterns = [(name, re.compile(pattern)) for name, pattern in LAYERS]
     counted: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
+        if any(map(_WAITS.search, stack.split(";")[-_INNERMOST:])):
+            continue
         counted[_layer(stack.split(";"), patterns)] += int(count)
-    total = counted.total() or 1
-    return {name: count / total for name, count in counted.most_common()}
+    return dict(counted.most_common())
 
 
 def _layer(frames: list[str], patterns: list[tuple[str, re.Pattern[str]]]) -> str:
@@ -110,14 +121,14 @@ def render(found: Found) -> str:
     cells = [[name, f"{share:.0%}", f"{share * found['cpu_us']:,.0f}"] for name, share in shares.items()]
     split = found["system_share"]
     return (
-        f"One process of `fanout serve` at {RATE} a second of `/api/first`, sampled {SAMPLES_PER_S} times a second for "
-        f"{found['seconds']} s by py-spy, native frames included, {found['samples']:,} samples while it was not idle. "
-        f"A sample belongs to the innermost frame that is of a known layer, so a layer has what it does itself and "
-        f"what Python's own functions do for it. A request costs {found['cpu_us']:,.0f} µs at this rate, measured "
-        f"before py-spy was there.\n\n"
+        f"One process of `fanout serve` at {RATE} a second of `/api/first`, sampled {SAMPLES_PER_S} times a "
+        f"second for {found['seconds']} s by py-spy, native frames included, {found['samples']:,} samples "
+        "while it was not idle. A sample belongs to the innermost frame that is of a known layer, so a "
+        "layer has what it does itself and what Python's own functions do for it. A request costs "
+        f"{found['cpu_us']:,.0f} µs at this rate, measured before py-spy was there.\n\n"
         + rows(["layer", "share", "µs a request"], cells)
-        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent in the "
-        f"kernel and {1 - split:.0%} in the program."
+        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent in "
+        f"the kernel and {1 - split:.0%} in the program."
     )
 
 

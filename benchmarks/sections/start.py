@@ -53,6 +53,7 @@ def _ready_ms(upstream_url: str) -> float:
     began = monotonic()
     process = subprocess.Popen(
         ["taskset", "-c", str(SERVER_CORE), *command, "--admin-bind", admin, "--upstream", upstream_url],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -121,7 +122,8 @@ def render(found: Found) -> str:
             ],
             ["resident memory when idle", f"{found['idle_mib']:,.0f} MiB"],
             [
-                f"installed: site-packages with fanout and the {found['distributions'] - 1} distributions it needs, "
+                f"installed: site-packages with fanout and the {found['distributions'] - 1} distributions it "
+                "needs, "
                 "byte code included, pip and setuptools not",
                 f"{found['installed_mib']:,.0f} MiB",
             ],

@@ -8,7 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import AIOHTTP_NAME, BASE_NAME, FANOUT_NAME, PATIENT_NAME, aiohttp, contenders, fanout
+from benchmarks.contenders import (
+    AIOHTTP_NAME,
+    BASE_NAME,
+    FANOUT_NAME,
+    PATIENT_NAME,
+    aiohttp,
+    contenders,
+    fanout,
+)
 from benchmarks.programs import Certificate, has_nginx, upstream
 from benchmarks.section import OTHER_CORE, Found, Settings, rows
 from benchmarks.sections import peak
@@ -21,7 +29,7 @@ CALLERS = 1000
 def run(settings: Settings) -> Found:
     if not has_nginx():
         return {"skipped": "needs nginx, which is not here"}
-    rounds, seconds = settings.times(2), settings.seconds(5, 2)
+    rounds, seconds = settings.times(2), settings.seconds(4, 2)
     found: list[Any] = []
     certificate = issue(settings.folder)
     authority = str(certificate.authority)
@@ -62,10 +70,10 @@ def render(found: Found) -> str:
         return f"Not measured: {found['skipped']}.\n"
     names = list(found["rounds"][0])
     return (
-        f"As above with {CALLERS:,} callers, and nginx speaks TLS 1.3 with a certificate that both trust by its "
-        f"authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A cancelled call "
-        f"costs its connection, so about half of the calls of `/api/first` begin with a handshake, which "
-        f"loads the upstream's core as well.\n\n"
+        f"As above with {CALLERS:,} callers, and nginx speaks TLS 1.3 with a certificate that both trust by "
+        f"its authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A "
+        "cancelled call costs its connection, so about half of the calls of `/api/first` begin with a "
+        "handshake, which loads the upstream's core as well.\n\n"
         + rows(
             [
                 "server",

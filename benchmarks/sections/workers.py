@@ -34,7 +34,7 @@ def run(settings: Settings) -> Found:
 
 
 def ask(settings: Settings, url: str, workers: int, cores: str, seconds: int) -> Found:
-    # Worker after worker takes the admin port above; a gap is as likely as any, since ports are drawn at random.
+    # The second worker takes the admin port above, which is most likely free: ports are drawn at random.
     options = ("--workers", str(workers), "--max-pass-ms", "1000")
     server = fanout(settings.folder, *options, admin=f"127.0.0.1:{free_port()}")
     with running(server, url, cores) as program:
@@ -42,10 +42,11 @@ def ask(settings: Settings, url: str, workers: int, cores: str, seconds: int) ->
         used_s, busy = usage.cpu_s(program.pid), Cores()
         report = closed_loop(program.url, "first", CALLERS, WARMUP_S, seconds)
         used_s, shares = usage.cpu_s(program.pid) - used_s, busy.shares()[:2]
-    everything = report["useful"] + report["warmup"]["offered"]  # the CPU is that of the warm-up as well
+    # The CPU is that of the warm-up as well.
+    useful = report["useful"] + report["warmup"]["offered"] * report["useful_share"]
     return {
         "useful_per_s": report["useful_per_s"],
-        "useful_per_cpu_s": everything / used_s,
+        "useful_per_cpu_s": useful / used_s,
         "on_time": on_time_share(report),
         "cores": shares,
     }
@@ -55,7 +56,7 @@ def render(found: Found) -> str:
     rounds = found["rounds"]
 
     def mid(workers: str, key: str) -> float:
-        return median(one[workers][key] for one in rounds)
+        return float(median(one[workers][key] for one in rounds))
 
     def capacity(workers: str) -> float:
         return int(workers) * mid(workers, "useful_per_cpu_s")
@@ -73,11 +74,12 @@ def render(found: Found) -> str:
         for workers in rounds[0]
     ]
     return (
-        f"{CALLERS:,} callers that wait for each answer, `/api/first`, `--max-pass-ms 1000`. This machine has two cores, "
-        f"and the generator and the upstream need one of them: with two workers all four share both. So the raw "
-        f"rate says little, and the second figure is what counts: useful answers a second of processor time "
-        f"that the server used, times the cores it was given. It is the rate that the workers would have "
-        f"with so many cores for themselves, if nothing but their processor limits them.\n\n"
+        f"{CALLERS:,} callers that wait for each answer, `/api/first`, `--max-pass-ms 1000`. This machine "
+        "has two cores, and the generator and the upstream need one of them: with two workers all four "
+        "share both. So the raw rate says little, and the second figure is what counts: useful answers a "
+        "second of processor time that the server used, times the cores it was given. It is the rate that "
+        "the workers would have with so many cores for themselves, if nothing but their processor limits "
+        "them.\n\n"
         + rows(
             [
                 "workers and cores",
