@@ -1,7 +1,7 @@
 """fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
 
-    make bench                          all of it, about 20 minutes on a machine that does nothing else
-    make bench ARGS=--short             all of it, about 3 minutes; shows that it works, not how fast
+    make bench                          all of it, about 25 minutes on a machine that does nothing else
+    make bench ARGS=--short             all of it, about 6 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
     make bench ARGS=--render            only write the page and the plots anew
 
@@ -35,21 +35,23 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, a comma between two")
     parser.add_argument("--short", action="store_true", help="seconds, one round: not to be quoted")
     parser.add_argument("--repeats", type=int, help="rounds of every section that has any")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write these figures there, and no page")
+    parser.add_argument(
+        "--json", type=Path, default=page.FIGURES, metavar="FILE", help="merge the figures into that; no page"
+    )
     parser.add_argument("--render", action="store_true", help="measure nothing")
     options = parser.parse_args()
     wanted = options.only.split(",")
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    if options.json:
-        page.FIGURES = options.json  # type: ignore[misc]
     if not options.render:
         os.sched_setaffinity(0, {OTHER_CORE})
         for number, name in enumerate(wanted):
             say(f"--- {name}: {number + 1} of {len(wanted)}")
             entry = measured(SECTIONS[name], options)
-            page.save({**page.load(), name: entry})  # at once: a run that is ended keeps what it has
-    if not options.json:
+            page.save(
+                {**page.load(options.json), name: entry}, options.json
+            )  # at once: a run that is ended keeps what it has
+    if options.json == page.FIGURES:
         write()
 
 
@@ -64,10 +66,10 @@ def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "measured": {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
+            "commit": _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
             "python": platform.python_version(),
             "machine": machine(),
-            "where": WHERE,
+            "where": getattr(section, "WHERE", WHERE),
             "load_before": before,
             "load_after": os.getloadavg()[0],
             "took_s": round(took_s),

@@ -1,44 +1,59 @@
-"""docs/performance.md, made from docs/figures/performance.json and the prose, performance.md beside this file.
+"""docs/performance.md, made from docs/figures/performance.json and the prose in performance.md beside this.
 
 A line `<!-- section: NAME -->` of the prose becomes that section: its plot, text, figures, and when, where
-and with what they were measured. Needs nothing but the standard library and fanout itself, so a test can hold
-the page to its figures.
+and with what they were measured. `<!-- glance -->` becomes the table of the most important ratios,
+`<!-- servers -->` the list of the servers, `[[NAME]]` a figure (`QUOTED`). Needs nothing but the standard
+library and fanout itself, so a test can hold the page to its figures.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-from benchmarks.section import Section
+from benchmarks.contenders import BASE_NAME, FANOUT_NAME, WHAT
+from benchmarks.section import Section, rows
 from benchmarks.sections import SECTIONS
+
+Figures = dict[str, Any]  # by section: {"measured": how, "found": what}
 
 ROOT: Final = Path(__file__).parents[1]
 PROSE: Final = Path(__file__).with_name("performance.md")
 PAGE: Final = ROOT / "docs/performance.md"
 FIGURES: Final = ROOT / "docs/figures/performance.json"
 IMAGES: Final = ROOT / "docs/images"
+QUOTED: Final[dict[str, Callable[[Figures], str]]] = {
+    "cpu_us": lambda figures: f"{_cpu_us(figures):,.0f}",
+    "rate_a_core": lambda figures: f"{0.7e6 / _cpu_us(figures):,.0f}",
+    "kib": lambda figures: f"{_kib(figures):.0f}",
+    "mib_5000": lambda figures: f"{_kib(figures) * 5000 / 1024:,.0f}",
+    "idle_mib": lambda figures: f"{_found(figures, 'memory')['servers'][FANOUT_NAME]['idle_kib'] / 1024:.0f}",
+}
 _MARK: Final = re.compile(r"^<!-- section: (\S+) -->$", re.MULTILINE)
+_QUOTE: Final = re.compile(r"\[\[(\w+)\]\]")
 
-Figures = dict[str, Any]  # by section: {"measured": how, "found": what}
 
-
-def load() -> Figures:
-    figures: Figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+def load(path: Path = FIGURES) -> Figures:
+    figures: Figures = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return figures
 
 
-def save(figures: Figures) -> None:
+def save(figures: Figures, path: Path = FIGURES) -> None:
     """In the order of the page, whenever each was measured."""
     ordered = {name: figures[name] for name in SECTIONS if name in figures}
-    FIGURES.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def page(figures: Figures) -> str:
-    """The whole page. Raises `KeyError` for a mark without a section."""
-    return _MARK.sub(lambda mark: _shown(SECTIONS[mark[1]], figures.get(mark[1])), PROSE.read_text("utf-8"))
+    """The whole page. Raises `KeyError` for a mark without a section, and for a section without figures."""
+    text = PROSE.read_text("utf-8")
+    text = text.replace("<!-- glance -->", _glance(figures)).replace("<!-- servers -->", _servers())
+    text = _QUOTE.sub(lambda quote: QUOTED[quote[1]](figures), text)
+    return _MARK.sub(lambda mark: _shown(SECTIONS[mark[1]], figures[mark[1]]), text)
 
 
 def marks() -> list[str]:
@@ -49,9 +64,33 @@ def image(name: str) -> Path:
     return IMAGES / f"performance-{name}.svg"
 
 
+def _glance(figures: Figures) -> str:
+    cells = [
+        row
+        for name, section in SECTIONS.items()
+        if hasattr(section, "glance")
+        for row in section.glance(figures[name]["found"])
+    ]
+    return rows(["", FANOUT_NAME, BASE_NAME, "ratio"], cells)
+
+
+def _servers() -> str:
+    return "\n".join(f"* **{name}**: {what}" for name, what in WHAT.items())
+
+
+def _found(figures: Figures, name: str) -> Any:
+    return figures[name]["found"]
+
+
+def _cpu_us(figures: Figures) -> float:
+    return float(median(one[FANOUT_NAME]["cpu_us"] for one in _found(figures, "cpu")["rounds"]["first 500"]))
+
+
+def _kib(figures: Figures) -> float:
+    return float(_found(figures, "memory")["servers"][FANOUT_NAME]["kib_a_request"])
+
+
 def _shown(section: Section, entry: Any) -> str:
-    if entry is None:
-        return f"## {section.TITLE}\n\nNot measured yet."
     parts = [f"## {section.TITLE}"]
     if hasattr(section, "plot"):
         parts.append(f"![{section.TITLE}](images/{image(section.NAME).name})")

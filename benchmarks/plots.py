@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md: small SVG, the same bytes for the same figures, on light and dark pages."""
+"""The plots of docs/performance.md: small SVG, the same bytes for the same figures, for light and dark."""
 
 from __future__ import annotations
 

@@ -128,7 +128,8 @@ def upstream(folder: Path, core: int, certificate: Certificate | None = None) ->
     if has_nginx():
         tls = ""
         if certificate:
-            tls = f"ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
+            tls = "ssl_protocols TLSv1.2 TLSv1.3; "
+            tls += f"ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
         text = (PEERS / "upstream.conf").read_text()
         values = {
             "modules": NGINX_MODULES,

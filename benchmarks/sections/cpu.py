@@ -24,6 +24,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure,
 NAME = "cpu"
 TITLE = "CPU per request"
 LOADS = [(endpoint, rate) for endpoint in ("first", "all") for rate in (250, 500)]
+PAIR = (FANOUT_NAME, BASE_NAME)
 SERVERS = (FANOUT_NAME, BARE_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
 
 
@@ -91,6 +92,18 @@ def render(found: Found) -> str:
         "trusted.\n\n"
         + rows(["load", "server", "µs a request", f"ratio to {BASE_NAME}", "useful", ""], cells)
     )
+
+
+def glance(found: Found) -> list[list[str]]:
+    return [
+        [
+            f"CPU of a request, `{load.replace(' ', '` at ')}/s",
+            *(f"{figure([one[name]['cpu_us'] for one in taken]).value:,.0f} µs" for name in PAIR),
+            ratio(*([one[name]["cpu_us"] for one in taken] for name in PAIR)),
+        ]
+        for load, taken in found["rounds"].items()
+        if BASE_NAME in taken[0]
+    ]
 
 
 def plot(found: Found, figure_of: Any) -> None:

@@ -45,6 +45,18 @@ def run(settings: Settings) -> Found:
     return {"upstream": what, "seconds": seconds, "rounds": found}
 
 
+def glance(found: Found) -> list[list[str]]:
+    rounds = found["rounds"]
+    if BASE_NAME not in rounds[0]:
+        return []
+    cells = []
+    for key, word in (("p50_ms", "p50"), ("p99_ms", "p99")):
+        mine, base = (median(one[name][key] for one in rounds) for name in (FANOUT_NAME, BASE_NAME))
+        ms = (f"{mine:.2f} ms", f"{base:.2f} ms")
+        cells.append([f"added latency at {RATE}/s, {word}", *ms, f"{mine / base:.2f}"])
+    return cells
+
+
 def render(found: Found) -> str:
     rounds = found["rounds"]
 

@@ -71,6 +71,14 @@ def ask(program: Program) -> socket.socket:
     return caller
 
 
+def glance(found: Found) -> list[list[str]]:
+    servers = found["servers"]
+    if BASE_NAME not in servers:
+        return []
+    mine, base = (servers[name]["kib_a_request"] for name in (FANOUT_NAME, BASE_NAME))
+    return [["memory of a request in flight", f"{mine:.1f} KiB", f"{base:.1f} KiB", f"{mine / base:.2f}"]]
+
+
 def render(found: Found) -> str:
     cells = []
     servers = found["servers"]

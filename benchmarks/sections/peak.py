@@ -114,6 +114,25 @@ def row(name: str, taken: list[Any]) -> list[str]:
     ]
 
 
+def glance(found: Found) -> list[list[str]]:
+    cells = []
+    for callers in CALLERS:
+        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+        for name in (FANOUT_NAME, PATIENT_NAME):
+            if BASE_NAME in taken[0]:
+                mine, base = ([one[each]["useful_per_s"] for one in taken] for each in (name, BASE_NAME))
+                remark = name.removeprefix(FANOUT_NAME)
+                cells.append(
+                    [
+                        f"useful answers a second, {callers:,} callers{remark}",
+                        f"{figure(mine).value:,.0f}",
+                        f"{figure(base).value:,.0f}",
+                        ratio(mine, base),
+                    ]
+                )
+    return cells
+
+
 def plot(found: Found, figure_of: Any) -> None:
     axes = figure_of.subplots(1, 1)
     names = list(found["rounds"][0]["servers"])

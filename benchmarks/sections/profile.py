@@ -127,8 +127,8 @@ def render(found: Found) -> str:
         "layer has what it does itself and what Python's own functions do for it. A request costs "
         f"{found['cpu_us']:,.0f} µs at this rate, measured before py-spy was there.\n\n"
         + rows(["layer", "share", "µs a request"], cells)
-        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent in "
-        f"the kernel and {1 - split:.0%} in the program."
+        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent "
+        f"in the kernel and {1 - split:.0%} in the program."
     )
 
 

@@ -17,6 +17,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
 NAME = "start"
 TITLE = "Start, idling, size"
+WHERE = "fanout on core 0"
 TRIES = 5
 LOOK_S = 0.002
 

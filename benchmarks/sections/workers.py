@@ -13,6 +13,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
 NAME = "workers"
 TITLE = "Two workers"
+WHERE = "one worker on core 0, two on both; the generator and the upstream on core 1"
 CALLERS = 1000
 WARMUP_S = 2
 

@@ -1,0 +1,91 @@
+"""docs/performance.md is what the benchmark's renderer makes of its figures and its prose. No load here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page
+from benchmarks.sections import SECTIONS, profile
+
+ROOT = Path(__file__).parents[2]
+FIGURES = page.load()
+MEASURED = {"date", "commit", "python", "machine", "where", "load_before", "load_after", "took_s", "short"}
+
+
+def test_the_page_is_what_its_figures_and_its_prose_make() -> None:
+    """It can neither be edited by hand nor go stale: `make bench ARGS=--render` writes it."""
+    assert page.PAGE.read_text("utf-8") == page.page(FIGURES)
+
+
+def test_every_section_is_measured_and_shown_once() -> None:
+    assert list(FIGURES) == list(SECTIONS)
+    assert sorted(page.marks()) == sorted(SECTIONS)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_says_how_it_was_measured(name: str) -> None:
+    """When, of which commit, on what, and what else the machine did."""
+    measured = FIGURES[name]["measured"]
+    assert set(measured) == MEASURED
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", measured["date"])
+    assert f'*`make bench ARGS="--only {name}"`, {measured["date"]}' in page.PAGE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name, section in SECTIONS.items() if hasattr(section, "plot")])
+def test_every_plot_is_there_and_small(name: str) -> None:
+    """Text is text, and nothing in it tells when it was drawn."""
+    drawn = page.image(name).read_text("utf-8")
+    assert "<text" in drawn
+    assert "<dc:date>" not in drawn
+    assert len(drawn) < 60_000
+
+
+def test_the_page_is_made_without_what_only_the_benchmark_needs() -> None:
+    """Who has but the test environment can hold the page to its figures."""
+    code = (
+        "import sys; from benchmarks import page; page.page(page.load());"
+        "print(*{'matplotlib', 'aiohttp', 'fastapi', 'uvicorn', 'uvloop', 'trustme'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_lock_of_the_benchmark_agrees_with_that_of_the_tests() -> None:
+    """What is asked for is locked by hash, no registry is named, and installing it changes no other library."""
+    pin = re.compile(r"^([\w.-]+)==([^\s;]+)(?: ; [^\n]*)? \\\n +--hash=sha256:", re.MULTILINE)
+    text = (ROOT / "benchmarks/requirements.lock").read_text("utf-8")
+    locked = dict(pin.findall(text))
+    others = dict(pin.findall((ROOT / "requirements-dev.lock").read_text("utf-8")))
+    wanted = re.findall(
+        r"^([\w-]+)(?:==(\S+))?$", (ROOT / "benchmarks/requirements.txt").read_text("utf-8"), re.M
+    )
+    assert len(wanted) > 5
+    assert "index-url" not in text
+    for name, version in wanted:
+        assert locked[name] == (version or locked[name])
+    assert {name: others[name] for name in locked.keys() & others.keys()} == {
+        name: locked[name] for name in locked.keys() & others.keys()
+    }
+
+
+def test_a_sample_belongs_to_its_innermost_known_frame_and_waiting_is_no_work() -> None:
+    stacks = "\n".join(
+        (
+            "unrolled_run (trio/_core/_run.py:9);run (fanout/race/race.py:8);len (libc.so.6) 5",
+            "unrolled_run (trio/_core/_run.py:9);os_write (posix.c:1);write (libc.so.6) 3",
+            "main (fanout/cli.py:1);gc_collect_main (gcmodule.c:1);visit (gcmodule.c:2) 2",
+            "run (fanout/observe/log_writer.py:9);lock_PyThread_acquire_lock (libpython);0x7f (libc.so.6) 90",
+            "start (libc.so.6) 1",
+        )
+    )
+    assert profile.layers(stacks) == {
+        "the race": 5,
+        profile.SOCKETS: 3,
+        profile.COLLECTION: 2,
+        profile.REST: 1,
+    }
