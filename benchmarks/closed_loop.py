@@ -1,10 +1,10 @@
 """`fanout load` with callers that wait: each sends its next request when its last one was answered.
 
-    python -m benchmarks.closed_loop URL first 1000 200 2 5
+    python -m benchmarks.closed_loop URL first 1000 200 2 5 0
 
 200 callers, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
-timeout of 1000 ms. Prints the report of `fanout load --json`. Whoever is refused asks again at once, whatever
-`Retry-After` says: the worst callers a server can have. A caller that loses its connection opens another.
+timeout of 1000 ms. Who is refused asks again after 0 s, so at once, whatever `Retry-After` says: the worst
+callers a server can have. Who loses the connection opens another. Prints the report of `fanout load --json`.
 
 The report's `client.cpu_share` tells how near the generator came to what its core can do.
 """
@@ -15,6 +15,7 @@ import gc
 import json
 import resource
 import sys
+from typing import Any
 
 import trio
 
@@ -22,18 +23,41 @@ from fanout.tools.load import run as load_run
 from fanout.tools.load.connection import Connection
 from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.generator import Generator
+from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_target
 
 
 class ClosedLoop(Generator):
     """A connection that is idle or gone is a caller whose next request is due, until the time is over."""
 
+    retry_after_s = 0.0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._refused: set[Connection] = set()
+
+    def settled(self, connection: Connection, outcome: Outcome, *rest: Any) -> None:
+        if outcome is Outcome.REFUSED and self.retry_after_s:
+            self._refused.add(connection)
+        super().settled(connection, outcome, *rest)
+
     def idle(self, connection: Connection) -> None:
         super().idle(connection)
-        self._next()
+        self._due(connection)
 
     def gone(self, connection: Connection) -> None:
         super().gone(connection)
+        self._due(connection)
+
+    def _due(self, connection: Connection) -> None:
+        if connection in self._refused:
+            self._refused.remove(connection)
+            self._nursery.start_soon(self._later)
+        else:
+            self._next()
+
+    async def _later(self) -> None:
+        await trio.sleep(self.retry_after_s)
         self._next()
 
     def _next(self) -> None:
@@ -45,6 +69,7 @@ class ClosedLoop(Generator):
 def main() -> None:
     url, endpoint, timeout_ms, *numbers = sys.argv[1:]
     callers, warmup_s, seconds = int(numbers[0]), float(numbers[1]), float(numbers[2])
+    ClosedLoop.retry_after_s = float(numbers[3]) if len(numbers) > 3 else 0.0  # TEMP
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     plan = LoadPlan(

@@ -25,10 +25,17 @@ def open_loop(url: str, endpoint: str, *steps: str, timeout_ms: int = 1000) -> A
 
 
 def closed_loop(
-    url: str, endpoint: str, callers: int, warmup_s: float, seconds: float, timeout_ms: int = 1000
+    url: str,
+    endpoint: str,
+    callers: int,
+    warmup_s: float,
+    seconds: float,
+    *,
+    retry_after_s: float = 0,
+    timeout_ms: int = 1000,
 ) -> Any:
-    """The report of callers that each wait for an answer before they ask again."""
-    numbers = map(str, (callers, warmup_s, seconds))
+    """The report of callers that each wait for an answer, and so long after a refusal, then ask again."""
+    numbers = map(str, (callers, warmup_s, seconds, retry_after_s))
     return _report("benchmarks.closed_loop", url, endpoint, str(timeout_ms), *numbers)
 
 

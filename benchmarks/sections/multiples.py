@@ -25,7 +25,7 @@ def run(settings: Settings) -> Found:
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         for name, server in contenders(settings.folder, settings.servers(list(FROM))).items():
             if settings.short:
-                peak = ask(server, url, 600, 2)["useful_per_s"]
+                peak = ask(server, url, 200, 2)["useful_per_s"]
             else:
                 peak = overload.find_peak(server, url, "first", overload.say_run, FROM[name])
             settings.say(f"peak of {name}: {peak:,.0f} useful/s")

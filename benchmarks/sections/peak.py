@@ -23,6 +23,8 @@ TITLE = "Peak useful rate"
 CALLERS = (200, 1000)
 SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
 WARMUP_S = 1.5
+HEEDED_NAME = "fanout, its `Retry-After` heeded"
+RETRY_AFTER_S = 1.0  # as fanout asks for
 FULL = 0.95  # of a core: it is what limits
 
 
@@ -36,6 +38,9 @@ def run(settings: Settings) -> Found:
                     name: ask(server, url, callers, settings.seconds(4, 2))
                     for name, server in contenders(settings.folder, settings.servers(SERVERS)).items()
                 }
+                if callers == CALLERS[-1]:
+                    server = contenders(settings.folder, [FANOUT_NAME])[FANOUT_NAME]
+                    one[HEEDED_NAME] = ask(server, url, callers, settings.seconds(4, 2), RETRY_AFTER_S)
                 found.append({"callers": callers, "servers": one})
                 settings.say(
                     f"round {number + 1} of {rounds}, {callers} callers: "
@@ -44,11 +49,11 @@ def run(settings: Settings) -> Found:
     return {"upstream": what, "seconds": settings.seconds(4, 2), "rounds": found}
 
 
-def ask(server: Server, upstream_url: str, callers: int, seconds: int) -> Found:
+def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_after_s: float = 0) -> Found:
     """One fresh process under callers that wait. Shares are 0 to 1."""
     with running(server, upstream_url, SERVER_CORE) as program:
         cores = Cores()
-        report = closed_loop(program.url, "first", callers, WARMUP_S, seconds)
+        report = closed_loop(program.url, "first", callers, WARMUP_S, seconds, retry_after_s=retry_after_s)
         server_core, other_core = cores.shares()[:2]
     return {
         "useful_per_s": report["useful_per_s"],
@@ -71,9 +76,10 @@ def render(found: Found) -> str:
         "Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was "
         f"answered, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the "
         "promised body within the timeout. With 200 callers and answers that take 280 ms no server can have "
-        "more than about 700 a second. Who is refused asks again at once, so refusals load the generator, "
-        "too: the last columns tell how busy the cores were, the one of the server, and that of the "
-        "generator and the upstream, which is what limits when it is full.\n\n"
+        "more than about 700 a second. Who is refused asks again at once, the worst that callers can do: what "
+        "the server spends on refusing them it cannot spend on answers. In one row they wait for a second "
+        "instead, as `Retry-After` asks them to. The last columns tell how busy the cores were, the one of the "
+        "server, and that of the generator and the upstream, which is what limits when it is full.\n\n"
         + rows(
             [
                 "callers",
@@ -118,8 +124,8 @@ def glance(found: Found) -> list[list[str]]:
     cells = []
     for callers in CALLERS:
         taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
-        for name in (FANOUT_NAME, PATIENT_NAME):
-            if BASE_NAME in taken[0]:
+        for name in (FANOUT_NAME, HEEDED_NAME, PATIENT_NAME):
+            if BASE_NAME in taken[0] and name in taken[0]:
                 mine, base = ([one[each]["useful_per_s"] for one in taken] for each in (name, BASE_NAME))
                 remark = name.removeprefix(FANOUT_NAME)
                 cells.append(
