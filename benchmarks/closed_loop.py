@@ -69,7 +69,7 @@ class ClosedLoop(Generator):
 def main() -> None:
     url, endpoint, timeout_ms, *numbers = sys.argv[1:]
     callers, warmup_s, seconds = int(numbers[0]), float(numbers[1]), float(numbers[2])
-    ClosedLoop.retry_after_s = float(numbers[3]) if len(numbers) > 3 else 0.0  # TEMP
+    ClosedLoop.retry_after_s = float(numbers[3])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     plan = LoadPlan(

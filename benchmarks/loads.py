@@ -32,11 +32,10 @@ def closed_loop(
     seconds: float,
     *,
     retry_after_s: float = 0,
-    timeout_ms: int = 1000,
 ) -> Any:
     """The report of callers that each wait for an answer, and so long after a refusal, then ask again."""
     numbers = map(str, (callers, warmup_s, seconds, retry_after_s))
-    return _report("benchmarks.closed_loop", url, endpoint, str(timeout_ms), *numbers)
+    return _report("benchmarks.closed_loop", url, endpoint, "1000", *numbers)
 
 
 def added_latency(url: str, path: str, rate: float, seconds: float) -> Any:

@@ -76,10 +76,11 @@ def render(found: Found) -> str:
         "Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was "
         f"answered, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the "
         "promised body within the timeout. With 200 callers and answers that take 280 ms no server can have "
-        "more than about 700 a second. Who is refused asks again at once, the worst that callers can do: what "
-        "the server spends on refusing them it cannot spend on answers. In one row they wait for a second "
-        "instead, as `Retry-After` asks them to. The last columns tell how busy the cores were, the one of the "
-        "server, and that of the generator and the upstream, which is what limits when it is full.\n\n"
+        "more than about 700 a second. Who is refused asks again at once, the worst that callers can do: "
+        "what the server spends on refusing them it cannot spend on answers. In one row they wait for a "
+        "second instead, as `Retry-After` asks them to. The last columns tell how busy the cores were, the "
+        "one of the server, and that of the generator and the upstream, which is what limits when it is "
+        "full.\n\n"
         + rows(
             [
                 "callers",
