@@ -37,7 +37,7 @@ mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the 
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
-bench: .venv-bench/.ready ## fanout beside its peers, 25 quiet minutes; writes docs/performance.md (ARGS=--short: 6)
+bench: .venv-bench/.ready ## fanout beside its peers, 25 quiet minutes; writes docs/performance.md (ARGS=--short: 7)
 	@.venv-bench/bin/python -m benchmarks.bench $(ARGS)
 
 .venv-bench/.ready: requirements-dev.lock benchmarks/requirements.lock

@@ -1,7 +1,7 @@
 """fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
 
     make bench                          all of it, about 25 minutes on a machine that does nothing else
-    make bench ARGS=--short             all of it, about 6 minutes; shows that it works, not how fast
+    make bench ARGS=--short             all of it, about 7 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
     make bench ARGS=--render            only write the page and the plots anew
 
@@ -46,13 +46,21 @@ def main() -> None:
     if not options.render:
         os.sched_setaffinity(0, {OTHER_CORE})
         for number, name in enumerate(wanted):
-            say(f"--- {name}: {number + 1} of {len(wanted)}")
+            say(f"--- {name}: {number + 1} of {len(wanted)}{_left(wanted[number:], options.short)}")
             entry = measured(SECTIONS[name], options)
             page.save(
                 {**page.load(options.json), name: entry}, options.json
             )  # at once: a run that is ended keeps what it has
     if options.json == page.FIGURES:
         write()
+
+
+def _left(names: list[str], short: bool) -> str:
+    """How much longer these sections will take, if each has been measured before in the same way."""
+    before = [page.load().get(name, {"measured": {"short": None}})["measured"] for name in names]
+    if any(how["short"] is not short for how in before):
+        return ""
+    return f", about {sum(how['took_s'] for how in before) / 60:.0f} min left"
 
 
 def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:

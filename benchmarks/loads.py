@@ -17,6 +17,7 @@ from fanout.tools.load.outcome import ON_TIME
 
 LATE_ALLOWED = 0.01
 USEFUL_NEEDED = 0.85
+START_S = 1.0  # a generator's interpreter and imports
 
 
 def open_loop(url: str, endpoint: str, *steps: str, timeout_ms: int = 1000) -> Any:
@@ -24,18 +25,9 @@ def open_loop(url: str, endpoint: str, *steps: str, timeout_ms: int = 1000) -> A
     return _report("benchmarks.stepped_load", url, endpoint, str(timeout_ms), *steps)
 
 
-def closed_loop(
-    url: str,
-    endpoint: str,
-    callers: int,
-    warmup_s: float,
-    seconds: float,
-    *,
-    retry_after_s: float = 0,
-) -> Any:
-    """The report of callers that each wait for an answer, and so long after a refusal, then ask again."""
-    numbers = map(str, (callers, warmup_s, seconds, retry_after_s))
-    return _report("benchmarks.closed_loop", url, endpoint, "1000", *numbers)
+def closed_loop(url: str, callers: int, warmup_s: float, seconds: float) -> Any:
+    """The report of callers that each wait for an answer, and ask again at once."""
+    return _report("benchmarks.closed_loop", url, "first", "1000", *map(str, (callers, warmup_s, seconds, 0)))
 
 
 def added_latency(url: str, path: str, rate: float, seconds: float) -> Any:
@@ -43,10 +35,12 @@ def added_latency(url: str, path: str, rate: float, seconds: float) -> Any:
 
 
 @contextmanager
-def beside(url: str, endpoint: str, *steps: str, timeout_ms: int) -> Iterator[subprocess.Popen[bytes]]:
-    """An open-loop load that runs while the body does something else; its report is on its stdout."""
-    command = _command("benchmarks.stepped_load", url, endpoint, str(timeout_ms), *steps)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=HERE.parent) as process:
+def beside(loop: str, url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A load that runs while the body does something else; its report is on its stdout.
+
+    loop: `stepped_load` or `closed_loop`, with its words. Its first request comes about `START_S` later.
+    """
+    with subprocess.Popen(_command(f"benchmarks.{loop}", url, *words), stdout=subprocess.PIPE) as process:
         try:
             yield process
         finally:

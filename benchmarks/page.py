@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any, Final
 
 from benchmarks.contenders import BASE_NAME, FANOUT_NAME, WHAT
@@ -94,8 +95,12 @@ def _shown(section: Section, entry: Any) -> str:
     parts = [f"## {section.TITLE}"]
     if hasattr(section, "plot"):
         parts.append(f"![{section.TITLE}](images/{image(section.NAME).name})")
-    parts += [section.render(entry["found"]).strip(), _measured(section.NAME, entry)]
-    return "\n\n".join(parts)
+    parts += [*section.render(entry["found"]).strip().split("\n\n"), _measured(section.NAME, entry)]
+    return "\n\n".join(part if part[0] in "|!#" else _filled(part) for part in parts)
+
+
+def _filled(paragraph: str) -> str:
+    return fill(paragraph, 110, break_long_words=False, break_on_hyphens=False)
 
 
 def _measured(name: str, entry: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import usage
 from benchmarks.contenders import AIOHTTP_NAME, BASE_NAME, FANOUT_NAME, GO_NAME, contenders
-from benchmarks.loads import beside, doubts, useful_share
+from benchmarks.loads import START_S, beside, doubts, useful_share
 from benchmarks.programs import Server, running, upstream
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
@@ -17,7 +17,6 @@ TITLE = "CPU per request from 10 to 5,000 concurrent"
 CONCURRENT = (10, 100, 1000, 5000)
 RATE = 400  # a second
 TIMEOUT_MS = 30_000
-START_S = 1.5  # of the generator, before its first request
 SERVERS = (FANOUT_NAME, AIOHTTP_NAME, GO_NAME)
 
 
@@ -42,7 +41,7 @@ def ask(server: Server, upstream_url: str, delay_s: float, seconds: int) -> Foun
     with running(server, upstream_url, SERVER_CORE) as program:
         filling_s = START_S + delay_s + 1
         whole_s = round(filling_s + seconds + 1)
-        with beside(program.url, "first", f"{RATE}x{whole_s}", timeout_ms=TIMEOUT_MS) as load:
+        with beside("stepped_load", program.url, "first", str(TIMEOUT_MS), f"{RATE}x{whole_s}") as load:
             sleep(filling_s)
             before, kib = usage.cpu_s(program.pid), usage.resident_kib(program.pid)
             sleep(seconds)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import usage
 from benchmarks.contenders import fanout
-from benchmarks.loads import beside
+from benchmarks.loads import START_S, beside
 from benchmarks.programs import running, upstream
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
@@ -20,7 +20,7 @@ NAME = "profile"
 TITLE = "What a request's microseconds are spent on"
 RATE = 500
 SAMPLES_PER_S = 500
-START_S = 2
+SETTLE_S = 3  # connections, and what grows with the first requests
 
 # py-spy takes a thread that waits for a lock, or for its turn in the interpreter, for one that works.
 _WAITS = re.compile(r"PyThread_acquire_lock|pthread_cond_timedwait|epoll_wait|take_gil")
@@ -53,9 +53,9 @@ def run(settings: Settings) -> Found:
         upstream(settings.folder, OTHER_CORE) as (url, what),
         running(fanout(settings.folder), url, SERVER_CORE) as program,
     ):
-        whole_s = START_S * 2 + seconds * 2 + 3
-        with beside(program.url, "first", f"{RATE}x{whole_s}", timeout_ms=1000) as load:
-            sleep(START_S * 2)
+        whole_s = SETTLE_S + seconds * 2 + 3
+        with beside("stepped_load", program.url, "first", "1000", f"{RATE}x{whole_s}") as load:
+            sleep(START_S + SETTLE_S)
             then = usage.user_and_system_s(program.pid)
             before = usage.cpu_s(program.pid)
             sleep(seconds)  # before py-spy: it stops the process for each sample
@@ -65,7 +65,8 @@ def run(settings: Settings) -> Found:
             load.communicate()
     counted = layers(stacks.read_text())
     samples = sum(counted.values())
-    shares = {name: count / max(1, samples) for name, count in counted.items()}
+    names = sorted((*(name for name, _ in LAYERS), REST), key=lambda name: -counted.get(name, 0))
+    shares = {name: counted.get(name, 0) / max(1, samples) for name in names}
     user, system = now[0] - then[0], now[1] - then[1]
     settings.say(", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     return {
@@ -137,6 +138,8 @@ def plot(found: Found, figure_of: Any) -> None:
     axes = figure_of.subplots(1, 1)
     left = 0.0
     for name, share in found["shares"].items():
+        if not share:
+            continue
         axes.barh(0, share, left=left, label=f"{name} {share:.0%}")
         left += share
     axes.set_yticks([])

@@ -39,9 +39,9 @@ def ask(settings: Settings, url: str, workers: int, cores: str, seconds: int) ->
     options = ("--workers", str(workers), "--max-pass-ms", "1000")
     server = fanout(settings.folder, *options, admin=f"127.0.0.1:{free_port()}")
     with running(server, url, cores) as program:
-        closed_loop(program.url, "first", CALLERS, WARMUP_S, 1)  # until every worker has started
+        closed_loop(program.url, CALLERS, WARMUP_S, 1)  # until every worker has started
         used_s, busy = usage.cpu_s(program.pid), Cores()
-        report = closed_loop(program.url, "first", CALLERS, WARMUP_S, seconds)
+        report = closed_loop(program.url, CALLERS, WARMUP_S, seconds)
         used_s, shares = usage.cpu_s(program.pid) - used_s, busy.shares()[:2]
     # The CPU is that of the warm-up as well.
     useful = report["useful"] + report["warmup"]["offered"] * report["useful_share"]
