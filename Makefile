@@ -13,6 +13,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+BENCH := .venv-bench$(if $(PYTHON),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
@@ -37,12 +38,12 @@ mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the 
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
-bench: .venv-bench/.ready ## fanout beside its peers, 25 quiet minutes; writes docs/performance.md (ARGS=--short: 7)
-	@.venv-bench/bin/python -m benchmarks.bench $(ARGS)
+bench: $(BENCH)/.ready ## fanout beside its peers, 25 quiet minutes; writes docs/performance.md (ARGS=--short: 7)
+	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
 
-.venv-bench/.ready: requirements-dev.lock benchmarks/requirements.lock
-	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/.dev
-	@.venv-bench/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes \
+$(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
+	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev
+	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes \
 	  --requirement benchmarks/requirements.lock
 	@touch $@
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from benchmarks.section import Section
-from benchmarks.sections import cpu, growth, latency, memory, multiples, peak, profile, start, tls, workers
+from benchmarks.sections import (
+    cpu,
+    growth,
+    latency,
+    memory,
+    multiples,
+    newest,
+    peak,
+    profile,
+    start,
+    tls,
+    workers,
+)
 
 SECTIONS: dict[str, Section] = {
     section.NAME: section
-    for section in (cpu, peak, multiples, tls, latency, memory, growth, profile, workers, start)
+    for section in (cpu, newest, peak, multiples, tls, latency, memory, growth, profile, workers, start)
 }
