@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SAMPLED: Final = 0x01
 RANDOM: Final = 0x02  # Level 2 of the standard: the trace id is random in at least its last 56 bits
@@ -25,8 +24,7 @@ _VALUE: Final = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x
 _MEMBER: Final = re.compile(f"({_KEY})=({_VALUE})")
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """One span's place in a trace: what its holder tells the next program. Ids are never 0.
 
     state: a valid `tracestate`, or empty.

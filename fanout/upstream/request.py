@@ -16,6 +16,8 @@ class PreparedRequest(httpx.Request):
     outgoing: what `request_bytes` gives for it. origin: whom it is for. Raises `httpx.UnsupportedProtocol`.
     """
 
+    _more: tuple[httpx.Headers, Sequence[tuple[str, str]]]  # of which `headers` is made if it is asked for
+
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         super().__init__("GET", url, headers=headers)
         self.outgoing = _head_bytes(self)
@@ -30,13 +32,18 @@ class PreparedRequest(httpx.Request):
         vars(request).update(vars(self))
         request.extensions = extensions
         if more_headers:
-            more = [(name.encode("ascii"), value.encode("ascii")) for name, value in more_headers]
-            request.headers = httpx.Headers([*self.headers.raw, *more])
-            request.outgoing = b"%b%b\r\n" % (
-                self.outgoing.removesuffix(b"\r\n"),
-                b"".join([b"%b: %b\r\n" % header for header in more]),
-            )
+            more = "".join([f"{name}: {value}\r\n" for name, value in more_headers])
+            request.outgoing = b"%b%b\r\n" % (self.outgoing[:-2], more.encode("ascii"))
+            request._more = self.headers, more_headers
+            del request.headers
         return request
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "headers":
+            raise AttributeError(name)
+        headers, more_headers = self._more
+        self.headers = httpx.Headers([*headers.multi_items(), *more_headers])
+        return self.headers
 
 
 def origin_for(request: httpx.Request) -> Origin:

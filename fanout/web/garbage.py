@@ -8,7 +8,7 @@ leaves in cycles is less than an object, but some fifty where Quart deals with a
 `timeout` that is none.
 
 So Python's own schedule is off, and its count decides: of objects made since the last collection, less
-those that were freed. While as much goes as comes it stays about zero, however long, and nothing is collected.
+those that were freed. While as much goes as comes it stays about zero, and nothing is collected.
 What is alive when the service has started stays so and is not looked at again, not even at the exit, which
 takes 15 ms instead of 90.
 """
