@@ -47,7 +47,7 @@ def main() -> None:
         rate_per_s=float(rate),
         duration_s=float(seconds),
     )
-    load_run.Generator = Added  # type: ignore[misc] # run_load looks this name up
+    load_run.Generator = Added  # type: ignore[misc] - run_load looks this name up
     gc.freeze()  # a pause of the generator would look like one of the server
     report = trio.run(load_run.run_load, plan)
     added_ms.sort()

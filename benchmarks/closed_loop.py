@@ -82,8 +82,8 @@ def main() -> None:
     )
     arrivals = [caller * warmup_s / 2 / callers for caller in range(callers)]
     # run_load looks these names up, and mypy does not see imports as its own.
-    load_run.planned_offsets = lambda plan: iter(arrivals)  # type: ignore[attr-defined]
-    load_run.Generator = ClosedLoop  # type: ignore[misc]
+    load_run.planned_offsets = lambda plan: iter(arrivals)  # type: ignore[attr-defined] - run_load looks it up
+    load_run.Generator = ClosedLoop  # type: ignore[misc] - as above
     gc.freeze()  # a pause of the generator would look like one of the server
     json.dump(trio.run(load_run.run_load, plan), sys.stdout)
 

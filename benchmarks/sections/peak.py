@@ -27,6 +27,10 @@ SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO
 WARMUP_S = 1.5
 HEEDED_NAME = "fanout, its `Retry-After` heeded"
 RETRY_AFTER_S = 1.0  # as fanout asks for
+COLUMNS = (
+    *("callers", "server", "useful/s", f"ratio to {BASE_NAME}", "refused/s", "on time", "useful p99, ms"),
+    *("core of the server, others", "limited by"),
+)
 FULL = 0.93  # of a core: it is what limits
 
 
@@ -86,21 +90,7 @@ def render(found: Found) -> str:
         "what the server spends on refusing them it cannot spend on answers. In one row they wait for a "
         "second instead, as `Retry-After` asks them to. The last columns tell how busy the cores were, the "
         "one of the server, and that of the generator and the upstream, which is what limits when it is "
-        "full.\n\n"
-        + rows(
-            [
-                "callers",
-                "server",
-                "useful/s",
-                f"ratio to {BASE_NAME}",
-                "refused/s",
-                "on time",
-                "useful p99, ms",
-                "core of the server, others",
-                "limited by",
-            ],
-            cells,
-        )
+        "full.\n\n" + rows(COLUMNS, cells)
     )
 
 

@@ -77,19 +77,5 @@ def render(found: Found) -> str:
         f"As above with fewer callers, and nginx speaks TLS 1.3 with a certificate that both trust by "
         f"its authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A "
         "cancelled call costs its connection, so about half of the calls of `/api/first` begin with a "
-        "handshake, which loads the upstream's core as well.\n\n"
-        + rows(
-            [
-                "callers",
-                "server",
-                "useful/s",
-                f"ratio to {BASE_NAME}",
-                "refused/s",
-                "on time",
-                "useful p99, ms",
-                "core of the server, others",
-                "limited by",
-            ],
-            cells,
-        )
+        "handshake, which loads the upstream's core as well.\n\n" + rows(peak.COLUMNS, cells)
     )
