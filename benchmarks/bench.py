@@ -66,11 +66,11 @@ def _left(names: list[str], short: bool) -> str:
 
 def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
     """What the section found, and when, where and with what."""
-    began, before = time.monotonic(), os.getloadavg()[0]  # noqa: TID251 - a benchmark is outside of Trio
+    began, before = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # nginx's worker is another user
         found = section.run(Settings(options.short, options.repeats, Path(folder), say))
-    took_s = time.monotonic() - began  # noqa: TID251 - as above
+    took_s = time.monotonic() - began
     say(f"    took {took_s:.0f} s")
     return {
         "measured": {

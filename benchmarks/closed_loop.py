@@ -15,16 +15,17 @@ import gc
 import json
 import resource
 import sys
+from functools import partial
 from typing import Any
 
 import trio
 
-from fanout.tools.load import run as load_run
 from fanout.tools.load.connection import Connection
 from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.generator import Generator
 from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_target
+from fanout.tools.load.run import run_load
 
 
 class ClosedLoop(Generator):
@@ -81,11 +82,9 @@ def main() -> None:
         timeouts_ms=(int(timeout_ms),),
     )
     arrivals = [caller * warmup_s / 2 / callers for caller in range(callers)]
-    # run_load looks these names up, and mypy does not see imports as its own.
-    load_run.planned_offsets = lambda plan: iter(arrivals)  # type: ignore[attr-defined] - run_load looks it up
-    load_run.Generator = ClosedLoop  # type: ignore[misc] - as above
+    run = partial(run_load, plan, offsets=arrivals, generator_class=ClosedLoop)
     gc.freeze()  # a pause of the generator would look like one of the server
-    json.dump(trio.run(load_run.run_load, plan), sys.stdout)
+    json.dump(trio.run(run), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median, stdev
-from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+from time import sleep
 from typing import Any
 
 import click

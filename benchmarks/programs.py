@@ -186,8 +186,8 @@ def _running(
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, name: str) -> None:
-    give_up_at = time.monotonic() + _START_S  # noqa: TID251 - a benchmark is outside of Trio
-    while time.monotonic() < give_up_at:  # noqa: TID251 - as above
+    give_up_at = time.monotonic() + _START_S
+    while time.monotonic() < give_up_at:
         if process.poll() is not None:
             raise CannotStart(f"{name} ended with {process.returncode} before it listened")
         inodes = _listeners(port)
@@ -195,7 +195,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, name: st
             return
         if len(inodes) > 1:
             raise CannotStart(f"port {port}, given to {name}, has listeners of another program")
-        time.sleep(0.02)  # noqa: TID251 - as above
+        time.sleep(0.02)
     raise CannotStart(f"{name} does not listen on port {port} after {_START_S:.0f} s")
 
 

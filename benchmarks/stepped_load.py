@@ -13,12 +13,13 @@ import json
 import resource
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import trio
 
-from fanout.tools.load import run as load_run
 from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.plan import LoadPlan, parsed_target
+from fanout.tools.load.run import run_load
 
 Step = tuple[float, int]  # requests a second, seconds
 
@@ -49,10 +50,8 @@ def main() -> None:
         duration_s=sum(seconds for _, seconds in steps),
         timeouts_ms=(int(timeout_ms),),
     )
-    # Its own schedules know one rate; run_load looks this name up, and mypy does not see imports as its own.
-    load_run.planned_offsets = lambda plan: offsets(steps)  # type: ignore[attr-defined]
     gc.freeze()  # a pause of the generator would look like one of the server
-    report = trio.run(load_run.run_load, plan)
+    report = trio.run(partial(run_load, plan, offsets=offsets(steps)))
     json.dump(report, sys.stdout)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep  # noqa: TID251 - a benchmark is outside of Trio
+from time import monotonic, sleep
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _QUIET_SHARE = 0.03

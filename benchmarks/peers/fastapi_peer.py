@@ -16,12 +16,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import httpx
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from rules import RESERVE_S, is_success, problem_body, timeout_ms
 
+Limit = Annotated[str, Query(alias="timeout")]
 KEPT = 20  # httpx's default: its pool looks at every connection for every request, so more of them cost more
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -53,8 +55,8 @@ def application(upstream: str) -> FastAPI:
         return response.content if is_success(response.status_code, response.content) else None
 
     @app.get("/api/first")
-    async def first(request: Request, timeout: str = "1000") -> Response:  # noqa: ASYNC109 - the caller's
-        limit_ms = timeout_ms(timeout)
+    async def first(request: Request, limit: Limit = "1000") -> Response:
+        limit_ms = timeout_ms(limit)
         if limit_ms is None:
             return problem(400, "invalid_timeout")
         pending = {asyncio.create_task(call(request.app.state.client)) for _ in range(2)}
@@ -74,8 +76,8 @@ def application(upstream: str) -> FastAPI:
         return problem(500, "no_success")
 
     @app.get("/api/all")
-    async def every(request: Request, timeout: str = "1000") -> Response:  # noqa: ASYNC109 - the caller's
-        limit_ms = timeout_ms(timeout)
+    async def every(request: Request, limit: Limit = "1000") -> Response:
+        limit_ms = timeout_ms(limit)
         if limit_ms is None:
             return problem(400, "invalid_timeout")
         client = request.app.state.client

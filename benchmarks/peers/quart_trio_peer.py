@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from math import inf
+import sys
 
 import httpx
 import hypercorn.trio
@@ -93,7 +93,7 @@ async def serve(bind: str, upstream: str) -> None:
     config.bind = [bind]
     config.backlog = 4096
     config.errorlog = None
-    config.keep_alive_max_requests = inf  # type: ignore[assignment] - a closed one would cost its caller a request
+    config.keep_alive_max_requests = sys.maxsize  # a closed one would cost its caller a request
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
     async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
         await hypercorn.trio.serve(application(upstream, client), config)

@@ -54,7 +54,7 @@ def grow(server: Server, upstream_url: str) -> Found:
         usage.wait_until_quiet(program.pid)
         idle_kib = usage.resident_kib(program.pid)
         callers = [stack.enter_context(ask(program)) for _ in range(HANGING)]
-        time.sleep(SETTLE_S)  # noqa: TID251 - a benchmark is outside of Trio
+        time.sleep(SETTLE_S)
         kib = usage.resident_kib(program.pid)
         poll = select.poll()
         for caller in callers:
@@ -67,7 +67,7 @@ def ask(program: Program) -> socket.socket:
     parts = urlsplit(program.url)
     caller = socket.create_connection((parts.hostname, parts.port))
     caller.sendall(f"GET /api/first?timeout={TIMEOUT_MS} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
-    time.sleep(PAUSE_S)  # noqa: TID251 - as above
+    time.sleep(PAUSE_S)
     return caller
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+from time import sleep
 from typing import Any
 
 from benchmarks.contenders import (

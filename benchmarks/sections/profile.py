@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from time import sleep  # noqa: TID251 - a benchmark is outside of Trio
+from time import sleep
 from typing import Any
 
 from benchmarks import usage

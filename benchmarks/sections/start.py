@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from time import monotonic, sleep  # noqa: TID251 - a benchmark is outside of Trio
+from time import monotonic, sleep
 from typing import Any
 
 from benchmarks import usage

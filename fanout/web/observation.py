@@ -76,6 +76,7 @@ class Observation:
         try:
             yield
         finally:
+            self.later.catch_up()  # also when all ends at once, by a second signal or a crash
             for instrument in instruments:
                 trio.lowlevel.remove_instrument(instrument)
 

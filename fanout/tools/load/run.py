@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import trio
@@ -29,8 +29,16 @@ class CouldNotRun(Exception):
     """The run could not begin. The message is one line for the user, with the remedy."""
 
 
-async def run_load(plan: LoadPlan, watch: Watch | None = None) -> Report:
+async def run_load(
+    plan: LoadPlan,
+    watch: Watch | None = None,
+    *,
+    offsets: Iterable[float] | None = None,
+    generator_class: type[Generator] = Generator,
+) -> Report:
     """Do the whole run and report it.
+
+    offsets: when to start requests, in ascending seconds after the start, if not as the plan says.
 
     SIGINT or SIGTERM ends the schedule early: what is in flight is waited for and the report is complete.
     A second signal cuts what is in flight. Must be called in the main thread, on Trio's real clock.
@@ -42,7 +50,7 @@ async def run_load(plan: LoadPlan, watch: Watch | None = None) -> Report:
     last_at = started_at
     with precise_timer() as sleep_until, trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            generator = Generator(plan, nursery, new_wire, started_at)
+            generator = generator_class(plan, nursery, new_wire, started_at)
 
             def launch(intended_at: float) -> None:
                 nonlocal last_at
@@ -61,7 +69,9 @@ async def run_load(plan: LoadPlan, watch: Watch | None = None) -> Report:
             if watch is not None:
                 nursery.start_soon(watch, generator)
             with schedule:
-                await pace(planned_offsets(plan), started_at, launch, sleep_until)
+                await pace(
+                    planned_offsets(plan) if offsets is None else offsets, started_at, launch, sleep_until
+                )
                 if plan.requests is None and plan.duration_s is not None:
                     await sleep_until(generator.tally.started_at + plan.duration_s)
             ended_early = schedule.cancelled_caught
