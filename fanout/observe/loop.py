@@ -56,9 +56,11 @@ class LoopWatch(trio.abc.Instrument):
         self._worst_s = 0.0
         self._lateness_s = 0.0
         self._lateness_at = 0.0
+        self._is_behind_by_s = 0.0  # at least, in this pass
 
     def after_io_wait(self, timeout: float) -> None:
         self._began_at = now = self._clock()
+        self._is_behind_by_s = 0.0
         slept_s = now - self._ended_at
         self._previous_s = max(0.0, self._previous_s - slept_s)
         self._usual_s -= self._usual_s * min(1.0, slept_s / USUAL_OVER_S)
@@ -94,6 +96,16 @@ class LoopWatch(trio.abc.Instrument):
             return 0.0
         before_s = min(self._previous_s, UNUSUAL * self._usual_s)
         return max(before_s, self._work_s(self._clock() - self._began_at))
+
+    def is_behind(self, by_s: float) -> bool:
+        """Whether `behind_s` is more than that. It grows within a pass: once it is, nothing is measured."""
+        if self._is_behind_by_s <= by_s:
+            self._is_behind_by_s = self.behind_s()
+        return self._is_behind_by_s > by_s
+
+    def pass_began_at(self) -> float:
+        """On the clock, in seconds: the time for what need not be more exact than a pass. Costs nothing."""
+        return self._began_at
 
     def lateness_s(self) -> float:
         """How late a deadline may be noticed, going by the passes of the last seconds."""

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import trio
-
 from fanout.observe.loop import LoopWatch
 from fanout.web import problems
 
@@ -30,6 +28,7 @@ BURST: Final = 30  # to begin that many takes about 10 ms
 BURST_PER_S: Final = 15.0  # how fast it may be repeated: under a percent or two of a process's peak rate
 STORM_MS: Final = 0.03  # for each request in flight: those whose deadlines come together wait for each other
 MAX_STORM_MS: Final = 150.0
+BEGINNING_S: Final = 0.0002  # what a request takes of the pass in which it begins
 PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
 _PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
 
@@ -54,31 +53,36 @@ class Overload:
         id_prefix: str,
         in_flight: Callable[[], int] = lambda: 0,
         burst: int = BURST,
-        clock: Callable[[], float] = lambda: trio.current_time(),
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most, and with
         the requests `in_flight`, by 150 ms at most.
 
-        burst: how many are let through at once although the loop is behind. clock: in seconds.
+        burst: how many are let through at once although the loop is behind. clock: in seconds; of itself
+            the watch's, to the pass.
         """
         self._watch = watch
         self._max_pass_s = max_pass_ms / 1000
         self._reserve_ms = reserve_ms
         self._ids = map(f"{id_prefix:.8}-r{{:0{22 - len(id_prefix[:8])}x}}".format, itertools.count(1))
-        self._answer = _answer_template()
+        self._before_ids, self._between_ids, self._after_ids = _answer_template().split(_PLACE_OF_ID)
         self._refused = 0
         self._in_flight = in_flight
         self._burst = burst
-        self._clock = clock
+        self._clock = clock or watch.pass_began_at
         self._credit = float(burst)
         self._credited_at = 0.0
 
-    def refuse(self) -> bytes | None:
-        """A complete 503 when the loop is behind, else `None`. A few microseconds either way."""
-        if self._watch.behind_s() <= self._max_pass_s or self._is_burst():
+    def refuse(self, beginning: int = 0) -> bytes | None:
+        """A complete 503 when the loop is behind, else `None`. A few microseconds either way.
+
+        beginning: requests that were let pass, and whose work has yet to begin.
+        """
+        if not self._watch.is_behind(self._max_pass_s - beginning * BEGINNING_S) or self._is_burst():
             return None
         self._refused += 1
-        return self._answer.replace(_PLACE_OF_ID, next(self._ids).encode("ascii"))
+        request_id = next(self._ids).encode("ascii")
+        return b"".join((self._before_ids, request_id, self._between_ids, request_id, self._after_ids))
 
     def reserve_ms(self) -> float:
         """What to keep back from a timeout, going by how late the loop has been of late, and how much it has

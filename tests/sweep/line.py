@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import trio
 
-from fanout.web.driver.hang_up import HangUps
+from fanout.web.driver.poller import Poller
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 End = Literal["fin", "rst"]
@@ -96,13 +96,13 @@ class LineTransport(StreamTransport):
         assert not self.closed
         return self._incoming.take(max_bytes)
 
-    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
         if self._incoming.end is None:
-            self._incoming.tell = tell
+            self._incoming.tell = caller_left
         else:
-            tell()
+            caller_left()
 
-    def unwatch(self, hang_ups: HangUps) -> None:
+    def unwatch(self, poller: Poller) -> None:
         self._incoming.tell = None
 
     def has_bytes(self) -> bool:

@@ -143,7 +143,7 @@ class Stack:
         self.events: list[Event] = []
         self.crashes: list[BaseException] = []
         self.refusal: bytes | None = None
-        self.driver = Driver(Limits(), on_crash=self.crashes.append, refuse=lambda: self.refusal)
+        self.driver = Driver(Limits(), on_crash=self.crashes.append, refuse=lambda _: self.refusal)
         _RELAY.stack = self
         self.app = Exchanges(_RELAY.app, self.admission, _RELAY, id_prefix="sweep")
         self.nursery: trio.Nursery

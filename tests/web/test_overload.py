@@ -7,8 +7,6 @@ import io
 import json
 
 import pytest
-import trio
-import trio.testing
 
 from fanout.observe.loop import LoopWatch
 from fanout.web import problems
@@ -30,6 +28,9 @@ class Watch(LoopWatch):
 
     def behind_s(self) -> float:
         return self.behind_ms / 1000
+
+    def is_behind(self, by_s: float) -> bool:
+        return self.behind_s() > by_s
 
     def lateness_s(self) -> float:
         return self.lateness_ms / 1000
@@ -165,13 +166,21 @@ def test_a_refusal_is_like_every_other_problem_whatever_its_id_begins_with(id_pr
     ]
 
 
-async def test_by_default_a_burst_comes_back_in_the_services_own_time(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    limiter = Overload(Watch(behind_ms=50), max_pass_ms=3, reserve_ms=20, id_prefix="w")
+async def test_by_default_a_burst_comes_back_in_the_time_of_the_loop() -> None:
+    watch, clock = Watch(behind_ms=50), Clock()
+    watch._clock = clock
+    limiter = Overload(watch, max_pass_ms=3, reserve_ms=20, id_prefix="w")
+    watch.after_io_wait(0)
     while limiter.refuse() is None:
         pass
-    await trio.sleep(1)
-    assert [limiter.refuse() is None for _ in range(int(BURST_PER_S) + 1)] == [True] * int(BURST_PER_S) + [
-        False
-    ]
+    clock.now += 1
+    assert limiter.refuse() is not None  # the pass began before
+    watch.after_io_wait(0)
+    let_through = [limiter.refuse() is None for _ in range(int(BURST_PER_S) + 1)]
+    assert let_through == [True] * int(BURST_PER_S) + [False]
+
+
+@pytest.mark.parametrize(("beginning", "refused"), [(0, False), (10, False), (11, True), (100, True)])
+def test_what_was_let_pass_and_has_yet_to_begin_counts_as_work(beginning: int, refused: bool) -> None:
+    """Those who come together are asked about one after another, before any of them has cost anything."""
+    assert (overload(Watch(behind_ms=1)).refuse(beginning) is not None) == refused

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 
 from fanout.testing.world.network import End
-from fanout.web.driver.hang_up import HangUps
+from fanout.web.driver.poller import Poller
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 Taken = Callable[[int], None]
@@ -103,10 +103,10 @@ class CallerTransport(StreamTransport):
         self._on_read(len(data))
         return data
 
-    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
-        self._end.on_hang_up(tell)
+    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+        self._end.on_hang_up(caller_left)
 
-    def unwatch(self, hang_ups: HangUps) -> None:
+    def unwatch(self, poller: Poller) -> None:
         self._end.on_hang_up(None)
 
     def has_bytes(self) -> bool:

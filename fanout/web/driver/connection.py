@@ -78,6 +78,11 @@ class Connection:
         """Be idle, since the answer was sent."""
         self.state = State.IDLE
 
+    def not_idle(self) -> None:
+        """Bytes have come, and its task is about to see to them: no drain and no newcomer ends it now."""
+        self.state = State.HEAD
+        self._driver.waiting.pop(self, None)
+
     def work(self) -> None:
         """The caller owes nothing any more: the app has its request."""
         self.state = State.BUSY

@@ -16,13 +16,13 @@ import trio
 from fanout.web.driver import refusals
 from fanout.web.driver.answer import DateField, problem_bytes, utc_now
 from fanout.web.driver.connection import Connection
-from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.limits import Limits
+from fanout.web.driver.poller import Poller
 from fanout.web.driver.statistics import DriverStatistics, End
 from fanout.web.driver.transport import StreamTransport
 
 
-def never() -> bytes | None:
+def never(beginning: int) -> bytes | None:
     """The `refuse` hook that lets everything pass."""
     return None
 
@@ -30,8 +30,9 @@ def never() -> bytes | None:
 class Driver:
     """The connections of one server. `run` it beside them.
 
-    refuse: asked before a new request is parsed; `None`, or a complete answer with a Content-Length and
-        without a Connection field, which is sent as it is. It must be quick and must not raise.
+    refuse: asked before a new request is parsed, with the number of those it has let pass that have yet to
+        begin; `None`, or a complete answer with a Content-Length and without a Connection field, which is
+        sent as it is. It must be quick and must not raise.
     on_crash: told of every exception that ended a connection. It must not raise.
     """
 
@@ -40,15 +41,16 @@ class Driver:
         limits: Limits,
         *,
         on_crash: Callable[[BaseException], None],
-        refuse: Callable[[], bytes | None] = never,
+        refuse: Callable[[int], bytes | None] = never,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.limits: Final = limits
         self.refuse: Final = refuse
         self.date: Final = DateField(wall_clock)
-        self.hang_ups: Final = HangUps()
+        self.poller: Final = Poller()
         self.draining = False
         self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
+        self.beginning = 0  # requests that were not refused, and whose task has yet to run
         self.requests = self.refused = self.malformed = 0
         self._on_crash = on_crash
         self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
@@ -56,9 +58,9 @@ class Driver:
         self._accepted = self._crashes = 0
 
     async def run(self) -> None:
-        """Look after the connections, until cancelled: who has left, and who has been idle for too long."""
+        """Look after the connections, until cancelled: who sends, who leaves, who is idle for too long."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.hang_ups.run, name="hear of callers that leave")
+            nursery.start_soon(self.poller.run, name="hear of callers that send or leave")
             nursery.start_soon(self._close_idle, name="close idle connections")
 
     async def _close_idle(self) -> None:

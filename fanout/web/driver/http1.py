@@ -1,14 +1,14 @@
 """HTTP/1.x on one connection: read a head, refuse or run the app, go on with the next.
 
-Rule 1: before a byte of a new request is parsed, the `refuse` hook is asked. Its answer costs one write.
+Rule 1: before a byte of a new request is parsed, the `refuse` hook is asked. Its answer costs one read and
+        one write, and wakes no task.
 Rule 2: after a request that was not understood to its end nothing more is read as a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -25,9 +25,6 @@ from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import StreamTransport
 from fanout.web.problems import Problem
 
-# Where one of these words stands in a head, the unread request may have a body or want the connection closed.
-_NOT_PLAIN: Final = (b"content-length", b"transfer-encoding", b"close", b"upgrade", b"http/1.0")
-
 
 async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> None:
     """Serve HTTP/1 over any transport to its end, without hypercorn. Raises only `Cancelled`."""
@@ -41,6 +38,19 @@ async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> 
 class Http1:
     """The loop of one connection."""
 
+    __slots__ = (
+        "_ahead",
+        "_app",
+        "_body",
+        "_connection",
+        "_driver",
+        "_lifespan_state",
+        "_limits",
+        "_refusal",
+        "_refusal_is_last",
+        "_transport",
+    )
+
     def __init__(
         self, driver: Driver, connection: Connection, app: App, lifespan_state: dict[str, Any]
     ) -> None:
@@ -52,11 +62,13 @@ class Http1:
         self._lifespan_state = lifespan_state
         self._body = Body()
         self._ahead = b""  # received and not yet part of a request
+        self._refusal = b""  # what is still to be sent of one
+        self._refusal_is_last = False
 
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         """Serve until either side has had enough. How it ended is in the connection's record."""
         self._connection.wait_idle()
-        self._transport.watch(self._driver.hang_ups, self._connection.caller_left)
+        self._transport.watch(self._driver.poller, self._connection.caller_left)
         try:
             try:
                 while await self._serve_request():
@@ -67,16 +79,16 @@ class Http1:
         except trio.BrokenResourceError:
             self._connection.end = self._connection.end or End.CALLER_LEFT
         finally:
-            self._transport.unwatch(self._driver.hang_ups)
+            self._transport.unwatch(self._driver.poller)
 
     async def _serve_request(self) -> bool:
         """One request and its answer. Whether there may be another."""
         data = await self._first_bytes()
         if not data:
             return False
-        answer = self._driver.refuse()
-        if answer is not None:
-            return await self._refuse(data, answer)
+        if self._refusal:
+            return await self._finish_refusal()
+        self._driver.beginning -= 1
         head = await self._read_head(data)
         if head is None:
             return False
@@ -88,18 +100,42 @@ class Http1:
         return await self._run_app(head, arrived_at)
 
     async def _first_bytes(self) -> bytes:
-        """The first bytes of a request, or none: there will not be one."""
+        """The first bytes of a request, or none: there will not be one. Others were refused meanwhile."""
         if self._ahead:
             await trio.lowlevel.checkpoint()  # a caller with many requests waits like many callers with one
             data, self._ahead = self._ahead, b""
-            return data
+            if not self._is_refused(data):
+                return data
         if self._driver.draining and not self._transport.has_bytes():
             self._connection.end = End.DRAINED
             return b""  # noqa: ASYNC910 - it ends here
-        data = await self._transport.receive()
+        data = await self._transport.receive_unless(self._is_refused)
         if not data:
             self._connection.end = End.CALLER_LEFT
         return data
+
+    def _is_refused(self, data: bytes) -> bool:
+        """Whether `data` was a request that is refused, and all is done. Else it is to be read, or, if there
+        is a `_refusal`, to be refused with what that takes.
+
+        The connection stays only if it is one whole request that cannot have a body.
+        """
+        driver = self._driver
+        answer = driver.refuse(driver.beginning)
+        if answer is None:
+            driver.beginning += 1
+        else:
+            driver.refused += 1
+            self._refusal_is_last = driver.draining or not _is_plain(data)
+            if self._refusal_is_last:
+                self._refusal = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+            else:
+                self._refusal = answer[self._transport.send_now(answer) :]
+                if not self._refusal:
+                    self._connection.wait_idle()
+                    return True
+        self._connection.not_idle()
+        return False
 
     async def _read_head(self, data: bytes) -> Head | None:
         """The head that `data` begins with; `None` if the caller left within it. Raises `Refused`."""
@@ -125,17 +161,15 @@ class Http1:
         self._body.begin(head_bytes, head.body_length)
         return head  # noqa: ASYNC910 - its first bytes were waited for
 
-    async def _refuse(self, data: bytes, answer: bytes) -> bool:
-        """Answer unread bytes. The connection stays if they are one whole request that cannot have a body."""
-        self._driver.refused += 1
-        end = data.find(END)
-        plain = end + len(END) == len(data) and data.startswith(b"GET ") and not _has_any(_NOT_PLAIN, data)
-        if plain and not self._driver.draining:
-            await self._send(answer)
-            self._connection.wait_idle()
-            return True
-        await self._send_last(answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1), End.REFUSED)
-        return False
+    async def _finish_refusal(self) -> bool:
+        """Send what is left of it. Whether there may be another request."""
+        answer, self._refusal = self._refusal, b""
+        if self._refusal_is_last:
+            await self._send_last(answer, End.REFUSED)
+            return False
+        await self._send(answer)
+        self._connection.wait_idle()
+        return True
 
     async def _run_app(self, head: Head, arrived_at: float) -> bool:
         cycle = Cycle(self._connection, self._limits, self._driver.date, head, self._body)
@@ -214,7 +248,15 @@ class Http1:
             left -= len(data)
 
 
-def _has_any(words: Iterable[bytes], data: bytes) -> bool:
-    """Whether one of `words`, in any case, is in `data`. A regular expression takes three times as long."""
+def _is_plain(data: bytes) -> bool:
+    """Whether this is one whole request that cannot have a body, on a connection that stays."""
+    if data.find(END) + len(END) != len(data) or not data.startswith(b"GET "):
+        return False
     data = data.lower()
-    return any(word in data for word in words)
+    return not (  # written out, it takes a third of the time of a loop, and a tenth of a regular expression's
+        b"content-length" in data
+        or b"transfer-encoding" in data
+        or b"close" in data
+        or b"upgrade" in data
+        or b"http/1.0" in data
+    )

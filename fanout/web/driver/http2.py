@@ -218,7 +218,7 @@ class Http2(H2Protocol):
         if self._driver.draining:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return False
-        answer = self._driver.refuse()
+        answer = self._driver.refuse(0)
         if answer is not None:
             self._driver.refused += 1
             with suppress(h2.exceptions.ProtocolError):  # the caller has said goodbye in the same bytes

@@ -17,9 +17,10 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+import outcome
 import trio
 
-from fanout.web.driver.hang_up import HangUps
+from fanout.web.driver.poller import LEFT, Poller
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 Address = tuple[str, int] | None
@@ -32,6 +33,8 @@ class StreamTransport:
     `sock` is the TCP socket at the bottom, if there is one. Without one the addresses are unknown, `abort` is
     `close`, and a caller that leaves while its request runs is not noticed before the answer is written.
     """
+
+    __slots__ = ("_sock", "client", "scheme", "server", "stream")
 
     def __init__(self, stream: trio.abc.Stream, sock: trio.socket.SocketType | None, scheme: str) -> None:
         self.stream = stream
@@ -54,17 +57,28 @@ class StreamTransport:
         """At least one byte, or `b""` at the end. Nothing is lost if it is cancelled."""
         return bytes(await self.stream.receive_some(max_bytes))
 
-    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
-        """Have `tell` called when the caller has left (FIN or RST), also behind bytes that nobody has read.
+    async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
+        """What `receive` returns, of which the caller of this has not already dealt with.
+
+        is_dealt_with: called with what comes, never with `b""`. What it raises is raised here.
+        """
+        while True:
+            data = await self.receive()
+            if not data or not is_dealt_with(data):
+                return data
+
+    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+        """Have `caller_left` called, once, when the caller has left (FIN or RST), also behind bytes that
+        nobody has read.
 
         Without a socket nobody tells: the next read finds out, or the write of the answer.
         """
         if self._sock is not None:
-            hang_ups.watch(self._sock.fileno(), tell)
+            poller.watch_ends(self._sock.fileno(), lambda _: caller_left())
 
-    def unwatch(self, hang_ups: HangUps) -> None:
+    def unwatch(self, poller: Poller) -> None:
         if self._sock is not None:
-            hang_ups.forget(self._sock.fileno())
+            poller.forget(self._sock.fileno())
 
     def has_bytes(self) -> bool:
         """Whether `receive` would return at once. `False` if that cannot be known."""
@@ -101,9 +115,16 @@ class StreamTransport:
 class SocketTransport(StreamTransport):
     """A caller at the other end of a TCP socket."""
 
+    __slots__ = ("_caller_left", "_fd", "_has_left", "_is_dealt_with", "_is_readable", "_reader")
+
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream, stream.socket, "http")
         self._fd = stream.socket.fileno()
+        self._caller_left: Callable[[], None] | None = None  # to be called
+        self._has_left = False
+        self._is_readable = False  # the poller has said so, and will not again
+        self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
+        self._is_dealt_with: Callable[[bytes], bool] = _nothing
 
     def send_now(self, data: bytes) -> int:
         try:
@@ -116,12 +137,73 @@ class SocketTransport(StreamTransport):
     async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(self._fd)
-            try:
-                return os.read(self._fd, max_bytes)
-            except BlockingIOError:
-                continue  # woken for nothing: the kernel dropped a segment with a bad checksum
-            except OSError as error:
-                raise trio.BrokenResourceError from error
+            data = self._read(max_bytes)
+            if data is not None:  # else woken for nothing: the kernel dropped a segment with a bad checksum
+                return data
+
+    async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
+        """As it says above, and what is dealt with wakes no task. To be called while it is watched."""
+        if self._is_readable:
+            await trio.lowlevel.checkpoint()  # a caller that is always there waits like the others
+            data = self._next(is_dealt_with)
+            if data is not None:
+                return data
+        self._reader, self._is_dealt_with = trio.lowlevel.current_task(), is_dealt_with
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._reader = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        data = await trio.lowlevel.wait_task_rescheduled(abort)
+        assert isinstance(data, bytes)
+        return data
+
+    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+        self._caller_left = caller_left
+        poller.watch(self._fd, self._told)
+
+    def _told(self, events: int) -> None:
+        """By the poller: bytes have come, or the caller has left, or both."""
+        self._is_readable = True
+        if events & LEFT:
+            self._has_left = True
+            caller_left, self._caller_left = self._caller_left, None
+            if caller_left is not None:
+                caller_left()  # which may end the wait of the reader
+        if self._reader is None:
+            return
+        try:
+            data = self._next(self._is_dealt_with)
+        except Exception as error:  # noqa: BLE001 - it is the reader's
+            result: outcome.Outcome[bytes] = outcome.Error(error)
+        else:
+            if data is None:
+                return
+            result = outcome.Value(data)
+        reader, self._reader = self._reader, None
+        trio.lowlevel.reschedule(reader, result)
+
+    def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
+        """What is there and not dealt with; `None`: nothing, and the poller tells when there is."""
+        while self._is_readable:
+            data = self._read(MAX_RECEIVE_BYTES)
+            # Less than could have been read was all there is. The end is told once and can be read for good.
+            self._is_readable = self._has_left or (data is not None and len(data) == MAX_RECEIVE_BYTES)
+            if data is not None and not (data and is_dealt_with(data)):
+                return data
+        return None
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        try:
+            return os.read(self._fd, max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+
+def _nothing(data: bytes) -> bool:
+    return False
 
 
 def transport_over(stream: trio.abc.Stream) -> StreamTransport:

@@ -14,9 +14,9 @@ from hypercorn.config import Config
 
 from fanout.web.asgi import App
 from fanout.web.driver.driver import Driver, never
-from fanout.web.driver.hang_up import HangUps
 from fanout.web.driver.http1 import serve_stream
 from fanout.web.driver.limits import Limits
+from fanout.web.driver.poller import Poller
 from fanout.web.driver.server import serve
 from fanout.web.driver.transport import StreamTransport
 
@@ -90,7 +90,7 @@ async def until(condition: Callable[[], object], within_s: float = SOON_S) -> No
 class World:
     """One driver. `connect` gives callers, `crashes` is what was reported."""
 
-    def __init__(self, app: App, limits: Limits, refuse: Callable[[], bytes | None]) -> None:
+    def __init__(self, app: App, limits: Limits, refuse: Callable[[int], bytes | None]) -> None:
         self.app = app
         self.crashes: list[BaseException] = []
         self.driver = Driver(limits, on_crash=self.crashes.append, refuse=refuse, wall_clock=lambda: NOON)
@@ -101,13 +101,13 @@ class World:
 
 
 class MemoryTransport(StreamTransport):
-    """Over memory streams, which tell that the other end was closed as `HangUps` tells it of a socket."""
+    """Over memory streams, which tell that the other end was closed as the `Poller` tells it of a socket."""
 
     def __init__(self, ours: trio.abc.Stream, theirs: trio.abc.SendStream) -> None:
         super().__init__(ours, None, "http")
         self._theirs = theirs
 
-    def watch(self, hang_ups: HangUps, tell: Callable[[], None]) -> None:
+    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
         theirs = self._theirs
         if not isinstance(theirs, trio.testing.MemorySendStream):
             return  # of a lockstep pair: it does not tell
@@ -117,7 +117,7 @@ class MemoryTransport(StreamTransport):
         def close_and_tell() -> None:
             theirs.close_hook = close
             close()
-            tell()
+            caller_left()
 
         theirs.close_hook = close_and_tell
 
@@ -140,7 +140,7 @@ class MemoryWorld(World):
 
 @asynccontextmanager
 async def in_memory(
-    app: App, limits: Limits | None = None, refuse: Callable[[], bytes | None] = never
+    app: App, limits: Limits | None = None, refuse: Callable[[int], bytes | None] = never
 ) -> AsyncIterator[MemoryWorld]:
     """A driver over memory streams. Use it with `autojump_clock`. At the end nothing may have crashed."""
     world = MemoryWorld(app, limits or Limits(), refuse)
@@ -149,6 +149,7 @@ async def in_memory(
         nursery.start_soon(world.driver.run)
         yield world
         nursery.cancel_scope.cancel()
+    assert world.driver.beginning == 0
 
 
 class SocketWorld(World):
@@ -180,7 +181,7 @@ def listener(backlog: int = 4096) -> socket.socket:
 async def on_socket(
     app: App,
     limits: Limits | None = None,
-    refuse: Callable[[], bytes | None] = never,
+    refuse: Callable[[int], bytes | None] = never,
     *,
     certificate: tuple[str, str] | None = None,
     grace_s: float = 5,
@@ -216,3 +217,4 @@ async def on_socket(
             for caller in world.sockets:
                 caller.close()
         nursery.cancel_scope.cancel()
+    assert world.driver.beginning == 0

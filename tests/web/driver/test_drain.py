@@ -77,6 +77,30 @@ async def test_a_request_that_was_in_the_kernel_is_answered() -> None:
         await world.settled()
 
 
+async def test_a_request_that_was_read_and_whose_task_has_yet_to_run_is_answered() -> None:
+    """The poller has let it pass: nothing of it is with the kernel any more, and it is not idle either."""
+
+    class DrainBetween(trio.abc.Instrument):
+        let_pass = False
+
+        def refuse(self, beginning: int) -> None:
+            self.let_pass = True
+
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            if self.let_pass:
+                world.driver.drain()
+
+    between = DrainBetween()
+    async with on_socket(Echo(), LIMITS, between.refuse) as world:
+        caller = await world.connect()
+        await world.settled(1)
+        trio.lowlevel.add_instrument(between)
+        status, fields, _ = await caller.ask(get())
+        trio.lowlevel.remove_instrument(between)
+        assert (status, fields["connection"]) == (200, "close")
+        await world.settled()
+
+
 async def test_shutdown_ends_the_server_whatever_its_callers_do() -> None:
     """G9: 100 requests in flight are answered; 50 idle callers and 5 that never read are not waited for."""
     app = Echo(slow_s=0.5)

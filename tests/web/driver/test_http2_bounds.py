@@ -85,7 +85,7 @@ async def test_a_loop_that_is_behind_refuses_http2_as_well(
     """G8. The answer is the one of HTTP/1.1, and the app is not asked."""
     app = Echo()
     busy = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 4\r\n\r\nbusy"
-    async with on_socket(app, refuse=lambda: busy, certificate=certificate) as world:
+    async with on_socket(app, refuse=lambda _: busy, certificate=certificate) as world:
         caller = await h2_caller(world, authority)
         await caller.send(request())
         assert dict((await caller.next(h2.events.ResponseReceived)).headers) == {

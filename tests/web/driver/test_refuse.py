@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trio
 import trio.testing
@@ -22,7 +24,7 @@ class Switch:
         self.on = True
         self.asked = 0
 
-    def __call__(self) -> bytes | None:
+    def __call__(self, beginning: int) -> bytes | None:
         self.asked += 1
         return BUSY if self.on else None
 
@@ -84,6 +86,33 @@ async def test_what_is_not_plainly_one_request_is_refused_with_a_close(
         assert await caller.closed()
         await world.all_ended()
     assert world.ended == {"refused": 1}
+
+
+async def test_on_a_socket_it_is_the_same() -> None:
+    """There they are refused where the poller tells of them, and not by the connection's task."""
+    async with on_socket(Echo(), refuse=Switch()) as world:
+        for sent in NOT_KEPT.values():
+            caller = await world.connect()
+            assert (await caller.ask(get()))[0] == 503
+            status, fields, body = await caller.ask(sent)
+            assert (status, fields["connection"], body) == (503, "close", b"busy")
+            await caller.stream.send_eof()
+            assert await caller.closed()
+        await world.settled()
+    assert world.ended == {"refused": len(NOT_KEPT)}
+
+
+async def test_while_draining_a_refusal_is_the_last_answer() -> None:
+    async with on_socket(Echo(), refuse=Switch()) as world:
+        caller = await world.connect()
+        assert (await caller.ask(get()))[0] == 503
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(caller.stream, trio.SocketStream)
+        os.write(caller.stream.socket.fileno(), get())  # and no checkpoint: the server has had no turn
+        world.driver.drain()
+        status, fields, _ = await caller.answer()
+        assert (status, fields["connection"]) == (503, "close")
+        await world.settled()
 
 
 async def test_a_refusal_that_is_not_read_ends_after_the_time_for_a_write(autojump_clock: MockClock) -> None:

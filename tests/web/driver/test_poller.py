@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.web.driver.hang_up import HangUps
+from fanout.web.driver.poller import Poller
 from tests.web.driver.serving import until
 
 RST = struct.pack("ii", 1, 0)
@@ -29,12 +29,12 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-async def hang_ups() -> AsyncIterator[HangUps]:
-    hang_ups = HangUps()
+async def poller() -> AsyncIterator[Poller]:
+    poller = Poller()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hang_ups.run)
+        nursery.start_soon(poller.run)
         await trio.testing.wait_all_tasks_blocked()
-        yield hang_ups
+        yield poller
         nursery.cancel_scope.cancel()
 
 
@@ -45,10 +45,10 @@ async def settled() -> None:
 
 @pytest.mark.parametrize("how", ["FIN", "RST", "half-close"])
 @pytest.mark.parametrize("unread", [0, 1, 100_000])
-async def test_it_is_told_once_however_they_leave(hang_ups: HangUps, how: str, unread: int) -> None:
+async def test_it_is_told_once_however_they_leave(poller: Poller, how: str, unread: int) -> None:
     told: list[str] = []
     with connected() as (theirs, ours):
-        hang_ups.watch(ours.fileno(), lambda: told.append("left"))
+        poller.watch_ends(ours.fileno(), lambda _: told.append("left"))
         theirs.sendall(b"x" * unread)
         await settled()
         assert told == []
@@ -61,39 +61,39 @@ async def test_it_is_told_once_however_they_leave(hang_ups: HangUps, how: str, u
         await until(lambda: told)
         theirs.close()  # the other half
         await settled()
-        hang_ups.forget(ours.fileno())
+        poller.forget(ours.fileno())
     assert told == ["left"]
 
 
-async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again(hang_ups: HangUps) -> None:
+async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again(poller: Poller) -> None:
     told: list[str] = []
     with connected() as (theirs, ours):
         descriptor = ours.fileno()
-        hang_ups.watch(descriptor, lambda: told.append("first"))
-        hang_ups.forget(descriptor)
-        hang_ups.forget(descriptor)
+        poller.watch_ends(descriptor, lambda _: told.append("first"))
+        poller.forget(descriptor)
+        poller.forget(descriptor)
         theirs.close()
         await settled()
         assert told == []
     with connected() as (theirs, ours):
         assert ours.fileno() == descriptor or os.dup2(ours.fileno(), descriptor) == descriptor
-        hang_ups.watch(descriptor, lambda: told.append("second"))
+        poller.watch_ends(descriptor, lambda _: told.append("second"))
         theirs.close()
         await until(lambda: told)
     assert told == ["second"]
 
 
-async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it(hang_ups: HangUps) -> None:
+async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it(poller: Poller) -> None:
     told: list[str] = []
     with connected() as (their_1, our_1), connected() as (their_2, our_2):
 
         def left(name: str) -> None:
             told.append(name)
-            hang_ups.forget(our_1.fileno())
-            hang_ups.forget(our_2.fileno())
+            poller.forget(our_1.fileno())
+            poller.forget(our_2.fileno())
 
-        hang_ups.watch(our_1.fileno(), lambda: left("1"))
-        hang_ups.watch(our_2.fileno(), lambda: left("2"))
+        poller.watch_ends(our_1.fileno(), lambda _: left("1"))
+        poller.watch_ends(our_2.fileno(), lambda _: left("2"))
         their_1.close()
         their_2.close()
         await until(lambda: told)
@@ -103,16 +103,16 @@ async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it(hang
 
 async def test_who_was_watched_before_it_ran_is_told_and_nothing_of_it_is_left_open() -> None:
     told: list[str] = []
-    hang_ups = HangUps()
+    poller = Poller()
     with connected() as (theirs, ours):
-        hang_ups.watch(ours.fileno(), lambda: told.append("left"))
+        poller.watch_ends(ours.fileno(), lambda _: told.append("left"))
         theirs.close()
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(hang_ups.run)
+            nursery.start_soon(poller.run)
             await until(lambda: told)
             assert len(os.listdir("/proc/self/fd")) == before + 1
             nursery.cancel_scope.cancel()
         assert len(os.listdir("/proc/self/fd")) == before
-        hang_ups.watch(ours.fileno(), lambda: told.append("late"))  # the server is about to end: nobody tells
+        poller.watch_ends(ours.fileno(), lambda _: told.append("late"))  # nobody tells
     assert told == ["left"]
