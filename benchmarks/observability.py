@@ -2,11 +2,13 @@
 viewer does to the answers.
 
     python -m benchmarks.observability
-    python -m benchmarks.observability --rounds 20 --rate 300 --seconds 3 --json observability.json
+    python -m benchmarks.observability --sets 10 --rounds 8 --rate 300 --json observability.json
 
 Every variant is a server process of its own. All run at once on one core, and in turn get the same open-loop
-load for a few seconds, so that a change of the machine is shared by all. The upstream, the generator and the
-collector have the other core. A round's CPU is what the process used until all it had to send was sent.
+load for a second, so that a change of the machine is shared by all. The upstream, the generator and the
+collector have the other core. A process's CPU counts all the time, also while another one has the load: what
+is sent later is in the figure, in that round or in the next. Two processes of one program differ by several
+percent for as long as they live, so there are several sets of fresh ones, and the error is that between sets.
 
 `bare`: nothing is observed but the counts of `/statistics`; twice, which shows the error. `logs and metrics`:
 a receipt, a log line and the metrics of every request. `default`: the census as well, as `fanout serve` has
@@ -31,7 +33,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from statistics import median, stdev
+from statistics import mean, median, stdev
 from time import sleep
 from typing import Any
 
@@ -60,7 +62,7 @@ class Run:
 def measure(
     programs: Mapping[str, Program], rate: float, seconds: int, rounds: int
 ) -> Iterator[dict[str, Run]]:
-    """Each round, once its last CPU is known."""
+    """Each round, as it ends."""
     for program in programs.values():
         _load(program.url, rate, seconds)
     sleep(SENT_WITHIN_S)
@@ -69,7 +71,8 @@ def measure(
         names = list(programs)
         order = names[number % len(names) :] + names[: number % len(names)]  # who comes first has it easier
         reports = {name: _load(programs[name].url, rate, seconds) for name in order}
-        sleep(SENT_WITHIN_S)
+        if number == rounds - 1:
+            sleep(SENT_WITHIN_S)
         after = {name: cpu_s(program) for name, program in programs.items()}
         yield {name: _run(name, reports[name], after[name] - before[name]) for name in names}
         before = after
@@ -199,21 +202,30 @@ def serving(name: str, variant: Variant, folder: Path, upstream_url: str) -> Ite
         yield program
 
 
-def table(rounds: Sequence[Mapping[str, Run]]) -> str:
+def table(sets: Sequence[Sequence[Mapping[str, Run]]]) -> str:
+    """More than bare: than the mean of both, where there are two."""
     rows = [
         "| variant | CPU, µs a request | more than bare | on time | useful p99, ms |",
         "| --- | --: | --: | --: | --: |",
     ]
-    for name in rounds[0]:
-        runs = [one[name] for one in rounds]
-        more = [one[name].cpu_us / one["bare"].cpu_us - 1 for one in rounds]
+    for name in sets[0][0]:
+        runs = [one[name] for rounds in sets for one in rounds]
+        more = [_cpu_us(rounds, name) / _bare_us(rounds) - 1 for rounds in sets]
         rows.append(
-            f"| {name} | {median(run.cpu_us for run in runs):,.0f} "
-            f"| {median(more):+.1%} ± {_error(more):.1%} "
+            f"| {name} | {mean(run.cpu_us for run in runs):,.0f} "
+            f"| {mean(more):+.1%} ± {_error(more):.1%} "
             f"| {median(run.on_time for run in runs):.2%} "
             f"| {median(run.useful_p99_ms for run in runs):,.0f} |"
         )
     return "\n".join(rows)
+
+
+def _cpu_us(rounds: Sequence[Mapping[str, Run]], name: str) -> float:
+    return mean(one[name].cpu_us for one in rounds)
+
+
+def _bare_us(rounds: Sequence[Mapping[str, Run]]) -> float:
+    return mean(_cpu_us(rounds, name) for name in rounds[0] if name.startswith("bare"))
 
 
 def _error(values: Sequence[float]) -> float:
@@ -225,9 +237,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--sets", type=int, default=6, help="of processes, each with so many rounds")
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--rate", type=float, default=300)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument(
         "--only", default="", help="some of the variants, a comma between two; `bare` is added"
     )
@@ -235,26 +248,34 @@ def main() -> None:
     options = parser.parse_args()
     only = {"bare", *options.only.split(",")} if options.only else None
     os.sched_setaffinity(0, {OTHER_CORE})
-    rounds: list[dict[str, Run]] = []
+    sets: list[list[dict[str, Run]]] = []
     with tempfile.TemporaryDirectory() as name, collectors() as endpoints, ExitStack() as stack:
         folder = Path(name)
         url, what = stack.enter_context(upstream(folder, OTHER_CORE))
-        programs = {
-            name: stack.enter_context(serving(name, variant, folder, url))
-            for name, variant in variants(endpoints, folder).items()
-            if only is None or name in only
-        }
-        for one in measure(programs, options.rate, options.seconds, options.rounds):
-            rounds.append(one)
-            click.echo(" ".join(f"{name} {run.cpu_us:.0f}" for name, run in one.items()), err=True)
-    loads = [run.load_average for one in rounds for run in one.values()]
+        wanted = variants(endpoints, folder)
+        for _ in range(options.sets):
+            sets.append([])
+            with ExitStack() as processes:
+                programs = {
+                    name: processes.enter_context(serving(name, variant, folder, url))
+                    for name, variant in wanted.items()
+                    if only is None or name in only
+                }
+                for one in measure(programs, options.rate, options.seconds, options.rounds):
+                    sets[-1].append(one)
+                    click.echo(" ".join(f"{name} {run.cpu_us:.0f}" for name, run in one.items()), err=True)
+    loads = [run.load_average for rounds in sets for one in rounds for run in one.values()]
     click.echo(
-        f"`/api/first` at {options.rate:g}/s for {options.seconds} s, {options.rounds} rounds; "
-        f"upstream: {what}; load average {min(loads):.1f} to {max(loads):.1f}.\n\n{table(rounds)}"
+        f"`/api/first` at {options.rate:g}/s, {options.sets} sets of {options.rounds} rounds of "
+        f"{options.seconds} s; upstream: {what}; load average {min(loads):.1f} to {max(loads):.1f}."
+        f"\n\n{table(sets)}"
     )
     if options.json:
         options.json.write_text(
-            json.dumps([{name: asdict(run) for name, run in one.items()} for one in rounds], indent=1)
+            json.dumps(
+                [[{name: asdict(run) for name, run in one.items()} for one in rounds] for rounds in sets],
+                indent=1,
+            )
         )
 
 

@@ -8,7 +8,9 @@ Arrivals are open-loop, on schedule whatever happens. *Useful* is a 200 with the
 refusals included, of all that was offered. The peak is the best useful rate that any offered rate brings,
 looked for first, for each server. Then each multiple of the peak is offered: `warm` after two seconds of half
 the peak, `cold` to a process just started. Afterwards half the peak is offered again: the share of it that is
-useful in the first and in the second second.
+useful in the first and in the second second. Before those of each repeat the rate that brought the peak is
+offered again, because the machine is not the same from minute to minute: *of peak* is the share of what that
+brings, *of best* of the best rate of the search.
 
 The server has one core, the upstream and the generator have the other. What cannot be trusted is said and,
 if there is another run, left out: the generator did not keep its schedule (over 1 % of the requests sent more
@@ -25,9 +27,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import click
 
@@ -41,6 +44,7 @@ WARM_S, AFTER_S = 2, 2
 SEARCH_S = 3
 FIRST_RATE = 400.0
 STEP_UP = 1.3
+PAST_THE_KNEE = 1.3  # of the peak: what is offered to bring it, if it was not looked for
 FINE_STEPS = (0.9, 1.1, 1.2)  # around the best of the coarse ones
 ALLOWED_TO_OTHERS = 0.05  # of the server's core
 
@@ -68,10 +72,18 @@ class Run:
     others: float  # share of the server's core that other programs have used
     cpu_ms_per_useful: float
     memory_mib: float
+    peak_now: float = 0.0  # useful, of the same server minutes before
 
     @property
     def trusted(self) -> bool:
         return self.late_launches <= 0.01 and self.others <= ALLOWED_TO_OTHERS
+
+
+class Peak(NamedTuple):
+    """The best useful rate, and the offered one that brought it."""
+
+    offered: float
+    useful: float
 
 
 def measure(
@@ -143,7 +155,7 @@ def find_peak(
     endpoint: str,
     say: Callable[[Run], None],
     first_rate: float = FIRST_RATE,
-) -> float:
+) -> Peak:
     """The best useful rate: coarse steps up until it has not come with the offered one twice (once may be the
     machine), then finer ones around the best."""
     useful: dict[float, float] = {}
@@ -161,15 +173,16 @@ def find_peak(
     best = max(useful, key=useful.__getitem__)
     for factor in FINE_STEPS:
         offer(best * factor)
-    return max(useful.values())
+    best = max(useful, key=useful.__getitem__)
+    return Peak(best, useful[best])
 
 
-def table(runs: Sequence[Run], peaks: dict[tuple[str, str], float]) -> str:
+def table(runs: Sequence[Run], peaks: dict[tuple[str, str], Peak]) -> str:
     """Markdown: a row for each server, endpoint, start and multiple, the median of its trusted runs."""
     rows = [
-        "| server | load | offered/s | useful/s | of peak | refused/s | on time | refusal p50 / p99, ms "
-        "| useful in the 1st, 2nd second after | runs | remark |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |",
+        "| server | load | offered/s | useful/s | of peak | of best | refused/s | on time "
+        "| refusal p50 / p99, ms | useful in the 1st, 2nd second after | runs | remark |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |",
     ]
     cells: dict[tuple[str, str, str, float], list[Run]] = {}
     for run in runs:
@@ -177,7 +190,7 @@ def table(runs: Sequence[Run], peaks: dict[tuple[str, str], float]) -> str:
     for (name, endpoint, start, multiple), cell in cells.items():
         good = [run for run in cell if run.trusted]
         kept = good or cell
-        peak = peaks[name, endpoint]
+        best = peaks[name, endpoint].useful
 
         def mid(value: Callable[[Run], float | None], kept: list[Run] = kept) -> float | None:
             values = [v for run in kept if (v := value(run)) is not None]
@@ -188,7 +201,8 @@ def table(runs: Sequence[Run], peaks: dict[tuple[str, str], float]) -> str:
         after = (mid(lambda run: run.after_1s), mid(lambda run: run.after_2s))
         rows.append(
             f"| {name} | `{endpoint}` {start} {multiple:g} × | {mid(lambda run: run.offered) or 0:,.0f} "
-            f"| {useful:,.0f} | {useful / peak:.0%} | {mid(lambda run: run.refused) or 0:,.0f} "
+            f"| {useful:,.0f} | {mid(lambda run: run.useful / run.peak_now) or 0:.0%} | {useful / best:.0%} "
+            f"| {mid(lambda run: run.refused) or 0:,.0f} "
             f"| {mid(lambda run: run.on_time) or 0:.2%} "
             f"| {' / '.join('–' if ms is None else f'{ms:.1f}' for ms in refusal)} "
             f"| {', '.join('–' if share is None else f'{share:.0%}' for share in after)} "
@@ -228,7 +242,7 @@ def main() -> None:
     starts = ("warm", "cold") if options.start == "both" else (options.start,)
     multiples = [float(text) for text in options.multiples.split(",")]
     runs: list[Run] = []
-    peaks: dict[tuple[str, str], float] = {}
+    peaks: dict[tuple[str, str], Peak] = {}
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -241,21 +255,27 @@ def main() -> None:
         with upstream(folder, OTHER_CORE) as (upstream_url, what):
             for endpoint in endpoints:
                 for server in contenders:
-                    peaks[server.name, endpoint] = options.peak or find_peak(
-                        server, upstream_url, endpoint, say_run
-                    )
-                    say(f"peak of {server.name}, {endpoint}: {peaks[server.name, endpoint]:,.0f} useful/s")
+                    if options.peak:
+                        peak = Peak(options.peak * PAST_THE_KNEE, options.peak)
+                    else:
+                        peak = find_peak(server, upstream_url, endpoint, say_run)
+                    peaks[server.name, endpoint] = peak
+                    say(f"peak of {server.name}, {endpoint}: {peak.useful:,.0f} useful/s")
                 for _ in range(options.repeat):
                     for start in starts:
-                        for multiple in multiples:
+                        now: dict[str, float] = {}
+                        for multiple in (0.0, *multiples):
                             for server in contenders:
                                 peak = peaks[server.name, endpoint]
-                                rate, half = multiple * peak, peak / 2
+                                rate, half = multiple * peak.useful or peak.offered, peak.useful / 2
                                 run = measure(
                                     server, upstream_url, endpoint, start, rate, options.seconds, half
                                 )
                                 say_run(run)
-                                runs.append(run)
+                                if multiple:
+                                    runs.append(replace(run, peak_now=now[server.name]))
+                                else:
+                                    now[server.name] = run.useful
     runs.sort(key=lambda run: (run.endpoint != "first", [s.name for s in contenders].index(run.server)))
     click.echo(
         f"Server on core {SERVER_CORE}; generator and upstream ({what}) on core {OTHER_CORE}. "
@@ -263,10 +283,13 @@ def main() -> None:
         f"Timeout {TIMEOUT_MS} ms, {options.seconds} s a run, median of {options.repeat}.\n"
     )
     for (server_name, endpoint), peak in peaks.items():
-        click.echo(f"- peak of {server_name}, `{endpoint}`: {peak:,.0f} useful answers a second")
+        click.echo(
+            f"- peak of {server_name}, `{endpoint}`: {peak.useful:,.0f} useful answers a second, "
+            f"of {peak.offered:,.0f} offered"
+        )
     click.echo(f"\n{table(runs, peaks)}")
     if options.json:
-        document = {"peaks": {" ".join(key): peak for key, peak in peaks.items()}, "upstream": what}
+        document = {"peaks": {" ".join(key): peak.useful for key, peak in peaks.items()}, "upstream": what}
         options.json.write_text(json.dumps({**document, "runs": [asdict(run) for run in runs]}, indent=1))
 
 
