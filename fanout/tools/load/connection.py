@@ -1,10 +1,12 @@
-"""One client connection: carries one request at a time, and one task reads it until it ends.
+"""One client connection: carries one request at a time, and is read until it ends.
 
 Rule 1: a request carried is settled exactly once: by its answer, by the connection's end, or by the client.
 Rule 2: time counts from the moment the request's bytes were written until its answer's last byte came.
 Rule 3: a close crosses a request when it meets it on its way: on a connection used before, without a byte of
 an answer, and before the server can have read it (it refused the bytes, or reset at once). Else it is broken.
-Rule 4: the reading task waits also while the connection is idle, so a close by the server is seen at once.
+Rule 4: it is also read while it is idle, so a close by the server is seen at once.
+Rule 5: what comes is read where the poller tells of it: an answer wakes no task, which would be the costliest
+part of it, and a generator on one core has to keep up with a server on another.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Protocol
 
 import httptools
 import trio
+
+from fanout.web.driver.poller import UNREAD, Poller
 
 from .answer import AnswerReader
 from .outcome import Outcome, judged
@@ -48,13 +52,15 @@ class Connection:
     """Created with its first request; `run` is its task, every other method is synchronous."""
 
     __slots__ = (
-        "_owner", "_reader", "_wire", "carried", "closed", "connected",
+        "_ended", "_owner", "_poller", "_reader", "_wire", "carried", "closed", "connected",
         "intended_at", "launched_at", "shot", "started", "written_at",
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, owner: Owner) -> None:
+    def __init__(self, wire: Wire, owner: Owner, poller: Poller) -> None:
         self._wire = wire
         self._owner = owner
+        self._poller = poller
+        self._ended = trio.Event()
         self._reader = AnswerReader()
         self.connected = False
         self.closed = False
@@ -80,26 +86,36 @@ class Connection:
             self._settle(outcome, None, 0, reason)
         if not self.closed:
             self.closed = True
-            self._wire.close(reset=reset)
+            self._close(reset=reset)
             self._owner.gone(self)
 
     async def run(self) -> None:  # noqa: ASYNC910 - what is caught here was raised by a wait
-        """Connect, then read until the connection ends. Closed and settled when it returns."""
+        """Connect, and wait until the connection ends. Closed and settled when it returns."""
         try:
             await self._wire.open()
             self.connected = True
+            self._poller.watch(self._wire.socket.fileno(), UNREAD, self._told)
             if self.shot is not None:
                 self.written_at = trio.current_time()
                 self._write(self.shot)
-            while not self.closed:
-                await trio.lowlevel.wait_readable(self._wire.socket)
-                self._read()
+            await self._ended.wait()
         except trio.ClosedResourceError:
-            pass  # `end` was called while this task waited
+            pass  # `end` was called while it was being opened
         except OSError as error:
             self.end(self._lost(), _word(error))
         finally:
-            self._wire.close()
+            self._close()
+
+    def _told(self, events: int) -> None:
+        try:
+            self._read()
+        except OSError as error:
+            self.end(self._lost(), _word(error))
+
+    def _close(self, *, reset: bool = False) -> None:
+        self._ended.set()
+        self._poller.forget(self._wire.socket.fileno())
+        self._wire.close(reset=reset)
 
     def _write(self, shot: Shot) -> None:
         try:

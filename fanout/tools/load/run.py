@@ -65,6 +65,7 @@ async def run_load(
                 generator.abandon()
 
             nursery.start_soon(obey_signals)
+            nursery.start_soon(generator.poller.run)
             nursery.start_soon(generator.sweep)
             if watch is not None:
                 nursery.start_soon(watch, generator)

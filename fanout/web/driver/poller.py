@@ -17,6 +17,12 @@ from typing import Final
 import trio
 
 LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # FIN, or RST, or gone
+# What can be watched for: the peer has closed its sending half or the socket, or is gone, which is told once;
+END: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
+# that, and that bytes have come, each told once: who does not read to the end has to know it;
+NEWS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+# that there is something to read, be it the end, told until it was read.
+UNREAD: Final = select.EPOLLIN
 _AT_A_TIME: Final = 256  # then the others of the loop get a turn: to refuse so many takes 3 ms
 
 Tell = Callable[[int], None]
@@ -29,17 +35,11 @@ class Poller:
         self._epoll: select.epoll | None = None
         self._watched: dict[int, tuple[int, Tell]] = {}
 
-    def watch_ends(self, descriptor: int, tell: Tell) -> None:
-        """Call `tell` with the events of epoll, once, when the peer has closed this socket or its sending
-        half, or is gone. It must not raise."""
-        self._watch(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT, tell)
+    def watch(self, descriptor: int, events: int, tell: Tell) -> None:
+        """Call `tell` with what has happened, as epoll names it. It must not raise.
 
-    def watch(self, descriptor: int, tell: Tell) -> None:
-        """As `watch_ends`, and also whenever new bytes have come: what was told once is not told again, so
-        who does not read to the end has to know it."""
-        self._watch(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET, tell)
-
-    def _watch(self, descriptor: int, events: int, tell: Tell) -> None:
+        events: `END`, `NEWS` or `UNREAD`.
+        """
         self._watched[descriptor] = events, tell
         if self._epoll is not None:
             self._epoll.register(descriptor, events)

@@ -20,7 +20,7 @@ from typing import Final
 import outcome
 import trio
 
-from fanout.web.driver.poller import LEFT, Poller
+from fanout.web.driver.poller import END, LEFT, NEWS, Poller
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 Address = tuple[str, int] | None
@@ -74,7 +74,7 @@ class StreamTransport:
         Without a socket nobody tells: the next read finds out, or the write of the answer.
         """
         if self._sock is not None:
-            poller.watch_ends(self._sock.fileno(), lambda _: caller_left())
+            poller.watch(self._sock.fileno(), END, lambda _: caller_left())
 
     def unwatch(self, poller: Poller) -> None:
         if self._sock is not None:
@@ -160,7 +160,7 @@ class SocketTransport(StreamTransport):
 
     def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
         self._caller_left = caller_left
-        poller.watch(self._fd, self._told)
+        poller.watch(self._fd, NEWS, self._told)
 
     def _told(self, events: int) -> None:
         """By the poller: bytes have come, or the caller has left, or both."""

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.web.driver.poller import Poller
+from fanout.web.driver.poller import END, Poller
 from tests.web.driver.serving import until
 
 RST = struct.pack("ii", 1, 0)
@@ -48,7 +48,7 @@ async def settled() -> None:
 async def test_it_is_told_once_however_they_leave(poller: Poller, how: str, unread: int) -> None:
     told: list[str] = []
     with connected() as (theirs, ours):
-        poller.watch_ends(ours.fileno(), lambda _: told.append("left"))
+        poller.watch(ours.fileno(), END, lambda _: told.append("left"))
         theirs.sendall(b"x" * unread)
         await settled()
         assert told == []
@@ -69,7 +69,7 @@ async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again
     told: list[str] = []
     with connected() as (theirs, ours):
         descriptor = ours.fileno()
-        poller.watch_ends(descriptor, lambda _: told.append("first"))
+        poller.watch(descriptor, END, lambda _: told.append("first"))
         poller.forget(descriptor)
         poller.forget(descriptor)
         theirs.close()
@@ -77,7 +77,7 @@ async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again
         assert told == []
     with connected() as (theirs, ours):
         assert ours.fileno() == descriptor or os.dup2(ours.fileno(), descriptor) == descriptor
-        poller.watch_ends(descriptor, lambda _: told.append("second"))
+        poller.watch(descriptor, END, lambda _: told.append("second"))
         theirs.close()
         await until(lambda: told)
     assert told == ["second"]
@@ -92,8 +92,8 @@ async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it(poll
             poller.forget(our_1.fileno())
             poller.forget(our_2.fileno())
 
-        poller.watch_ends(our_1.fileno(), lambda _: left("1"))
-        poller.watch_ends(our_2.fileno(), lambda _: left("2"))
+        poller.watch(our_1.fileno(), END, lambda _: left("1"))
+        poller.watch(our_2.fileno(), END, lambda _: left("2"))
         their_1.close()
         their_2.close()
         await until(lambda: told)
@@ -105,7 +105,7 @@ async def test_who_was_watched_before_it_ran_is_told_and_nothing_of_it_is_left_o
     told: list[str] = []
     poller = Poller()
     with connected() as (theirs, ours):
-        poller.watch_ends(ours.fileno(), lambda _: told.append("left"))
+        poller.watch(ours.fileno(), END, lambda _: told.append("left"))
         theirs.close()
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
@@ -114,5 +114,5 @@ async def test_who_was_watched_before_it_ran_is_told_and_nothing_of_it_is_left_o
             assert len(os.listdir("/proc/self/fd")) == before + 1
             nursery.cancel_scope.cancel()
         assert len(os.listdir("/proc/self/fd")) == before
-        poller.watch_ends(ours.fileno(), lambda _: told.append("late"))  # nobody tells
+        poller.watch(ours.fileno(), END, lambda _: told.append("late"))  # nobody tells
     assert told == ["left"]
