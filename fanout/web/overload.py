@@ -93,8 +93,9 @@ class Overload:
 
     def _is_burst(self) -> bool:
         now = self._clock()
-        self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
-        self._credited_at = now
+        if now != self._credited_at:
+            self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
+            self._credited_at = now
         if self._credit < 1:
             return False
         self._credit -= 1

@@ -8,7 +8,7 @@ Rule 2: after a request that was not understood to its end nothing more is read 
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -24,6 +24,8 @@ from fanout.web.driver.refusals import Refused
 from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import StreamTransport
 from fanout.web.problems import Problem
+
+_MEMORABLE_BYTES: Final = 1024  # of one request, held for each connection
 
 
 async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> None:
@@ -46,6 +48,7 @@ class Http1:
         "_driver",
         "_lifespan_state",
         "_limits",
+        "_plain",
         "_refusal",
         "_refusal_is_last",
         "_transport",
@@ -64,6 +67,7 @@ class Http1:
         self._ahead = b""  # received and not yet part of a request
         self._refusal = b""  # what is still to be sent of one
         self._refusal_is_last = False
+        self._plain = b""  # what was refused before and could be: who is refused often asks the same again
 
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         """Serve until either side has had enough. How it ended is in the connection's record."""
@@ -126,7 +130,7 @@ class Http1:
             driver.beginning += 1
         else:
             driver.refused += 1
-            self._refusal_is_last = driver.draining or not _is_plain(data)
+            self._refusal_is_last = driver.draining or not self._can_be_refused(data)
             if self._refusal_is_last:
                 self._refusal = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
             else:
@@ -136,6 +140,15 @@ class Http1:
                     return True
         self._connection.not_idle()
         return False
+
+    def _can_be_refused(self, data: bytes) -> bool:
+        """Whether a refusal of these unread bytes leaves nothing of them behind."""
+        if data == self._plain:
+            return True
+        is_plain = _is_plain(data)
+        if is_plain and len(data) <= _MEMORABLE_BYTES:
+            self._plain = data
+        return is_plain
 
     async def _read_head(self, data: bytes) -> Head | None:
         """The head that `data` begins with; `None` if the caller left within it. Raises `Refused`."""

@@ -187,10 +187,13 @@ class SocketTransport(StreamTransport):
         """What is there and not dealt with; `None`: nothing, and the poller tells when there is."""
         while self._is_readable:
             data = self._read(MAX_RECEIVE_BYTES)
-            # Less than could have been read was all there is. The end is told once and can be read for good.
-            self._is_readable = self._has_left or (data is not None and len(data) == MAX_RECEIVE_BYTES)
-            if data is not None and not (data and is_dealt_with(data)):
-                return data
+            if data is None:
+                self._is_readable = False
+            else:
+                # Less than could have been read was all there is. The end is told once, and is there for good.
+                self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
+                if not data or not is_dealt_with(data):
+                    return data
         return None
 
     def _read(self, max_bytes: int) -> bytes | None:
