@@ -1,13 +1,14 @@
 """Traces: OpenTelemetry spans of every sampled request, sent over OTLP. Imported only when they are on.
 
-The decision is taken at arrival (`begin`), the spans are made from the receipt after the answer (`consume`);
-in between there is nothing but two headers a call.
+The decision is taken at arrival (`begin`), the receipt is handed over after the answer (`consume`), and the
+spans are made from it when they are sent; in between there is nothing but two headers a call.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Tracing:
     def __init__(self, settings: TracingSettings, upstreams: Sequence[str]) -> None:
         """upstreams: the URL of each call, with nothing secret in it."""
         self._sampler = settings.sampler
-        self._delivery = Delivery(OTLPSpanExporter(), settings)
+        self._delivery = Delivery(OTLPSpanExporter(), settings, spans_a_request=1 + len(upstreams))
         scope = InstrumentationScope("fanout", fanout.__version__)
         self._spans = Spans(_resource(), scope, [_upstream(url) for url in upstreams])
         self._sampled = 0
@@ -45,14 +46,16 @@ class Tracing:
         return tracing_request.begin(scope, self._sampler)
 
     def consume(self, receipt: Receipt) -> None:
-        """Make and send the spans of a request that has ended. Never blocks."""
+        """Send the spans of a request that has ended. Never blocks."""
         trace = receipt.trace
         if not isinstance(trace, RequestTrace) or trace.request is None:
             return
         self._sampled += 1
-        if self._delivery.admit(1 + len(receipt.calls)):
+        spans = 1 + sum(call.started_at is not None for call in receipt.calls)
+        if self._delivery.admit(spans):
             unix_ns = time.time_ns() - int(trio.current_time() * 1_000_000_000)
-            self._delivery.send(self._spans.of(receipt, trace, trace.request, unix_ns=unix_ns))
+            make = partial(self._spans.of, receipt, trace, trace.request, unix_ns=unix_ns)
+            self._delivery.send(spans, make)
 
     async def close(self) -> None:
         """Send what is left, for at most `FLUSH_WITHIN_S`. Nothing may be consumed after this."""

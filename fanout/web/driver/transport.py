@@ -190,7 +190,7 @@ class SocketTransport(StreamTransport):
             if data is None:
                 self._is_readable = False
             else:
-                # Less than could have been read was all there is. The end is told once, and is there for good.
+                # Less than could have been read was all there is. The end is told once, and stays.
                 self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
                 if not data or not is_dealt_with(data):
                     return data
