@@ -106,11 +106,12 @@ class Connection:
         finally:
             self._close()
 
-    def _told(self, events: int) -> None:
+    def _told(self, events: int) -> bool:
         try:
             self._read()
         except OSError as error:
             self.end(self._lost(), _word(error))
+        return self.closed
 
     def _close(self, *, reset: bool = False) -> None:
         self._ended.set()

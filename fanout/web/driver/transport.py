@@ -74,7 +74,12 @@ class StreamTransport:
         Without a socket nobody tells: the next read finds out, or the write of the answer.
         """
         if self._sock is not None:
-            poller.watch(self._sock.fileno(), END, lambda _: caller_left())
+
+            def told(_: int) -> bool:
+                caller_left()
+                return True
+
+            poller.watch(self._sock.fileno(), END, told)
 
     def unwatch(self, poller: Poller) -> None:
         if self._sock is not None:
@@ -162,8 +167,12 @@ class SocketTransport(StreamTransport):
         self._caller_left = caller_left
         poller.watch(self._fd, NEWS, self._told)
 
-    def _told(self, events: int) -> None:
-        """By the poller: bytes have come, or the caller has left, or both."""
+    def unwatch(self, poller: Poller) -> None:
+        poller.forget(self._fd)
+        self._caller_left, self._is_dealt_with = None, _nothing  # they know of us, and cycles are garbage
+
+    def _told(self, events: int) -> bool:
+        """By the poller: bytes have come, or the caller has left, or both. Whether a task was woken."""
         self._is_readable = True
         if events & LEFT:
             self._has_left = True
@@ -171,17 +180,18 @@ class SocketTransport(StreamTransport):
             if caller_left is not None:
                 caller_left()  # which may end the wait of the reader
         if self._reader is None:
-            return
+            return self._has_left
         try:
             data = self._next(self._is_dealt_with)
         except Exception as error:  # noqa: BLE001 - it is the reader's
             result: outcome.Outcome[bytes] = outcome.Error(error)
         else:
             if data is None:
-                return
+                return False
             result = outcome.Value(data)
         reader, self._reader = self._reader, None
         trio.lowlevel.reschedule(reader, result)
+        return True
 
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
         """What is there and not dealt with; `None`: nothing, and the poller tells when there is."""

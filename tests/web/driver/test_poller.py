@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trio
 import trio.testing
 
-from fanout.web.driver.poller import END, Poller
+from fanout.web.driver.poller import END, NEWS, Poller
 from tests.web.driver.serving import until
 
 RST = struct.pack("ii", 1, 0)
@@ -38,6 +38,14 @@ async def poller() -> AsyncIterator[Poller]:
         nursery.cancel_scope.cancel()
 
 
+def noting(told: list[str], word: str) -> Callable[[int], bool]:
+    def tell(events: int) -> bool:
+        told.append(word)
+        return True
+
+    return tell
+
+
 async def settled() -> None:
     """Long enough for the kernel and the loop."""
     await trio.sleep(0.05)
@@ -48,7 +56,7 @@ async def settled() -> None:
 async def test_it_is_told_once_however_they_leave(poller: Poller, how: str, unread: int) -> None:
     told: list[str] = []
     with connected() as (theirs, ours):
-        poller.watch(ours.fileno(), END, lambda _: told.append("left"))
+        poller.watch(ours.fileno(), END, noting(told, "left"))
         theirs.sendall(b"x" * unread)
         await settled()
         assert told == []
@@ -69,7 +77,7 @@ async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again
     told: list[str] = []
     with connected() as (theirs, ours):
         descriptor = ours.fileno()
-        poller.watch(descriptor, END, lambda _: told.append("first"))
+        poller.watch(descriptor, END, noting(told, "first"))
         poller.forget(descriptor)
         poller.forget(descriptor)
         theirs.close()
@@ -77,7 +85,7 @@ async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again
         assert told == []
     with connected() as (theirs, ours):
         assert ours.fileno() == descriptor or os.dup2(ours.fileno(), descriptor) == descriptor
-        poller.watch(descriptor, END, lambda _: told.append("second"))
+        poller.watch(descriptor, END, noting(told, "second"))
         theirs.close()
         await until(lambda: told)
     assert told == ["second"]
@@ -87,10 +95,11 @@ async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it(poll
     told: list[str] = []
     with connected() as (their_1, our_1), connected() as (their_2, our_2):
 
-        def left(name: str) -> None:
+        def left(name: str) -> bool:
             told.append(name)
             poller.forget(our_1.fileno())
             poller.forget(our_2.fileno())
+            return True
 
         poller.watch(our_1.fileno(), END, lambda _: left("1"))
         poller.watch(our_2.fileno(), END, lambda _: left("2"))
@@ -105,7 +114,7 @@ async def test_who_was_watched_before_it_ran_is_told_and_nothing_of_it_is_left_o
     told: list[str] = []
     poller = Poller()
     with connected() as (theirs, ours):
-        poller.watch(ours.fileno(), END, lambda _: told.append("left"))
+        poller.watch(ours.fileno(), END, noting(told, "left"))
         theirs.close()
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
@@ -114,5 +123,31 @@ async def test_who_was_watched_before_it_ran_is_told_and_nothing_of_it_is_left_o
             assert len(os.listdir("/proc/self/fd")) == before + 1
             nursery.cancel_scope.cancel()
         assert len(os.listdir("/proc/self/fd")) == before
-        poller.watch(ours.fileno(), END, lambda _: told.append("late"))  # nobody tells
+        poller.watch(ours.fileno(), END, noting(told, "late"))  # nobody tells
     assert told == ["left"]
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+async def test_a_pass_wakes_a_few_and_tells_many_that_wake_nobody(poller: Poller, wakes: bool) -> None:
+    """Who leave all at once are seen to in many short passes; who are refused, in a few."""
+    passes: list[int] = []
+
+    class Passes(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            passes.append(0)
+
+    def tell(events: int) -> bool:
+        passes[-1] += 1
+        return wakes
+
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(connected()) for _ in range(100)]
+        for theirs, ours in pairs:
+            poller.watch(ours.fileno(), NEWS, tell)
+            theirs.sendall(b"x")
+        instrument = Passes()
+        passes.append(0)
+        trio.lowlevel.add_instrument(instrument)
+        await until(lambda: sum(passes) == 100)
+        trio.lowlevel.remove_instrument(instrument)
+    assert max(passes) == (16 if wakes else 100)
