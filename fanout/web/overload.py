@@ -2,7 +2,7 @@
 
 The limit of requests in flight bounds memory; the processor is bounded here. A request costs about a
 millisecond of it, spread over a dozen passes of the loop. While the loop is further behind than
-`max_pass_ms` nobody is admitted: new requests are refused before they are parsed, for a fortieth of what
+`max_pass_ms` nobody is admitted: new requests are refused before they are parsed, for a thirtieth of what
 an answer costs. Behind is a pass that has run for so long, and what follows such a pass: the work of those
 it has admitted is still to come. So a pass stays about that short, whatever is offered.
 
@@ -28,7 +28,9 @@ BURST: Final = 30  # to begin that many takes about 10 ms
 BURST_PER_S: Final = 15.0  # how fast it may be repeated: under a percent or two of a process's peak rate
 STORM_MS: Final = 0.03  # for each request in flight: those whose deadlines come together wait for each other
 MAX_STORM_MS: Final = 150.0
-BEGINNING_S: Final = 0.0002  # what a request takes of the pass in which it begins
+# What a request takes of the pass in which it begins, at least. Measured at 4 times the peak: with 0 the p99
+# of a refusal is 52 ms, with this 19 ms, and as many answers are useful.
+BEGINNING_S: Final = 0.0002
 PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
 _PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
 

@@ -70,6 +70,17 @@ def test_it_is_as_far_behind_as_the_current_pass_has_run(loop: Loop) -> None:
     assert loop.watch.behind_s() == pytest.approx(0.040)
 
 
+def test_once_it_is_behind_it_stays_so_for_the_pass_and_is_asked_again_in_the_next(loop: Loop) -> None:
+    assert not loop.watch.is_behind(0.003)
+    loop.work(0.004)
+    assert loop.watch.is_behind(0.003)
+    assert not loop.watch.is_behind(0.005)
+    loop.work(0.002)
+    assert loop.watch.is_behind(0.005)
+    loop.sleep(1)
+    assert not loop.watch.is_behind(0.003)
+
+
 def test_after_a_pass_as_long_as_usual_it_is_still_behind(loop: Loop) -> None:
     """Those the pass has admitted have most of their work before them."""
     loop.work_for(1, pass_s=0.010)

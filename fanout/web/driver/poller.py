@@ -1,10 +1,12 @@
-"""What callers do, all of them at once: the kernel tells of each, and nobody has to ask for it anew.
+"""What callers do, all of them at once: the kernel tells of each, and nobody has to ask for it anew. The load
+generator hears of its answers in the same way.
 
 Trio waits for one socket in one task: a system call for each wait, a task that wakes for each request, and
 none that listens while a request runs. So every connection is registered once with an epoll of our own, for
 as long as it lives, and Trio waits for that.
 
-Rule 1: who watches is told in the very pass of the loop that hears of it, synchronously.
+Rule 1: who watches is told synchronously, in the very pass of the loop that hears of it, unless that has told
+        enough: the kernel keeps the rest for the next one.
 Rule 2: to watch and to forget are synchronous, and cost a request nothing.
 """
 
@@ -33,7 +35,7 @@ Tell = Callable[[int], bool]
 
 
 class Poller:
-    """Tells of callers that send or leave, while `run` runs. One a driver."""
+    """Tells of peers that send or leave, while `run` runs. One a driver."""
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None

@@ -183,7 +183,7 @@ class SocketTransport(StreamTransport):
             return self._has_left
         try:
             data = self._next(self._is_dealt_with)
-        except Exception as error:  # noqa: BLE001 - it is the reader's
+        except Exception as error:  # noqa: BLE001 - raised in the reader's task; here it would end the poller
             result: outcome.Outcome[bytes] = outcome.Error(error)
         else:
             if data is None:

@@ -189,7 +189,7 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(requests: int) -> N
             for caller in callers:
                 for _ in range(requests):
                     await caller.ask(get())
-                caller.stream.socket.close()  # type: ignore[attr-defined]  # a `trio.SocketStream`
+                await caller.stream.aclose()
             await world.settled()
             await trio.testing.wait_all_tasks_blocked()
 
@@ -201,3 +201,22 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(requests: int) -> N
             assert gc.collect() < 50
         finally:
             gc.enable()
+
+
+async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_poller_goes_on() -> None:
+    """It must not raise. If it does, it was called where the bytes of every caller are heard of."""
+    bugs = [RuntimeError("a bug")]
+
+    def refuse(beginning: int) -> bytes | None:
+        if bugs:
+            raise bugs.pop()
+        return None
+
+    async with on_socket(Echo(), refuse=refuse) as world:
+        bystander, caller = await world.connect(), await world.connect()
+        await world.settled(2)
+        await caller.send(get())
+        assert await caller.closed()
+        assert (await bystander.ask(get()))[0] == 200
+    assert [str(crash) for crash in world.crashes] == ["a bug"]
+    assert world.ended == {"crashed": 1, "stopped": 1}
