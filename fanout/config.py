@@ -196,7 +196,7 @@ SETTINGS: Final = (
     Setting(
         "max_pass_ms",
         "--max-pass-ms",
-        "3",
+        "5",
         _integer(1, 1000),
         "How far behind the event loop may be, in the length of a pass; then it refuses new requests.",
     ),

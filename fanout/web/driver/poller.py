@@ -28,7 +28,7 @@ UNREAD: Final = select.EPOLLIN
 # Ten thousand callers that leave at once would make one long pass, and late what is due in it. So a pass
 # wakes a few, and goes on only with those that wake nobody.
 _AT_A_TIME: Final = 16
-_WAKES_A_PASS: Final = 16
+_WAKES_A_PASS: Final = 32
 _TOLD_A_PASS: Final = 256  # to refuse so many takes 3 ms
 
 Tell = Callable[[int], bool]
