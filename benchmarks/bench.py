@@ -15,6 +15,7 @@ import argparse
 import os
 import platform
 import subprocess
+import sysconfig
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -76,7 +77,7 @@ def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
         "measured": {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "commit": _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
-            "python": platform.python_version(),
+            "python": f"{platform.python_version()} ({_build()})",
             "machine": machine(),
             "where": getattr(section, "WHERE", WHERE),
             "load_before": before,
@@ -102,6 +103,17 @@ def machine() -> str:
     ]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
     return f"{os.cpu_count()} cores ({model}), Linux {platform.release()}"
+
+
+def _build() -> str:
+    """How this Python was built. With the help of a profile it is faster by a fifth, in its own code."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    found = [
+        word
+        for option, word in (("--enable-optimizations", "PGO"), ("--with-lto", "LTO"))
+        if option in options
+    ]
+    return f"built with {' and '.join(found)}" if found else "a plain build, without PGO"
 
 
 def rounded(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -151,3 +152,43 @@ async def test_a_pass_wakes_a_few_and_tells_many_that_wake_nobody(poller: Poller
         await until(lambda: sum(passes) == 100)
         trio.lowlevel.remove_instrument(instrument)
     assert max(passes) == (32 if wakes else 100)
+
+
+async def test_who_sends_does_not_wait_behind_those_who_leave(poller: Poller) -> None:
+    """A thousand have left, and then one asks: it is heard of before the most of them are told of."""
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(1000)]
+        (theirs, ours), *_ = [stack.enter_context(connected())]
+        for _, its in leavers:
+            poller.watch(its.fileno(), NEWS, noting(told, "left"))
+        poller.watch(ours.fileno(), NEWS, noting(told, "asks"))
+        for its, _ in leavers:
+            its.close()
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 1001)
+    assert told.index("asks") <= 16
+    assert Counter(told) == {"left": 1000, "asks": 1}
+
+
+async def test_who_ends_before_it_was_its_turn_is_not_told_nor_is_its_successor(poller: Poller) -> None:
+    """A descriptor is used again as soon as it is closed, so it does not say who was meant."""
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(100)]
+
+        def left(events: int) -> bool:
+            told.append("left")
+            for _, its in leavers:
+                poller.forget(its.fileno())
+                # As `watch` would, but for the kernel, which would tell the successor on its own.
+                poller._watched[its.fileno()] = NEWS, noting(told, "successor")
+            return True
+
+        for _, its in leavers:
+            poller.watch(its.fileno(), NEWS, left)
+        for its, _ in leavers:
+            its.close()
+        await until(lambda: told)
+        await settled()
+    assert told == ["left"]
