@@ -11,7 +11,6 @@ from benchmarks.sections import (
     multiples,
     newest,
     peak,
-    plain,
     profile,
     start,
     tls,
@@ -20,18 +19,5 @@ from benchmarks.sections import (
 
 SECTIONS: dict[str, Section] = {
     section.NAME: section
-    for section in (
-        cpu,
-        newest,
-        plain,
-        peak,
-        multiples,
-        tls,
-        latency,
-        memory,
-        growth,
-        profile,
-        workers,
-        start,
-    )
+    for section in (cpu, newest, peak, multiples, tls, latency, memory, growth, profile, workers, start)
 }

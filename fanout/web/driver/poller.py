@@ -86,6 +86,7 @@ class Poller:
             events = epoll.poll(0, _AT_A_TIME)
             if not events:
                 break
+            few = len(events) < _AT_A_TIME
             for descriptor, what in events:
                 watched = self._watched.get(descriptor)
                 if watched is None:
@@ -95,6 +96,8 @@ class Poller:
                 else:
                     told += 1
                     woken += watched[1](what)
+            if few:
+                break
         for _ in range(min(len(leaving), _LEAVERS_A_PASS)):
             descriptor, what, watched = leaving.popleft()
             if self._watched.get(descriptor) is watched:  # else it ended meanwhile, and that may be another
