@@ -13,8 +13,8 @@ Rule 2: to watch and to forget are synchronous, and cost a request nothing.
 from __future__ import annotations
 
 import select
-from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import trio
@@ -33,7 +33,7 @@ _WAKES_A_PASS: Final = 32
 _TOLD_A_PASS: Final = 256  # to refuse so many takes 3 ms
 # Ten thousand callers that leave at once would make one long pass, so a few are told of in each. Nor must who
 # sends wait behind them: that took a second, and the answers were late by as much as the requests had waited.
-_SORTED_A_PASS: Final = 2048  # takes 3 ms, too
+_SORTED_A_PASS: Final = 2048  # takes about 3 ms, too
 _LEAVERS_A_PASS: Final = 16
 
 Tell = Callable[[int], bool]
@@ -45,7 +45,7 @@ class Poller:
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
         self._watched: dict[int, tuple[int, Tell]] = {}
-        self._leaving: deque[tuple[int, int, tuple[int, Tell]]] = deque()  # descriptor, events, who watches
+        self._leaving: dict[int, int] = {}  # who has yet to be told of what has happened, in order
 
     def watch(self, descriptor: int, events: int, tell: Tell) -> None:
         """Call `tell` with what has happened, as epoll names it. It says whether a task has to run for that,
@@ -60,6 +60,7 @@ class Poller:
     def forget(self, descriptor: int) -> None:
         """The socket is about to be closed, which is when the kernel forgets it. May be called twice."""
         self._watched.pop(descriptor, None)
+        self._leaving.pop(descriptor, None)
 
     async def run(self) -> None:
         """Tell, until cancelled."""
@@ -84,21 +85,17 @@ class Poller:
         most = len(leaving) + _SORTED_A_PASS
         while told < _TOLD_A_PASS and woken < _WAKES_A_PASS and len(leaving) < most:
             events = epoll.poll(0, _AT_A_TIME)
-            if not events:
-                break
-            few = len(events) < _AT_A_TIME
             for descriptor, what in events:
                 watched = self._watched.get(descriptor)
-                if watched is None:
-                    continue  # it ended on its own in this very pass
-                if what & LEFT and watched[0] & _ONCE:
-                    leaving.append((descriptor, what, watched))
-                else:
-                    told += 1
+                if watched is not None and what & LEFT and watched[0] & _ONCE:
+                    leaving[descriptor] = what
+                    continue
+                told += 1
+                if watched is not None:  # else it ended on its own in this very pass
                     woken += watched[1](what)
-            if few:
-                break
-        for _ in range(min(len(leaving), _LEAVERS_A_PASS)):
-            descriptor, what, watched = leaving.popleft()
-            if self._watched.get(descriptor) is watched:  # else it ended meanwhile, and that may be another
-                watched[1](what)
+            if len(events) < _AT_A_TIME:
+                break  # that was all
+        for descriptor in list(islice(leaving, _LEAVERS_A_PASS)):
+            what = leaving.pop(descriptor, 0)
+            if what:  # else one of those before ended it
+                self._watched[descriptor][1](what)
