@@ -27,7 +27,7 @@ def run(settings: Settings) -> Found:
             if settings.short:
                 peak = ask(server, url, 200, 2)["useful_per_s"]
             else:
-                peak = overload.find_peak(server, url, "first", overload.say_run, FROM[name])
+                peak = overload.find_peak(server, url, "first", overload.say_run, FROM[name]).useful
             settings.say(f"peak of {name}: {peak:,.0f} useful/s")
             runs = []
             for multiple in MULTIPLES:
