@@ -15,7 +15,7 @@ NAME = "multiples"
 TITLE = "Behaviour at 0.5 to 10 times the peak"
 MULTIPLES = (0.5, 1.0, 2.0, 4.0, 10.0)
 # Where the search for the peak begins, requests a second: below the peak, so that it only saves time.
-FROM = {FANOUT_NAME: 1600.0, AIOHTTP_NAME: 1300.0, FASTAPI_NAME: 200.0, GO_NAME: 3400.0}
+FROM = {FANOUT_NAME: 1600.0, AIOHTTP_NAME: 1300.0, FASTAPI_NAME: 200.0, GO_NAME: 2400.0}
 HIGHEST_MULTIPLE_RATE = 24_000.0  # more the generator cannot send on time
 
 

@@ -32,7 +32,7 @@ def reserve_descriptors(settings: Settings) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, enough), hard))
 
 
-def make_room(settings: Settings) -> None:
+def make_room_for_descriptors(settings: Settings) -> None:
     """Have the kernel make its table of this process's descriptors as large as it may become.
 
     The table begins small (64 or 256) and doubles. In a process with threads each time stops the caller until

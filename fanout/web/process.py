@@ -14,7 +14,7 @@ from fanout.config import Bind, Settings
 from fanout.observe.log import configure_logging
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.upstream.transport import PoolTransport
-from fanout.web.descriptors import make_room, reserve_descriptors
+from fanout.web.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.web.garbage import collect_when_quiet, take_over
 from fanout.web.listeners import open_listeners
 from fanout.web.live_controls import Controls
@@ -83,7 +83,7 @@ async def serve_until_stopped(
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
-    make_room(settings)
+    make_room_for_descriptors(settings)
     take_over()
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signals, signalled, nursery.cancel_scope)

@@ -1,4 +1,4 @@
-"""The kernel's table of descriptors, which must not grow in the middle of a rush."""
+"""The kernel's table of descriptors, which must not grow in the middle of a rush. Linux tells its size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from fanout.testing import running
 NEEDED = load({}, {}).settings.descriptors_needed
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells how large the table is")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_whoever_serves_has_room_for_every_descriptor_from_the_start(workers: int) -> None:
     arguments = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--workers", str(workers)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from fanout.web.driver import poller as poller_module
 from fanout.web.driver.poller import END, NEWS, Poller
 from tests.web.driver.serving import until
 
@@ -164,7 +167,7 @@ async def test_who_sends_does_not_wait_behind_those_who_leave(poller: Poller) ->
     told: list[str] = []
     with ExitStack() as stack:
         leavers = [stack.enter_context(connected()) for _ in range(1000)]
-        (theirs, ours), *_ = [stack.enter_context(connected())]
+        theirs, ours = stack.enter_context(connected())
         for _, its in leavers:
             poller.watch(its.fileno(), NEWS, noting(told, "left"))
         poller.watch(ours.fileno(), NEWS, noting(told, "asks"))
@@ -174,6 +177,41 @@ async def test_who_sends_does_not_wait_behind_those_who_leave(poller: Poller) ->
         await until(lambda: len(told) == 1001)
     assert told[0] == "asks"
     assert Counter(told) == {"left": 1000, "asks": 1}
+
+
+async def test_a_pass_looks_at_so_many_leavers_and_no_more(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it stays short however many there are. Who stands behind them is heard of a few passes later."""
+    monkeypatch.setattr(poller_module, "_SORTED_A_PASS", 64)
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(200)]
+        theirs, ours = stack.enter_context(connected())
+        for _, its in leavers:
+            poller.watch(its.fileno(), NEWS, noting(told, "left"))
+        poller.watch(ours.fileno(), NEWS, noting(told, "asks"))
+        for its, _ in leavers:
+            its.close()
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 201)
+    assert told.index("asks") == 3 * 16  # behind 3 × 64, in the fourth pass
+
+
+def test_a_pass_ends_whatever_the_kernel_tells_of_those_who_are_forgotten() -> None:
+    """A socket that is forgotten and still open may be told of for ever."""
+
+    class Endless:
+        asked = 0
+
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+            self.asked += 1
+            assert self.asked < 100
+            return [(descriptor, select.EPOLLIN) for descriptor in range(most)]
+
+    endless: Any = Endless()  # all that is used of an epoll
+    Poller()._tell(endless)
+    assert endless.asked == 16
 
 
 async def test_who_ends_before_it_was_its_turn_is_not_told_nor_is_its_successor(poller: Poller) -> None:
