@@ -105,24 +105,27 @@ def test_a_stuck_sink_does_not_hold_up_the_end() -> None:
 def test_a_full_pipe_is_a_stuck_sink_and_its_reader_gets_whole_lines() -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    with os.fdopen(writing, "w") as stream:
-        writer = LogWriter(sink_of(stream), max_lines=100)
-        said = "x" * 999 + "\n"
-        for _ in range(1000):
-            writer.put(str, said)
-        assert writer.statistics().dropped >= 800  # a pipe, a batch and a queue hold the others
-        received = b""
-        while writer.statistics().waiting:
-            received += os.read(reading, 65536)
-        closer = threading.Thread(target=writer.close, args=[PROMPTLY_S])
-        closer.start()
-        while writer.statistics().written + writer.statistics().dropped < 1000:
-            received += os.read(reading, 65536)
-        closer.join()
-    while chunk := os.read(reading, 65536):
+    stream = os.fdopen(writing, "w")
+    writer = LogWriter(sink_of(stream), max_lines=100)
+    said = "x" * 999 + "\n"
+    for _ in range(1000):
+        writer.put(str, said)
+    assert writer.statistics().dropped >= 800  # a pipe, a batch and a queue hold the others
+
+    def end() -> None:
+        writer.close(PROMPTLY_S)
+        stream.close()
+
+    closer = threading.Thread(target=end)
+    closer.start()
+    received = b""
+    while chunk := os.read(reading, 65536):  # to the end, which only the closed stream is: counts come later
         received += chunk
+    closer.join()
     os.close(reading)
-    assert received.decode() == said * writer.statistics().written
+    statistics = writer.statistics()
+    assert (statistics.written + statistics.dropped, statistics.waiting) == (1000, 0)
+    assert received.decode() == said * statistics.written
 
 
 def test_a_sink_that_others_have_made_non_blocking_is_waited_for() -> None:
