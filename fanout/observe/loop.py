@@ -1,7 +1,7 @@
 """How late the loop is. Deadlines are checked once a pass, and so is the network: a long pass makes
 everything late, by as much as it is long.
 
-An instrument on the two events of a pass, nothing a task: it costs a microsecond a pass.
+Told of the two ends of a pass, and of no task: it costs a microsecond a pass.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LoopStatistics:
 
 
 class LoopWatch(trio.abc.Instrument):
-    """Measures every pass of the loop while it is installed with `trio.lowlevel.add_instrument`."""
+    """Measures every pass of the loop that it is told of: by `Sockets.watch_passes`, or as an instrument."""
 
     def __init__(
         self,
@@ -61,23 +61,25 @@ class LoopWatch(trio.abc.Instrument):
     def after_io_wait(self, timeout: float) -> None:
         self._began_at = now = self._clock()
         self._is_behind_by_s = 0.0
-        slept_s = now - self._ended_at
-        self._previous_s = max(0.0, self._previous_s - slept_s)
-        self._usual_s -= self._usual_s * min(1.0, slept_s / USUAL_OVER_S)
+        if timeout:  # else it has not slept
+            slept_s = now - self._ended_at
+            self._previous_s = self._previous_s - slept_s if slept_s < self._previous_s else 0.0
+            self._usual_s *= 1.0 - slept_s / USUAL_OVER_S if slept_s < USUAL_OVER_S else 0.0
 
     def before_io_wait(self, timeout: float) -> None:
         self._ended_at = now = self._clock()
         passes, self._passes = self._passes, self._passes + 1
-        if not passes:
-            self._look()
-            return
         took_s = now - self._began_at
-        self._usual_s += (took_s - self._usual_s) * min(1.0, took_s / USUAL_OVER_S)
-        is_looked_at = took_s >= SHORT_S or not passes % LOOK_EVERY
-        if not is_looked_at and took_s <= self._lateness_s:  # nearly every pass
+        if took_s < SHORT_S and took_s <= self._lateness_s and passes % LOOK_EVERY:  # nearly every pass
+            self._usual_s += (took_s - self._usual_s) * took_s / USUAL_OVER_S
             self._previous_s = took_s
             self._busy_s += took_s
             return
+        if not passes:
+            self._look()
+            return
+        self._usual_s += (took_s - self._usual_s) * min(1.0, took_s / USUAL_OVER_S)
+        is_looked_at = took_s >= SHORT_S or not passes % LOOK_EVERY
         self._previous_s = self._work_s(took_s)
         self._busy_s += took_s
         if is_looked_at:

@@ -5,10 +5,10 @@ On the event loop a line costs an append; it is made in the writer's thread, and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Final
 
 from fanout.observe.log import Logs
 from fanout.observe.receipt import CallReceipt, Receipt
@@ -53,43 +53,50 @@ def _has_failed(receipt: Receipt) -> bool:
 
 
 def json_line(ended: tuple[Receipt, datetime]) -> str:
-    """The receipt's essence. What is not known, or does not apply, is left out."""
+    """The receipt's essence. What is not known, or does not apply, is left out.
+
+    Written out: `json.dumps` of a dictionary takes four times as long, and this is done for every request.
+    """
     receipt, now = ended
-    entry = {
-        "time": now.isoformat(),
-        "level": level_of(receipt),
-        "message": "request",
-        "request_id": receipt.request_id,
-        "trace_id": receipt.trace_id,
-        "endpoint": receipt.endpoint,
-        "status": receipt.status,
-        "reason": receipt.reason,
-        "timeout_ms": receipt.timeout_ms,
-        "used_ms": round(receipt.used_ms, 1),
-        "late_by_ms": round(receipt.late_by_ms, 1) or None,
-        "calls": [_call(call, receipt.arrived_at) for call in receipt.calls] or None,
-    }
-    return json.dumps(_known(entry)) + "\n"
-
-
-def _call(call: CallReceipt, arrived_at: float) -> dict[str, Any]:
-    return _known(
-        {
-            "outcome": call.outcome,
-            "error": call.error,
-            "status": call.status,
-            "ended_ms": None if call.ended_at is None else round((call.ended_at - arrived_at) * 1000, 1),
-            "reused": call.reused,
-            "kept": call.kept,
-            "cancelled_by": call.cancel_source,
-            "because": call.cancel_reason,
-            "exit_ms": None if call.cancel_to_exit_ms is None else round(call.cancel_to_exit_ms, 3),
-        }
+    line = (
+        f'{{"time": "{now.isoformat()}", "level": "{level_of(receipt)}", "message": "request", '
+        f'"request_id": {_quoted(receipt.request_id)}'
     )
+    if receipt.trace_id is not None:
+        line += f', "trace_id": "{receipt.trace_id}"'
+    line += f', "endpoint": "{receipt.endpoint}"'
+    if receipt.status is not None:
+        line += f', "status": {receipt.status}'
+    line += f', "reason": "{receipt.reason}"'
+    if receipt.timeout_ms is not None:
+        line += f', "timeout_ms": {receipt.timeout_ms}'
+    line += f', "used_ms": {receipt.used_ms:.1f}'
+    if receipt.late_by_ms >= 0.05:
+        line += f', "late_by_ms": {receipt.late_by_ms:.1f}'
+    if receipt.calls:
+        line += f', "calls": [{", ".join([_call(call, receipt.arrived_at) for call in receipt.calls])}]'
+    return line + "}\n"
 
 
-def _known(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if value is not None}
+def _call(call: CallReceipt, arrived_at: float) -> str:
+    line = f'{{"outcome": "{call.outcome}"'
+    if call.error is not None:
+        line += f', "error": "{call.error}"'
+    if call.status is not None:
+        line += f', "status": {call.status}'
+    if call.ended_at is not None:
+        line += f', "ended_ms": {(call.ended_at - arrived_at) * 1000:.1f}'
+    if call.reused is not None:
+        line += ', "reused": true' if call.reused else ', "reused": false'
+    if call.kept is not None:
+        line += ', "kept": true' if call.kept else ', "kept": false'
+    if call.cancel_source is not None:
+        line += f', "cancelled_by": "{call.cancel_source}"'
+    if call.cancel_reason is not None:
+        line += f', "because": {_quoted(call.cancel_reason)}'
+    if call.cancel_to_exit_ms is not None:
+        line += f', "exit_ms": {call.cancel_to_exit_ms:.3f}'
+    return line + "}"
 
 
 def text_line(ended: tuple[Receipt, datetime]) -> str:

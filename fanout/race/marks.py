@@ -6,6 +6,7 @@ of `fanout.upstream.phases`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -30,17 +31,20 @@ class Marks:
     headers: to be sent to the upstream with this call.
     """
 
-    __slots__ = ("_seen", "call", "headers", "request_id")
+    __slots__ = ("_now", "_seen", "call", "headers", "request_id")
 
-    def __init__(self, request_id: str, call: int, headers: Headers = ()) -> None:
+    def __init__(
+        self, request_id: str, call: int, headers: Headers = (), now: Callable[[], float] = trio.current_time
+    ) -> None:
         self.request_id = request_id
         self.call = call
         self.headers = headers
+        self._now = now
         self._seen: list[tuple[str, float]] = []
 
     def mark(self, name: str) -> None:
         """Something has happened, now. Must be called a bounded number of times a call."""
-        self._seen.append((name, trio.current_time()))
+        self._seen.append((name, self._now()))
 
     @property
     def seen(self) -> tuple[tuple[str, float], ...]:

@@ -17,6 +17,8 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from fanout.loop.sockets import LEFT, NEWS, sockets
+
 # getaddrinfo's family and socket address: enough to connect.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
@@ -45,12 +47,17 @@ class Wire(Protocol):
 
 
 class SocketWire:
-    """A `Wire` over a connected, non-blocking stream socket, which it owns."""
+    """A `Wire` over a connected, non-blocking stream socket, which it owns. To be made in a run of Trio."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_has_left", "_is_readable", "_reader", "_socket", "_sockets")
 
     def __init__(self, connected: socket.SocketType) -> None:
         self._socket = connected
+        self._has_left = False
+        self._is_readable = False  # it was told of, and will not be again
+        self._reader: trio.lowlevel.Task | None = None
+        self._sockets = sockets()
+        self._sockets.watch(connected.fileno(), NEWS, self._told)
 
     async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the answer is waited for next, always
         sent = self._send_nowait(data)
@@ -59,12 +66,36 @@ class SocketWire:
             sent += self._send_nowait(memoryview(data)[sent:])
 
     async def receive_some(self, max_bytes: int) -> bytes:
-        # An upstream never answers at once: to wait first saves the receive that would fail.
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if self._is_readable:
+                await trio.lowlevel.checkpoint()  # an upstream that always has more lets others run
+            else:  # it never answers at once: to wait first saves the receive that would fail
+                await self._told_of_something()
             data = self.receive_nowait(max_bytes)
+            # Less than could have been received was all there is. The end is told once, and stays.
+            self._is_readable = self._has_left or (data is not None and len(data) == max_bytes)
             if data is not None:
                 return data
+
+    async def _told_of_something(self) -> None:
+        self._reader = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._reader = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _told(self, events: int) -> bool:
+        """Bytes have come, or the end. Whether a task was woken."""
+        self._is_readable = True
+        if events & LEFT:
+            self._has_left = True
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return False
+        trio.lowlevel.reschedule(reader)
+        return True
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         try:
@@ -73,13 +104,12 @@ class SocketWire:
             return None
 
     def close(self) -> None:
+        self._sockets.forget(self._socket.fileno())
         self._socket.close()
 
     def abort(self) -> None:
-        if self._socket.fileno() >= 0:
-            with suppress(OSError):  # some systems refuse it after a reset, which is as good
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._socket.close()
+        self._sockets.forget(self._socket.fileno())
+        _reset(self._socket)
 
     def _send_nowait(self, data: bytes | memoryview) -> int:
         try:
@@ -100,10 +130,17 @@ async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the answer is wait
         if not _is_connected(connecting, where) and not _is_connected(connecting, where):
             await trio.lowlevel.wait_writable(connecting)
             _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
+        return SocketWire(connecting)  # noqa: ASYNC910 - as above
     except BaseException:
-        SocketWire(connecting).abort()
+        _reset(connecting)
         raise
-    return SocketWire(connecting)  # noqa: ASYNC910 - as above
+
+
+def _reset(sock: socket.SocketType) -> None:
+    if sock.fileno() >= 0:
+        with suppress(OSError):  # some systems refuse it after a reset, which is as good
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        sock.close()
 
 
 def _is_connected(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:

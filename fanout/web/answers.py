@@ -111,7 +111,7 @@ def error_word(record: CallRecord) -> str | None:
 
 
 def _timing(record: CallRecord, verdict: Verdict) -> str:
-    return f'call{record.call};dur={_ms(record.elapsed_s * 1000)};desc="{outcome_word(record, verdict)}"'
+    return f'call{record.call};dur={record.elapsed_s * 1000:.1f};desc="{outcome_word(record, verdict)}"'
 
 
 def _ms(value: float) -> float:

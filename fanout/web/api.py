@@ -37,8 +37,9 @@ class Races:
 
     def of_request(self, strategy: Strategy) -> Race:
         """The race of the current request. Raises `ProblemError` if its timeout is not valid."""
-        exchange = exchange_of(request.scope)
-        timeout_ms = read_timeout_ms(request.query_string, self.default_timeout_ms, self.max_timeout_ms)
+        scope = request.scope
+        exchange = exchange_of(scope)
+        timeout_ms = read_timeout_ms(scope["query_string"], self.default_timeout_ms, self.max_timeout_ms)
         budget = Budget(exchange.arrived_at, timeout_ms, self.reserve_ms())
         exchange.race = Race(exchange.request_id, strategy, self.calls, budget, self.observer, exchange.trace)
         return exchange.race

@@ -239,6 +239,10 @@ class App(QuartTrio):
         return routes
 
     @cached_property
+    def _own_url_adapter(self) -> MapAdapter | None:
+        return super().create_url_adapter(None)
+
+    @cached_property
     def _has_hooks(self) -> bool:
         """Known once requests come: Quart takes no hook after the first."""
         hooks = (
@@ -250,13 +254,11 @@ class App(QuartTrio):
         return any(any(by_name.values()) for by_name in hooks) or bool(self.teardown_appcontext_funcs)
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
-        if request is not None:
-            if request.scope["path"].startswith("//"):  # werkzeug takes these slashes for one
-                return NoRoute(self.url_map, "", "/", "", "http", request.path, request.method)
-            route = self._fixed_routes.get((request.method, request.path))
-            if route is not None:
-                return route
-        return super().create_url_adapter(request)
+        if request is None:  # for the context of the app, which every request has
+            return self._own_url_adapter
+        if request.scope["path"].startswith("//"):  # werkzeug takes these slashes for one
+            return NoRoute(self.url_map, "", "/", "", "http", request.path, request.method)
+        return self._fixed_routes.get((request.method, request.path)) or super().create_url_adapter(request)
 
     def request_context(self, request: Any) -> RequestContext:
         return RequestContext(self, request, NullSession())

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from fanout.config import Settings
+from fanout.loop.sockets import sockets
 from fanout.observe.census import Census, CensusStatistics
 from fanout.observe.later import Later
 from fanout.observe.log import LogObserver, configured_logs
@@ -70,15 +71,16 @@ class Observation:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The instruments are installed, in the current run of Trio."""
-        instruments = [self.watch] if self.census is None else [self.watch, self.census]
-        for instrument in instruments:
-            trio.lowlevel.add_instrument(instrument)
+        sockets().watch_passes(self.watch)
+        if self.census is not None:
+            trio.lowlevel.add_instrument(self.census)
         try:
             yield
         finally:
             self.later.catch_up()  # also when all ends at once, by a second signal or a crash
-            for instrument in instruments:
-                trio.lowlevel.remove_instrument(instrument)
+            sockets().watch_passes(None)
+            if self.census is not None:
+                trio.lowlevel.remove_instrument(self.census)
 
     def _tell_the_page(self, is_watched: bool) -> None:
         if is_watched:

@@ -11,6 +11,7 @@ import trio
 
 import fanout
 from fanout.config import Bind, Settings
+from fanout.loop.run import run_loop
 from fanout.observe.log import configure_logging
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.upstream.transport import PoolTransport
@@ -59,7 +60,7 @@ def run_process(
             controls=controls,
         )
 
-    trio.run(run)
+    run_loop(run)
 
 
 async def serve_until_stopped(

@@ -22,6 +22,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
+from fanout.loop.run import run_loop
 from fanout.observe.log import configure_logging
 from fanout.web.process import serve_until_stopped
 from fanout.web.service import open_transport
@@ -77,7 +78,7 @@ def _run(order: Order, leash: socket.socket) -> None:
             restarts=order.restarts,
         )
 
-    trio.run(run)
+    run_loop(run)
 
 
 def _say_ready(leash: socket.socket) -> None:

@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 import trio
 
-from fanout.web.driver.poller import Poller
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 End = Literal["fin", "rst"]
@@ -96,13 +95,13 @@ class LineTransport(StreamTransport):
         assert not self.closed
         return self._incoming.take(max_bytes)
 
-    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+    def watch(self, caller_left: Callable[[], None]) -> None:
         if self._incoming.end is None:
             self._incoming.tell = caller_left
         else:
             caller_left()
 
-    def unwatch(self, poller: Poller) -> None:
+    def unwatch(self) -> None:
         self._incoming.tell = None
 
     def has_bytes(self) -> bool:

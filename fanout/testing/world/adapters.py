@@ -7,7 +7,6 @@ from collections.abc import Callable
 import trio
 
 from fanout.testing.world.network import End
-from fanout.web.driver.poller import Poller
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
 
 Taken = Callable[[int], None]
@@ -103,10 +102,10 @@ class CallerTransport(StreamTransport):
         self._on_read(len(data))
         return data
 
-    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+    def watch(self, caller_left: Callable[[], None]) -> None:
         self._end.on_hang_up(caller_left)
 
-    def unwatch(self, poller: Poller) -> None:
+    def unwatch(self) -> None:
         self._end.on_hang_up(None)
 
     def has_bytes(self) -> bool:

@@ -53,7 +53,7 @@ class Network:
             nursery.start_soon(self._tell_of_hang_ups)
 
     def left(self, end: End) -> None:
-        """The peer of this end has left: it is told in the next pass, as the driver's `Poller` does."""
+        """The peer of this end has left: it is told in the next pass, as `Sockets` does."""
         self._left.append(end)
         self._somebody_left.set()
 

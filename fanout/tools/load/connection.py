@@ -5,7 +5,7 @@ Rule 2: time counts from the moment the request's bytes were written until its a
 Rule 3: a close crosses a request when it meets it on its way: on a connection used before, without a byte of
 an answer, and before the server can have read it (it refused the bytes, or reset at once). Else it is broken.
 Rule 4: it is also read while it is idle, so a close by the server is seen at once.
-Rule 5: what comes is read where the poller tells of it: an answer wakes no task, which would be the costliest
+Rule 5: what comes is read where it is told of: an answer wakes no task, which would be the costliest
 part of it, and a generator on one core has to keep up with a server on another.
 """
 
@@ -17,7 +17,7 @@ from typing import Protocol
 import httptools
 import trio
 
-from fanout.web.driver.poller import UNREAD, Poller
+from fanout.loop.sockets import UNREAD, sockets
 
 from .answer import AnswerReader
 from .outcome import Outcome, judged
@@ -52,14 +52,13 @@ class Connection:
     """Created with its first request; `run` is its task, every other method is synchronous."""
 
     __slots__ = (
-        "_ended", "_owner", "_poller", "_reader", "_wire", "carried", "closed", "connected",
+        "_ended", "_owner", "_reader", "_wire", "carried", "closed", "connected",
         "intended_at", "launched_at", "shot", "started", "written_at",
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, owner: Owner, poller: Poller) -> None:
+    def __init__(self, wire: Wire, owner: Owner) -> None:
         self._wire = wire
         self._owner = owner
-        self._poller = poller
         self._ended = trio.Event()
         self._reader = AnswerReader()
         self.connected = False
@@ -94,7 +93,7 @@ class Connection:
         try:
             await self._wire.open()
             self.connected = True
-            self._poller.watch(self._wire.socket.fileno(), UNREAD, self._told)
+            sockets().watch(self._wire.socket.fileno(), UNREAD, self._told)
             if self.shot is not None:
                 self.written_at = trio.current_time()
                 self._write(self.shot)
@@ -115,7 +114,7 @@ class Connection:
 
     def _close(self, *, reset: bool = False) -> None:
         self._ended.set()
-        self._poller.forget(self._wire.socket.fileno())
+        sockets().forget(self._wire.socket.fileno())
         self._wire.close(reset=reset)
 
     def _write(self, shot: Shot) -> None:

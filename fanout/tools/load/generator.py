@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 import trio
 
-from fanout.web.driver.poller import Poller
-
 from .connection import Connection
 from .histogram import Latencies
 from .outcome import Outcome
@@ -33,7 +31,6 @@ class Generator:
         self, plan: LoadPlan, nursery: trio.Nursery, new_wire: Callable[[], Wire], started_at: float
     ) -> None:
         self.plan = plan
-        self.poller = Poller()
         self.allowance_ms = plan.allowance_ms
         self.keep_alive = plan.keep_alive
         self.tally = Tally(started_at + plan.warmup_s)
@@ -78,7 +75,7 @@ class Generator:
         self._open += 1
         self.opened += 1
         self.open_peak = max(self.open_peak, self._open)
-        connection = Connection(self._new_wire(), self, self.poller)
+        connection = Connection(self._new_wire(), self)
         self._nursery.start_soon(connection.run)
         return connection
 

@@ -65,7 +65,6 @@ async def run_load(
                 generator.abandon()
 
             nursery.start_soon(obey_signals)
-            nursery.start_soon(generator.poller.run)
             nursery.start_soon(generator.sweep)
             if watch is not None:
                 nursery.start_soon(watch, generator)

@@ -17,7 +17,6 @@ from fanout.web.driver import refusals
 from fanout.web.driver.answer import DateField, problem_bytes, utc_now
 from fanout.web.driver.connection import Connection
 from fanout.web.driver.limits import Limits
-from fanout.web.driver.poller import Poller
 from fanout.web.driver.statistics import DriverStatistics, End
 from fanout.web.driver.transport import StreamTransport
 
@@ -47,7 +46,6 @@ class Driver:
         self.limits: Final = limits
         self.refuse: Final = refuse
         self.date: Final = DateField(wall_clock)
-        self.poller: Final = Poller()
         self.draining = False
         self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
         self.beginning = 0  # requests that were not refused, and whose task has yet to run
@@ -58,14 +56,8 @@ class Driver:
         self._accepted = self._crashes = 0
 
     async def run(self) -> None:
-        """Look after the connections, until cancelled: who sends, who leaves, who is idle for too long."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.poller.run, name="hear of callers that send or leave")
-            nursery.start_soon(self._close_idle, name="close idle connections")
-
-    async def _close_idle(self) -> None:
-        """At the moment that each is due. Who begins to wait later is due later, so nobody is missed."""
-        while True:
+        """Close connections that are idle for too long, at the moment that each is due, until cancelled."""
+        while True:  # who begins to wait later is due later, so nobody is missed
             now, patience_s = trio.current_time(), self.limits.idle_timeout_s
             next_due_at = now + patience_s
             for connection, since in self.waiting.items():

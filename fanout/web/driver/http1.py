@@ -72,7 +72,7 @@ class Http1:
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         """Serve until either side has had enough. How it ended is in the connection's record."""
         self._connection.wait_idle()
-        self._transport.watch(self._driver.poller, self._connection.caller_left)
+        self._transport.watch(self._connection.caller_left)
         try:
             try:
                 while await self._serve_request():
@@ -83,7 +83,7 @@ class Http1:
         except trio.BrokenResourceError:
             self._connection.end = self._connection.end or End.CALLER_LEFT
         finally:
-            self._transport.unwatch(self._driver.poller)
+            self._transport.unwatch()
 
     async def _serve_request(self) -> bool:
         """One request and its answer. Whether there may be another."""

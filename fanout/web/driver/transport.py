@@ -20,7 +20,7 @@ from typing import Final
 import outcome
 import trio
 
-from fanout.web.driver.poller import END, LEFT, NEWS, Poller
+from fanout.loop.sockets import END, LEFT, NEWS, sockets
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 Address = tuple[str, int] | None
@@ -67,7 +67,7 @@ class StreamTransport:
             if not data or not is_dealt_with(data):
                 return data
 
-    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+    def watch(self, caller_left: Callable[[], None]) -> None:
         """Have `caller_left` called, once, when the caller has left (FIN or RST), also behind bytes that
         nobody has read.
 
@@ -79,11 +79,11 @@ class StreamTransport:
                 caller_left()
                 return True
 
-            poller.watch(self._sock.fileno(), END, told)
+            sockets().watch(self._sock.fileno(), END, told)
 
-    def unwatch(self, poller: Poller) -> None:
+    def unwatch(self) -> None:
         if self._sock is not None:
-            poller.forget(self._sock.fileno())
+            sockets().forget(self._sock.fileno())
 
     def has_bytes(self) -> bool:
         """Whether `receive` would return at once. `False` if that cannot be known."""
@@ -127,7 +127,7 @@ class SocketTransport(StreamTransport):
         self._fd = stream.socket.fileno()
         self._caller_left: Callable[[], None] | None = None  # to be called
         self._has_left = False
-        self._is_readable = False  # the poller has said so, and will not again
+        self._is_readable = False  # it was told of, and will not again
         self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
         self._is_dealt_with: Callable[[bytes], bool] = _nothing
 
@@ -163,16 +163,16 @@ class SocketTransport(StreamTransport):
         assert isinstance(data, bytes)
         return data
 
-    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+    def watch(self, caller_left: Callable[[], None]) -> None:
         self._caller_left = caller_left
-        poller.watch(self._fd, NEWS, self._told)
+        sockets().watch(self._fd, NEWS, self._told)
 
-    def unwatch(self, poller: Poller) -> None:
-        poller.forget(self._fd)
+    def unwatch(self) -> None:
+        sockets().forget(self._fd)
         self._caller_left, self._is_dealt_with = None, _nothing  # they know of us, and cycles are garbage
 
     def _told(self, events: int) -> bool:
-        """By the poller: bytes have come, or the caller has left, or both. Whether a task was woken."""
+        """Bytes have come, or the caller has left, or both. Whether a task was woken."""
         self._is_readable = True
         if events & LEFT:
             self._has_left = True
@@ -183,7 +183,7 @@ class SocketTransport(StreamTransport):
             return self._has_left
         try:
             data = self._next(self._is_dealt_with)
-        except Exception as error:  # noqa: BLE001 - raised in the reader's task; here it would end the poller
+        except Exception as error:  # noqa: BLE001 - raised in the reader's task; here it would end the loop
             result: outcome.Outcome[bytes] = outcome.Error(error)
         else:
             if data is None:
@@ -194,7 +194,7 @@ class SocketTransport(StreamTransport):
         return True
 
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
-        """What is there and not dealt with; `None`: nothing, and the poller tells when there is."""
+        """What is there and not dealt with; `None`: nothing, and it is told when there is."""
         while self._is_readable:
             data = self._read(MAX_RECEIVE_BYTES)
             if data is None:

@@ -17,7 +17,6 @@ from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.shot import Shot
 from fanout.tools.load.wire import Wire
-from fanout.web.driver.poller import Poller
 from tests.tools.load.scripted import answer
 
 SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
@@ -63,9 +62,7 @@ async def connected(
     nursery: trio.Nursery, listener: socket.socket, book: Book
 ) -> tuple[Connection, socket.socket]:
     """A connection whose first request was answered, and the server's end of it."""
-    poller = Poller()
-    nursery.start_soon(poller.run)
-    connection = Connection(Wire(socket.AF_INET, listener.getsockname()), book, poller)
+    connection = Connection(Wire(socket.AF_INET, listener.getsockname()), book)
     connection.carry(SHOT, trio.current_time(), trio.current_time())
     nursery.start_soon(connection.run)
     await trio.testing.wait_all_tasks_blocked()

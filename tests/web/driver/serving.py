@@ -16,7 +16,6 @@ from fanout.web.asgi import App
 from fanout.web.driver.driver import Driver, never
 from fanout.web.driver.http1 import serve_stream
 from fanout.web.driver.limits import Limits
-from fanout.web.driver.poller import Poller
 from fanout.web.driver.server import serve
 from fanout.web.driver.transport import StreamTransport
 
@@ -101,13 +100,13 @@ class World:
 
 
 class MemoryTransport(StreamTransport):
-    """Over memory streams, which tell that the other end was closed as the `Poller` tells it of a socket."""
+    """Over memory streams, which tell that the other end was closed as `Sockets` tells it of a real one."""
 
     def __init__(self, ours: trio.abc.Stream, theirs: trio.abc.SendStream) -> None:
         super().__init__(ours, None, "http")
         self._theirs = theirs
 
-    def watch(self, poller: Poller, caller_left: Callable[[], None]) -> None:
+    def watch(self, caller_left: Callable[[], None]) -> None:
         theirs = self._theirs
         if not isinstance(theirs, trio.testing.MemorySendStream):
             return  # of a lockstep pair: it does not tell

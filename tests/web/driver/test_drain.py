@@ -78,7 +78,7 @@ async def test_a_request_that_was_in_the_kernel_is_answered() -> None:
 
 
 async def test_a_request_that_was_read_and_whose_task_has_yet_to_run_is_answered() -> None:
-    """The poller has let it pass: nothing of it is with the kernel any more, and it is not idle either."""
+    """It was told of and let pass: nothing of it is with the kernel any more, and it is not idle either."""
 
     class DrainBetween(trio.abc.Instrument):
         let_pass = False

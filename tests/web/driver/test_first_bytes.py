@@ -11,7 +11,6 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.web.driver.poller import Poller
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, SocketTransport
 from tests.web.driver.serving import until
 
@@ -63,7 +62,6 @@ class Steps(trio.abc.Instrument):
 
 @asynccontextmanager
 async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
-    poller = Poller()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         theirs = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
@@ -73,8 +71,7 @@ async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
         trio.open_nursery() as nursery,
     ):
         desk = Desk(SocketTransport(stream), theirs)
-        nursery.start_soon(poller.run, name="poller")
-        desk.transport.watch(poller, desk.caller_left)
+        desk.transport.watch(desk.caller_left)
         steps = Steps(desk)
         trio.lowlevel.add_instrument(steps)
         if waiting:
@@ -83,7 +80,7 @@ async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
         with theirs:
             yield desk
         trio.lowlevel.remove_instrument(steps)
-        desk.transport.unwatch(poller)
+        desk.transport.unwatch()
         nursery.cancel_scope.cancel()
 
 
@@ -122,7 +119,7 @@ async def test_what_came_while_nobody_waited_is_found() -> None:
 
 
 async def test_what_was_taken_already_is_not_waited_for_in_vain() -> None:
-    """The rest of a request is read by other means than the first bytes, and the poller tells of it, too."""
+    """The rest of a request is read by other means than the first bytes, and it is told of, too."""
     async with desk(waiting=False) as d:
         d.theirs.sendall(b"body")
         await settled()

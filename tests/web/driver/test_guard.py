@@ -203,7 +203,7 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(requests: int) -> N
             gc.enable()
 
 
-async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_poller_goes_on() -> None:
+async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_loop_goes_on() -> None:
     """It must not raise. If it does, it was called where the bytes of every caller are heard of."""
     bugs = [RuntimeError("a bug")]
 

@@ -89,7 +89,7 @@ async def test_what_is_not_plainly_one_request_is_refused_with_a_close(
 
 
 async def test_on_a_socket_it_is_the_same() -> None:
-    """There they are refused where the poller tells of them, and not by the connection's task."""
+    """There they are refused where they are told of, and not by the connection's task."""
     async with on_socket(Echo(), refuse=Switch()) as world:
         for sent in NOT_KEPT.values():
             caller = await world.connect()

@@ -1,0 +1,366 @@
+"""The kernel's word that a peer has left: heard once, whatever stands unread, and of whoever is watched."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+
+from fanout.loop import sockets as sockets_module
+from fanout.loop.sockets import END, NEWS, UNREAD, sockets
+from tests.web.driver.serving import until
+
+RST = struct.pack("ii", 1, 0)
+
+
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Their end and ours."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        theirs = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+    with theirs, ours:
+        yield theirs, ours
+
+
+def noting(told: list[str], word: str) -> Callable[[int], bool]:
+    def tell(events: int) -> bool:
+        told.append(word)
+        return True
+
+    return tell
+
+
+async def settled() -> None:
+    """Long enough for the kernel and the loop."""
+    await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST", "half-close"])
+@pytest.mark.parametrize("unread", [0, 1, 100_000])
+async def test_it_is_told_once_however_they_leave(how: str, unread: int) -> None:
+    told: list[str] = []
+    with connected() as (theirs, ours):
+        sockets().watch(ours.fileno(), END, noting(told, "left"))
+        theirs.sendall(b"x" * unread)
+        await settled()
+        assert told == []
+        if how == "half-close":
+            theirs.shutdown(socket.SHUT_WR)
+        else:
+            if how == "RST":
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            theirs.close()
+        await until(lambda: told)
+        theirs.close()  # the other half
+        await settled()
+        sockets().forget(ours.fileno())
+    assert told == ["left"]
+
+
+async def test_who_is_forgotten_is_not_told_and_its_descriptor_may_be_used_again() -> None:
+    told: list[str] = []
+    with connected() as (theirs, ours):
+        descriptor = ours.fileno()
+        sockets().watch(descriptor, END, noting(told, "first"))
+        sockets().forget(descriptor)
+        sockets().forget(descriptor)
+        theirs.close()
+        await settled()
+        assert told == []
+    with connected() as (theirs, ours):
+        assert ours.fileno() == descriptor or os.dup2(ours.fileno(), descriptor) == descriptor
+        sockets().watch(descriptor, END, noting(told, "second"))
+        theirs.close()
+        await until(lambda: told)
+    assert told == ["second"]
+
+
+async def test_one_that_ends_another_of_the_same_pass_does_not_trip_over_it() -> None:
+    told: list[str] = []
+    with connected() as (their_1, our_1), connected() as (their_2, our_2):
+
+        def left(name: str) -> bool:
+            told.append(name)
+            sockets().forget(our_1.fileno())
+            sockets().forget(our_2.fileno())
+            return True
+
+        sockets().watch(our_1.fileno(), END, lambda _: left("1"))
+        sockets().watch(our_2.fileno(), END, lambda _: left("2"))
+        their_1.close()
+        their_2.close()
+        await until(lambda: told)
+        await settled()
+    assert len(told) == 1
+
+
+def test_a_run_has_one_epoll_of_its_own_and_it_ends_with_it() -> None:
+    async def run() -> int:
+        before = len(os.listdir("/proc/self/fd"))
+        assert sockets() is sockets()
+        return len(os.listdir("/proc/self/fd")) - before
+
+    before = len(os.listdir("/proc/self/fd"))
+    assert [trio.run(run), trio.run(run)] == [1, 1]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_who_sends_is_told_before_the_tasks_of_that_pass_and_its_task_runs_in_it() -> None:
+    """A pass for each thing that happens, and not another for the task that it is for."""
+    passes = 0
+    told_in: list[int] = []
+
+    class Passes:
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal passes
+            passes += 1
+
+        def after_io_wait(self, timeout: float) -> None:
+            pass
+
+    with connected() as (theirs, ours):
+        task = trio.lowlevel.current_task()
+
+        def tell(events: int) -> bool:
+            told_in.append(passes)
+            trio.lowlevel.reschedule(task)
+            return True
+
+        sockets().watch(ours.fileno(), NEWS, tell)
+        sockets().watch_passes(Passes())
+        await trio.lowlevel.checkpoint()
+        theirs.sendall(b"x")
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        assert told_in == [passes]
+        sockets().watch_passes(None)
+        sockets().forget(ours.fileno())
+
+
+async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
+    told: list[tuple[str, float]] = []
+
+    class Watch:
+        def before_io_wait(self, timeout: float) -> None:
+            told.append(("before", timeout))
+
+        def after_io_wait(self, timeout: float) -> None:
+            told.append(("after", timeout))
+
+    sockets().watch_passes(Watch())
+    await trio.lowlevel.checkpoint()
+    await trio.sleep(0.01)
+    sockets().watch_passes(None)
+    words = [word for word, _ in told]
+    assert words == ["before", "after"] * (len(words) // 2)
+    assert told[0::2] == [("before", timeout) for _, timeout in told[1::2]]
+    assert told[0][1] == 0
+    assert 0 < told[-1][1] <= 0.01
+
+
+async def test_who_has_yet_to_be_told_is_not_slept_upon() -> None:
+    """Nothing else happens, and nobody has to."""
+    everybody_told = trio.Event()
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(100)]
+
+        def left(events: int) -> bool:
+            told.append("left")
+            if len(told) == 100:
+                everybody_told.set()
+            return True
+
+        for its, ours in leavers:
+            sockets().watch(ours.fileno(), NEWS, left)
+            its.close()
+        with trio.fail_after(5):
+            await everybody_told.wait()
+
+
+async def test_a_pass_for_those_who_leave_is_no_timeout_to_trio() -> None:
+    ours = sockets()
+    ours._leaving[-7] = 0  # one who has ended meanwhile
+    began_at = trio.current_time()
+    events = ours.get_events(5.0)
+    assert events  # or Trio would take it for the end of the five seconds
+    assert trio.current_time() - began_at < 1
+    ours.process_events(events)
+    assert not ours._leaving
+    await trio.lowlevel.checkpoint()
+
+
+async def test_trio_waits_as_ever() -> None:
+    """For what reads, for what writes, for threads and for time, and several at once."""
+    sockets()
+    waiting = trio.lowlevel.current_statistics().io_statistics.tasks_waiting_read
+    mine, its = socket.socketpair()
+    with mine, its:
+        mine.setblocking(False)
+        its.setblocking(False)
+        got: list[bytes] = []
+
+        async def read() -> None:
+            await trio.lowlevel.wait_readable(its)
+            got.append(its.recv(10))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            assert trio.lowlevel.current_statistics().io_statistics.tasks_waiting_read == waiting + 1
+            await trio.lowlevel.wait_writable(mine)
+            mine.send(b"hello")
+        assert got == [b"hello"]
+        with trio.move_on_after(0.01) as scope:
+            await trio.lowlevel.wait_readable(its)
+        assert scope.cancelled_caught
+        assert await trio.to_thread.run_sync(lambda: 7) == 7
+
+
+async def test_the_same_socket_may_be_watched_and_waited_for() -> None:
+    told: list[str] = []
+    with connected() as (theirs, ours):
+        ours.setblocking(False)
+        sockets().watch(ours.fileno(), END, noting(told, "left"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.lowlevel.wait_readable, ours)
+            await trio.testing.wait_all_tasks_blocked()
+            theirs.sendall(b"x")
+        assert (told, ours.recv(10)) == ([], b"x")
+        theirs.close()
+        await until(lambda: told == ["left"])
+        sockets().forget(ours.fileno())
+
+
+async def test_what_is_unread_is_told_until_it_was_read() -> None:
+    told: list[str] = []
+    with connected() as (theirs, ours):
+        theirs.sendall(b"x")
+        sockets().watch(ours.fileno(), UNREAD, noting(told, "unread"))
+        await until(lambda: len(told) > 2)
+        ours.recv(10)
+        await trio.lowlevel.checkpoint()
+        told.clear()
+        await settled()
+        sockets().forget(ours.fileno())
+    assert told == []
+
+
+@pytest.mark.parametrize(("how", "at_most"), [("are served", 32), ("are refused", 100), ("leave", 16)])
+async def test_a_pass_tells_a_few_who_wake_a_task_and_many_who_do_not(how: str, at_most: int) -> None:
+    """Who leave all at once are seen to in many short passes; who are refused, in a few."""
+    passes: list[int] = []
+
+    class Passes(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            passes.append(0)
+
+    def tell(events: int) -> bool:
+        passes[-1] += 1
+        return how != "are refused"
+
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(connected()) for _ in range(100)]
+        for theirs, ours in pairs:
+            sockets().watch(ours.fileno(), NEWS, tell)
+            if how == "leave":
+                theirs.close()
+            else:
+                theirs.sendall(b"x")
+        instrument = Passes()
+        passes.append(0)
+        trio.lowlevel.add_instrument(instrument)
+        await until(lambda: sum(passes) == 100)
+        trio.lowlevel.remove_instrument(instrument)
+    assert max(passes) == at_most
+
+
+async def test_who_sends_does_not_wait_behind_those_who_leave() -> None:
+    """A thousand have left, and then one asks: it is told first."""
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(1000)]
+        theirs, ours = stack.enter_context(connected())
+        for _, its in leavers:
+            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
+        sockets().watch(ours.fileno(), NEWS, noting(told, "asks"))
+        for its, _ in leavers:
+            its.close()
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 1001)
+    assert told[0] == "asks"
+    assert Counter(told) == {"left": 1000, "asks": 1}
+
+
+async def test_a_pass_looks_at_so_many_leavers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it stays short however many there are. Who stands behind them is heard of a few passes later."""
+    monkeypatch.setattr(sockets_module, "_SORTED_A_PASS", 64)
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(200)]
+        theirs, ours = stack.enter_context(connected())
+        for _, its in leavers:
+            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
+        sockets().watch(ours.fileno(), NEWS, noting(told, "asks"))
+        for its, _ in leavers:
+            its.close()
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 201)
+    assert told.index("asks") == 3 * 16  # behind 3 × 64, in the fourth pass
+
+
+def test_a_pass_ends_whatever_the_kernel_tells_of_those_who_are_forgotten() -> None:
+    """A socket that is forgotten and still open may be told of for ever."""
+
+    class Endless:
+        asked = 0
+
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+            self.asked += 1
+            assert self.asked < 100
+            return [(descriptor, select.EPOLLIN) for descriptor in range(most)]
+
+    async def run() -> None:
+        ours = sockets()
+        kernels: Any = ours._sockets
+        ours._sockets = endless
+        ours.process_events(endless.poll(0, 16))
+        ours._sockets = kernels
+        await trio.lowlevel.checkpoint()
+
+    endless: Any = Endless()  # all that is used of an epoll
+    trio.run(run)
+    assert endless.asked == 16
+
+
+async def test_who_ends_before_it_was_its_turn_is_not_told_nor_is_its_successor() -> None:
+    """A descriptor is used again as soon as it is closed, so it does not say who was meant."""
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(100)]
+
+        def left(events: int) -> bool:
+            told.append("left")
+            for _, its in leavers:
+                sockets().forget(its.fileno())
+                # As `watch` would, but for the kernel, which would tell the successor on its own.
+                sockets()._watched[its.fileno()] = NEWS, noting(told, "successor")
+            return True
+
+        for _, its in leavers:
+            sockets().watch(its.fileno(), NEWS, left)
+        for its, _ in leavers:
+            its.close()
+        await until(lambda: told)
+        await settled()
+    assert told == ["left"]
