@@ -17,6 +17,7 @@ from fanout.observe.tracing_settings import TracingSettings
 from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.web.garbage import collect_when_quiet, take_over
+from fanout.web.huge_pages import use_huge_pages
 from fanout.web.listeners import open_listeners
 from fanout.web.live_controls import Controls
 from fanout.web.server import certificate_of
@@ -93,6 +94,7 @@ async def serve_until_stopped(
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
             service = Service(settings, transport, tracing, controls, restarts)
+            use_huge_pages()
             await serving.start(service.run, public, admin, stop)
             nursery.start_soon(collect_when_quiet)
             say_ready()
