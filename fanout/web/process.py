@@ -17,7 +17,7 @@ from fanout.observe.tracing_settings import TracingSettings
 from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.web.garbage import collect_when_quiet, take_over
-from fanout.web.huge_pages import use_huge_pages
+from fanout.web.huge_pages import use_huge_pages, use_huge_pages_as_it_grows
 from fanout.web.listeners import open_listeners
 from fanout.web.live_controls import Controls
 from fanout.web.server import certificate_of
@@ -97,6 +97,7 @@ async def serve_until_stopped(
             use_huge_pages()
             await serving.start(service.run, public, admin, stop)
             nursery.start_soon(collect_when_quiet)
+            nursery.start_soon(use_huge_pages_as_it_grows)
             say_ready()
         nursery.cancel_scope.cancel(reason="the service has ended")
 

@@ -6,9 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from fanout.testing import running
-from fanout.web.huge_pages import mappings_worth_it
+from fanout.web.huge_pages import (
+    AT_REST_KIB,
+    LOOK_EVERY_S,
+    WORTH_IT_KIB,
+    mappings_worth_it,
+    resident_kib,
+    use_huge_pages_as_it_grows,
+)
 
 SMAPS = """\
 55d0c0a00000-55d0c0e00000 rw-p 00000000 00:00 0                          [heap]
@@ -69,3 +78,39 @@ def test_a_server_has_most_of_its_memory_in_huge_pages() -> None:
         text = Path(f"/proc/{program.process.pid}/smaps_rollup").read_text()
         found = {name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
     assert found["AnonHugePages"] * 2 > found["Anonymous"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "done_after"),
+    [
+        ([0, WORTH_IT_KIB, WORTH_IT_KIB, WORTH_IT_KIB], [2]),
+        ([0, WORTH_IT_KIB - 1, WORTH_IT_KIB - 1], []),  # not much
+        ([0, 5000, 10_000, 15_000, 15_000 + AT_REST_KIB], [4]),  # once it has come to rest
+        ([0, 5000, 5000 + AT_REST_KIB + 1], []),
+        ([9000, 1000, 5200, 5200, 5200], [3]),  # it had become smaller
+        ([0, 5000, 5000, 10_000, 10_000], [2, 4]),
+    ],
+)
+async def test_it_is_done_again_when_the_process_has_grown_and_stopped_growing(
+    sizes: list[int], done_after: list[int], autojump_clock: trio.testing.MockClock
+) -> None:
+    looks = -1
+    done: list[int] = []
+
+    def resident() -> int:
+        nonlocal looks
+        looks += 1
+        return sizes[looks]
+
+    began_at = trio.current_time()
+    with pytest.raises(IndexError):  # at the look after the last
+        await use_huge_pages_as_it_grows(resident, lambda: done.append(looks))
+    assert trio.current_time() - began_at == LOOK_EVERY_S * len(sizes)
+    assert done == done_after
+
+
+def test_the_kernel_tells_how_large_the_process_is() -> None:
+    before = resident_kib()
+    block = bytearray(b"x") * (64 << 20)
+    assert 60_000 <= resident_kib() - before <= 80_000
+    assert len(block) == 64 << 20
