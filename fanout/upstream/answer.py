@@ -22,6 +22,7 @@ from fanout.upstream.response import CompleteResponse
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
+_ABOUT_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _ABOUT_ENCODED_BODY: Final = frozenset({b"content-encoding", b"content-length"})
 _NO_BODY: Final = frozenset({204, 304})
 
@@ -175,14 +176,15 @@ class Answer:
         is_framed = False
         encodings = []
         for name, value in self._headers:
-            match name.lower():
-                case b"content-length":
-                    is_framed = True
-                case b"transfer-encoding":
-                    is_framed = True
-                    if value.lower() != b"chunked":
-                        self._fault = f"transfer-encoding {value!r} is not supported"
-                case b"content-encoding":
-                    encodings.append(value)
-        self._encoding = b",".join(encodings).strip().lower()
+            name = name.lower()
+            if name not in _ABOUT_BODY:
+                continue
+            if name == b"content-encoding":
+                encodings.append(value)
+                continue
+            is_framed = True
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._fault = f"transfer-encoding {value!r} is not supported"
+        if encodings:
+            self._encoding = b",".join(encodings).strip().lower()
         return is_framed

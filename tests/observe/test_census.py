@@ -102,7 +102,7 @@ async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_pl
         (line,) = world.said  # once, not again when the request has ended
         assert "task 'stray' is alive although its request was answered" in line
         assert "app (" in line
-        assert "test_census.py:" in line
+        assert f"test_census.py:{app.__code__.co_firstlineno + 1})" in line
         assert "'request_id': 'c-1'" in line
         nursery.cancel_scope.cancel()
 
