@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sysconfig
 import tempfile
@@ -46,6 +47,7 @@ def main() -> None:
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     if not options.render:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended with it
         os.sched_setaffinity(0, {OTHER_CORE})
         for number, name in enumerate(wanted):
             say(f"--- {name}: {number + 1} of {len(wanted)}{_left(wanted[number:], options.short)}")

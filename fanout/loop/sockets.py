@@ -60,19 +60,22 @@ class Sockets(EpollIOManager):
         self._force_wakeup = trios._force_wakeup
         self._force_wakeup_fd = trios._force_wakeup_fd
         self._sockets = select.epoll()
-        self._watched: dict[int, tuple[int, Tell]] = {}
+        self._watched: dict[
+            int, tuple[bool, Tell]
+        ] = {}  # whether it waits its turn when it leaves; whom to tell
         self._leaving: dict[int, int] = {}  # who has yet to be told of what has happened, in order
         self._pass_watch: PassWatch | None = None
         self.watch(self._epoll.fileno(), UNREAD, self._tell_trio)
 
-    def watch(self, descriptor: int, events: int, tell: Tell) -> None:
+    def watch(self, descriptor: int, events: int, tell: Tell, *, at_once: bool = False) -> None:
         """Call `tell` with what has happened, as epoll names it. It says whether a task has to run for that,
         and must not raise.
 
-        events: `END`, `NEWS` or `UNREAD`.
+        events: `END`, `NEWS` or `UNREAD`. at_once: also when it leaves, and not after others who have left:
+            for somebody waits for what it has said before.
         """
-        self._watched[descriptor] = events, tell
         self._sockets.register(descriptor, events)
+        self._watched[descriptor] = bool(events & _ONCE) and not at_once, tell
 
     def forget(self, descriptor: int) -> None:
         """The socket is about to be closed, which is when the kernel forgets it. May be called twice."""
@@ -105,7 +108,7 @@ class Sockets(EpollIOManager):
         while events:
             for descriptor, what in events:
                 watched = self._watched.get(descriptor)
-                if watched is not None and what & LEFT and watched[0] & _ONCE:
+                if watched is not None and what & LEFT and watched[0]:
                     leaving[descriptor] = what
                     continue
                 told += 1

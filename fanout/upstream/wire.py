@@ -57,7 +57,8 @@ class SocketWire:
         self._is_readable = False  # it was told of, and will not be again
         self._reader: trio.lowlevel.Task | None = None
         self._sockets = sockets()
-        self._sockets.watch(connected.fileno(), NEWS, self._told)
+        # An upstream that answers and closes in one packet has answered: it is not one of those who leave.
+        self._sockets.watch(connected.fileno(), NEWS, self._told, at_once=True)
 
     async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the answer is waited for next, always
         sent = self._send_nowait(data)

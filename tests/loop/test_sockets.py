@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -302,6 +303,34 @@ async def test_who_sends_does_not_wait_behind_those_who_leave() -> None:
     assert Counter(told) == {"left": 1000, "asks": 1}
 
 
+async def test_an_answer_that_comes_with_the_end_does_not_wait_behind_those_who_leave() -> None:
+    told: list[str] = []
+    with ExitStack() as stack:
+        leavers = [stack.enter_context(connected()) for _ in range(200)]
+        theirs, ours = stack.enter_context(connected())
+        for _, its in leavers:
+            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
+        sockets().watch(ours.fileno(), NEWS, noting(told, "answers"), at_once=True)
+        for its, _ in leavers:
+            its.close()
+        theirs.sendall(b"x")
+        theirs.close()
+        await until(lambda: len(told) == 201)
+    assert told[0] == "answers"
+
+
+async def test_who_cannot_be_watched_is_not(tmp_path: Path) -> None:
+    """Such as a file, or a descriptor that is closed."""
+    with (tmp_path / "file").open("wb") as file:
+        with pytest.raises(OSError, match="not permitted"):
+            sockets().watch(file.fileno(), NEWS, noting([], "never"))
+        assert file.fileno() not in sockets()._watched
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sockets().watch(999_999, NEWS, noting([], "never"))
+    assert 999_999 not in sockets()._watched
+    await trio.lowlevel.checkpoint()
+
+
 async def test_a_pass_looks_at_so_many_leavers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it stays short however many there are. Who stands behind them is heard of a few passes later."""
     monkeypatch.setattr(sockets_module, "_SORTED_A_PASS", 64)
@@ -354,7 +383,7 @@ async def test_who_ends_before_it_was_its_turn_is_not_told_nor_is_its_successor(
             for _, its in leavers:
                 sockets().forget(its.fileno())
                 # As `watch` would, but for the kernel, which would tell the successor on its own.
-                sockets()._watched[its.fileno()] = NEWS, noting(told, "successor")
+                sockets()._watched[its.fileno()] = True, noting(told, "successor")
             return True
 
         for _, its in leavers:

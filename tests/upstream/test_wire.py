@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trio
 import trio.testing
 
-from fanout.loop.sockets import sockets
+from fanout.loop.sockets import NEWS, sockets
 from fanout.upstream.wire import SocketWire
 
 RST = struct.pack("ii", 1, 0)
@@ -174,6 +174,28 @@ async def test_the_end_is_heard_behind_what_came_before_and_again(before: bytes,
                 nursery.start_soon(receive)
     assert b"".join(got) == before
     assert got[-1] == b""
+
+
+async def test_an_answer_with_the_end_does_not_stand_behind_callers_who_leave() -> None:
+    gone = 0
+
+    def caller_left(events: int) -> bool:
+        nonlocal gone
+        gone += 1
+        return True
+
+    with ExitStack() as stack:
+        theirs, wire = stack.enter_context(connected())
+        for _ in range(200):
+            its, ours = socket.socketpair()
+            stack.enter_context(ours)
+            sockets().watch(ours.fileno(), NEWS, caller_left)
+            stack.callback(sockets().forget, ours.fileno())
+            its.close()
+        theirs.sendall(b"answer")
+        theirs.close()
+        assert await received(wire) == b"answer"
+        assert gone < 50
 
 
 async def test_a_reset_is_an_error_for_who_waits_and_for_who_comes_later() -> None:
