@@ -30,5 +30,5 @@ class QuickInstruments(dict[str, dict[Instrument, None]]):
 
 def look_up_quickly() -> None:
     """In the current run of Trio, from now on."""
-    runner = GLOBAL_RUN_CONTEXT.runner
-    runner.instruments = QuickInstruments(runner.instruments)  # type: ignore[assignment]
+    runner: Any = GLOBAL_RUN_CONTEXT.runner  # its class is typed for Trio's own collection
+    runner.instruments = QuickInstruments(runner.instruments)

@@ -60,9 +60,8 @@ class Sockets(EpollIOManager):
         self._force_wakeup = trios._force_wakeup
         self._force_wakeup_fd = trios._force_wakeup_fd
         self._sockets = select.epoll()
-        self._watched: dict[
-            int, tuple[bool, Tell]
-        ] = {}  # whether it waits its turn when it leaves; whom to tell
+        # Of each: whether it waits its turn when it leaves, and whom to tell.
+        self._watched: dict[int, tuple[bool, Tell]] = {}
         self._leaving: dict[int, int] = {}  # who has yet to be told of what has happened, in order
         self._pass_watch: PassWatch | None = None
         self.watch(self._epoll.fileno(), UNREAD, self._tell_trio)

@@ -111,18 +111,18 @@ def _call_receipt(record: CallRecord, race: RaceRecord, caller_left_at: float | 
     is_new = "connect" in names
     has_connection = is_new or "reused" in names
     return CallReceipt(
-        record.call,
-        _outcome(record, race),
-        None if failed is None else failed.error,
-        None if failed is None else failed.status,
-        record.started_at,
-        record.ended_at,
-        record.marks,
-        not is_new if has_connection else None,
-        names[-1] == "kept" if has_connection else None,
-        None if cancelled is None else cancelled.source,
-        reason,
-        exit_ms,
+        call=record.call,
+        outcome=_outcome(record, race),
+        error=None if failed is None else failed.error,
+        status=None if failed is None else failed.status,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        phases=record.marks,
+        reused=not is_new if has_connection else None,
+        kept=names[-1] == "kept" if has_connection else None,
+        cancel_source=None if cancelled is None else cancelled.source,
+        cancel_reason=reason,
+        cancel_to_exit_ms=exit_ms,
     )
 
 

@@ -81,7 +81,7 @@ def json_line(ended: tuple[Receipt, datetime]) -> str:
 def _call(call: CallReceipt, arrived_at: float) -> str:
     line = f'{{"outcome": "{call.outcome}"'
     if call.error is not None:
-        line += f', "error": "{call.error}"'
+        line += f', "error": {_quoted(call.error)}'
     if call.status is not None:
         line += f', "status": {call.status}'
     if call.ended_at is not None:

@@ -53,18 +53,21 @@ def resident_kib() -> int:
 async def use_huge_pages_as_it_grows(
     resident_kib: Callable[[], int] = resident_kib, use: Callable[[], None] = use_huge_pages
 ) -> None:
-    """Do it again when the process has grown, and has stopped growing, until cancelled.
+    """Do it again when the process has grown, and has stopped growing: until cancelled, or where nobody tells
+    how large it is.
 
     In a thread, because it takes a millisecond a page; at rest, because more memory would be waited for.
     """
-    looked_at = done_at = resident_kib()
-    while True:
-        await trio.sleep(LOOK_EVERY_S)
-        before, looked_at = looked_at, resident_kib()
-        done_at = min(done_at, looked_at)
-        if looked_at - done_at >= WORTH_IT_KIB and abs(looked_at - before) <= AT_REST_KIB:
-            await trio.to_thread.run_sync(use)
-            done_at = looked_at
+    with suppress(OSError):
+        looked_at = done_at = resident_kib()
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            before, looked_at = looked_at, resident_kib()
+            done_at = min(done_at, looked_at)
+            if looked_at - done_at >= WORTH_IT_KIB and abs(looked_at - before) <= AT_REST_KIB:
+                await trio.to_thread.run_sync(use)
+                done_at = looked_at
+    await trio.lowlevel.checkpoint()
 
 
 def mappings_worth_it(smaps: str) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The kernel's word that a peer has left: heard once, whatever stands unread, and of whoever is watched."""
+"""The kernel's word of what peers do: heard once, in the pass it is for, and of whoever is watched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.lowlevel
 import trio.testing
 
 from fanout.loop import sockets as sockets_module
@@ -286,37 +285,30 @@ async def test_a_pass_tells_a_few_who_wake_a_task_and_many_who_do_not(how: str, 
     assert max(passes) == at_most
 
 
-async def test_who_sends_does_not_wait_behind_those_who_leave() -> None:
-    """A thousand have left, and then one asks: it is told first."""
+def crowd(stack: ExitStack, count: int, told: list[str]) -> list[socket.socket]:
+    """Their ends of connections that are watched. Who closes one notes `left`."""
+    pairs = [stack.enter_context(connected()) for _ in range(count)]
+    for _, ours in pairs:
+        sockets().watch(ours.fileno(), NEWS, noting(told, "left"))
+    return [theirs for theirs, _ in pairs]
+
+
+@pytest.mark.parametrize("is_answer", [False, True], ids=["a request", "an answer that comes with the end"])
+async def test_who_sends_does_not_wait_behind_those_who_leave(is_answer: bool) -> None:
+    """A thousand have left, and then one sends: it is told first."""
     told: list[str] = []
     with ExitStack() as stack:
-        leavers = [stack.enter_context(connected()) for _ in range(1000)]
+        leavers = crowd(stack, 1000, told)
         theirs, ours = stack.enter_context(connected())
-        for _, its in leavers:
-            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
-        sockets().watch(ours.fileno(), NEWS, noting(told, "asks"))
-        for its, _ in leavers:
+        sockets().watch(ours.fileno(), NEWS, noting(told, "sends"), at_once=is_answer)
+        for its in leavers:
             its.close()
         theirs.sendall(b"x")
+        if is_answer:
+            theirs.close()
         await until(lambda: len(told) == 1001)
-    assert told[0] == "asks"
-    assert Counter(told) == {"left": 1000, "asks": 1}
-
-
-async def test_an_answer_that_comes_with_the_end_does_not_wait_behind_those_who_leave() -> None:
-    told: list[str] = []
-    with ExitStack() as stack:
-        leavers = [stack.enter_context(connected()) for _ in range(200)]
-        theirs, ours = stack.enter_context(connected())
-        for _, its in leavers:
-            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
-        sockets().watch(ours.fileno(), NEWS, noting(told, "answers"), at_once=True)
-        for its, _ in leavers:
-            its.close()
-        theirs.sendall(b"x")
-        theirs.close()
-        await until(lambda: len(told) == 201)
-    assert told[0] == "answers"
+    assert told[0] == "sends"
+    assert Counter(told) == {"left": 1000, "sends": 1}
 
 
 async def test_who_cannot_be_watched_is_not(tmp_path: Path) -> None:
@@ -336,12 +328,10 @@ async def test_a_pass_looks_at_so_many_leavers_and_no_more(monkeypatch: pytest.M
     monkeypatch.setattr(sockets_module, "_SORTED_A_PASS", 64)
     told: list[str] = []
     with ExitStack() as stack:
-        leavers = [stack.enter_context(connected()) for _ in range(200)]
+        leavers = crowd(stack, 200, told)
         theirs, ours = stack.enter_context(connected())
-        for _, its in leavers:
-            sockets().watch(its.fileno(), NEWS, noting(told, "left"))
         sockets().watch(ours.fileno(), NEWS, noting(told, "asks"))
-        for its, _ in leavers:
+        for its in leavers:
             its.close()
         theirs.sendall(b"x")
         await until(lambda: len(told) == 201)

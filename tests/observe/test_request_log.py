@@ -63,6 +63,13 @@ def test_a_cancelled_loser_says_why() -> None:
     assert (loser["cancelled_by"], loser["because"]) == ("explicit", "call 0 settled the race")
 
 
+def test_what_a_call_says_cannot_end_its_line() -> None:
+    """Words are those of whoever wrote the call."""
+    line = line_of("/api/first", [fails(10, 'it said "no"\n{', 503)])
+    assert line.count("\n") == 1
+    assert json.loads(line)["calls"][0]["error"] == 'it said "no"\n{'
+
+
 def test_on_a_terminal_it_is_a_row() -> None:
     line = line_of("/api/all?timeout=300", [fails(10, "bad_status", 503), hangs()], as_text=True)
     told = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -70,9 +71,14 @@ def test_nor_is_what_is_not_the_programs_own_data(other: str) -> None:
     assert list(mappings_worth_it(smaps(name=" [stack]", other=other))) == [HEAP, SMALL]
 
 
-@pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without huge pages"
-)
+def kernel_can() -> bool:
+    """It has huge pages, and moves what is in memory into them when it is asked to: since Linux 6.1."""
+    version = tuple(map(int, platform.release().split(".")[:2]))
+    return version >= (6, 1) and Path("/sys/kernel/mm/transparent_hugepage").exists()
+
+
+# There the program runs as it did before, and there is nothing to be seen.
+@pytest.mark.skipif(not kernel_can(), reason="a kernel without huge pages on demand")
 def test_a_server_has_most_of_its_memory_in_huge_pages() -> None:
     with running("serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0") as program:
         text = Path(f"/proc/{program.process.pid}/smaps_rollup").read_text()
@@ -107,6 +113,13 @@ async def test_it_is_done_again_when_the_process_has_grown_and_stopped_growing(
         await use_huge_pages_as_it_grows(resident, lambda: done.append(looks))
     assert trio.current_time() - began_at == LOOK_EVERY_S * len(sizes)
     assert done == done_after
+
+
+async def test_where_nobody_tells_how_large_it_is_the_service_goes_on() -> None:
+    def no_proc() -> int:
+        raise FileNotFoundError("/proc/self/statm")
+
+    await use_huge_pages_as_it_grows(no_proc, lambda: pytest.fail("nothing has grown"))
 
 
 def test_the_kernel_tells_how_large_the_process_is() -> None:

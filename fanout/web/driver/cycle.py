@@ -4,7 +4,7 @@ Rule 1: one write an answer. The head waits for the first bytes of the body, and
         known is complete with its last byte, not with the empty message behind it.
 Rule 2: once the answer is complete the app is never told that the caller left: that is then nobody's loss.
 Rule 3: while the request runs nothing behind it is read. A caller that leaves cancels the connection, and the
-        app with it (`poller`). FIN counts as leaving: a caller that half-closes gets no answer.
+        app with it (`loop/sockets`). FIN counts as leaving: a caller that half-closes gets no answer.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class SocketTransport(StreamTransport):
             return self._has_left
         try:
             data = self._next(self._is_dealt_with)
-        except Exception as error:  # noqa: BLE001 - raised in the reader's task; here it would end the loop
+        except Exception as error:  # noqa: BLE001 - the reader's task raises it; here it would end the loop
             result: outcome.Outcome[bytes] = outcome.Error(error)
         else:
             if data is None:
