@@ -50,21 +50,12 @@ class CensusStatistics:
 class Household:
     """One request, and how many of its tasks are alive. Made by `Census.begin`."""
 
-    __slots__ = ("_census", "alive", "answered", "request_id")
+    __slots__ = ("alive", "answered", "request_id")
 
-    def __init__(self, census: Census, request_id: str) -> None:
-        self._census = census
+    def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.answered = False
         self.alive = 0
-
-    def answer(self) -> None:
-        """The first byte of the answer is about to be written, by the current task. Rules 1 and 3."""
-        self._census._answer(self)
-
-    def end(self) -> None:
-        """The request is over, answered or not. Called in the task that called `begin`. Rules 2 and 3."""
-        self._census._end(self)
 
 
 _household: ContextVar[Household | None] = ContextVar("fanout.census", default=None)
@@ -82,7 +73,7 @@ class Census(trio.abc.Instrument):
         self._connections_in_use = connections_in_use
         # Of each task alive: whose it is, and where it was spawned, as code and instruction.
         self._births: dict[trio.lowlevel.Task, tuple[Household, CodeType, int]] = {}
-        self._strays = Household(self, "")  # whose the orphans are, once they are reported
+        self._strays = Household("")  # whose the orphans are, once they are reported
         self._unanswered = self._requests = self._spawned = 0
         self._orphans = self._connections_left = self._tokens_left = 0
 
@@ -103,9 +94,26 @@ class Census(trio.abc.Instrument):
         """A request was admitted. What the current task spawns from here on belongs to it."""
         self._requests += 1
         self._unanswered += 1
-        household = Household(self, request_id)
+        household = Household(request_id)
         _household.set(household)
         return household
+
+    def answer(self, household: Household) -> None:
+        """The first byte of the answer is about to be written, by the current task. Rules 1 and 3."""
+        household.answered = True
+        self._unanswered -= 1
+        if household.alive:
+            self._report(household, beside=trio.lowlevel.current_task().parent_nursery)
+        self._compare()
+
+    def end(self, household: Household) -> None:
+        """The request is over, answered or not. Called in the task that called `begin`. Rules 2 and 3."""
+        _household.set(None)
+        if household.alive:
+            self._report(household, beside=None)
+        if not household.answered:
+            self._unanswered -= 1
+            self._compare()
 
     def statistics(self) -> CensusStatistics:
         return CensusStatistics(
@@ -117,21 +125,6 @@ class Census(trio.abc.Instrument):
             connections_left=self._connections_left,
             tokens_left=self._tokens_left,
         )
-
-    def _answer(self, household: Household) -> None:
-        household.answered = True
-        self._unanswered -= 1
-        if household.alive:
-            self._report(household, beside=trio.lowlevel.current_task().parent_nursery)
-        self._compare()
-
-    def _end(self, household: Household) -> None:
-        _household.set(None)
-        if household.alive:
-            self._report(household, beside=None)
-        if not household.answered:
-            self._unanswered -= 1
-            self._compare()
 
     def _report(self, household: Household, beside: trio.Nursery | None) -> None:
         """Count each orphan, once, and say where it comes from."""

@@ -3,21 +3,29 @@
 Names, labels and units are OpenTelemetry's where it has any. What they mean to an operator stands in
 `docs/operations.md`, which a test holds to this file.
 
-A request costs a few dictionary look-ups and additions. Everything else happens when it is scraped.
+A request costs a few look-ups and additions. Everything else happens when it is scraped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import Metric
 
-from fanout.observe.metrics_family import OTHER, Counter, CounterFamily, Histogram, HistogramFamily, Series
-from fanout.observe.receipt import CallReceipt, Receipt
+from fanout.observe.metrics_family import (
+    MAX_SERIES,
+    OTHER,
+    Counter,
+    CounterFamily,
+    Histogram,
+    HistogramFamily,
+    Series,
+)
+from fanout.observe.receipt import Receipt
 
 # Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
 DURATION_BOUNDS_S: Final = (
@@ -88,29 +96,58 @@ class RequestMetrics:
         self._calls = Series(Counter, (OTHER,) * len(CALLS.labels))
         self._answers = Series(Counter, (OTHER,) * len(ANSWERS.labels))
         self._exit = Histogram(EXIT_BOUNDS_S)
+        # Requests and calls of one kind go to the same series: those are found once, not once a request.
+        self._of_request = lru_cache(MAX_SERIES)(self._find_request)
+        self._of_call = lru_cache(MAX_SERIES)(self._find_call)
 
     def __call__(self, receipt: Receipt) -> None:
         """Take one receipt in. Neither blocks nor raises."""
-        trace_id, request_id = receipt.trace_id, receipt.request_id
-        status, reason = receipt.status, receipt.reason
-        route = _ROUTES.get(receipt.endpoint, "")
+        trace_id, request_id, reason = receipt.trace_id, receipt.request_id, receipt.reason
+        answers, durations = self._of_request(
+            receipt.endpoint, receipt.status, reason, receipt.late_by_ms > 0
+        )
+        answers.value += 1
+        durations.observe(receipt.used_ms / 1000, trace_id, request_id)
+        caller_left = reason == "caller_left"
+        for call in receipt.calls:
+            started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
+            calls, client = self._of_call(
+                call.call, call.outcome, call.error, call.status, call.cancel_source, caller_left
+            )
+            calls.value += 1
+            if client is None or started_at is None or ended_at is None:
+                continue
+            client.observe(ended_at - started_at, trace_id, request_id)
+            if exit_ms is not None:
+                self._exit.observe(exit_ms / 1000, trace_id, request_id)
+
+    def _find_request(
+        self, endpoint: str, status: int | None, reason: str, is_late: bool
+    ) -> tuple[Counter, Histogram]:
+        route = _ROUTES.get(endpoint, "")
         # Nobody is told the method of a request without a race. A HEAD counts as the GET that it makes.
         method = "GET" if route else OTHER
         error = reason if status is None or status >= 500 else ""
-        self._server[method, self._scheme, route, _STATUSES.get(status, OTHER), error].observe(
-            receipt.used_ms / 1000, trace_id, request_id
+        return (
+            self._answers[endpoint, _result(endpoint, status, reason, is_late), reason],
+            self._server[method, self._scheme, route, _STATUSES.get(status, OTHER), error],
         )
-        self._answers[receipt.endpoint, _result(receipt), reason].value += 1
-        for call in receipt.calls:
-            outcome = call.outcome
-            self._calls[(*self._calls_to[call.call], outcome, _reason(call, receipt))].value += 1
-            if call.started_at is None or call.ended_at is None:
-                continue
-            self._client[(*self._servers[call.call], *_ended(call))].observe(
-                call.ended_at - call.started_at, trace_id, request_id
-            )
-            if call.cancel_to_exit_ms is not None:
-                self._exit.observe(call.cancel_to_exit_ms / 1000, trace_id, request_id)
+
+    def _find_call(
+        self,
+        call: int,
+        outcome: str,
+        error: str | None,
+        status: int | None,
+        cancel_source: str | None,
+        caller_left: bool,
+    ) -> tuple[Counter, Histogram | None]:
+        """One that was not started has no duration."""
+        reason = _reason(outcome, error, cancel_source, caller_left)
+        calls = self._calls[(*self._calls_to[call], outcome, reason)]
+        if outcome == "not_started":
+            return calls, None
+        return calls, self._client[(*self._servers[call], *_ended(outcome, error, status, cancel_source))]
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those that have no series yet. Each piece is as it is when it is asked for."""
@@ -121,45 +158,47 @@ class RequestMetrics:
         yield from CANCEL_TO_EXIT.metrics([((), self._exit)])
 
 
-def _result(receipt: Receipt) -> str:
+def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> str:
     """What the caller got, in one word."""
-    if receipt.reason == "caller_left":
+    if reason == "caller_left":
         return "left"
-    if receipt.late_by_ms > 0:
+    if is_late:
         return "late"
-    if receipt.reason == "success":
-        return "useful" if receipt.endpoint in _ROUTES else "other"
-    return "error" if receipt.status == 500 else "refused"
+    if reason == "success":
+        return "useful" if endpoint in _ROUTES else "other"
+    return "error" if status == 500 else "refused"
 
 
-def _reason(call: CallReceipt, receipt: Receipt) -> str:
+def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_left: bool) -> str:
     """Why a call ended as it did, in one word; empty for a success."""
-    if call.outcome in _ENDED_WELL:
+    if outcome in _ENDED_WELL:
         return ""
-    if call.outcome == "internal":
+    if outcome == "internal":
         return "bug"
-    if call.error is not None:
-        return call.error
-    match call.cancel_source:
+    if error is not None:
+        return error
+    match cancel_source:
         case "deadline":
             return "deadline"
         case "explicit":
-            return "caller_left" if receipt.reason == "caller_left" else "settled"
+            return "caller_left" if caller_left else "settled"
         case _:
             return "other"
 
 
-def _ended(call: CallReceipt) -> tuple[str, str, str]:
+def _ended(
+    outcome: str, error: str | None, status: int | None, cancel_source: str | None
+) -> tuple[str, str, str]:
     """A call's status code, error type and outcome, in OpenTelemetry's terms.
 
     An intended cancellation is no error. A deadline is one, `timeout`.
     """
-    match call.outcome:
+    match outcome:
         case "won" | "ok":
             return "200", "", "success"
         case "cancelled":
-            return "", "timeout" if call.cancel_source == "deadline" else "", "cancelled"
+            return "", "timeout" if cancel_source == "deadline" else "", "cancelled"
         case "internal":
             return "", "internal", "internal"
-    status = _STATUSES.get(call.status, OTHER)
-    return status, status if call.error == "bad_status" else call.error or OTHER, "failed"
+    code = _STATUSES.get(status, OTHER)
+    return code, code if error == "bad_status" else error or OTHER, "failed"

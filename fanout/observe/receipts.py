@@ -22,7 +22,8 @@ KEPT_RECEIPTS: Final = 4000  # about 2.5 KB each with two calls: 10 MB
 OTHER: Final = "other"
 CALLER_LEFT: Final = "caller_left"
 ENDPOINTS: Final = {"first_success": "first", "every_success": "all"}
-_REASONS: Final[dict[type[Verdict], str]] = {
+_REASONS: Final[dict[type[Verdict] | type[None], str]] = {
+    type(None): CALLER_LEFT,
     One: "success",
     Every: "success",
     NoSuccess: "no_success",
@@ -64,20 +65,26 @@ class Receipts:
 
 def make_receipt(ended: RequestEnded) -> Receipt:
     race = ended.race
-    budget = None if race is None else race.budget
+    if race is None:
+        endpoint, reason, timeout_ms, reserve_ms = OTHER, "success", None, None
+        calls: tuple[CallReceipt, ...] = ()
+    else:
+        endpoint, reason = endpoint_of(race.strategy), _REASONS[type(race.verdict)]
+        timeout_ms, reserve_ms = race.budget.timeout_ms, race.budget.reserve_ms
+        calls = call_receipts(race, ended.caller_left_at)
     return Receipt(
         ended.request_id,
         None if ended.trace is None else ended.trace.trace_id,
-        OTHER if race is None else endpoint_of(race.strategy),
+        endpoint,
         ended.arrived_at,
-        None if budget is None else budget.timeout_ms,
-        None if budget is None else budget.reserve_ms,
+        timeout_ms,
+        reserve_ms,
         ended.at,
         (ended.at - ended.arrived_at) * 1000,
         ended.status,
-        ended.reason or ("success" if race is None else reason_of(race)),
+        ended.reason or reason,
         ended.late_by_s * 1000,
-        () if race is None else call_receipts(race, ended.caller_left_at),
+        calls,
         ended.trace,
     )
 
@@ -87,58 +94,41 @@ def endpoint_of(strategy: str) -> str:
     return ENDPOINTS.get(strategy, strategy)
 
 
-def reason_of(race: RaceRecord) -> str:
-    """The word for how a race ended, as in the problems' `reason`."""
-    return CALLER_LEFT if race.verdict is None else _REASONS[type(race.verdict)]
-
-
 def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tuple[CallReceipt, ...]:
     return tuple([_call_receipt(record, race, caller_left_at) for record in race.calls])
 
 
 def _call_receipt(record: CallRecord, race: RaceRecord, caller_left_at: float | None) -> CallReceipt:
-    failed = record.outcome if isinstance(record.outcome, Failure) else None
-    cancelled = record.outcome if isinstance(record.outcome, Cancelled) else None
-    reason = None if cancelled is None else cancelled.reason
-    exit_ms = None
-    if cancelled is not None and record.started_at is not None and record.ended_at is not None:
-        since = _cancelled_at(cancelled, race, caller_left_at)
-        if since is not None and since <= record.ended_at:
-            exit_ms = (record.ended_at - since) * 1000
-        if reason is None and since is not None and since == caller_left_at:
-            reason = "the caller left"
-    names = [name for name, _ in record.marks]
-    is_new = "connect" in names
-    has_connection = is_new or "reused" in names
+    """Every request has several of these: by position, and nothing is asked twice."""
+    call, started_at, ended_at, outcome, marks = record
+    reused = kept = error = status = source = reason = exit_ms = None
+    if marks:
+        names = dict(marks)
+        if "connect" in names or "reused" in names:
+            reused = "connect" not in names
+            kept = marks[-1][0] == "kept"
+    if isinstance(outcome, Success):
+        verdict = race.verdict
+        word = "won" if isinstance(verdict, One) and verdict.winner == call else "ok"
+    elif isinstance(outcome, Failure):
+        word, error, status = "failed", outcome.error, outcome.status
+    elif isinstance(outcome, Crash):
+        word = "internal"
+    else:
+        word = "cancelled"
+        if outcome is not None:
+            source, reason = outcome.source, outcome.reason
+            if started_at is not None and ended_at is not None:
+                since = _cancelled_at(outcome, race, caller_left_at)
+                if since is not None and since <= ended_at:
+                    exit_ms = (ended_at - since) * 1000
+                if reason is None and since is not None and since == caller_left_at:
+                    reason = "the caller left"
+    if started_at is None:
+        word = "not_started"
     return CallReceipt(
-        call=record.call,
-        outcome=_outcome(record, race),
-        error=None if failed is None else failed.error,
-        status=None if failed is None else failed.status,
-        started_at=record.started_at,
-        ended_at=record.ended_at,
-        phases=record.marks,
-        reused=not is_new if has_connection else None,
-        kept=names[-1] == "kept" if has_connection else None,
-        cancel_source=None if cancelled is None else cancelled.source,
-        cancel_reason=reason,
-        cancel_to_exit_ms=exit_ms,
+        call, word, error, status, started_at, ended_at, marks, reused, kept, source, reason, exit_ms
     )
-
-
-def _outcome(record: CallRecord, race: RaceRecord) -> str:
-    if record.started_at is None:
-        return "not_started"
-    match record.outcome:
-        case Success():
-            verdict = race.verdict
-            return "won" if isinstance(verdict, One) and verdict.winner == record.call else "ok"
-        case Failure():
-            return "failed"
-        case Crash():
-            return "internal"
-        case Cancelled() | None:
-            return "cancelled"
 
 
 def _cancelled_at(cancelled: Cancelled, race: RaceRecord, caller_left_at: float | None) -> float | None:

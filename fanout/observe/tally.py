@@ -6,8 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from fanout.race.events import BugFound, Event, RaceRecord, RequestEnded, RequestRefused
+from fanout.race.events import BugFound, Event, RequestEnded, RequestRefused
 from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.verdict import Verdict
+
+_WORDS: Final[dict[type[Outcome], str]] = {Success: "success", Cancelled: "cancelled", Crash: "internal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class Tally:
     told_of: Final = frozenset({RequestEnded, RequestRefused, BugFound})
 
     def __init__(self) -> None:
-        self._answers: Counter[str] = Counter()
+        self._answers: Counter[int | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._races: Counter[str] = Counter()
+        self._races: Counter[type[Verdict]] = Counter()
         self._calls: Counter[str] = Counter()
         self._callers_left = 0
         self._late = 0
@@ -57,36 +60,27 @@ class Tally:
         if ended.reason == "caller_left":
             self._callers_left += 1
         else:
-            self._answers[str(ended.status)] += 1
-            self._late += ended.late_by_s > 0
-        if ended.race is not None:
-            self._count_race(ended.race)
-
-    def _count_race(self, race: RaceRecord) -> None:
+            self._answers[ended.status] += 1
+            if ended.late_by_s > 0:
+                self._late += 1
+        race = ended.race
+        if race is None:
+            return
         if race.verdict is not None:
-            self._races[type(race.verdict).__name__] += 1
+            self._races[type(race.verdict)] += 1
         for record in race.calls:
-            if record.outcome is not None:
-                self._calls[_word(record.outcome)] += 1
+            outcome = record.outcome
+            if isinstance(outcome, Failure):
+                self._calls[outcome.error] += 1
+            elif outcome is not None:
+                self._calls[_WORDS[type(outcome)]] += 1
 
     def statistics(self) -> TallyStatistics:
         return TallyStatistics(
-            answers=dict(self._answers),
+            answers={str(status): count for status, count in self._answers.items()},
             refused=dict(self._refused),
-            races=dict(self._races),
+            races={verdict.__name__: count for verdict, count in self._races.items()},
             calls=dict(self._calls),
             callers_left=self._callers_left,
             promises_broken=Promises(self._late, self._bugs),
         )
-
-
-def _word(outcome: Outcome) -> str:
-    match outcome:
-        case Success():
-            return "success"
-        case Failure(error):
-            return error
-        case Cancelled():
-            return "cancelled"
-        case Crash():
-            return "internal"

@@ -65,9 +65,9 @@ def read_context(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
     return TraceContext(trace_id, span_id, int(flags, 16) & (SAMPLED | RANDOM), state)
 
 
-def traceparent(trace_id: int, span_id: int, flags: int) -> str:
+def traceparent(trace_id: int, span_id: int, flags: int) -> bytes:
     """The header's value, in version 00."""
-    return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+    return b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
 
 
 def state_members(state: str) -> list[tuple[str, str]]:

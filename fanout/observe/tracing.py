@@ -22,7 +22,7 @@ import fanout
 from fanout.observe import tracing_request
 from fanout.observe.receipt import Receipt
 from fanout.observe.tracing_delivery import Delivery
-from fanout.observe.tracing_request import RequestTrace
+from fanout.observe.tracing_request import RequestTrace, UnsampledTrace
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.observe.tracing_spans import Attributes, Spans, server_attributes
 from fanout.observe.tracing_statistics import TracingStatistics
@@ -41,20 +41,20 @@ class Tracing:
         self._spans = Spans(_resource(), scope, [_upstream(url) for url in upstreams])
         self._sampled = 0
 
-    def begin(self, scope: Mapping[str, Any]) -> RequestTrace:
-        """The trace of a request that has just arrived. scope: ASGI's."""
-        return tracing_request.begin(scope, self._sampler)
+    def begin(self, scope: Mapping[str, Any], fields: Mapping[bytes, bytes]) -> RequestTrace | UnsampledTrace:
+        """The trace of a request that has just arrived. scope: ASGI's. fields: its headers."""
+        return tracing_request.begin(scope, fields, self._sampler)
 
     def consume(self, receipt: Receipt) -> None:
         """Send the spans of a request that has ended. Never blocks."""
         trace = receipt.trace
-        if not isinstance(trace, RequestTrace) or trace.request is None:
+        if not isinstance(trace, RequestTrace):
             return
         self._sampled += 1
         spans = 1 + sum(call.started_at is not None for call in receipt.calls)
         if self._delivery.admit(spans):
             unix_ns = time.time_ns() - int(trio.current_time() * 1_000_000_000)
-            make = partial(self._spans.of, receipt, trace, trace.request, unix_ns=unix_ns)
+            make = partial(self._spans.of, receipt, trace, unix_ns=unix_ns)
             self._delivery.send(spans, make)
 
     async def close(self) -> None:

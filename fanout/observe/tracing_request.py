@@ -2,7 +2,9 @@
 
 Rule 1: every id is drawn before it is sent anywhere, so a span made after the answer is the one that the
         upstreams were told of.
-Rule 2: a request that is not sampled still passes the trace on, and that is all it does.
+Rule 2: a request that is not sampled still passes the trace on, and that is all it does: its calls all name
+        the request as their parent, for they have no spans of their own. Most are not sampled, so this is
+        done with as little as it takes.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fanout.observe.trace_context import RANDOM, SAMPLED, TraceContext, read_context, traceparent
 from fanout.observe.tracing_sampler import Sampler
@@ -35,46 +37,61 @@ class Request:
     host: str | None
 
 
-@dataclass(slots=True, eq=False)  # frozen would take three times as long, and every request has one
+class UnsampledTrace:
+    """What `fanout.race.marks.Trace` asks for, of a request without spans."""
+
+    __slots__ = ("_headers",)
+    trace_id: ClassVar[None] = None
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def headers(self, call: int) -> Headers:
+        return self._headers
+
+
+@dataclass(slots=True, eq=False)
 class RequestTrace:
     """What `fanout.race.marks.Trace` asks for, and what the spans are made from.
 
-    own: the server span. caller: the span that it continues. request: `None` unless it is sampled.
+    own: the server span. caller: the span that it continues.
     calls: the ids of the client spans, by call, of those that have asked for their headers.
     """
 
     own: TraceContext
     caller: TraceContext | None
-    request: Request | None
+    request: Request
     calls: dict[int, int] = field(default_factory=dict)
 
     @property
-    def trace_id(self) -> str | None:
-        return f"{self.own.trace_id:032x}" if self.own.sampled else None
+    def trace_id(self) -> str:
+        return f"{self.own.trace_id:032x}"
 
     def headers(self, call: int) -> Headers:
         """A new span id for this call. To be asked for once a call."""
         own = self.own
-        self.calls[call] = span_id = _draw(64)
-        parent = ("traceparent", traceparent(own.trace_id, span_id, own.flags))
-        return (parent, ("tracestate", own.state)) if own.state else (parent,)
+        self.calls[call] = span_id = getrandbits(64) or 1
+        return _headers(own.trace_id, span_id, own.flags, own.state)
 
 
-def begin(scope: Mapping[str, Any], sampler: Sampler) -> RequestTrace:
-    """Continue the caller's trace or begin one. scope: ASGI's, of an HTTP request."""
-    caller = read_context(scope["headers"])
+def begin(
+    scope: Mapping[str, Any], fields: Mapping[bytes, bytes], sampler: Sampler
+) -> RequestTrace | UnsampledTrace:
+    """Continue the caller's trace or begin one. scope: ASGI's, of an HTTP request. fields: its headers."""
+    caller = read_context(scope["headers"]) if b"traceparent" in fields else None
     if caller is None:
-        trace_id, flags, state = _draw(128), RANDOM, ""
+        trace_id, flags, state = getrandbits(128) or 1, RANDOM, ""  # 0 is no id
     else:
         trace_id, flags, state = caller.trace_id, caller.flags & RANDOM, caller.state
+    span_id = getrandbits(64) or 1
     if not sampler.samples(trace_id, caller):
-        return RequestTrace(TraceContext(trace_id, _draw(64), flags, state), caller, None)
-    return RequestTrace(TraceContext(trace_id, _draw(64), flags | SAMPLED, state), caller, _request(scope))
+        return UnsampledTrace(_headers(trace_id, span_id, flags, state))
+    return RequestTrace(TraceContext(trace_id, span_id, flags | SAMPLED, state), caller, _request(scope))
 
 
-def _draw(bits: int) -> int:
-    """A random id. Never 0, which is no id."""
-    return getrandbits(bits) or _draw(bits)
+def _headers(trace_id: int, span_id: int, flags: int, state: str) -> Headers:
+    parent = (b"traceparent", traceparent(trace_id, span_id, flags))
+    return (parent, (b"tracestate", state.encode("ascii"))) if state else (parent,)
 
 
 def _request(scope: Mapping[str, Any]) -> Request:

@@ -46,13 +46,11 @@ class Spans:
         self._scope = scope
         self._upstreams = upstreams
 
-    def of(
-        self, receipt: Receipt, trace: RequestTrace, request: Request, *, unix_ns: int
-    ) -> list[ReadableSpan]:
+    def of(self, receipt: Receipt, trace: RequestTrace, *, unix_ns: int) -> list[ReadableSpan]:
         """The server span first. unix_ns: Unix time of Trio's clock at 0."""
         state = TraceState(state_members(trace.own.state)) if trace.own.state else None
         own = _context(trace.own, state)
-        status, attributes = _server(receipt, request)
+        status, attributes = _server(receipt, trace.request)
         server = self._span(
             name=f"{attributes['http.request.method']} {attributes.get('http.route', '')}".rstrip(),
             kind=SpanKind.SERVER,

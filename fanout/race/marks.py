@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-Headers = tuple[tuple[str, str], ...]
+Headers = tuple[tuple[bytes, bytes], ...]  # names and values, as ASGI has them
 
 
 class Trace(Protocol):
@@ -22,7 +22,7 @@ class Trace(Protocol):
         """W3C: 32 hexadecimal digits; `None` when nothing of it is recorded."""
 
     def headers(self, call: int) -> Headers:
-        """What this call sends along, so that its upstream can continue the trace. ASCII, no line breaks."""
+        """What this call sends along, so that its upstream can continue the trace. No line breaks."""
 
 
 class Marks:

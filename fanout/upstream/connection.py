@@ -11,6 +11,11 @@ from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.wire import Wire
 
 READ_BYTES: Final = 16 * 1024  # one TLS record
+_SEND, _FIRST_BYTE, _DONE = (
+    Phase.SEND,
+    Phase.FIRST_BYTE,
+    Phase.DONE,
+)  # Python 3.11 takes its time to find them
 
 
 class Connection:
@@ -38,7 +43,7 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
     Raises httpx's errors: `WriteError`, `ReadError`, `RemoteProtocolError`, `DecodingError`,
     `BodyTooLarge`. After any exception the wire is in the middle of something and must be closed.
     """
-    on_phase(Phase.SEND)
+    on_phase(_SEND)
     try:
         # An idle connection was looked at when it was taken. What a new one says unasked is still our answer,
         # the only one it may give: another may follow it.
@@ -53,7 +58,7 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
     try:
         data = await wire.receive_some(READ_BYTES) if early is None else early
         if data:
-            on_phase(Phase.FIRST_BYTE)
+            on_phase(_FIRST_BYTE)
         answer.feed(data)
         while not answer.is_complete:
             answer.feed(await wire.receive_some(READ_BYTES))
@@ -65,4 +70,4 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
         raise
     if unsent is not None or early is not None:
         answer.keeps_connection = False
-    on_phase(Phase.DONE)
+    on_phase(_DONE)

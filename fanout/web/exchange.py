@@ -70,7 +70,7 @@ def exchange_of(scope: Mapping[str, Any]) -> Exchange:
     return exchange
 
 
-def not_traced(scope: Scope) -> Trace | None:
+def not_traced(scope: Scope, fields: Mapping[bytes, bytes]) -> Trace | None:
     """The tracer of a server that has none."""
     return None
 
@@ -85,10 +85,10 @@ class Exchanges:
         observer: Observer,
         *,
         id_prefix: str,
-        begin_trace: Callable[[Scope], Trace | None] = not_traced,
+        begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
         census: Census | None = None,
     ) -> None:
-        """begin_trace: asked once a request; what it gives comes back in `RequestEnded`."""
+        """begin_trace: asked once a request, with its headers; what it gives comes back in `RequestEnded`."""
         self._app = app
         self._admission = admission
         self._observer = observer
@@ -106,7 +106,7 @@ class Exchanges:
         exchange = Exchange(
             self._request_id(scope, fields),
             trio.current_time() if arrived_at is None else arrived_at,
-            self._begin_trace(scope),
+            self._begin_trace(scope, fields),
             fields.get(_RECEIPT_FIELD) == b"1",
             scope.get(CALLER_KEY),
         )
@@ -122,8 +122,8 @@ class Exchanges:
         finally:
             if exchange.status is None:
                 self._admission.give_back()
-            if exchange.household is not None:
-                exchange.household.end()
+            if self._census is not None and exchange.household is not None:
+                self._census.end(exchange.household)
             if not exchange.answered:
                 now = trio.current_time()
                 if CallerLeft in self._observer.told_of:
@@ -171,8 +171,8 @@ class Exchanges:
             if kind != "http.response.body":
                 exchange.status = message["status"]
                 self._admission.give_back()  # Rule 1
-                if exchange.household is not None:
-                    exchange.household.answer()
+                if self._census is not None and exchange.household is not None:
+                    self._census.answer(exchange.household)
                 message["headers"] += common
             if head_only and kind != "http.response.start":
                 message["body"] = b""

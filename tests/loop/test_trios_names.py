@@ -52,7 +52,9 @@ def test_instruments_are_a_dictionary_with_these_methods() -> None:
     own = {name for name in vars(Instruments) if not name.startswith("_")}
     assert own == {"add_instrument", "remove_instrument", "call"}
     for name in own:
-        assert getattr(QuickInstruments, name) is getattr(Instruments, name)
+        assert inspect.signature(getattr(QuickInstruments, name)) == inspect.signature(
+            getattr(Instruments, name)
+        )
 
 
 def test_a_clock_has_these_methods() -> None:

@@ -16,7 +16,7 @@ from fanout.observe.receipts import Receipts
 from fanout.observe.request_log import RequestLog
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOON_S = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() + 0.000_25
 
 
 def line_of(
@@ -31,7 +31,7 @@ def line_of(
     """What is logged of one request through the real application."""
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
-    receipts = Receipts([RequestLog(Logs(writer, level, as_text), which, lambda: NOON)])
+    receipts = Receipts([RequestLog(Logs(writer, level, as_text), which, lambda: NOON_S)])
     for event in run_scenario(target, calls, reserve_ms=20, **options).events:
         receipts.notify(event)
     writer.close()
@@ -42,7 +42,7 @@ def test_a_line_has_the_essence_of_the_receipt() -> None:
     line = line_of("/api/first?timeout=300", [fails(10, "bad_status", 503), hangs()])
     assert line.count("\n") == 1
     assert json.loads(line) == {
-        "time": "2026-11-24T12:00:00+00:00",
+        "time": "2026-11-24T12:00:00.000250+00:00",
         "level": "warning",
         "message": "request",
         "request_id": "scenario-1",

@@ -28,7 +28,7 @@ class EveryCallItsOwn:
     trace_id = None
 
     def headers(self, call: int) -> Headers:
-        return (("traceparent", f"call-{call}"),)
+        return ((b"traceparent", b"call-%d" % call),)
 
 
 def race_of(*calls: Call, trace: EveryCallItsOwn | None = None) -> Race:
@@ -75,7 +75,7 @@ async def test_every_call_is_told_its_request_its_number_and_its_own_headers(
     for number, call in enumerate(calls):
         assert call.given is not None
         assert (call.given.request_id, call.given.call) == ("r-7", number)
-        assert call.given.headers == (("traceparent", f"call-{number}"),)
+        assert call.given.headers == ((b"traceparent", b"call-%d" % number),)
 
 
 async def test_without_a_trace_a_call_sends_nothing_along(autojump_clock: trio.testing.MockClock) -> None:
