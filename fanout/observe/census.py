@@ -16,18 +16,12 @@ Not covered: threads, and tasks started by a task that the request itself has no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import islice
-from types import CodeType
-from typing import Final
 
 import trio
 from loguru import logger
-
-_SPAWNER: Final = 4  # frames up: Instruments.call, spawn_impl, start_soon, and who called that
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +65,7 @@ class Census(trio.abc.Instrument):
     ) -> None:
         self._tokens_taken = tokens_taken
         self._connections_in_use = connections_in_use
-        # Of each task alive: whose it is, and where it was spawned, as code and instruction.
-        self._births: dict[trio.lowlevel.Task, tuple[Household, CodeType, int]] = {}
+        self._members: dict[trio.lowlevel.Task, Household] = {}  # of each task alive, whose it is
         self._strays = Household("")  # whose the orphans are, once they are reported
         self._unanswered = self._requests = self._spawned = 0
         self._orphans = self._connections_left = self._tokens_left = 0
@@ -80,15 +73,14 @@ class Census(trio.abc.Instrument):
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         household = _household.get()
         if household is not None:
-            spawner = sys._getframe(_SPAWNER)
-            self._births[task] = household, spawner.f_code, spawner.f_lasti
+            self._members[task] = household
             household.alive += 1
             self._spawned += 1
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        birth = self._births.pop(task, None)
-        if birth is not None:
-            birth[0].alive -= 1
+        household = self._members.pop(task, None)
+        if household is not None:
+            household.alive -= 1
 
     def begin(self, request_id: str) -> Household:
         """A request was admitted. What the current task spawns from here on belongs to it."""
@@ -119,27 +111,25 @@ class Census(trio.abc.Instrument):
         return CensusStatistics(
             requests=self._requests,
             tasks_spawned=self._spawned,
-            tasks_ended=self._spawned - len(self._births),
-            tasks_alive=len(self._births),
+            tasks_ended=self._spawned - len(self._members),
+            tasks_alive=len(self._members),
             orphans=self._orphans,
             connections_left=self._connections_left,
             tokens_left=self._tokens_left,
         )
 
     def _report(self, household: Household, beside: trio.Nursery | None) -> None:
-        """Count each orphan, once, and say where it comes from."""
-        for task, (whose, code, instruction) in list(self._births.items()):
+        """Count each orphan, once, and say what and where it is."""
+        for task, whose in list(self._members.items()):
             if whose is household and (beside is None or task.parent_nursery is not beside):
                 self._orphans += 1
-                self._births[task] = self._strays, code, instruction
+                self._members[task] = self._strays
                 household.alive -= 1
                 logger.bind(request_id=household.request_id).error(
-                    "task {!r} is alive although its request {}: spawned in {} ({}:{})",
+                    "task {!r} is alive although its request {}: {}",
                     task.name,
                     "was answered" if household.answered else "had ended",
-                    code.co_qualname,
-                    code.co_filename,
-                    _line_of(code, instruction),
+                    _place_of(task),
                 )
 
     def _compare(self) -> None:
@@ -147,12 +137,21 @@ class Census(trio.abc.Instrument):
         if tokens > self._tokens_left:
             self._tokens_left = tokens
             logger.error("{} admission tokens are taken by requests that have been answered", tokens)
-        connections = self._connections_in_use() - len(self._births)
+        connections = self._connections_in_use() - len(self._members)
         if connections > self._connections_left:
             self._connections_left = connections
             logger.error("{} upstream connections are in use by nobody", connections)
 
 
-def _line_of(code: CodeType, instruction: int) -> int | None:
-    """The line of an instruction: nothing else about a task takes as long to find out."""
-    return next(islice(code.co_positions(), instruction // 2, None))[0]
+def _place_of(task: trio.lowlevel.Task) -> str:
+    """What it runs, and whose nursery it is in. Asked for now: to note it at its spawn would cost every request."""
+    code = getattr(task.coro, "cr_code", None)  # a coroutine that Python has not made has none
+    runs = (
+        repr(task.coro) if code is None else f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
+    )
+    nursery = task.parent_nursery
+    return (
+        f"it runs {runs}"
+        if nursery is None
+        else f"it runs {runs} in a nursery of {nursery.parent_task.name!r}"
+    )

@@ -83,13 +83,14 @@ class LogObserver:
     told_of: Final = frozenset({BugFound, RequestEnded})
 
     def notify(self, event: Event) -> None:
-        match event:
-            case BugFound(request_id, where, exception):
-                logger.bind(request_id=request_id).opt(exception=exception).error("bug in {}", where)
-            case RequestEnded(request_id, status=status, late_by_s=late_by_s) if late_by_s > 0:
-                logger.bind(request_id=request_id, status=status).warning(
-                    "the answer was late by {:.1f} ms", late_by_s * 1000
+        if isinstance(event, RequestEnded):
+            if event.late_by_s > 0:
+                logger.bind(request_id=event.request_id, status=event.status).warning(
+                    "the answer was late by {:.1f} ms", event.late_by_s * 1000
                 )
+        elif isinstance(event, BugFound):
+            bound = logger.bind(request_id=event.request_id)
+            bound.opt(exception=event.exception).error("bug in {}", event.where)
 
 
 def _text(record: Record) -> str:

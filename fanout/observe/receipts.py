@@ -14,7 +14,6 @@ from loguru import logger
 
 from fanout.observe.receipt import CallReceipt, Receipt
 from fanout.race.events import Event, RaceRecord, RequestEnded
-from fanout.race.ledger import CallRecord
 from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 
@@ -95,40 +94,41 @@ def endpoint_of(strategy: str) -> str:
 
 
 def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tuple[CallReceipt, ...]:
-    return tuple([_call_receipt(record, race, caller_left_at) for record in race.calls])
-
-
-def _call_receipt(record: CallRecord, race: RaceRecord, caller_left_at: float | None) -> CallReceipt:
-    """Every request has several of these: by position, and nothing is asked twice."""
-    call, started_at, ended_at, outcome, marks = record
-    reused = kept = error = status = source = reason = exit_ms = None
-    if marks:
-        names = dict(marks)
-        if "connect" in names or "reused" in names:
-            reused = "connect" not in names
-            kept = marks[-1][0] == "kept"
-    if isinstance(outcome, Success):
-        verdict = race.verdict
-        word = "won" if isinstance(verdict, One) and verdict.winner == call else "ok"
-    elif isinstance(outcome, Failure):
-        word, error, status = "failed", outcome.error, outcome.status
-    elif isinstance(outcome, Crash):
-        word = "internal"
-    else:
-        word = "cancelled"
-        if outcome is not None:
-            source, reason = outcome.source, outcome.reason
-            if started_at is not None and ended_at is not None:
-                since = _cancelled_at(outcome, race, caller_left_at)
-                if since is not None and since <= ended_at:
-                    exit_ms = (ended_at - since) * 1000
-                if reason is None and since is not None and since == caller_left_at:
-                    reason = "the caller left"
-    if started_at is None:
-        word = "not_started"
-    return CallReceipt(
-        call, word, error, status, started_at, ended_at, marks, reused, kept, source, reason, exit_ms
-    )
+    """By position, in one piece and with nothing asked twice: every request has several of them."""
+    receipts = []
+    for call, started_at, ended_at, outcome, marks in race.calls:
+        reused = kept = error = status = source = reason = exit_ms = None
+        if isinstance(outcome, Success):
+            verdict = race.verdict
+            word = "won" if isinstance(verdict, One) and verdict.winner == call else "ok"
+        elif isinstance(outcome, Failure):
+            word, error, status = "failed", outcome.error, outcome.status
+        elif isinstance(outcome, Crash):
+            word = "internal"
+        else:
+            word = "cancelled"
+            if outcome is not None:
+                source, reason = outcome.source, outcome.reason
+                if started_at is not None and ended_at is not None:
+                    since = _cancelled_at(outcome, race, caller_left_at)
+                    if since is not None and since <= ended_at:
+                        exit_ms = (ended_at - since) * 1000
+                    if reason is None and since is not None and since == caller_left_at:
+                        reason = "the caller left"
+        if started_at is None:
+            word = "not_started"
+        if marks:
+            phases = dict(marks)
+            is_new = "connect" in phases
+            if is_new or "reused" in phases:
+                reused = not is_new
+                kept = marks[-1][0] == "kept"
+        receipts.append(
+            CallReceipt(
+                call, word, error, status, started_at, ended_at, marks, reused, kept, source, reason, exit_ms
+            )
+        )
+    return tuple(receipts)
 
 
 def _cancelled_at(cancelled: Cancelled, race: RaceRecord, caller_left_at: float | None) -> float | None:

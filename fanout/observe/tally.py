@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,22 +39,21 @@ class Tally:
     told_of: Final = frozenset({RequestEnded, RequestRefused, BugFound})
 
     def __init__(self) -> None:
-        self._answers: Counter[int | None] = Counter()
-        self._refused: Counter[str] = Counter()
-        self._races: Counter[type[Verdict]] = Counter()
-        self._calls: Counter[str] = Counter()
+        self._answers: dict[int | None, int] = defaultdict(int)
+        self._refused: dict[str, int] = defaultdict(int)
+        self._races: dict[type[Verdict], int] = defaultdict(int)
+        self._calls: dict[str, int] = defaultdict(int)
         self._callers_left = 0
         self._late = 0
         self._bugs = 0
 
     def notify(self, event: Event) -> None:
-        match event:
-            case RequestEnded():
-                self._count(event)
-            case RequestRefused(reason=reason):
-                self._refused[reason] += 1
-            case BugFound():
-                self._bugs += 1
+        if isinstance(event, RequestEnded):
+            self._count(event)
+        elif isinstance(event, RequestRefused):
+            self._refused[event.reason] += 1
+        elif isinstance(event, BugFound):
+            self._bugs += 1
 
     def _count(self, ended: RequestEnded) -> None:
         if ended.reason == "caller_left":

@@ -113,7 +113,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
     def connections_in_use(self) -> int:
         """How many calls hold a connection, or are about to."""
-        return sum([pool.in_use for pool in self._pools.values()])
+        in_use = 0
+        for pool in self._pools.values():
+            in_use += pool.in_use
+        return in_use
 
     def statistics(self) -> TransportStatistics:
         """A snapshot, in time proportional to the number of origins and names."""

@@ -92,17 +92,20 @@ async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_pl
 ) -> None:
     """G3: Trio does not stop a handler from this; the census says where it happened."""
 
+    async def run_away() -> None:
+        await trio.sleep_forever()
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        nursery.start_soon(trio.sleep_forever, name="stray")
+        nursery.start_soon(run_away, name="stray")
         await answer(send)
 
     async with open_world() as world:
         await world.serve(app)
         assert (world.found.orphans, world.found.tasks_alive) == (1, 1)
         (line,) = world.said  # once, not again when the request has ended
-        assert "task 'stray' is alive although its request was answered" in line
-        assert "app (" in line
-        assert f"test_census.py:{app.__code__.co_firstlineno + 1})" in line
+        assert "task 'stray' is alive although its request was answered: it runs " in line
+        assert f"run_away ({__file__}:{run_away.__code__.co_firstlineno})" in line
+        assert f"in a nursery of {nursery.parent_task.name!r}" in line
         assert "'request_id': 'c-1'" in line
         nursery.cancel_scope.cancel()
 
