@@ -9,6 +9,7 @@ import trio
 
 from fanout.loop.clock import LoopClock
 from fanout.loop.instruments import look_up_quickly
+from fanout.loop.scopes import note_deadlines_quickly
 
 T = TypeVar("T")
 
@@ -18,6 +19,7 @@ def run_loop(main: Callable[[], Awaitable[T]]) -> T:
 
     async def quickly() -> T:
         look_up_quickly()
+        note_deadlines_quickly()
         return await main()
 
     return trio.run(quickly, clock=LoopClock())

@@ -144,7 +144,7 @@ class Census(trio.abc.Instrument):
 
 
 def _place_of(task: trio.lowlevel.Task) -> str:
-    """What it runs, and whose nursery it is in. Asked for now: to note it at its spawn would cost every request."""
+    """What it runs, and in whose nursery. To note it when it is spawned would cost every request."""
     code = getattr(task.coro, "cr_code", None)  # a coroutine that Python has not made has none
     runs = (
         repr(task.coro) if code is None else f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"

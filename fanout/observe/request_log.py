@@ -1,7 +1,7 @@
 """One line a request, out of its receipt: a JSON object for machines, a short row for people.
 
-On the event loop a line costs an append; it is made in the writer's thread, and does not pass loguru. To make it
-at once, while its receipt is in the processor's caches, takes no less time all in all.
+On the event loop a line costs an append; it is made in the writer's thread, and does not pass loguru. To make
+it at once, while its receipt is in the processor's caches, takes no less time all in all.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One HTTP/1.1 answer, built from bytes as they arrive. No I/O.
 
-Rule 1: a parser serves one exchange and is thrown away, so no state crosses to the next answer.
+Rule 1: a parser serves one exchange and is thrown away, so no state crosses to the next answer. A plain
+        answer that comes as a whole needs none (`whole_answer`).
 Rule 2: strict. What two programs could read in two ways is malformed, not guessed at.
 Rule 3: a connection is reused only when the message itself said where it ends and nothing came after.
 
@@ -18,6 +19,7 @@ import httpx
 
 from fanout.upstream.decode import BodyTooLarge, decode
 from fanout.upstream.response import CompleteResponse
+from fanout.upstream.whole_answer import WholeAnswer, read_fields, read_whole
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
@@ -46,6 +48,7 @@ class Answer:
         "_max_body_bytes",
         "_max_wire_bytes",
         "_parser",
+        "_whole",
         "_wire_bytes",
         "is_complete",
         "keeps_connection",
@@ -59,7 +62,7 @@ class Answer:
         self._max_body_bytes = max_body_bytes
         # Chunk sizes, extensions and trailers are bytes as well. Twice: no honest framing outweighs its body.
         self._max_wire_bytes = MAX_HEAD_BYTES + 2 * max_body_bytes
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None  # until it turns out that one is needed
         self.status = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._encoding = b""
@@ -69,6 +72,7 @@ class Answer:
         self._has_head = False
         self._ends_with_connection = False
         self._fault = ""
+        self._whole: WholeAnswer | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -81,11 +85,12 @@ class Answer:
         Raises `httpx.RemoteProtocolError` or `BodyTooLarge`; the answer is worth nothing then. Must
         not be called again once complete.
         """
-        parser = self._parser
-        assert parser is not None
         if not data:
             self._end_of_wire()
-        else:
+        elif self.has_begun or not self._is_whole(data):
+            parser = self._parser
+            if parser is None:
+                parser = self._parser = httptools.HttpResponseParser(self)
             self._wire_bytes += len(data)
             try:
                 parser.feed_data(data)
@@ -110,11 +115,26 @@ class Answer:
         Of a compressed answer, the headers that described the compressed bytes are left out. Raises
         `httpx.DecodingError`, or `BodyTooLarge` when the decoded body is over the cap.
         """
+        whole = self._whole
+        if whole is not None:
+            return CompleteResponse(whole.status, lambda: read_fields(whole.fields), whole.body, request)
         body, headers = b"".join(self._body), self._headers
         if body and self._encoding:
             body = decode(self._encoding, body, self._max_body_bytes)
             headers = [header for header in headers if header[0].lower() not in _ABOUT_ENCODED_BODY]
-        return CompleteResponse(self.status, headers, body, request)
+        return CompleteResponse(self.status, lambda: headers, body, request)
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether the first bytes are all of it, and were read the short way."""
+        if self._is_to_head or len(data) > min(MAX_HEAD_BYTES, self._max_body_bytes):
+            return False
+        self._whole = whole = read_whole(data)
+        if whole is None:
+            return False
+        self._wire_bytes = len(data)
+        self.status = whole.status
+        self.is_complete = self.keeps_connection = True
+        return True
 
     def _end_of_wire(self) -> None:
         if not self._ends_with_connection:

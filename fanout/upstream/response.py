@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -14,7 +15,11 @@ class CompleteResponse(httpx.Response):
     """
 
     def __init__(
-        self, status: int, headers: list[tuple[bytes, bytes]], content: bytes, request: httpx.Request
+        self,
+        status: int,
+        headers: Callable[[], list[tuple[bytes, bytes]]],
+        content: bytes,
+        request: httpx.Request,
     ) -> None:
         self.status_code = status
         self.is_stream_consumed = self.is_closed = True
@@ -27,7 +32,7 @@ class CompleteResponse(httpx.Response):
             raise AttributeError(name)
         headers, request = unread
         stream = httpx.ByteStream(self._content)
-        whole = httpx.Response(self.status_code, headers=headers, stream=stream, request=request)
+        whole = httpx.Response(self.status_code, headers=headers(), stream=stream, request=request)
         whole.read()
         self.__dict__ = {**vars(whole), **self.__dict__}
         return getattr(self, name)

@@ -31,6 +31,8 @@ from fanout.upstream.wire import dial
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
+_REQUEST_TIMEOUT: Final = 408
+_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # Python 3.11 takes its time to find them
 _SWEEP_EVERY_S: Final = 5.0
 _SWEEP_BATCH: Final = 100  # about a millisecond of closing, then others may run
 
@@ -86,7 +88,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             if not is_reused or answer.has_begun or request.method != "GET":
                 raise
         else:
-            if not is_reused or answer.status != httpx.codes.REQUEST_TIMEOUT or request.method != "GET":
+            if not is_reused or answer.status != _REQUEST_TIMEOUT or request.method != "GET":
                 return answer.response(request)
         on_phase(Phase.RETRY)
         answer = Answer(request.method, self._max_body_bytes)
@@ -137,7 +139,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 wire = await self._connector.open(pool.origin, on_phase)
                 pool.connected(connection, wire)
             else:
-                on_phase(Phase.REUSED)
+                on_phase(_REUSED)
             await exchange(wire, is_new, outgoing, answer, on_phase)
             reason = None if answer.keeps_connection else CloseReason.PEER
         except httpx.RequestError:
@@ -147,7 +149,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             was_kept = pool.give_back(connection, reason)
             answer.stop()
         if was_kept:
-            on_phase(Phase.KEPT)
+            on_phase(_KEPT)
 
     def _pool(self, origin: Origin) -> OriginPool:
         if self._is_closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import UserDict
 from importlib.metadata import version
+from typing import Any
 
 import trio
 from trio._core import _run
@@ -55,6 +56,21 @@ def test_instruments_are_a_dictionary_with_these_methods() -> None:
         assert inspect.signature(getattr(QuickInstruments, name)) == inspect.signature(
             getattr(Instruments, name)
         )
+
+
+def test_a_scope_is_due_whenever_one_of_these_says_so() -> None:
+    asks = "with self._might_change_registered_deadline():"
+    scope: Any = trio.CancelScope
+    setters = (scope.deadline.fset, scope.relative_deadline.fset)
+    for method in (scope.__enter__, scope._close, scope._cancel, *setters):
+        assert asks in inspect.getsource(method)
+    for name in ("_cancel_status", "_cancel_called", "_deadline", "_registered_deadline"):
+        assert hasattr(trio.CancelScope, name), name
+    deadlines = _run.Deadlines
+    assert list(inspect.signature(deadlines.add).parameters) == ["self", "deadline", "cancel_scope"]
+    assert list(inspect.signature(deadlines.remove).parameters) == ["self", "deadline", "cancel_scope"]
+    assert inspect.isfunction(deadlines.next_deadline)
+    assert inspect.isfunction(_run.Runner.force_guest_tick_asap)
 
 
 def test_a_clock_has_these_methods() -> None:

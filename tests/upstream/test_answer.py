@@ -264,7 +264,7 @@ def test_a_bug_in_a_callback_is_not_taken_for_a_malformed_answer(monkeypatch: py
 
     monkeypatch.setattr(Answer, "on_body", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        read(PLAIN)
+        read(PLAIN, piece_bytes=1)
 
 
 corpus = st.sampled_from([*REUSABLE.values(), *NOT_REUSABLE.values(), *MALFORMED.values()])

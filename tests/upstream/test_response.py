@@ -20,7 +20,7 @@ def both() -> tuple[httpx.Response, httpx.Response]:
     """httpx's own, read, and ours."""
     theirs = httpx.Response(404, headers=HEADERS, stream=httpx.ByteStream(b'"\xc3\xa4"'), request=REQUEST)
     theirs.read()
-    return theirs, CompleteResponse(404, HEADERS, b'"\xc3\xa4"', REQUEST)
+    return theirs, CompleteResponse(404, lambda: HEADERS, b'"\xc3\xa4"', REQUEST)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""What is read the short way is read as llhttp reads it, and is what nearly every answer is."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
+
+import httpx
+import pytest
+
+from fanout.upstream.answer import Answer
+from fanout.upstream.whole_answer import read_fields, read_whole
+
+REQUEST = httpx.Request("GET", "http://upstream/")
+BODY = b'{"time": 160}'
+LENGTH = b"Content-Length: %d" % len(BODY)
+# Lines that matter to where an answer ends, to its connection, or to a parser; and some that do not.
+LINES = (
+    *(
+        b"Server: nginx/1.22.1",
+        b"Date: Thu, 26 Nov 2026 09:05:12 GMT",
+        b"Content-Type: application/json",
+        b"X:",
+    ),
+    *(
+        b"X:\t\x80\xff \t",
+        b"x-content-length: 7",
+        b"Keep-Alive: timeout=5",
+        b"Trailer: X",
+        b"Set-Cookie: a=b; c",
+    ),
+    *(
+        b"Connection: keep-alive",
+        b"CONNECTION:\tKeep-Alive \t",
+        b"Connection:",
+        b"Connection: x",
+        b"Via: close",
+    ),
+    *(
+        b"Connection: close",
+        b"Connection: keep-alive, close",
+        b"Proxy-Connection: close",
+        b"Connection : close",
+    ),
+    *(b"Content-Length: 13", b"content-length:0013 ", b"Content-Length: 12", b"Content-Length: +13"),
+    *(
+        b"Content-Length: 13, 13",
+        b"Content-Length:",
+        b"Content-Length: 1_3",
+        b" folded",
+        b"\tfolded",
+        b"no colon",
+    ),
+    *(
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: identity",
+        b"Content-Encoding: gzip",
+        b"Upgrade: h2c",
+    ),
+    *(
+        b": empty",
+        b"a b: c",
+        b"X: \x00",
+        b"X: \x0b",
+        b"X: \x7f",
+        b"X: a\rb",
+        b"X: a\nb",
+        b"\xc3\xa4: b",
+        b"X: a\r",
+    ),
+)
+STATUS_LINES = (
+    *(
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 503 Service\tUnavailable",
+        b"HTTP/1.1 418 I'm a teapot",
+    ),
+    *(b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 100 Continue", b"HTTP/1.1 101 X"),
+    *(b"HTTP/1.0 200 OK", b"HTTP/1.2 200 OK", b"HTTP/2.0 200 OK", b"http/1.1 200 OK", b"HTTP/1.1  200 OK"),
+    *(b"HTTP/1.1 200", b"HTTP/1.1 099 OK", b"HTTP/1.1 999 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 200 \xc3\xa4"),
+)
+ODD = tuple(b"\x00\t\n\r :\x7f\x80,0")
+
+
+def answer_of(*lines: bytes, body: bytes = BODY) -> bytes:
+    return b"\r\n".join([*lines, b"", body])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        answer_of(b"HTTP/1.1 200 OK", b"Server: nginx", b"Connection: keep-alive", LENGTH, b"X: y"),
+        answer_of(b"HTTP/1.1 500 Internal Server Error", LENGTH.lower() + b"\t "),
+        answer_of(b"HTTP/1.1 200 ", b"Content-Length: 0", body=b""),
+    ],
+)
+def test_a_plain_answer_is_read_the_short_way(data: bytes) -> None:
+    answer = Answer("GET", max_body_bytes=1000)
+    answer.feed(data)
+    assert answer._parser is None
+    assert answer.is_complete
+    assert answer.keeps_connection
+    assert answer.has_begun
+    assert answer.response(REQUEST).content == data.partition(b"\r\n\r\n")[2]
+
+
+def test_its_fields_are_as_they_were_sent() -> None:
+    whole = read_whole(answer_of(b"HTTP/1.1 200 OK", b"A: 1", LENGTH, b"b:2", b"A: \xff \t"))
+    assert whole is not None
+    assert read_fields(whole.fields) == [
+        (b"A", b"1"),
+        (b"Content-Length", b"13"),
+        (b"b", b"2"),
+        (b"A", b"\xff"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", [b"Connection: close", b"Transfer-Encoding: chunked", b"Content-Encoding: gzip", LENGTH]
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_says_more_than_its_length_is_not(line: bytes, is_first: bool) -> None:
+    lines = (line, LENGTH) if is_first else (LENGTH, line)
+    assert read_whole(answer_of(b"HTTP/1.1 200 OK", *lines)) is None
+
+
+@pytest.mark.parametrize("body", [BODY[:-1], BODY + b"x", BODY + b"\r\n", b""])
+def test_what_is_not_whole_or_has_something_behind_it_is_not(body: bytes) -> None:
+    assert read_whole(answer_of(b"HTTP/1.1 200 OK", LENGTH, body=body)) is None
+
+
+@pytest.mark.parametrize(("method", "max_body_bytes"), [("HEAD", 1000), ("GET", 12)])
+def test_what_has_no_body_or_too_much_of_it_is_not(method: str, max_body_bytes: int) -> None:
+    answer = Answer(method, max_body_bytes)
+    with suppress(httpx.TransportError):
+        answer.feed(answer_of(b"HTTP/1.1 200 OK", LENGTH))
+    assert answer._parser is not None
+
+
+def test_whatever_is_read_the_short_way_llhttp_reads_alike() -> None:
+    random = Random(1)
+    read = 0
+    for _ in range(20_000):
+        lines = [random.choice(STATUS_LINES[: random.choice((4, len(STATUS_LINES)))])]
+        lines += random.choices(LINES[: random.choice((11, len(LINES)))], k=random.randrange(4))
+        lines.insert(random.randint(1, len(lines)), random.choice((LENGTH, LENGTH, random.choice(LINES))))
+        data = bytearray(answer_of(*lines))
+        for _ in range(random.choice((0, 0, 1, 2))):
+            data[random.randrange(len(data))] = random.choice(ODD)
+        read += is_read_alike(bytes(data))
+    assert read > 3000
+
+
+def is_read_alike(data: bytes) -> bool:
+    """Whether the short way was taken. Then the other one comes to the same."""
+    whole = read_whole(data)
+    if whole is None:
+        return False
+    answer = Answer("GET", max_body_bytes=1000)
+    for piece in (data[:1], data[1:]):  # a byte alone is not whole
+        answer.feed(piece)
+    response = answer.response(REQUEST)
+    assert answer.is_complete, data
+    assert answer.keeps_connection, data
+    read = (whole.status, read_fields(whole.fields), whole.body)
+    assert read == (response.status_code, response.headers.raw, response.content), data
+    return True
