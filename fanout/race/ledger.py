@@ -38,10 +38,11 @@ class Ledger:
     was recorded first. crash: the first bug, if there was one. Read them, and write with `start` and `end`.
     """
 
-    __slots__ = ("_ended", "_records", "crash", "pending", "stopped", "winner")
+    __slots__ = ("_ended", "_records", "_started_at", "crash", "pending", "stopped", "winner")
 
     def __init__(self, calls: int) -> None:
-        self._records = [CallRecord(call) for call in range(calls)]
+        self._started_at: list[float | None] = [None] * calls
+        self._records: list[CallRecord | None] = [None] * calls  # of those that have ended
         self._ended: list[CallRecord] = []
         self.pending = calls
         self.stopped = 0
@@ -49,15 +50,15 @@ class Ledger:
         self.crash: BaseException | None = None
 
     def start(self, call: int, at: float) -> None:
-        self._records[call] = CallRecord(call, at)
+        self._started_at[call] = at
 
     def end(
         self, call: int, outcome: Outcome, at: float, marks: tuple[tuple[str, float], ...] = ()
     ) -> CallRecord:
-        record = self._records[call]
-        if record.outcome is not None:
-            raise RuntimeError(f"call {call} ended twice: {record.outcome!r}, then {outcome!r}")
-        ended = CallRecord(call, record.started_at, at, outcome, marks)
+        before = self._records[call]
+        if before is not None:
+            raise RuntimeError(f"call {call} ended twice: {before.outcome!r}, then {outcome!r}")
+        ended = CallRecord(call, self._started_at[call], at, outcome, marks)
         self._records[call] = ended
         self._ended.append(ended)
         self.pending -= 1
@@ -73,7 +74,12 @@ class Ledger:
     @property
     def records(self) -> tuple[CallRecord, ...]:
         """Every call, in call order."""
-        return tuple(self._records)
+        return tuple(
+            [
+                CallRecord(call, self._started_at[call]) if record is None else record
+                for call, record in enumerate(self._records)
+            ]
+        )
 
     @property
     def ended(self) -> tuple[CallRecord, ...]:

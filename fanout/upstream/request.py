@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 
-from fanout.upstream.origin import Origin, origin_of
+from fanout.upstream.origin import origin_of
 
 
 class PreparedRequest(httpx.Request):
     """A GET that is made again and again.
 
-    outgoing: what `request_bytes` gives for it. origin: whom it is for. Raises `httpx.UnsupportedProtocol`.
+    outgoing: what `request_bytes` would give. origin: whom it is for. Raises `httpx.UnsupportedProtocol`.
     """
 
     method = "GET"
@@ -57,19 +57,12 @@ class PreparedRequest(httpx.Request):
         return value
 
 
-def origin_for(request: httpx.Request) -> Origin:
-    """Whom `request` is for. Raises `httpx.UnsupportedProtocol`."""
-    return request.origin if isinstance(request, PreparedRequest) else origin_of(request.url)
-
-
 async def request_bytes(request: httpx.Request) -> bytes:  # noqa: ASYNC910 - the answer is waited for next, always
     """What to send for `request`, whose headers httpx has completed (`Host`, `Content-Length`).
 
     Raises `httpx.LocalProtocolError` for what must not be sent: a line break in the head would
     start a second request, and a body of unknown length is not supported.
     """
-    if isinstance(request, PreparedRequest):
-        return request.outgoing  # noqa: ASYNC910 - as above
     return _head_bytes(request) + await request.aread()
 
 

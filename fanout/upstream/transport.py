@@ -23,7 +23,7 @@ from fanout.upstream.connection import Connection, exchange
 from fanout.upstream.origin import Origin, origin_of
 from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
 from fanout.upstream.pool import CloseReason, OriginPool
-from fanout.upstream.request import origin_for, request_bytes
+from fanout.upstream.request import PreparedRequest, request_bytes
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
 from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
@@ -76,9 +76,12 @@ class PoolTransport(httpx.AsyncBaseTransport):
         `httpx.DecodingError`; `PoolLimitExceeded` when there are more calls than agreed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent for a caller who has left
-        outgoing = await request_bytes(request)
+        if isinstance(request, PreparedRequest):
+            outgoing, origin = request.outgoing, request.origin
+        else:
+            outgoing, origin = await request_bytes(request), origin_of(request.url)
         on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
-        pool = self._pool(origin_for(request))
+        pool = self._pool(origin)
         answer = Answer(request.method, self._max_body_bytes)
         connection = pool.take()
         is_reused = connection.wire is not None

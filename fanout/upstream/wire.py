@@ -39,6 +39,9 @@ class Wire(Protocol):
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """What has already arrived; `None` when nothing has and the peer has not closed."""
 
+    def has_news(self) -> bool:
+        """Whether `receive_nowait` may give something. Costs nothing: it goes by what was told so far."""
+
     def close(self) -> None:
         """Close in order: what was sent is still delivered."""
 
@@ -80,12 +83,11 @@ class SocketWire:
 
     async def _told_of_something(self) -> None:
         self._reader = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._reader = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _told(self, events: int) -> bool:
         """Bytes have come, or the end. Whether a task was woken."""
@@ -103,6 +105,9 @@ class SocketWire:
             return self._socket.recv(max_bytes)
         except BlockingIOError:
             return None
+
+    def has_news(self) -> bool:
+        return self._is_readable
 
     def close(self) -> None:
         self._sockets.forget(self._socket.fileno())

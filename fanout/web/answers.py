@@ -26,25 +26,22 @@ def answer(race: Race, now: float) -> Response:
     """The response to a race whose nursery is closed. Synchronous: nothing can be cancelled here."""
     verdict = race.verdict()
     wants_receipt = exchange_of(request.scope).wants_receipt
-    response = _respond(verdict, race, now, wants_receipt)
     timings = [_timing(record, verdict) for record in race.ledger.records]
     if wants_receipt:
         timings += receipt_timings(race.record())
-    response.headers["Server-Timing"] = ", ".join(timings)
-    return response
-
-
-def _respond(verdict: Verdict, race: Race, now: float, wants_receipt: bool) -> Response:
+    server_timing = ("Server-Timing", ", ".join(timings))
     match verdict:
         case One(_, payload):
-            return _json(payload)
+            return _json(payload, server_timing)
         case Every(payloads):
-            return _json(b"[" + b",".join(payloads) + b"]")
+            return _json(b"[" + b",".join(payloads) + b"]", server_timing)
         case NoSuccess() | DeadlineReached() | Crashed():
             problem = _race_problem(verdict, race, now)
             if wants_receipt:
                 problem.members["receipt"] = receipt_member(race.record())
-            return problem_response(problem, race.request_id)
+            response = problem_response(problem, race.request_id)
+            response.headers.add(*server_timing)
+            return response
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:
@@ -53,8 +50,8 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     return response
 
 
-def _json(body: bytes) -> Response:
-    return ReadyResponse(body, "application/json")
+def _json(body: bytes, server_timing: tuple[str, str]) -> Response:
+    return ReadyResponse(body, ("Content-Type", "application/json"), server_timing)
 
 
 def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, now: float) -> Problem:

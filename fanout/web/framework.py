@@ -70,10 +70,10 @@ class BodylessRequest(TrioRequest):
 class ReadyResponse(TrioResponse):
     """A 200 with its body: what Quart makes of them, without looking for what else they could be."""
 
-    def __init__(self, body: bytes, content_type: str) -> None:
+    def __init__(self, body: bytes, *headers: tuple[str, str]) -> None:
         self._status, self._status_code = "200 OK", 200
         self.headers = Headers()
-        self.headers._list = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+        self.headers._list = [("Content-Length", str(len(body))), *headers]
         self.timeout = Ellipsis
         self.response = DataBody(body)
 

@@ -78,4 +78,4 @@ async def test_the_headers_are_in_the_request_and_in_its_bytes(state: str) -> No
         "http://upstream/api/work", {**own, **{name.decode(): value.decode() for name, value in headers}}
     )
     assert request.headers == in_full.headers
-    assert await request_bytes(request) == await request_bytes(in_full)
+    assert request.outgoing == await request_bytes(in_full)

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from fanout.loop.sockets import NEWS, sockets
+from fanout.upstream.connection import Connection
 from fanout.upstream.wire import SocketWire
 
 RST = struct.pack("ii", 1, 0)
@@ -240,3 +241,34 @@ def test_a_wire_may_be_closed_when_its_run_has_ended() -> None:
 
     trio.run(run).close()
     trio.run(run).abort()
+
+
+@pytest.mark.parametrize("news", ["bytes", "end", "reset"])
+async def test_news_of_an_idle_wire_are_known_once_the_loop_was_told(news: str) -> None:
+    """So a connection that its upstream has closed, or has said something on, is not taken for quiet."""
+    with connected() as (theirs, wire):
+        theirs.sendall(b"answer")
+        await settled()
+        assert await received(wire) == b"answer"
+        assert not wire.has_news()
+        connection = Connection()
+        connection.wire = wire
+        assert connection.is_quiet()
+        if news == "bytes":
+            theirs.sendall(b"unasked")
+        elif news == "reset":
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+        if news != "bytes":
+            theirs.close()
+        await settled()
+        assert wire.has_news()
+        assert not connection.is_quiet()
+
+
+async def test_the_end_that_came_with_the_answer_is_news() -> None:
+    with connected() as (theirs, wire):
+        theirs.sendall(b"answer")
+        theirs.close()
+        await settled()
+        assert await received(wire) == b"answer"
+        assert wire.has_news()

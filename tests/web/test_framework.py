@@ -251,7 +251,7 @@ async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
 async def test_a_ready_response_is_what_quart_makes_of_its_body() -> None:
     """Every attribute, so also the private ones that are set here."""
     ours, quarts = (
-        ReadyResponse(b"{}", "application/json"),
+        ReadyResponse(b"{}", ("Content-Type", "application/json")),
         TrioResponse(b"{}", content_type="application/json"),
     )
     assert vars(ours).keys() == vars(quarts).keys()
