@@ -30,14 +30,11 @@ class Connection:
     def is_quiet(self) -> bool:
         """Nothing has arrived since the last answer, not even the end: the next answer will be ours.
 
-        As far as the loop has been told. To ask the kernel each time would cover the rest of this pass as
-        well, for a hundredth of a request; what comes then could as well come after that.
+        The kernel is asked. What the loop has been told is a pass old, and a second answer to the call
+        before, which nobody asked for, would be this call's.
         """
-        wire = self.wire
-        if wire is None:
-            return False
         try:
-            return not wire.has_news() or wire.receive_nowait(READ_BYTES) is None
+            return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
         except OSError:
             return False
 

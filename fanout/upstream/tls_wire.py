@@ -75,9 +75,6 @@ class TlsWire:
                 return None
             self._take_in(arrived)
 
-    def has_news(self) -> bool:
-        return bool(self._tls.pending() or self._incoming.pending or self._wire.has_news())
-
     def close(self) -> None:
         self._wire.close()
 

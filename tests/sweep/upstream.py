@@ -101,9 +101,6 @@ class PlannedWire(Wire):
         assert self.is_open
         return None
 
-    def has_news(self) -> bool:
-        return True
-
     def close(self) -> None:
         self.is_open = False
 

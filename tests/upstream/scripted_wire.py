@@ -72,9 +72,6 @@ class ScriptedWire:
             return None
         return _deliver(self._pending.pop(0), max_bytes)
 
-    def has_news(self) -> bool:
-        return True
-
     def close(self) -> None:
         self.closed.append("close")
 

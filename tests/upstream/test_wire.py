@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -244,13 +245,13 @@ def test_a_wire_may_be_closed_when_its_run_has_ended() -> None:
 
 
 @pytest.mark.parametrize("news", ["bytes", "end", "reset"])
-async def test_news_of_an_idle_wire_are_known_once_the_loop_was_told(news: str) -> None:
-    """So a connection that its upstream has closed, or has said something on, is not taken for quiet."""
+async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_come(news: str) -> None:
+    """The kernel is asked, not the loop: a second answer that comes in the pass in which the first one was
+    read, and the next call begins, would be taken for that call's."""
     with connected() as (theirs, wire):
         theirs.sendall(b"answer")
         await settled()
         assert await received(wire) == b"answer"
-        assert not wire.has_news()
         connection = Connection()
         connection.wire = wire
         assert connection.is_quiet()
@@ -260,15 +261,5 @@ async def test_news_of_an_idle_wire_are_known_once_the_loop_was_told(news: str) 
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
         if news != "bytes":
             theirs.close()
-        await settled()
-        assert wire.has_news()
+        time.sleep(0.02)  # noqa: ASYNC251 - for the kernel; the loop must not hear of it
         assert not connection.is_quiet()
-
-
-async def test_the_end_that_came_with_the_answer_is_news() -> None:
-    with connected() as (theirs, wire):
-        theirs.sendall(b"answer")
-        theirs.close()
-        await settled()
-        assert await received(wire) == b"answer"
-        assert wire.has_news()

@@ -147,9 +147,6 @@ class EndWire:
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         return self.end.read(max_bytes)
 
-    def has_news(self) -> bool:
-        return True
-
     def close(self) -> None:
         self.end.close()
 
