@@ -11,7 +11,7 @@ import trio
 class LoopClock(trio.abc.Clock):
     """For `trio.run`. In seconds, monotonic; where it begins means nothing."""
 
-    current_time = staticmethod(time.perf_counter)  # noqa: TID251 - the rule sends others to the loop's clock: this is it
+    current_time = staticmethod(time.perf_counter)  # noqa: TID251 - others shall ask the loop's clock, which is this
 
     def start_clock(self) -> None:
         """It runs already."""

@@ -14,6 +14,7 @@ from trio._core._run import GLOBAL_RUN_CONTEXT
 from trio.abc import Instrument
 
 Hook = Callable[..., object]
+_TRIOS: Any = Instruments  # of whose methods `self` may be any object that has `data`
 
 
 class QuickInstruments(dict[str, dict[Instrument, None]]):
@@ -28,15 +29,15 @@ class QuickInstruments(dict[str, dict[Instrument, None]]):
 
     @property
     def data(self) -> QuickInstruments:
-        """For Trio's own methods, which ask no more of `self` than this."""
+        """For Trio's own methods."""
         return self
 
     def add_instrument(self, instrument: Instrument) -> None:
-        Instruments.add_instrument(self, instrument)  # type: ignore[arg-type]  # as above
+        _TRIOS.add_instrument(self, instrument)
         self._find_hooks()
 
     def remove_instrument(self, instrument: Instrument) -> None:
-        Instruments.remove_instrument(self, instrument)  # type: ignore[arg-type]  # as above
+        _TRIOS.remove_instrument(self, instrument)
         self._find_hooks()
 
     def call(self, hookname: str, *args: object) -> None:
@@ -44,7 +45,7 @@ class QuickInstruments(dict[str, dict[Instrument, None]]):
         for instrument, hook in self._hooks[hookname]:
             try:
                 hook(*args)
-            except BaseException:  # noqa: BLE001 - as Trio does
+            except BaseException:  # noqa: BLE001 - who only watches must not end the loop
                 self.remove_instrument(instrument)
                 INSTRUMENT_LOGGER.exception(
                     "%r failed on %r. Instrument has been disabled.", instrument, hookname

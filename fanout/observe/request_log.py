@@ -30,7 +30,7 @@ class RequestLog:
         self,
         logs: Logs,
         which: str,
-        wall_clock: Callable[[], float] = time.time,  # noqa: TID251 - of the wall
+        wall_clock: Callable[[], float] = time.time,  # noqa: TID251 - the loop's clock does not know the time of day
     ) -> None:
         """wall_clock: Unix time."""
         self._put = logs.writer.put

@@ -11,11 +11,8 @@ from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.wire import Wire
 
 READ_BYTES: Final = 16 * 1024  # one TLS record
-_SEND, _FIRST_BYTE, _DONE = (
-    Phase.SEND,
-    Phase.FIRST_BYTE,
-    Phase.DONE,
-)  # Python 3.11 takes its time to find them
+# Python 3.11 takes longer to find a member of an enum than to mark it.
+_SEND, _FIRST_BYTE, _DONE = Phase.SEND, Phase.FIRST_BYTE, Phase.DONE
 
 
 class Connection:

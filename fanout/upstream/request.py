@@ -23,7 +23,6 @@ class PreparedRequest(httpx.Request):
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         super().__init__("GET", url, headers=headers)
         self.outgoing = _head_bytes(self)
-        self._head = self.outgoing[:-2]
         self.origin = origin_of(self.url)
 
     def again(
@@ -40,7 +39,7 @@ class PreparedRequest(httpx.Request):
         request._more_headers = more_headers
         if more_headers:
             more = [b"%b: %b\r\n" % header for header in more_headers]
-            request.outgoing = b"".join([self._head, *more, b"\r\n"])
+            request.outgoing = b"".join([self.outgoing[:-2], *more, b"\r\n"])
         else:
             request.outgoing = self.outgoing
         return request

@@ -32,7 +32,7 @@ from fanout.upstream.wire import dial
 MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
 _REQUEST_TIMEOUT: Final = 408
-_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # Python 3.11 takes its time to find them
+_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # found once, as in `connection`
 _SWEEP_EVERY_S: Final = 5.0
 _SWEEP_BATCH: Final = 100  # about a millisecond of closing, then others may run
 

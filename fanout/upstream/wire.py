@@ -137,7 +137,7 @@ async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the answer is wait
         if not _is_connected(connecting, where) and not _is_connected(connecting, where):
             await trio.lowlevel.wait_writable(connecting)
             _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
-        return SocketWire(connecting)  # noqa: ASYNC910 - its answer is waited for next, always
+        return SocketWire(connecting)  # noqa: ASYNC910 - who dials waits for an answer next, always
     except BaseException:
         _reset(connecting)
         raise

@@ -79,3 +79,18 @@ async def test_the_headers_are_in_the_request_and_in_its_bytes(state: str) -> No
     )
     assert request.headers == in_full.headers
     assert request.outgoing == await request_bytes(in_full)
+
+
+async def test_a_request_that_is_made_again_can_be_made_again() -> None:
+    """Its bytes and its headers say the same, however often something was added."""
+    own = {"Accept": "application/json"}
+    first = PreparedRequest("http://upstream/api/work", own).again({}, [(b"a", b"1")])
+    second = first.again({"x": 1}, [(b"b", b"2")])
+    third = second.again({}, [])
+    in_full = PreparedRequest("http://upstream/api/work", {**own, "a": "1", "b": "2"})
+    for request in (second, third):
+        assert request.headers == in_full.headers
+        assert request.outgoing == await request_bytes(in_full)
+        assert (request.method, request.url, request.origin) == ("GET", in_full.url, in_full.origin)
+    assert (first.extensions, second.extensions) == ({}, {"x": 1})
+    assert "b" not in first.headers

@@ -261,5 +261,5 @@ async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_com
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
         if news != "bytes":
             theirs.close()
-        time.sleep(0.02)  # noqa: ASYNC251 - for the kernel; the loop must not hear of it
+        time.sleep(0.02)  # noqa: ASYNC251 - the kernel shall know, and the loop not yet
         assert not connection.is_quiet()
