@@ -8,6 +8,9 @@ Rule 1: who watches is told synchronously, before the tasks of the very pass tha
         rescheduled for what has come runs in that pass. Unless the pass has told enough: the kernel keeps the
         rest for the next one, and those that leave are kept here.
 Rule 2: to watch and to forget are synchronous, and cost a request nothing.
+Rule 3: the kernel is asked at least in every third pass. Those between have little to do, and at once: the step
+        of a request that another step has just made ready. To ask before each of them is an eighth of what a
+        pass costs, three times a request.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ _TOLD_A_PASS: Final = 256  # to refuse so many takes 3 ms
 # sends wait behind them: that took a second, and the answers were late by as much as the requests had waited.
 _SORTED_A_PASS: Final = 2048  # takes about 3 ms, too
 _LEAVERS_A_PASS: Final = 16
+_LITTLE: Final = 4  # tasks to run: some tenths of a millisecond
+_UNASKED_PASSES: Final = 2  # in a row
 _NO_NEWS: Final = [(-1, 0)]  # of no socket: the pass has something to do all the same
 
 Events = list[tuple[int, int]]  # of which descriptor, and what, as epoll names it
@@ -43,7 +48,10 @@ Tell = Callable[[int], bool]
 
 
 class PassWatch(Protocol):
-    """Told where each pass of the loop ends and begins, as an instrument of Trio's is."""
+    """Told where each pass of the loop ends and begins, as an instrument of Trio's is.
+
+    Passes for which the kernel is not asked belong to the one before: nothing is heard in between.
+    """
 
     def before_io_wait(self, timeout: float) -> None: ...
 
@@ -64,6 +72,8 @@ class Sockets(EpollIOManager):
         self._watched: dict[int, tuple[bool, Tell]] = {}
         self._leaving: dict[int, int] = {}  # who has yet to be told of what has happened, in order
         self._pass_watch: PassWatch | None = None
+        self._runnable = GLOBAL_RUN_CONTEXT.runner.runq
+        self._unasked = 0  # passes since the kernel was asked
         self.watch(self._epoll.fileno(), UNREAD, self._tell_trio)
 
     def watch(self, descriptor: int, events: int, tell: Tell, *, at_once: bool = False) -> None:
@@ -90,6 +100,10 @@ class Sockets(EpollIOManager):
     def get_events(self, timeout: float) -> Events:
         if self._leaving:
             timeout = 0
+        elif not timeout and self._unasked < _UNASKED_PASSES and 0 < len(self._runnable) <= _LITTLE:
+            self._unasked += 1
+            return []
+        self._unasked = 0
         watch = self._pass_watch
         if watch is None:
             events = self._sockets.poll(timeout, _AT_A_TIME)
