@@ -74,6 +74,8 @@ class Ledger:
     @property
     def records(self) -> tuple[CallRecord, ...]:
         """Every call, in call order."""
+        if not self.pending:
+            return tuple(self._records)  # type: ignore[arg-type]  # they have all ended
         return tuple(
             [
                 CallRecord(call, self._started_at[call]) if record is None else record

@@ -74,16 +74,13 @@ class SocketWire:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()  # an upstream that always has more lets others run
             else:  # it never answers at once: to wait first saves the receive that would fail
-                await self._told_of_something()
+                self._reader = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._give_up)
             data = self._receive(max_bytes)
             # Less than could have been received was all there is. The end is told once, and stays.
             self._is_readable = self._has_left or (data is not None and len(data) == max_bytes)
             if data is not None:
                 return data
-
-    async def _told_of_something(self) -> None:
-        self._reader = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
     def _give_up(self, _: object) -> trio.lowlevel.Abort:
         self._reader = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import request
 from quart_trio.wrappers import TrioResponse as Response
 
 from fanout.race.ledger import CallRecord
@@ -17,7 +16,7 @@ from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.web import problems
 from fanout.web.exchange import exchange_of
-from fanout.web.framework import ReadyResponse
+from fanout.web.framework import ReadyResponse, request_scope
 from fanout.web.problems import Problem
 from fanout.web.told import receipt_member, receipt_timings
 
@@ -25,7 +24,7 @@ from fanout.web.told import receipt_member, receipt_timings
 def answer(race: Race, now: float) -> Response:
     """The response to a race whose nursery is closed. Synchronous: nothing can be cancelled here."""
     verdict = race.verdict()
-    wants_receipt = exchange_of(request.scope).wants_receipt
+    wants_receipt = exchange_of(request_scope()).wants_receipt
     timings = [_timing(record, verdict) for record in race.ledger.records]
     if wants_receipt:
         timings += receipt_timings(race.record())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_trio.wrappers import TrioResponse as Response
 
 from fanout.race.budget import Budget
@@ -19,6 +19,7 @@ from fanout.race.race import Call, Race
 from fanout.race.verdict import Strategy, every_success, first_success
 from fanout.web.answers import answer
 from fanout.web.exchange import exchange_of
+from fanout.web.framework import request_scope
 from fanout.web.timeouts import read_timeout_ms
 
 
@@ -37,7 +38,7 @@ class Races:
 
     def of_request(self, strategy: Strategy) -> Race:
         """The race of the current request. Raises `ProblemError` if its timeout is not valid."""
-        scope = request.scope
+        scope = request_scope()
         exchange = exchange_of(scope)
         timeout_ms = read_timeout_ms(scope["query_string"], self.default_timeout_ms, self.max_timeout_ms)
         budget = Budget(exchange.arrived_at, timeout_ms, self.reserve_ms())

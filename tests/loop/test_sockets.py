@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
             told.append(("after", timeout))
 
     sockets().watch_passes(Watch())
-    await trio.lowlevel.checkpoint()
+    for _ in range(3):  # one of them asks the kernel
+        await trio.lowlevel.checkpoint()
     await trio.sleep(0.01)
     sockets().watch_passes(None)
     words = [word for word, _ in told]
@@ -166,6 +168,63 @@ async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
     assert told[0::2] == [("before", timeout) for _, timeout in told[1::2]]
     assert told[0][1] == 0
     assert 0 < told[-1][1] <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("tasks", "every"), [(1, 3), (sockets_module._LITTLE, 3), (sockets_module._LITTLE + 1, 1), (100, 1)]
+)
+async def test_the_kernel_is_asked_in_every_third_pass_with_little_to_do_and_in_every_other_one(
+    tasks: int, every: int
+) -> None:
+    """Whoever always has something to do: nobody at the network waits longer than that."""
+    passes = 0
+    asked_in: list[int] = []
+
+    class Watch:
+        def before_io_wait(self, timeout: float) -> None:
+            asked_in.append(passes)
+
+        def after_io_wait(self, timeout: float) -> None:
+            pass
+
+    async def busy() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(tasks - 1):
+            nursery.start_soon(busy)
+        sockets().watch_passes(Watch())
+        for _ in range(30):
+            passes += 1
+            await trio.lowlevel.checkpoint()
+        sockets().watch_passes(None)
+        nursery.cancel_scope.cancel()
+    steps = [after - before for before, after in pairwise(asked_in)][1:]  # the others begin in the first
+    assert len(steps) >= 30 // every - 3
+    assert set(steps) == {every}
+
+
+async def test_a_pass_that_comes_for_a_deadline_alone_asks_the_kernel() -> None:
+    """With nothing to run it is no step of a request, and there may be news."""
+    ours = sockets()
+    ours._unasked = 0
+    asked = 0
+
+    class Watch:
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal asked
+            asked += 1
+
+        def after_io_wait(self, timeout: float) -> None:
+            pass
+
+    assert not ours._runnable
+    ours.watch_passes(Watch())
+    assert ours.get_events(0) == []
+    ours.watch_passes(None)
+    assert asked == 1
+    await trio.lowlevel.checkpoint()
 
 
 async def test_who_has_yet_to_be_told_is_not_slept_upon() -> None:

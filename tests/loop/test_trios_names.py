@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import UserDict
+from collections import UserDict, deque
 from importlib.metadata import version
 from typing import Any
 
@@ -30,6 +30,10 @@ async def test_a_run_looks_up_its_io_manager_and_its_instruments_each_time() -> 
     assert 'if "before_task_step" in runner.instruments:' in loop
     assert loop.index("process_events(events)") < loop.index("batch = list(runner.runq)")
     assert "runner.io_manager.get_events(timeout)" in inspect.getsource(_run.run)
+    # What is there to be run is one deque for good, and whoever runs is not in it.
+    assert isinstance(runner.runq, deque)
+    assert loop.count("runner.runq.clear()") == 1
+    assert "runq =" not in inspect.getsource(_run.Runner.reschedule) + loop
 
 
 def test_the_io_manager_has_these_parts_and_no_others() -> None:

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
-import trio
-
 from fanout.web.driver.refusals import body_of, fields_of
 from fanout.web.problems import Problem
 
@@ -32,8 +30,9 @@ class DateField:
         self._second = -1
         self._line = b""
 
-    def line(self) -> bytes:
-        second = int(trio.current_time())
+    def line(self, now: float) -> bytes:
+        """now: Trio's clock, in seconds."""
+        second = int(now)
         if second != self._second:
             self._second = second
             self._line = b"date: %b\r\n" % format_datetime(self._wall_clock(), usegmt=True).encode("ascii")

@@ -45,10 +45,22 @@ _WHEN_TOO_LATE = {
 class Connection:
     """The record of one connection. Made by `Driver.hold`, which runs it in `scope`."""
 
-    __slots__ = ("_driver", "_read_by", "_write_by", "end", "left_at", "reset", "scope", "state", "transport")
+    __slots__ = (
+        "_driver",
+        "_read_by",
+        "_write_by",
+        "end",
+        "left_at",
+        "now",
+        "reset",
+        "scope",
+        "state",
+        "transport",
+    )
 
     def __init__(self, driver: Driver, transport: StreamTransport) -> None:
         self._driver = driver
+        self.now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` asks, found once
         self.transport = transport
         self.scope = trio.CancelScope()
         self.state = State.BUSY
@@ -106,12 +118,12 @@ class Connection:
 
     def read_within(self, timeout_s: float) -> None:
         """The caller owes bytes `timeout_s` seconds from now; `inf`: it owes none."""
-        self._read_by = trio.current_time() + self._driver.patience_s(timeout_s)
+        self._read_by = self.now() + self._driver.patience_s(timeout_s)
         self.scope.deadline = min(self._read_by, self._write_by)
 
     def written_within(self, timeout_s: float) -> None:
         """The caller must take what is being sent in `timeout_s` seconds; `inf`: nothing is."""
-        self._write_by = trio.current_time() + self._driver.patience_s(timeout_s)
+        self._write_by = self.now() + self._driver.patience_s(timeout_s)
         self.scope.deadline = min(self._read_by, self._write_by)
 
     def _clear_read_by(self) -> None:
@@ -122,11 +134,11 @@ class Connection:
     def _to_the_end_of_the_queue(self) -> None:
         waiting = self._driver.waiting
         waiting.pop(self, None)
-        waiting[self] = trio.current_time()
+        waiting[self] = self.now()
 
     def caller_left(self) -> None:
         """It is known that the caller has left, perhaps behind bytes that nobody has read."""
-        self.left_at = trio.current_time()
+        self.left_at = self.now()
         if self.state is State.BUSY:
             self._cut_for_the_caller_has_left()
 
@@ -151,7 +163,7 @@ class Connection:
         elif self.state in (State.IDLE, State.ENDING):
             self.read_within(self._driver.limits.drain_grace_s)
         elif self.scope.deadline != inf:
-            latest = trio.current_time() + self._driver.limits.drain_grace_s
+            latest = self.now() + self._driver.limits.drain_grace_s
             self._read_by = min(self._read_by, latest) if self._read_by != inf else inf
             self._write_by = min(self._write_by, latest) if self._write_by != inf else inf
             self.scope.deadline = min(self._read_by, self._write_by)

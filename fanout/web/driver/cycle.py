@@ -131,7 +131,7 @@ class Cycle:
             elif name == b"transfer-encoding":
                 continue
             fields.append((name, value))
-        own = [self._date.line()]
+        own = [self._date.line(self._connection.now())]
         status = start["status"]
         if length is None and last and status not in _BODYLESS:
             length = len(body)
@@ -193,10 +193,10 @@ class Cycle:
     async def _receive_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
         connection, transport = self._connection, self._connection.transport
         if self._body_by == inf:
-            self._body_by = trio.current_time() + self._limits.body_timeout_s
+            self._body_by = connection.now() + self._limits.body_timeout_s
             if self._head.expects_continue and not self.ahead and not self.started:
                 await self._write(_CONTINUE)
-        connection.read_within(self._body_by - trio.current_time())
+        connection.read_within(self._body_by - connection.now())
         try:
             while True:  # noqa: ASYNC913 - `ahead` is used up in one turn
                 data = self.ahead or await transport.receive()

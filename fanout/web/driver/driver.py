@@ -74,7 +74,7 @@ class Driver:
         self._accepted += 1
         connection = Connection(self, transport)
         if not self._make_room():
-            transport.send_now(problem_bytes(refusals.TOO_MANY_CONNECTIONS, self.date.line()))
+            transport.send_now(problem_bytes(refusals.TOO_MANY_CONNECTIONS, self.date.line(connection.now())))
             connection.end = End.OVER_LIMIT
             self._ended[connection.close()] += 1
             return  # noqa: ASYNC910 - as above
@@ -89,7 +89,7 @@ class Driver:
             del self._open[connection]
             self.waiting.pop(connection, None)
             if connection.too_slow() is End.SLOW_HEAD:
-                transport.send_now(problem_bytes(refusals.SLOW_HEAD, self.date.line()))
+                transport.send_now(problem_bytes(refusals.SLOW_HEAD, self.date.line(connection.now())))
             self._ended[connection.close()] += 1
 
     def report(self, error: BaseException) -> None:

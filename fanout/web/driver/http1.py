@@ -96,7 +96,7 @@ class Http1:
         head = await self._read_head(data)
         if head is None:
             return False
-        arrived_at = trio.current_time()
+        arrived_at = self._connection.now()
         if self._connection.scope.cancel_called:
             await trio.lowlevel.checkpoint()  # came in the pass that gave up waiting: too late
         self._connection.work()
@@ -235,7 +235,9 @@ class Http1:
         }
 
     async def _answer_last(self, problem: Problem) -> None:
-        await self._send_last(problem_bytes(problem, self._driver.date.line()), End.REFUSED)
+        await self._send_last(
+            problem_bytes(problem, self._driver.date.line(self._connection.now())), End.REFUSED
+        )
 
     async def _send_last(self, answer: bytes, end: End) -> None:
         """Send a last answer, and see to it that the caller can read it."""
