@@ -11,12 +11,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
+from math import inf
 from typing import Final
+
+import trio
 
 from fanout.observe.log import Logs
 from fanout.observe.receipt import CallReceipt, Receipt
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_OFFSET_HOLDS_S: Final = 1.0
 _WORDS_KEPT: Final = 256  # of requests and of calls; there are some dozens of each
 
 
@@ -30,14 +34,17 @@ class RequestLog:
         self,
         logs: Logs,
         which: str,
-        wall_clock: Callable[[], float] = time.time,  # noqa: TID251 - the loop's clock does not know the time of day
+        clock_offset_s: Callable[[], float] = lambda: time.time() - trio.current_time(),  # noqa: TID251 - the loop's clock does not know the time of day
     ) -> None:
-        """wall_clock: Unix time."""
+        """clock_offset_s: what to add to the loop's clock for Unix time. Asked for once a second: who adjusts
+        the one moves it away from the other."""
         self._put = logs.writer.put
         self._which = which
         self._least = _LEVELS[logs.level]
         self._line = text_line if logs.as_text else json_line
-        self._wall_clock = wall_clock
+        self._clock_offset_s = clock_offset_s
+        self._offset_s = 0.0
+        self._offset_holds_until = -inf
 
     def __call__(self, receipt: Receipt) -> None:
         if self._which == "none" or (self._which == "failed" and not _has_failed(receipt)):
@@ -46,7 +53,11 @@ class RequestLog:
             level = level_of(receipt.reason, receipt.status, receipt.late_by_ms > 0)
             if _LEVELS[level] < self._least:
                 return
-        self._put(self._line, (receipt, self._wall_clock()))
+        ended_at = receipt.ended_at
+        if ended_at >= self._offset_holds_until:
+            self._offset_s = self._clock_offset_s()
+            self._offset_holds_until = ended_at + _OFFSET_HOLDS_S
+        self._put(self._line, (receipt, ended_at + self._offset_s))
 
 
 def level_of(reason: str, status: int | None, is_late: bool) -> str:
@@ -66,10 +77,11 @@ def json_line(ended: tuple[Receipt, float]) -> str:
     Written out: `json.dumps` of a dictionary takes eight times as long, and this is done for every request.
     What most lines share is put together once.
     """
-    receipt, now = ended
+    receipt, ended_unix_s = ended
     timeout_ms, used_ms, late_by_ms = receipt.timeout_ms, receipt.used_ms, receipt.late_by_ms
     head, about = _words(receipt.endpoint, receipt.status, receipt.reason, late_by_ms > 0)
-    line = f'{{"time": "{_second(int(now))}.{int(now % 1 * 1_000_000):06d}{head}{_quoted(receipt.request_id)}'
+    second, us = _second(int(ended_unix_s)), int(ended_unix_s % 1 * 1_000_000)
+    line = f'{{"time": "{second}.{us:06d}{head}{_quoted(receipt.request_id)}'
     if receipt.trace_id is not None:
         line += f', "trace_id": "{receipt.trace_id}"'
     line += about if timeout_ms is None else f'{about}, "timeout_ms": {timeout_ms}'
@@ -136,8 +148,8 @@ def _call_words(
 
 def text_line(ended: tuple[Receipt, float]) -> str:
     """`12:30:05.120 all 500 deadline 980/1000 ms [ok 120 ms, cancelled 980 ms by deadline] id=5f1c-9`."""
-    receipt, now = ended
-    in_the_readers_zone = datetime.fromtimestamp(now, UTC).astimezone()
+    receipt, ended_unix_s = ended
+    in_the_readers_zone = datetime.fromtimestamp(ended_unix_s, UTC).astimezone()
     at = in_the_readers_zone.strftime("%H:%M:%S.%f")[:-3]
     status = receipt.status or "---"
     budget = "" if receipt.timeout_ms is None else f"/{receipt.timeout_ms}"

@@ -26,7 +26,7 @@ def ended(name: str = "r") -> RequestEnded:
     return RequestEnded(name, None, 0.0, 200, None, 0.0, None, None, at=1)
 
 
-async def test_what_has_ended_is_told_in_order_a_tenth_of_a_second_later(autojump_clock: MockClock) -> None:
+async def test_what_has_ended_is_told_in_order_a_quarter_of_a_second_later(autojump_clock: MockClock) -> None:
     collector = Collector()
     later = Later([collector])
     async with trio.open_nursery() as nursery:

@@ -12,8 +12,9 @@ import pytest
 
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.receipts import Receipts
+from fanout.observe.receipts import Receipts, make_receipt
 from fanout.observe.request_log import RequestLog
+from fanout.race.events import RequestEnded
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
 NOON_S = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() + 0.000_25
@@ -42,7 +43,7 @@ def test_a_line_has_the_essence_of_the_receipt() -> None:
     line = line_of("/api/first?timeout=300", [fails(10, "bad_status", 503), hangs()])
     assert line.count("\n") == 1
     assert json.loads(line) == {
-        "time": "2026-11-24T12:00:00.000250+00:00",
+        "time": "2026-11-24T12:00:00.280250+00:00",
         "level": "warning",
         "message": "request",
         "request_id": "scenario-1",
@@ -73,7 +74,7 @@ def test_what_a_call_says_cannot_end_its_line() -> None:
 def test_on_a_terminal_it_is_a_row() -> None:
     line = line_of("/api/all?timeout=300", [fails(10, "bad_status", 503), hangs()], as_text=True)
     told = (
-        r"\d\d:\d\d:00.000 all 500 deadline 280/300 ms "
+        r"\d\d:\d\d:00.280 all 500 deadline 280/300 ms "
         r"\[failed bad_status 503 10 ms, cancelled 280 ms by deadline\] id=scenario-1\n"
     )
     assert re.fullmatch(told, line)
@@ -124,3 +125,16 @@ def test_what_a_caller_sends_cannot_forge_a_line() -> None:
     line = line_of("/api/x\n{}\x1b", [], headers=[(b"x-request-id", b"a\x1b[2Jb")], as_text=True)
     assert line.endswith(" other 404 not_found 0 ms id=scenario-1\n")
     assert (line.count("\n"), line.count("\x1b")) == (1, 0)
+
+
+def test_a_line_has_the_time_of_the_end_of_its_request_and_follows_a_clock_that_is_set() -> None:
+    """Whenever it is told of: that is a moment later."""
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    offsets = iter([NOON_S, NOON_S + 60])
+    log = RequestLog(Logs(writer, "info", False), "all", lambda: next(offsets))
+    for ended_at in (1.0, 1.5, 1.75, 2.0, 2.5):
+        log(make_receipt(RequestEnded("r", None, 0.5, 200, None, 0.0, None, None, ended_at)))
+    writer.close()
+    times = [json.loads(line)["time"][11:23] for line in stream.getvalue().splitlines()]
+    assert times == ["12:00:01.000", "12:00:01.500", "12:00:01.750", "12:01:02.000", "12:01:02.500"]
