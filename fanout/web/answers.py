@@ -107,7 +107,9 @@ def error_word(record: CallRecord) -> str | None:
 
 
 def _timing(record: CallRecord, verdict: Verdict) -> str:
-    return f'call{record.call};dur={record.elapsed_s * 1000:.1f};desc="{outcome_word(record, verdict)}"'
+    tenths = int(record.elapsed_s * 10_000 + 0.5)  # in digits without what floats are written with, all of it
+    word = outcome_word(record, verdict)
+    return f'call{record.call};dur={tenths // 10}.{tenths % 10};desc="{word}"'
 
 
 def _ms(value: float) -> float:

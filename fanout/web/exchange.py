@@ -94,7 +94,8 @@ class Exchanges:
         self._observer = observer
         self._begin_trace = begin_trace
         self._census = census
-        self._ids = map(f"{id_prefix}-{{:x}}".format, itertools.count(1))
+        self._id_prefix = f"{id_prefix}-"
+        self._numbers = itertools.count(1)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,7 +137,7 @@ class Exchanges:
             sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
             if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):
                 return bytes(sent[0]).decode("ascii")
-        return next(self._ids)
+        return self._id_prefix + hex(next(self._numbers))[2:]
 
     def _refuse(self, fields: Mapping[bytes, bytes]) -> Problem | None:
         """Why this request gets no further, or `None`: then it holds a token."""
