@@ -16,7 +16,7 @@ from quart.globals import _cv_app, _cv_request
 from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import Conflict
 
-from fanout.web.asgi import ANSWER, CALLER_KEY, Message, Scope
+from fanout.web.asgi import ANSWER, CALLER_KEY, Message, Receive, Scope, Send
 from fanout.web.framework import App, BodylessRequest, FixedRoute, ReadyResponse, RoutedContext, RoutedRequest
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
@@ -101,6 +101,43 @@ async def test_a_fixed_path_is_answered_in_one_message_and_others_in_two() -> No
     assert theirs.kinds == ["http.response.start", "http.response.body"]
     assert (ours.status, ours.headers, ours.body) == (theirs.status, theirs.headers, theirs.body)
     assert ours.body == b"done"
+
+
+async def test_what_is_put_around_the_app_as_quart_has_it_is_around_it() -> None:
+    app = app_with(done)
+    seen: list[str] = []
+    inner = app.asgi_app
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+        await inner(scope, receive, send)
+
+    app.asgi_app = around  # type: ignore[method-assign]
+    assert (await ask(app, "/short")).body == b"done"
+    assert seen == ["/short"]
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_what_is_no_request_is_quarts(kind: str) -> None:
+    app = app_with(done)
+    asked: list[Scope] = []
+
+    def made(app: App, scope: Scope) -> Callable[..., Awaitable[None]]:
+        async def take(receive: Receive, send: Send) -> None:
+            asked.append(scope)
+
+        return take
+
+    setattr(app, f"asgi_{kind}_class", made)
+
+    async def receive() -> Message:
+        return await trio.sleep_forever()
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    await app({"type": kind}, receive, send)
+    assert asked == [{"type": kind}]
 
 
 async def test_other_methods_are_answered_as_quart_answers_them() -> None:
