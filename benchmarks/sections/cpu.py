@@ -29,6 +29,7 @@ PAIR = (FANOUT_NAME, BASE_NAME)
 SERVERS = (FANOUT_NAME, BARE_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
 SLOW = (FASTAPI_NAME, QUART_NAME)  # which of these is how many times dearer needs no second decimal
 SLOW_ROUNDS = 3
+ROUNDS_A_SET = 3  # of fresh processes
 SLOW_UP_TO = 500  # requests a second; more would only be an overload
 
 
@@ -41,27 +42,29 @@ def measure(settings: Settings, servers: Sequence[str]) -> Found:
     found: dict[str, list[Found]] = {}
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         for endpoint, rate in LOADS:
-            # New processes for each load: a pool that grew in an overload would be slow for ever after.
-            with ExitStack() as stack:
-                programs = {
-                    name: stack.enter_context(running(server, url, SERVER_CORE))
-                    for name, server in contenders(settings.folder, servers).items()
-                    if name not in SLOW or rate <= SLOW_UP_TO
-                }
-                for program in programs.values():
-                    offer(program, endpoint, rate, 1)
-                found[f"{endpoint} {rate}"] = taken = []
-                for number in range(rounds):
-                    names = [name for name in programs if name not in SLOW or number < SLOW_ROUNDS]
-                    first = number % len(names)  # who comes first has it easier
-                    order = names[first:] + names[:first]
-                    one = {name: offer(programs[name], endpoint, rate, seconds) for name in order}
-                    taken.append({name: one[name] for name in names})
-                    settings.say(
-                        f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
-                        + ", ".join(f"{name} {one[name]['cpu_us']:.0f} µs" for name in names)
-                    )
-    return {"upstream": what, "seconds": seconds, "rounds": found}
+            found[f"{endpoint} {rate}"] = taken = []
+            for begin in range(0, rounds, ROUNDS_A_SET):
+                # New processes for each load: a pool that grew in an overload would be slow for ever after.
+                # And for every few rounds: where its memory lies makes a process dearer by some percent.
+                with ExitStack() as stack:
+                    programs = {
+                        name: stack.enter_context(running(server, url, SERVER_CORE))
+                        for name, server in contenders(settings.folder, servers).items()
+                        if name not in SLOW or (rate <= SLOW_UP_TO and begin < SLOW_ROUNDS)
+                    }
+                    for program in programs.values():
+                        offer(program, endpoint, rate, 1)
+                    for number in range(begin, min(begin + ROUNDS_A_SET, rounds)):
+                        names = [name for name in programs if name not in SLOW or number < SLOW_ROUNDS]
+                        first = number % len(names)  # who comes first has it easier
+                        order = names[first:] + names[:first]
+                        one = {name: offer(programs[name], endpoint, rate, seconds) for name in order}
+                        taken.append({name: one[name] for name in names})
+                        settings.say(
+                            f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
+                            + ", ".join(f"{name} {one[name]['cpu_us']:.0f} µs" for name in names)
+                        )
+    return {"upstream": what, "seconds": seconds, "rounds_a_set": ROUNDS_A_SET, "rounds": found}
 
 
 def offer(program: Program, endpoint: str, rate: int, seconds: int) -> Found:
@@ -96,7 +99,8 @@ def render(found: Found) -> str:
     return (
         "Every server runs at once on its core, and in turn gets the same open-loop load for "
         f"{found['seconds']} s; the order is rotated every round, {count} "
-        f"{'rounds' if count > 1 else 'round'} (FastAPI and quart-trio: at most {SLOW_ROUNDS}). "
+        f"{'rounds' if count > 1 else 'round'} (FastAPI and quart-trio: at most {SLOW_ROUNDS})"
+        f"{_sets(found)}. "
         "The CPU is what the kernel counts for the process and its "
         "threads (`schedstat`), until it has come to rest. The ratio is the median over the rounds of the "
         "ratio within a round, ± its standard error. A row with less than 85 % useful answers is not to be "
@@ -104,6 +108,12 @@ def render(found: Found) -> str:
         "there are.\n\n"
         + rows(["load", "server", "µs a request", f"ratio to {BASE_NAME}", "useful", ""], cells)
     )
+
+
+def _sets(found: Found) -> str:
+    """Older figures are of one set of processes."""
+    rounds = found.get("rounds_a_set")
+    return f", every {rounds} of them with fresh processes" if rounds else ""
 
 
 def glance(found: Found) -> list[list[str]]:
