@@ -116,7 +116,9 @@ async def test_many_cancelled_calls_leave_nothing(tls: bool) -> None:
         async def caller() -> None:
             for _ in numbers:
                 word = "cancelled"
-                with trio.move_on_after(dice.uniform(0, 0.1 if tls else 0.03)):
+                # Some have time enough to end on their own, however busy the machine is; what hangs does not.
+                limit_s = 1.0 if dice.random() < 0.1 else dice.uniform(0, 0.1 if tls else 0.03)
+                with trio.move_on_after(limit_s):
                     outcome = await call(Marks("test", 0))
                     word = "success" if isinstance(outcome, Success) else "failure"
                 seen[word] += 1
