@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,7 +19,7 @@ from benchmarks.contenders import (
     contenders,
 )
 from benchmarks.loads import doubts, on_time_share, open_loop, useful_share
-from benchmarks.programs import Program, running, upstream
+from benchmarks.programs import Program, Server, running, upstream
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure, ratio, rows
 
 NAME = "cpu"
@@ -41,30 +41,43 @@ def measure(settings: Settings, servers: Sequence[str]) -> Found:
     seconds, rounds = settings.seconds(2, 1), settings.times(12)
     found: dict[str, list[Found]] = {}
     with upstream(settings.folder, OTHER_CORE) as (url, what):
+        all_of_them = contenders(settings.folder, servers)
         for endpoint, rate in LOADS:
             found[f"{endpoint} {rate}"] = taken = []
             for begin in range(0, rounds, ROUNDS_A_SET):
-                # New processes for each load: a pool that grew in an overload would be slow for ever after.
-                # And for every few rounds: where its memory lies makes a process dearer by some percent.
-                with ExitStack() as stack:
-                    programs = {
-                        name: stack.enter_context(running(server, url, SERVER_CORE))
-                        for name, server in contenders(settings.folder, servers).items()
-                        if name not in SLOW or (rate <= SLOW_UP_TO and begin < SLOW_ROUNDS)
-                    }
-                    for program in programs.values():
-                        offer(program, endpoint, rate, 1)
-                    for number in range(begin, min(begin + ROUNDS_A_SET, rounds)):
-                        names = [name for name in programs if name not in SLOW or number < SLOW_ROUNDS]
-                        first = number % len(names)  # who comes first has it easier
-                        order = names[first:] + names[:first]
-                        one = {name: offer(programs[name], endpoint, rate, seconds) for name in order}
-                        taken.append({name: one[name] for name in names})
-                        settings.say(
-                            f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
-                            + ", ".join(f"{name} {one[name]['cpu_us']:.0f} µs" for name in names)
-                        )
+                its = {
+                    name: server
+                    for name, server in all_of_them.items()
+                    if name not in SLOW or (rate <= SLOW_UP_TO and begin < SLOW_ROUNDS)
+                }
+                numbers = range(begin, min(begin + ROUNDS_A_SET, rounds))
+                for number, one in _a_set(its, url, endpoint, rate, seconds, numbers):
+                    taken.append(one)
+                    settings.say(
+                        f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
+                        + ", ".join(f"{name} {each['cpu_us']:.0f} µs" for name, each in one.items())
+                    )
     return {"upstream": what, "seconds": seconds, "rounds_a_set": ROUNDS_A_SET, "rounds": found}
+
+
+def _a_set(
+    servers: Mapping[str, Server], url: str, endpoint: str, rate: int, seconds: int, numbers: range
+) -> Iterator[tuple[int, Found]]:
+    """These rounds, each as it ends, with new processes: a pool that grew in an overload would be slow for
+    ever after, and where its memory lies makes a process dearer by some percent for as long as it lives."""
+    with ExitStack() as stack:
+        programs = {
+            name: stack.enter_context(running(server, url, SERVER_CORE)) for name, server in servers.items()
+        }
+        for program in programs.values():
+            offer(program, endpoint, rate, 1)
+        for number in numbers:
+            names = [name for name in programs if name not in SLOW or number < SLOW_ROUNDS]
+            first = number % len(names)  # who comes first has it easier
+            one = {
+                name: offer(programs[name], endpoint, rate, seconds) for name in names[first:] + names[:first]
+            }
+            yield number, {name: one[name] for name in names}
 
 
 def offer(program: Program, endpoint: str, rate: int, seconds: int) -> Found:

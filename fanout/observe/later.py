@@ -19,7 +19,7 @@ import trio
 from fanout.observe.observers import Observers
 from fanout.race.events import Event, Observer, RequestEnded
 
-EVERY_S: Final = 0.25  # so few times is it fetched anew
+EVERY_S: Final = 0.25  # the rarer the cheaper: each time all that it takes has to be fetched first
 AT_ONCE: Final = 16  # half a millisecond
 
 

@@ -34,15 +34,15 @@ class RequestLog:
         self,
         logs: Logs,
         which: str,
-        clock_offset_s: Callable[[], float] = lambda: time.time() - trio.current_time(),  # noqa: TID251 - the loop's clock does not know the time of day
+        clock_offset_s: Callable[[], float] | None = None,
     ) -> None:
-        """clock_offset_s: what to add to the loop's clock for Unix time. Asked for once a second: who adjusts
-        the one moves it away from the other."""
+        """clock_offset_s: what to add to the loop's clock for Unix time. Asked once a second, for the time of
+        day can be set."""
         self._put = logs.writer.put
         self._which = which
         self._least = _LEVELS[logs.level]
         self._line = text_line if logs.as_text else json_line
-        self._clock_offset_s = clock_offset_s
+        self._clock_offset_s = clock_offset_s or _clock_offset_s
         self._offset_s = 0.0
         self._offset_holds_until = -inf
 
@@ -58,6 +58,10 @@ class RequestLog:
             self._offset_s = self._clock_offset_s()
             self._offset_holds_until = ended_at + _OFFSET_HOLDS_S
         self._put(self._line, (receipt, ended_at + self._offset_s))
+
+
+def _clock_offset_s() -> float:
+    return time.time() - trio.current_time()  # noqa: TID251 - the loop's clock does not know the time of day
 
 
 def level_of(reason: str, status: int | None, is_late: bool) -> str:

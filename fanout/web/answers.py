@@ -107,7 +107,7 @@ def error_word(record: CallRecord) -> str | None:
 
 
 def _timing(record: CallRecord, verdict: Verdict) -> str:
-    tenths = int(record.elapsed_s * 10_000 + 0.5)  # in digits without what floats are written with, all of it
+    tenths = int(record.elapsed_s * 10_000 + 0.5)  # of a millisecond; a float takes longer to write
     word = outcome_word(record, verdict)
     return f'call{record.call};dur={tenths // 10}.{tenths % 10};desc="{word}"'
 

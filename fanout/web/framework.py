@@ -197,7 +197,7 @@ class App(QuartTrio):
     asgi_http_class = RequestTask
     request_class = BodylessRequest
 
-    # Quart has a coroutine for each of these two, and every step of a request would pass through both.
+    # Plain functions: in Quart each is a coroutine, and every step of a request would pass through both.
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         return self.asgi_app(scope, receive, send)

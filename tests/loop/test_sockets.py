@@ -42,6 +42,23 @@ def noting(told: list[str], word: str) -> Callable[[int], bool]:
     return tell
 
 
+class Watch:
+    """Notes every pass that asks the kernel: where it ends and begins, and how long it may wait."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    @property
+    def asked(self) -> int:
+        return len([word for word, _ in self.told if word == "before"])
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.told.append(("before", timeout))
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.told.append(("after", timeout))
+
+
 async def settled() -> None:
     """Long enough for the kernel and the loop."""
     await trio.sleep(0.05)
@@ -119,50 +136,34 @@ def test_a_run_has_one_epoll_of_its_own_and_it_ends_with_it() -> None:
 
 async def test_who_sends_is_told_before_the_tasks_of_that_pass_and_its_task_runs_in_it() -> None:
     """A pass for each thing that happens, and not another for the task that it is for."""
-    passes = 0
+    watch = Watch()
     told_in: list[int] = []
-
-    class Passes:
-        def before_io_wait(self, timeout: float) -> None:
-            nonlocal passes
-            passes += 1
-
-        def after_io_wait(self, timeout: float) -> None:
-            pass
-
     with connected() as (theirs, ours):
         task = trio.lowlevel.current_task()
 
         def tell(events: int) -> bool:
-            told_in.append(passes)
+            told_in.append(watch.asked)
             trio.lowlevel.reschedule(task)
             return True
 
         sockets().watch(ours.fileno(), NEWS, tell)
-        sockets().watch_passes(Passes())
+        sockets().watch_passes(watch)
         await trio.lowlevel.checkpoint()
         theirs.sendall(b"x")
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
-        assert told_in == [passes]
+        assert told_in == [watch.asked]
         sockets().watch_passes(None)
         sockets().forget(ours.fileno())
 
 
 async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
-    told: list[tuple[str, float]] = []
-
-    class Watch:
-        def before_io_wait(self, timeout: float) -> None:
-            told.append(("before", timeout))
-
-        def after_io_wait(self, timeout: float) -> None:
-            told.append(("after", timeout))
-
-    sockets().watch_passes(Watch())
+    watch = Watch()
+    sockets().watch_passes(watch)
     for _ in range(3):  # one of them asks the kernel
         await trio.lowlevel.checkpoint()
     await trio.sleep(0.01)
     sockets().watch_passes(None)
+    told = watch.told
     words = [word for word, _ in told]
     assert words == ["before", "after"] * (len(words) // 2)
     assert told[0::2] == [("before", timeout) for _, timeout in told[1::2]]
@@ -177,15 +178,8 @@ async def test_the_kernel_is_asked_in_every_third_pass_with_little_to_do_and_in_
     tasks: int, every: int
 ) -> None:
     """Whoever always has something to do: nobody at the network waits longer than that."""
-    passes = 0
-    asked_in: list[int] = []
-
-    class Watch:
-        def before_io_wait(self, timeout: float) -> None:
-            asked_in.append(passes)
-
-        def after_io_wait(self, timeout: float) -> None:
-            pass
+    watch = Watch()
+    asked: list[int] = []  # so far, after each pass
 
     async def busy() -> None:
         while True:
@@ -194,36 +188,27 @@ async def test_the_kernel_is_asked_in_every_third_pass_with_little_to_do_and_in_
     async with trio.open_nursery() as nursery:
         for _ in range(tasks - 1):
             nursery.start_soon(busy)
-        sockets().watch_passes(Watch())
+        sockets().watch_passes(watch)
         for _ in range(30):
-            passes += 1
             await trio.lowlevel.checkpoint()
+            asked.append(watch.asked)
         sockets().watch_passes(None)
         nursery.cancel_scope.cancel()
+    asked_in = [number for number, (before, after) in enumerate(pairwise(asked)) if after > before]
     steps = [after - before for before, after in pairwise(asked_in)][1:]  # the others begin in the first
-    assert len(steps) >= 30 // every - 3
+    assert len(steps) >= 30 // every - 4
     assert set(steps) == {every}
 
 
 async def test_a_pass_that_comes_for_a_deadline_alone_asks_the_kernel() -> None:
     """With nothing to run it is no step of a request, and there may be news."""
-    ours = sockets()
+    ours, watch = sockets(), Watch()
     ours._unasked = 0
-    asked = 0
-
-    class Watch:
-        def before_io_wait(self, timeout: float) -> None:
-            nonlocal asked
-            asked += 1
-
-        def after_io_wait(self, timeout: float) -> None:
-            pass
-
     assert not ours._runnable
-    ours.watch_passes(Watch())
+    ours.watch_passes(watch)
     assert ours.get_events(0) == []
     ours.watch_passes(None)
-    assert asked == 1
+    assert watch.asked == 1
     await trio.lowlevel.checkpoint()
 
 

@@ -55,6 +55,14 @@ def test_server_timing_has_one_entry_a_call() -> None:
     assert replay.headers["server-timing"] == 'call0;dur=10.0;desc="won", call1;dur=10.0;desc="cancelled"'
 
 
+@pytest.mark.parametrize(
+    ("after_ms", "told"), [(0.03, "0.0"), (0.97, "1.0"), (10.04, "10.0"), (10.06, "10.1"), (609.93, "609.9")]
+)
+def test_server_timing_is_to_the_nearest_tenth_of_a_millisecond(after_ms: float, told: str) -> None:
+    replay = run_scenario("/api/first", [answers(after_ms), hangs()])
+    assert replay.headers["server-timing"].startswith(f'call0;dur={told};desc="won", ')
+
+
 def test_nothing_there_is_a_problem() -> None:
     replay = ask("/api/third")
     assert (replay.status, replay.json["reason"]) == (404, "not_found")

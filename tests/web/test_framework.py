@@ -112,7 +112,7 @@ async def test_what_is_put_around_the_app_as_quart_has_it_is_around_it() -> None
         seen.append(scope["path"])
         await inner(scope, receive, send)
 
-    app.asgi_app = around  # type: ignore[method-assign]
+    app.asgi_app = around  # type: ignore[method-assign]  # so Quart's documentation puts it there
     assert (await ask(app, "/short")).body == b"done"
     assert seen == ["/short"]
 
