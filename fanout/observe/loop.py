@@ -48,7 +48,8 @@ class LoopWatch(trio.abc.Instrument):
         self._work_clock = work_clock
         self._worked_at = 0.0  # the thread's clock, when it was last looked at
         self._busy_s = 0.0  # in passes, since then
-        self._began_at = 0.0
+        # On the clock, in seconds: the time for what need not be more exact than a pass.
+        self.pass_began_at = 0.0
         self._ended_at = 0.0
         self._passes = 0
         self._previous_s = 0.0
@@ -59,7 +60,7 @@ class LoopWatch(trio.abc.Instrument):
         self._is_behind_by_s = 0.0  # at least, in this pass
 
     def after_io_wait(self, timeout: float) -> None:
-        self._began_at = now = self._clock()
+        self.pass_began_at = now = self._clock()
         self._is_behind_by_s = 0.0
         if timeout:  # else it has not slept
             slept_s = now - self._ended_at
@@ -69,7 +70,7 @@ class LoopWatch(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         self._ended_at = now = self._clock()
         passes, self._passes = self._passes, self._passes + 1
-        took_s = now - self._began_at
+        took_s = now - self.pass_began_at
         if took_s < SHORT_S and took_s <= self._lateness_s and passes % LOOK_EVERY:  # nearly every pass
             self._usual_s += (took_s - self._usual_s) * took_s / USUAL_OVER_S
             self._previous_s = took_s
@@ -97,17 +98,13 @@ class LoopWatch(trio.abc.Instrument):
         if not self._passes:
             return 0.0
         before_s = min(self._previous_s, UNUSUAL * self._usual_s)
-        return max(before_s, self._work_s(self._clock() - self._began_at))
+        return max(before_s, self._work_s(self._clock() - self.pass_began_at))
 
     def is_behind(self, by_s: float) -> bool:
         """Whether `behind_s` is more than that. It grows within a pass: once it is, nothing is measured."""
         if self._is_behind_by_s <= by_s:
             self._is_behind_by_s = self.behind_s()
         return self._is_behind_by_s > by_s
-
-    def pass_began_at(self) -> float:
-        """On the clock, in seconds: the time for what need not be more exact than a pass. Costs nothing."""
-        return self._began_at
 
     def lateness_s(self) -> float:
         """How late a deadline may be noticed, going by the passes of the last seconds."""

@@ -14,7 +14,7 @@ every answer has, and again when some time has passed.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +32,9 @@ MAX_STORM_MS: Final = 150.0
 # of a refusal is 30 to 50 ms, with this 8 ms, and as many answers are useful.
 BEGINNING_S: Final = 0.0002
 PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
-_PLACE_OF_ID: Final = b"@" * 24  # as long as every id, so that the length of the body does not change
+_ID_LENGTH: Final = 24  # always, so that the length of the body does not change
+_PLACE_OF_ID: Final = b"@" * _ID_LENGTH
+_TWO_DIGITS: Final = [b"%02x" % low for low in range(256)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +57,19 @@ class Overload:
         id_prefix: str,
         in_flight: Callable[[], int] = lambda: 0,
         burst: int = BURST,
-        clock: Callable[[], float] | None = None,
     ) -> None:
         """reserve_ms: the smallest. The reserve grows with the loop's lateness, to 100 ms at most, and with
         the requests `in_flight`, by 150 ms at most.
 
-        burst: how many are let through at once although the loop is behind. clock: in seconds; of itself
-            the watch's, to the pass.
+        burst: how many are let through at once although the loop is behind.
         """
         self._watch = watch
         self._max_pass_s = max_pass_ms / 1000
         self._reserve_ms = reserve_ms
-        self._ids = map(f"{id_prefix:.8}-r{{:0{22 - len(id_prefix[:8])}x}}".format, itertools.count(1))
-        self._before_ids, self._between_ids, self._after_ids = _answer_template().split(_PLACE_OF_ID)
+        self._refusals = _refusals(id_prefix[:8])
         self._refused = 0
         self._in_flight = in_flight
         self._burst = burst
-        self._clock = clock or watch.pass_began_at
         self._credit = float(burst)
         self._credited_at = 0.0
 
@@ -80,11 +78,13 @@ class Overload:
 
         beginning: requests that were let pass, and whose work has yet to begin.
         """
-        if not self._watch.is_behind(self._max_pass_s - beginning * BEGINNING_S) or self._is_burst():
+        watch = self._watch
+        if not watch.is_behind(self._max_pass_s - beginning * BEGINNING_S):
+            return None
+        if (self._credit >= 1 or watch.pass_began_at != self._credited_at) and self._is_burst():
             return None
         self._refused += 1
-        request_id = next(self._ids).encode("ascii")
-        return b"".join((self._before_ids, request_id, self._between_ids, request_id, self._after_ids))
+        return next(self._refusals)
 
     def reserve_ms(self) -> float:
         """What to keep back from a timeout, going by how late the loop has been of late, and how much it has
@@ -94,10 +94,9 @@ class Overload:
         return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000)) + storm_ms
 
     def _is_burst(self) -> bool:
-        now = self._clock()
-        if now != self._credited_at:
-            self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
-            self._credited_at = now
+        now = self._watch.pass_began_at
+        self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
+        self._credited_at = now
         if self._credit < 1:
             return False
         self._credit -= 1
@@ -105,6 +104,16 @@ class Overload:
 
     def statistics(self) -> OverloadStatistics:
         return OverloadStatistics(refused=self._refused, reserve_ms=round(self.reserve_ms(), 3))
+
+
+def _refusals(id_prefix: str) -> Iterator[bytes]:
+    """Answers without end, each with an id of its own. All but two digits of that is written once for 256."""
+    before, between, after = _answer_template().split(_PLACE_OF_ID)
+    for number in itertools.count():
+        most = f"{id_prefix}-r{number:0{_ID_LENGTH - len(id_prefix) - 4}x}".encode("ascii")
+        before_digits, between_digits = before + most, between + most
+        for digits in _TWO_DIGITS:
+            yield b"".join((before_digits, digits, between_digits, digits, after))
 
 
 def _answer_template() -> bytes:

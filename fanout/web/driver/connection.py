@@ -83,8 +83,11 @@ class Connection:
     def wait_idle(self) -> None:
         """The caller owes a request. It has `idle_timeout_s`."""
         self.state = State.IDLE
-        self._to_the_end_of_the_queue()
-        self._clear_read_by()
+        waiting = self._driver.waiting  # written out, as every request that is refused passes here
+        waiting.pop(self, None)
+        waiting[self] = self.now()
+        if self._read_by != inf:
+            self._clear_read_by()
 
     def wait_again(self) -> None:
         """Be idle, since the answer was sent."""

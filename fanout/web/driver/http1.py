@@ -130,21 +130,20 @@ class Http1:
             driver.beginning += 1
         else:
             driver.refused += 1
-            self._refusal_is_last = driver.draining or not self._can_be_refused(data)
+            self._refusal_is_last = driver.draining or not (data == self._plain or self._can_be_refused(data))
             if self._refusal_is_last:
                 self._refusal = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
             else:
-                self._refusal = answer[self._transport.send_now(answer) :]
-                if not self._refusal:
+                sent = self._transport.send_now(answer)
+                if sent == len(answer):
                     self._connection.wait_idle()
                     return True
+                self._refusal = answer[sent:]
         self._connection.not_idle()
         return False
 
     def _can_be_refused(self, data: bytes) -> bool:
         """Whether a refusal of these unread bytes leaves nothing of them behind."""
-        if data == self._plain:
-            return True
         is_plain = _is_plain(data)
         if is_plain and len(data) <= _MEMORABLE_BYTES:
             self._plain = data

@@ -196,14 +196,17 @@ class SocketTransport(StreamTransport):
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
         """What is there and not dealt with; `None`: nothing, and it is told when there is."""
         while self._is_readable:
-            data = self._read(MAX_RECEIVE_BYTES)
-            if data is None:
+            try:
+                data = os.read(self._fd, MAX_RECEIVE_BYTES)
+            except BlockingIOError:
                 self._is_readable = False
-            else:
-                # Less than could have been read was all there is. The end is told once, and stays.
-                self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
-                if not data or not is_dealt_with(data):
-                    return data
+                break
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+            # Less than could have been read was all there is. The end is told once, and stays.
+            self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
+            if not data or not is_dealt_with(data):
+                return data
         return None
 
     def _read(self, max_bytes: int) -> bytes | None:

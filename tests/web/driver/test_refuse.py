@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from fanout.web.driver.limits import Limits
 from tests.web.driver.apps import Echo
 from tests.web.driver.hostile import POST
-from tests.web.driver.serving import get, in_memory, on_socket, until
+from tests.web.driver.serving import SOON_S, get, in_memory, on_socket, until
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 4\r\n\r\nbusy"
 
@@ -123,6 +123,21 @@ async def test_a_refusal_that_is_not_read_ends_after_the_time_for_a_write(autoju
         await until(lambda: not world.driver.statistics().open)
         assert began + 7 <= trio.current_time() < began + 7.1
     assert world.ended == {"slow_reader": 1}
+
+
+async def test_a_refusal_of_which_the_kernel_takes_a_part_is_finished_by_the_connection() -> None:
+    body = bytes(range(256)) * 32 * 1024  # 8 MiB: more than a socket holds at first
+    large = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    async with on_socket(Echo(), refuse=lambda _: large) as world:
+        caller = await world.connect()
+        for _ in range(2):
+            with trio.fail_after(SOON_S):
+                status, _, received = await caller.ask(get())
+            assert status == 503
+            assert received == body
+        await caller.stream.aclose()
+        await world.settled()
+    assert world.ended == {"caller_left": 1}
 
 
 async def test_a_thousand_callers_are_refused_on_sockets() -> None:
