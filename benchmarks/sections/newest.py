@@ -1,16 +1,23 @@
-"""CPU of a request on another Python: `make bench PYTHON=python3.13 ARGS="--only newest"`."""
+"""CPU of a request and the peak on another Python: `make bench PYTHON=python3.13 ARGS="--only newest"`."""
 
 from __future__ import annotations
 
-from benchmarks.contenders import BARE_NAME, BASE_NAME, FANOUT_NAME
-from benchmarks.section import Found, Settings
-from benchmarks.sections import cpu
+from benchmarks.contenders import BARE_NAME, BASE_NAME, FANOUT_NAME, PATIENT_NAME, contenders
+from benchmarks.programs import upstream
+from benchmarks.section import OTHER_CORE, Found, Settings
+from benchmarks.sections import cpu, peak
 
 NAME = "newest"
-TITLE = "CPU per request on the newest Python"
+TITLE = "CPU per request and peak on the newest Python"
 ON_REQUEST = True  # it says nothing on the Python of all the others
-render = cpu.render
 
 
 def run(settings: Settings) -> Found:
-    return cpu.measure(settings, (FANOUT_NAME, BARE_NAME, BASE_NAME))
+    found = cpu.measure(settings, (FANOUT_NAME, BARE_NAME, BASE_NAME))
+    with upstream(settings.folder, OTHER_CORE) as (url, _):
+        servers = contenders(settings.folder, (FANOUT_NAME, PATIENT_NAME, BASE_NAME))
+        return {**found, "peak": peak.measure(settings, servers, url, peak.CALLERS)}
+
+
+def render(found: Found) -> str:
+    return f"{cpu.render(found)}\n\n{peak.render(found['peak'])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from time import sleep
 from typing import Any
 
@@ -25,7 +26,7 @@ TITLE = "Peak useful rate"
 CALLERS = (200, 1000)
 SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
 WARMUP_S = 1.5
-HEEDED_NAME = "fanout, its `Retry-After` heeded"
+AT_ONCE_NAME = "fanout, asked again at once"
 RETRY_AFTER_S = 1.0  # as fanout asks for
 COLUMNS = (
     *("callers", "server", "useful/s", f"ratio to {BASE_NAME}", "refused/s", "on time", "useful p99, ms"),
@@ -35,28 +36,32 @@ FULL = 0.93  # of a core: it is what limits
 
 
 def run(settings: Settings) -> Found:
-    rounds = settings.times(2)
-    found: list[Any] = []
     with upstream(settings.folder, OTHER_CORE) as (url, what):
-        for number in range(rounds):
-            for callers in CALLERS:
-                one = {
-                    name: ask(server, url, callers, settings.seconds(4, 2))
-                    for name, server in contenders(settings.folder, settings.servers(SERVERS)).items()
-                }
-                if callers == CALLERS[-1]:
-                    server = contenders(settings.folder, [FANOUT_NAME])[FANOUT_NAME]
-                    one[HEEDED_NAME] = ask(server, url, callers, settings.seconds(4, 2), RETRY_AFTER_S)
-                found.append({"callers": callers, "servers": one})
-                settings.say(
-                    f"round {number + 1} of {rounds}, {callers} callers: "
-                    + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
-                )
-    return {"upstream": what, "seconds": settings.seconds(4, 2), "rounds": found}
+        servers = contenders(settings.folder, settings.servers(SERVERS))
+        return {"upstream": what, **measure(settings, servers, url, CALLERS)}
+
+
+def measure(settings: Settings, servers: Mapping[str, Server], url: str, callers: Sequence[int]) -> Found:
+    """Each server under so many callers, in turn; fanout also under those who do not heed `Retry-After`."""
+    rounds, seconds = settings.times(4), settings.seconds(4, 2)
+    found: list[Any] = []
+    for number in range(rounds):
+        for count in callers:
+            one = {name: ask(server, url, count, seconds, RETRY_AFTER_S) for name, server in servers.items()}
+            one[AT_ONCE_NAME] = ask(servers[FANOUT_NAME], url, count, seconds)
+            found.append({"callers": count, "servers": one})
+            settings.say(
+                f"round {number + 1} of {rounds}, {count} callers: "
+                + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
+            )
+    return {"seconds": seconds, "rounds": found}
 
 
 def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_after_s: float = 0) -> Found:
-    """One fresh process under callers that wait. Shares are 0 to 1."""
+    """One fresh process under callers that wait: for each answer, and so long when they are refused.
+
+    Shares are 0 to 1.
+    """
     with running(server, upstream_url, SERVER_CORE) as program:
         words = map(str, (callers, WARMUP_S, seconds, retry_after_s))
         with beside("closed_loop", program.url, "first", "1000", *words) as load:
@@ -77,21 +82,24 @@ def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_aft
 
 
 def render(found: Found) -> str:
-    cells = []
-    for callers in CALLERS:
-        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
-        for name in taken[0]:
-            cells.append([f"{callers:,}", *row(name, taken)])
     return (
         "Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was "
         f"answered, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the "
         "promised body within the timeout. With 200 callers and answers that take 280 ms no server can have "
-        "more than about 700 a second. Who is refused asks again at once, the worst that callers can do: "
-        "what the server spends on refusing them it cannot spend on answers. In one row they wait for a "
-        "second instead, as `Retry-After` asks them to. The last columns tell how busy the cores were, the "
-        "one of the server, and that of the generator and the upstream, which is what limits when it is "
-        "full.\n\n" + rows(COLUMNS, cells)
+        "more than about 700 a second. Who is refused waits for a second, as `Retry-After` asks for. In one "
+        "row they ask again at once, the worst that callers can do: what the server spends on refusing them "
+        "it cannot spend on answers, and how many they are is up to the generator. The last columns tell how "
+        "busy the cores were, the one of the server, and that of the generator and the upstream, which is "
+        "what limits when it is full.\n\n" + table(found)
     )
+
+
+def table(found: Found) -> str:
+    cells = []
+    for callers in sorted({one["callers"] for one in found["rounds"]}):
+        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+        cells += [[f"{callers:,}", *row(name, taken)] for name in taken[0]]
+    return rows(COLUMNS, cells)
 
 
 def row(name: str, taken: list[Any]) -> list[str]:
@@ -121,7 +129,7 @@ def glance(found: Found) -> list[list[str]]:
     cells = []
     for callers in CALLERS:
         taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
-        for name in (FANOUT_NAME, HEEDED_NAME, PATIENT_NAME):
+        for name in (FANOUT_NAME, AT_ONCE_NAME, PATIENT_NAME):
             if BASE_NAME in taken[0] and name in taken[0]:
                 mine, base = ([one[each]["useful_per_s"] for one in taken] for each in (name, BASE_NAME))
                 remark = name.removeprefix(FANOUT_NAME)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contenders import (
     AIOHTTP_NAME,
@@ -18,7 +16,7 @@ from benchmarks.contenders import (
     fanout,
 )
 from benchmarks.programs import Certificate, has_nginx, upstream
-from benchmarks.section import OTHER_CORE, Found, Settings, rows
+from benchmarks.section import OTHER_CORE, Found, Settings
 from benchmarks.sections import peak
 
 NAME = "tls"
@@ -29,8 +27,6 @@ CALLERS = (200, 400)  # more than 400 are far more than any of them can serve
 def run(settings: Settings) -> Found:
     if not has_nginx():
         return {"skipped": "needs nginx, which is not here"}
-    rounds, seconds = settings.times(2), settings.seconds(4, 2)
-    found: list[Any] = []
     certificate = issue(settings.folder)
     authority = str(certificate.authority)
     patient = ("--upstream-ca", authority, "--max-pass-ms", "1000")
@@ -39,22 +35,13 @@ def run(settings: Settings) -> Found:
         PATIENT_NAME: fanout(settings.folder, *patient, name=PATIENT_NAME),
         AIOHTTP_NAME: aiohttp("--ca", authority),
     }
-    here = contenders(settings.folder, list(servers))
-    with ExitStack() as stack:
-        url, what = stack.enter_context(upstream(settings.folder, OTHER_CORE, certificate))
-        for number in range(rounds):
-            for callers in CALLERS:
-                one = {name: peak.ask(servers[name], url, callers, seconds) for name in here}
-                if callers == CALLERS[-1]:
-                    one[peak.HEEDED_NAME] = peak.ask(
-                        servers[FANOUT_NAME], url, callers, seconds, peak.RETRY_AFTER_S
-                    )
-                found.append({"callers": callers, "servers": one})
-                settings.say(
-                    f"round {number + 1} of {rounds}, {callers} callers: "
-                    + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
-                )
-    return {"upstream": what, "seconds": seconds, "tls": ssl.OPENSSL_VERSION, "rounds": found}
+    here = {name: servers[name] for name in contenders(settings.folder, list(servers))}
+    with upstream(settings.folder, OTHER_CORE, certificate) as (url, what):
+        return {
+            "upstream": what,
+            "tls": ssl.OPENSSL_VERSION,
+            **peak.measure(settings, here, url, CALLERS),
+        }
 
 
 def issue(folder: Path) -> Certificate:
@@ -73,13 +60,9 @@ def issue(folder: Path) -> Certificate:
 def render(found: Found) -> str:
     if "skipped" in found:
         return f"Not measured: {found['skipped']}.\n"
-    cells = []
-    for callers in CALLERS:
-        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
-        cells += [[f"{callers}", *peak.row(name, taken)] for name in taken[0]]
     return (
         f"As above with fewer callers, and nginx speaks TLS 1.3 with a certificate that both trust by "
         f"its authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A "
         "cancelled call costs its connection, so about half of the calls of `/api/first` begin with a "
-        "handshake, which loads the upstream's core as well.\n\n" + rows(peak.COLUMNS, cells)
+        "handshake, which loads the upstream's core as well.\n\n" + peak.table(found)
     )
