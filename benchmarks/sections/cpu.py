@@ -38,7 +38,7 @@ def run(settings: Settings) -> Found:
 
 
 def measure(settings: Settings, servers: Sequence[str]) -> Found:
-    seconds, rounds = settings.seconds(2, 1), settings.times(12)
+    seconds, rounds = settings.seconds(2, 1), settings.times(6)
     found: dict[str, list[Found]] = {}
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         all_of_them = contenders(settings.folder, servers)
