@@ -6,7 +6,6 @@ it at once, while its receipt is in the processor's caches, takes no less time a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,6 +23,10 @@ _OFFSET_HOLDS_S: Final = 1.0
 _WORDS_KEPT: Final = 256  # of requests and of calls; there are some dozens of each
 
 
+def _clock_offset_s() -> float:
+    return datetime.now(UTC).timestamp() - trio.current_time()
+
+
 class RequestLog:
     """A consumer of receipts. Lines below the level of the logs are not written.
 
@@ -34,7 +37,7 @@ class RequestLog:
         self,
         logs: Logs,
         which: str,
-        clock_offset_s: Callable[[], float] | None = None,
+        clock_offset_s: Callable[[], float] = _clock_offset_s,
     ) -> None:
         """clock_offset_s: what to add to the loop's clock for Unix time. Asked once a second, for the time of
         day can be set."""
@@ -42,7 +45,7 @@ class RequestLog:
         self._which = which
         self._least = _LEVELS[logs.level]
         self._line = text_line if logs.as_text else json_line
-        self._clock_offset_s = clock_offset_s or _clock_offset_s
+        self._clock_offset_s = clock_offset_s
         self._offset_s = 0.0
         self._offset_holds_until = -inf
 
@@ -58,10 +61,6 @@ class RequestLog:
             self._offset_s = self._clock_offset_s()
             self._offset_holds_until = ended_at + _OFFSET_HOLDS_S
         self._put(self._line, (receipt, ended_at + self._offset_s))
-
-
-def _clock_offset_s() -> float:
-    return time.time() - trio.current_time()  # noqa: TID251 - the loop's clock does not know the time of day
 
 
 def level_of(reason: str, status: int | None, is_late: bool) -> str:

@@ -81,6 +81,7 @@ class Overload:
         watch = self._watch
         if not watch.is_behind(self._max_pass_s - beginning * BEGINNING_S):
             return None
+        # Without credit it is asked once a pass, however many are refused in that.
         if (self._credit >= 1 or watch.pass_began_at != self._credited_at) and self._is_burst():
             return None
         self._refused += 1

@@ -176,6 +176,27 @@ async def test_a_cancellation_is_recorded_and_passed_on(autojump_clock: trio.tes
     assert isinstance(race.ledger.records[0].outcome, Cancelled)
 
 
+async def test_a_loser_passes_on_what_was_cancelled_outside_in_the_same_moment(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its race is settled, and still the scope outside must see it: nothing behind the nursery runs."""
+    outside = trio.CancelScope()
+
+    async def wins(marks: Marks) -> Success | Failure:
+        await trio.sleep(0.1)
+        outside.cancel()
+        return Success(b"{}")
+
+    race = Race("r", first_success, [wins, hangs()], Budget(trio.current_time(), 1000, 0), Told())
+    went_on = False
+    with outside:
+        await run_all(race)
+        went_on = True
+    assert not went_on
+    assert outside.cancelled_caught
+    assert isinstance(race.ledger.records[1].outcome, Cancelled)
+
+
 @pytest.mark.parametrize("in_a_group", [False, True])
 async def test_a_keyboard_interrupt_ends_the_program(
     in_a_group: bool, autojump_clock: trio.testing.MockClock

@@ -196,7 +196,7 @@ class SocketTransport(StreamTransport):
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
         """What is there and not dealt with; `None`: nothing, and it is told when there is."""
         while self._is_readable:
-            try:
+            try:  # `_read` written out, as every request that is refused passes here
                 data = os.read(self._fd, MAX_RECEIVE_BYTES)
             except BlockingIOError:
                 self._is_readable = False
