@@ -49,7 +49,7 @@ async def serve_app(
     certificate: Certificate | None = None,
     shutdown: Callable[[], Awaitable[None]],
     grace_s: float,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` returns, then let what runs finish for at most `grace_s` seconds.
 

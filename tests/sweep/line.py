@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import trio
 
-from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
+from fanout.web.driver.transport import MAX_RECEIVE_BYTES, Transport
 
 End = Literal["fin", "rst"]
 KERNEL_BYTES: Final = 16 * 1024  # what is taken from a sender before its receiver has read any of it
@@ -64,45 +64,44 @@ class Line:
             await self._changed.park()
 
 
-class LineTransport(StreamTransport):
+class LineTransport(Transport):
     """The server's end, with the checkpoints of `SocketTransport`."""
 
     def __init__(self, incoming: Line, outgoing: Line, on_write: Callable[[], None]) -> None:
-        self.scheme, self.client, self.server = "http", None, None
+        super().__init__("http")
+        self._unsent: bytes = b""
         self._incoming = incoming
         self._outgoing = outgoing
         self._on_write = on_write
         self.closed = False
 
-    def send_now(self, data: bytes | memoryview) -> int:
+    def send_now(self, data: bytes) -> bool:
         assert not self.closed
         self._on_write()
         if self._incoming.end == "rst":
             raise trio.BrokenResourceError
         if self._outgoing.abandoned:
             self._incoming.finish("rst")
-        return self._outgoing.put(data)
+        self._unsent = data[self._outgoing.put(data) :]
+        return not self._unsent
 
-    async def send_all(self, data: bytes | memoryview) -> None:
-        while data:
+    async def flush(self) -> None:
+        while self._unsent:
             await self._outgoing.writable()
             await trio.lowlevel.checkpoint()
-            data = data[self.send_now(data) :]
+            self.send_now(self._unsent)
 
-    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+    async def receive(self) -> bytes:
         await self._incoming.readable()
         await trio.lowlevel.checkpoint()
         assert not self.closed
-        return self._incoming.take(max_bytes)
+        return self._incoming.take(MAX_RECEIVE_BYTES)
 
-    def watch(self, caller_left: Callable[[], None]) -> None:
+    def watch(self, client_left: Callable[[], None]) -> None:
         if self._incoming.end is None:
-            self._incoming.tell = caller_left
+            self._incoming.tell = client_left
         else:
-            caller_left()
-
-    def unwatch(self) -> None:
-        self._incoming.tell = None
+            client_left()
 
     def has_bytes(self) -> bool:
         return bool(self._incoming.data or self._incoming.end)
@@ -119,5 +118,6 @@ class LineTransport(StreamTransport):
     def _finish(self, end: End) -> None:
         if not self.closed:
             self.closed = True
+            self._incoming.tell = None
             self._incoming.abandon()
             self._outgoing.finish(end)

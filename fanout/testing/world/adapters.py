@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 
 from fanout.testing.world.network import End
-from fanout.web.driver.transport import MAX_RECEIVE_BYTES, StreamTransport
+from fanout.web.driver.transport import MAX_RECEIVE_BYTES, Transport
 
 Taken = Callable[[int], None]
 Written = Callable[[bytes], None]
@@ -61,52 +61,46 @@ def _broken(end: End, error: OSError) -> Exception:
     return trio.ClosedResourceError() if end.closed_at is not None else trio.BrokenResourceError()
 
 
-class CallerTransport(StreamTransport):
+class CallerTransport(Transport):
     """What the driver has instead of a `SocketTransport`: the same promises, method by method.
 
     on_read: told how many bytes the server took. on_written: told of each write what there was room for.
     """
 
     def __init__(self, end: End, client: int, on_read: Taken, on_written: Written) -> None:
-        super().__init__(EndStream(end), None, "http")
-        self.client, self.server = ("192.0.2.1", client), ("192.0.2.2", 80)
+        super().__init__("http", ("192.0.2.1", client), ("192.0.2.2", 80))
         self._end = end
+        self._unsent = b""
         self._on_read = on_read
         self._on_written = on_written
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes) -> bool:
         try:
             sent = self._end.write(data)
         except OSError as error:
             raise trio.BrokenResourceError from error
         if data:
             self._on_written(data[:sent])
-        return sent
+        self._unsent = data[sent:]
+        return not self._unsent
 
-    async def send_all(self, data: bytes | memoryview) -> None:
+    async def flush(self) -> None:
         await trio.lowlevel.checkpoint()
-        view = memoryview(data)
-        while view:
-            sent = self.send_now(bytes(view))
-            view = view[sent:]
-            if view:
-                await self._end.writable()
+        while self._unsent and not self.send_now(self._unsent):
+            await self._end.writable()
 
-    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+    async def receive(self) -> bytes:
         await self._end.readable()
         try:
-            data = self._end.read(max_bytes)
+            data = self._end.read(MAX_RECEIVE_BYTES)
         except OSError as error:
             raise trio.BrokenResourceError from error
         assert data is not None
         self._on_read(len(data))
         return data
 
-    def watch(self, caller_left: Callable[[], None]) -> None:
-        self._end.on_hang_up(caller_left)
-
-    def unwatch(self) -> None:
-        self._end.on_hang_up(None)
+    def watch(self, client_left: Callable[[], None]) -> None:
+        self._end.on_hang_up(client_left)
 
     def has_bytes(self) -> bool:
         return self._end.has_something
@@ -115,9 +109,11 @@ class CallerTransport(StreamTransport):
         self._end.send_end()
 
     def close(self) -> None:
+        self._end.on_hang_up(None)
         self._end.close()
 
     def abort(self) -> None:
+        self._end.on_hang_up(None)
         self._end.reset()
 
 

@@ -1,29 +1,68 @@
-"""Accepting every connection that waits, not one a pass.
+"""Accepting connections: all that wait, a bounded number per event-loop iteration, whatever accept(2) says.
 
-`trio.serve_listeners` accepts one connection a pass of the loop: with a pass of 2 ms that is 500 a second,
-and the kernel's queue overflows while the loop is busy. So the connection that was accepted pulls the others
-that wait beside it. Listeners that are `dup`ed do the same, but each new connection wakes all of them.
+`trio.serve_listeners` accepts one connection per iteration: with an iteration of 2 ms that is 500 per second,
+and the kernel's queue overflows while the loop is busy. And an error that it does not know ends it, and the
+server with it.
+
+Rule 1: nothing that accepting one connection raises ends the accepting.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
-_MAX_A_PASS: Final = 64  # then those that were accepted get a turn
+_MAX_PER_ITERATION: Final = 64  # then the accepted connections get a turn
+_PAUSE_S: Final = 0.1  # when no connection can be accepted: mostly no descriptor or no memory is left
+
+Begin = Callable[[socket.socket], object]
+_log: Final = logging.getLogger(__name__)
 
 
-def accept_waiting(listeners: Iterable[socket.socket]) -> list[trio.SocketStream]:
-    """Accept, without waiting, what waits on listeners that are non-blocking and may be closed already."""
-    accepted: list[trio.SocketStream] = []
-    for listener in listeners:
+async def accept_connections(listener: socket.socket, begin: Begin) -> None:
+    """Accept until cancelled. `listener` is non-blocking, and is closed at the end.
+
+    begin: takes over an accepted socket; when it raises, the socket is closed.
+    """
+    is_failing = False
+    with listener:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(listener)
+                accept_waiting(listener, begin)
+            except Exception as error:  # noqa: BLE001 - Rule 1
+                if not is_failing:
+                    is_failing = True
+                    _log.error("no connection can be accepted, trying again every 100 ms: %r", error)
+                await trio.sleep(_PAUSE_S)
+            else:
+                is_failing = False
+
+
+def accept_waiting(listener: socket.socket, begin: Begin) -> int:
+    """Accept what waits, without waiting, and say how many connections that was.
+
+    Raises what accept(2) or `begin` raised if not even one connection could begin.
+    """
+    begun = 0
+    for _ in range(_MAX_PER_ITERATION):
         try:
-            while len(accepted) < _MAX_A_PASS:
-                sock, _ = listener.accept()
-                accepted.append(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
-        except OSError:
-            continue  # nobody waits; or no descriptor is left, which `serve_listeners` sees and logs
-    return accepted
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            break
+        except Exception:
+            if not begun:
+                raise
+            break
+        try:
+            sock.setblocking(False)
+            begin(sock)
+        except BaseException:
+            sock.close()
+            raise
+        begun += 1
+    return begun

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fanout.web.driver.statistics import End
-from fanout.web.driver.transport import StreamTransport
+from fanout.web.driver.transport import Transport
 
 if TYPE_CHECKING:
     from fanout.web.driver.driver import Driver
@@ -50,6 +50,7 @@ class Connection:
         "_read_by",
         "_write_by",
         "end",
+        "hears_the_end",
         "left_at",
         "now",
         "reset",
@@ -58,7 +59,7 @@ class Connection:
         "transport",
     )
 
-    def __init__(self, driver: Driver, transport: StreamTransport) -> None:
+    def __init__(self, driver: Driver, transport: Transport) -> None:
         self._driver = driver
         self.now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` asks, found once
         self.transport = transport
@@ -67,6 +68,7 @@ class Connection:
         self.end: End | None = None  # set by whoever knows it first
         self.left_at: float | None = None  # Trio's clock, when it was known that the caller had left
         self.reset = False  # close with RST: the caller must not take what it got for a whole answer
+        self.hears_the_end = False  # it reads while the app has a request, so it need not be cut (HTTP/2)
         self._read_by = inf
         self._write_by = inf
 
@@ -103,7 +105,7 @@ class Connection:
         self.state = State.BUSY
         self._driver.waiting.pop(self, None)
         self._clear_read_by()
-        if self.left_at is not None:
+        if self.left_at is not None and not self.hears_the_end:
             self._cut_for_the_caller_has_left()
 
     def answered(self) -> None:
@@ -142,7 +144,7 @@ class Connection:
     def caller_left(self) -> None:
         """It is known that the caller has left, perhaps behind bytes that nobody has read."""
         self.left_at = self.now()
-        if self.state is State.BUSY:
+        if self.state is State.BUSY and not self.hears_the_end:
             self._cut_for_the_caller_has_left()
 
     def _cut_for_the_caller_has_left(self) -> None:
@@ -177,11 +179,39 @@ class Connection:
             return None
         return End.SLOW_READER if self._write_by < self._read_by else _WHEN_TOO_LATE[self.state]
 
-    def close(self) -> End:
-        """Close what is below and say how it ended. Called once the scope is left; synchronous."""
+    async def send(self, data: bytes) -> None:  # noqa: ASYNC910 - the client, or its end, is waited for next
+        """Send all of it within the bound of a write. Raises `trio.BrokenResourceError`."""
+        if not self.transport.send_now(data):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until all that was to be sent is with the kernel, within the bound of a write."""
+        self.written_within(self._driver.limits.write_timeout_s)
+        await self.transport.flush()
+        self.written_within(inf)
+
+    async def say_last(self, answer: bytes) -> None:
+        """Send a last answer, and see to it that the client can read it. `end` must be set."""
+        self.linger(self._driver.limits.linger_timeout_s)
+        await self.send(answer)
+        await self.wait_for_the_end()
+
+    async def wait_for_the_end(self) -> None:
+        """Read on for a while: closing on unread bytes is an RST, which can undo an answer."""
+        self.linger(self._driver.limits.linger_timeout_s)
+        await self.transport.send_eof()
+        left = self._driver.limits.linger_max_bytes
+        while left > 0 and (data := await self.transport.receive()):
+            left -= len(data)
+
+    def how_it_ended(self) -> End:
+        """Known for good once the scope is left."""
         self.end = self.end or self.too_slow() or End.STOPPED
-        if self.reset or self.end in (End.SLOW_READER, End.STOPPED):  # SLOW_READER: of HTTP/2
+        return self.end
+
+    def close(self) -> None:
+        """Close what is below. Called once the scope is left; synchronous."""
+        if self.reset or self.how_it_ended() in (End.SLOW_READER, End.STOPPED):  # SLOW_READER: of HTTP/2
             self.transport.abort()
         else:
             self.transport.close()
-        return self.end

@@ -175,14 +175,10 @@ class Cycle:
     async def _write(self, data: bytes) -> None:  # noqa: ASYNC910 - `send` has passed one
         """Write all of it within the bound, or end the connection. Never shielded."""
         connection = self._connection
-        transport = connection.transport
         try:
-            sent = transport.send_now(data)
-            if sent < len(data):
+            if not connection.transport.send_now(data):
                 connection.reset = True  # should it end now, for whatever reason
-                connection.written_within(self._limits.write_timeout_s)
-                await transport.send_all(memoryview(data)[sent:])
-                connection.written_within(inf)
+                await connection.flush()
                 connection.reset = False
         except trio.BrokenResourceError:
             connection.cut(End.CALLER_LEFT)

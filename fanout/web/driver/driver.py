@@ -1,6 +1,7 @@
 """What all connections of one listener share: the guard, the bounds, the drain, the counts.
 
-Rule 1: an exception in one connection is reported, counted, and ends that connection. `Cancelled` passes.
+Rule 1: an exception in one connection, its beginning and its end included, is reported, counted, and ends
+        that connection. `Cancelled` passes. A client that is gone is no exception to speak of.
 Rule 2: making room, draining and counting are synchronous.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import trio
@@ -16,9 +18,10 @@ import trio
 from fanout.web.driver import refusals
 from fanout.web.driver.answer import DateField, problem_bytes, utc_now
 from fanout.web.driver.connection import Connection
+from fanout.web.driver.guard import Guard
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics, End
-from fanout.web.driver.transport import StreamTransport
+from fanout.web.driver.transport import Transport
 
 
 def never(beginning: int) -> bytes | None:
@@ -52,45 +55,78 @@ class Driver:
         self.requests = self.refused = self.malformed = 0
         self._on_crash = on_crash
         self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
+        self._rejected: dict[Connection, None] = {}  # beyond the limit, until they have been told so
         self._ended: Counter[End] = Counter()
         self._accepted = self._crashes = 0
 
     async def run(self) -> None:
         """Close connections that are idle for too long, at the moment that each is due, until cancelled."""
-        while True:  # who begins to wait later is due later, so nobody is missed
-            now, patience_s = trio.current_time(), self.limits.idle_timeout_s
-            next_due_at = now + patience_s
+        while True:  # a connection that begins to wait later is due later, so none is missed
+            now, idle_s = trio.current_time(), self.limits.idle_timeout_s
+            next_due_at = now + idle_s
             for connection, since in self.waiting.items():
-                if since + patience_s > now:
-                    next_due_at = since + patience_s
+                if since + idle_s > now:
+                    next_due_at = since + idle_s
                     break
-                connection.waited_too_long()
+                with Guard(self.report):
+                    connection.waited_too_long()
             await trio.sleep_until(next_due_at)
 
     async def hold(  # noqa: ASYNC910 - the task of a connection, and its last act
-        self, transport: StreamTransport, serve: Callable[[Connection], Awaitable[None]]
+        self, transport: Transport, serve: Callable[[Connection], Awaitable[None]]
     ) -> None:
         """Run one connection: within the limits, guarded, closed at the end. Raises only `Cancelled`."""
-        self._accepted += 1
-        connection = Connection(self, transport)
-        if not self._make_room():
-            transport.send_now(problem_bytes(refusals.TOO_MANY_CONNECTIONS, self.date.line(connection.now())))
-            connection.end = End.OVER_LIMIT
-            self._ended[connection.close()] += 1
-            return  # noqa: ASYNC910 - as above
+        with Guard(self.report):
+            self._accepted += 1
+            connection = Connection(self, transport)
+            run = self._run if self._make_room() else self._reject
+            try:
+                with Guard(partial(self._on_bug, connection)):
+                    try:
+                        transport.watch(connection.caller_left)
+                        await run(connection, serve)
+                    except trio.BrokenResourceError:
+                        connection.end = connection.end or End.CALLER_LEFT
+            finally:
+                self._forget(connection)
+
+    async def _run(  # noqa: ASYNC910 - as above
+        self, connection: Connection, serve: Callable[[Connection], Awaitable[None]]
+    ) -> None:
         self._open[connection] = None
+        with connection.scope:
+            await serve(connection)
+        if connection.too_slow() is End.SLOW_HEAD:
+            line = self.date.line(connection.now())
+            connection.transport.send_now(problem_bytes(refusals.SLOW_HEAD, line))
+
+    async def _reject(  # noqa: ASYNC910 - as above
+        self, connection: Connection, serve: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        """Say that there is no room, to as many clients at once as are allowed to be listened to for that."""
+        connection.end = End.OVER_LIMIT
+        if len(self._rejected) >= self.limits.max_rejected:
+            return  # noqa: ASYNC910 - as above
+        self._rejected[connection] = None
+        with connection.scope:
+            connection.linger(self.limits.linger_timeout_s)
+            await connection.transport.handshake()
+            line = self.date.line(connection.now())
+            await connection.say_last(problem_bytes(refusals.TOO_MANY_CONNECTIONS, line))
+
+    def _on_bug(self, connection: Connection, bug: Exception) -> None:
+        connection.end, connection.reset = End.CRASHED, True
+        self.report(bug)
+
+    def _forget(self, connection: Connection) -> None:
+        """It has ended: count it, and close what is below, whatever may be wrong with it."""
         try:
-            with connection.scope:
-                await serve(connection)
-        except* Exception as group:  # noqa: BLE001 - the guard
-            connection.end, connection.reset = End.CRASHED, True
-            self.report(group)
-        finally:
-            del self._open[connection]
+            self._open.pop(connection, None)
+            self._rejected.pop(connection, None)
             self.waiting.pop(connection, None)
-            if connection.too_slow() is End.SLOW_HEAD:
-                transport.send_now(problem_bytes(refusals.SLOW_HEAD, self.date.line(connection.now())))
-            self._ended[connection.close()] += 1
+            self._ended[connection.how_it_ended()] += 1
+        finally:
+            connection.close()
 
     def report(self, error: BaseException) -> None:
         """Count and report a crash. A group of one is reported as that one."""
@@ -107,8 +143,9 @@ class Driver:
         requests may run is the app's affair.
         """
         self.draining = True
-        for connection in list(self._open):
-            connection.drain()
+        for connection in [*self._open, *self._rejected]:
+            with Guard(self.report):
+                connection.drain()
 
     def patience_s(self, timeout_s: float) -> float:
         """How long to wait for a caller: `timeout_s`, less while draining. `inf` is not a wait."""
@@ -138,5 +175,6 @@ class Driver:
         if longest is None:
             return False
         del self.waiting[longest]
-        longest.cut(End.EVICTED)
+        with Guard(self.report):
+            longest.cut(End.EVICTED)
         return True

@@ -7,7 +7,6 @@ Rule 2: after a request that was not understood to its end nothing more is read 
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any, Final
 
 import trio
@@ -22,13 +21,13 @@ from fanout.web.driver.driver import Driver
 from fanout.web.driver.head import END, Head, check_size, check_unfinished, parse_head
 from fanout.web.driver.refusals import Refused
 from fanout.web.driver.statistics import End
-from fanout.web.driver.transport import StreamTransport
+from fanout.web.driver.transport import Transport
 from fanout.web.problems import Problem
 
 _MEMORABLE_BYTES: Final = 1024  # of one request, held for each connection
 
 
-async def serve_stream(app: App, driver: Driver, transport: StreamTransport) -> None:
+async def serve_stream(app: App, driver: Driver, transport: Transport) -> None:
     """Serve HTTP/1 over any transport to its end, without hypercorn. Raises only `Cancelled`."""
 
     async def serve(connection: Connection) -> None:
@@ -65,25 +64,19 @@ class Http1:
         self._lifespan_state = lifespan_state
         self._body = Body()
         self._ahead = b""  # received and not yet part of a request
-        self._refusal = b""  # what is still to be sent of one
+        self._refusal = b""  # one that is still to be sent, or of which the kernel has not taken all
         self._refusal_is_last = False
         self._plain = b""  # what was refused before and could be: who is refused often asks the same again
 
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         """Serve until either side has had enough. How it ended is in the connection's record."""
         self._connection.wait_idle()
-        self._transport.watch(self._connection.caller_left)
         try:
-            try:
-                while await self._serve_request():
-                    self._connection.wait_again()
-            except Refused as refused:
-                self._driver.malformed += 1
-                await self._answer_last(refused.problem)
-        except trio.BrokenResourceError:
-            self._connection.end = self._connection.end or End.CALLER_LEFT
-        finally:
-            self._transport.unwatch()
+            while await self._serve_request():
+                self._connection.wait_again()
+        except Refused as refused:
+            self._driver.malformed += 1
+            await self._answer_last(refused.problem)
 
     async def _serve_request(self) -> bool:
         """One request and its answer. Whether there may be another."""
@@ -134,11 +127,10 @@ class Http1:
             if self._refusal_is_last:
                 self._refusal = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
             else:
-                sent = self._transport.send_now(answer)
-                if sent == len(answer):
+                if self._transport.send_now(answer):
                     self._connection.wait_idle()
                     return True
-                self._refusal = answer[sent:]
+                self._refusal = answer
         self._connection.not_idle()
         return False
 
@@ -179,7 +171,7 @@ class Http1:
         if self._refusal_is_last:
             await self._send_last(answer, End.REFUSED)
             return False
-        await self._send(answer)
+        await self._connection.flush()
         self._connection.wait_idle()
         return True
 
@@ -198,7 +190,7 @@ class Http1:
                 return True  # noqa: ASYNC910 - the next request, or its turn, is waited for
             self._connection.end = End.CALLER_LEFT if cycle.caller_left else End.ANSWERED
             if not cycle.caller_left and (self._ahead or not self._body.ended or self._transport.has_bytes()):
-                await self._linger()
+                await self._connection.wait_for_the_end()
         elif cycle.caller_left:
             self._connection.end = End.CALLER_LEFT
         elif cycle.refused is not None and not cycle.started:
@@ -239,27 +231,8 @@ class Http1:
         )
 
     async def _send_last(self, answer: bytes, end: End) -> None:
-        """Send a last answer, and see to it that the caller can read it."""
-        connection = self._connection
-        connection.end = connection.end or end
-        connection.linger(self._limits.linger_timeout_s)
-        await self._send(answer)
-        await self._linger()
-
-    async def _send(self, answer: bytes) -> None:  # noqa: ASYNC910 - something is waited for next, always
-        sent = self._transport.send_now(answer)
-        if sent < len(answer):
-            self._connection.written_within(self._limits.write_timeout_s)
-            await self._transport.send_all(memoryview(answer)[sent:])
-            self._connection.written_within(inf)
-
-    async def _linger(self) -> None:
-        """Read on for a while: closing on unread bytes is an RST, which can undo an answer."""
-        self._connection.linger(self._limits.linger_timeout_s)
-        await self._transport.send_eof()
-        left = self._limits.linger_max_bytes
-        while left > 0 and (data := await self._transport.receive()):
-            left -= len(data)
+        self._connection.end = self._connection.end or end
+        await self._connection.say_last(answer)
 
 
 def _is_plain(data: bytes) -> bool:

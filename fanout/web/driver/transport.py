@@ -1,11 +1,10 @@
-"""Everything the driver knows of sockets. The rest of it works on these few methods.
+"""What the driver needs of a connection to a client, and what that is over a TCP socket.
 
-`StreamTransport` works over any `trio.abc.Stream`: TLS, and memory streams in virtual time.
-`SocketTransport` is the same over a TCP socket with the fewest system calls.
+TLS is the same over another transport (`tls`). The test kit has transports over memory, in virtual time.
 
-Rule 1: a caller that is gone is `b""` from `receive` when it said so (FIN) and `trio.BrokenResourceError`
-        when it did not (RST, or anything else that broke).
-Rule 2: `close` and `abort` are synchronous and may be called twice.
+Rule 1: the end of a connection is `b""` from `receive` when the client said so (FIN), and
+        `trio.BrokenResourceError` from any method when it did not (RST, or whatever else the network did).
+Rule 2: `close` and `abort` are synchronous, may be called twice, and raise nothing.
 """
 
 from __future__ import annotations
@@ -14,48 +13,57 @@ import os
 import select
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import outcome
 import trio
 
-from fanout.loop.sockets import END, LEFT, NEWS, sockets
+from fanout.loop.sockets import LEFT, NEWS, sockets
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 Address = tuple[str, int] | None
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and drops what is unsent
 
 
-class StreamTransport:
-    """A caller at the other end of any stream.
+class Transport(ABC):
+    """A connection to a client. One task receives, and one task sends.
 
-    `sock` is the TCP socket at the bottom, if there is one. Without one the addresses are unknown, `abort` is
-    `close`, and a caller that leaves while its request runs is not noticed before the answer is written.
+    scheme: `http` or `https`. client, server: the two addresses, as far as they are known.
     """
 
-    __slots__ = ("_sock", "client", "scheme", "server", "stream")
+    __slots__ = ("client", "scheme", "server")
 
-    def __init__(self, stream: trio.abc.Stream, sock: trio.socket.SocketType | None, scheme: str) -> None:
-        self.stream = stream
+    def __init__(self, scheme: str, client: Address = None, server: Address = None) -> None:
         self.scheme = scheme
-        self.client: Address = None
-        self.server: Address = None
-        self._sock = sock
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            self.client, self.server = _peer(sock), sock.getsockname()[:2]
+        self.client = client
+        self.server = server
 
-    def send_now(self, data: bytes) -> int:
-        """Send what can be sent without waiting, and return how many bytes that was."""
-        return 0
+    async def handshake(self) -> str | None:  # noqa: ASYNC910 - the first request is waited for next
+        """Agree on keys, where there are any. The protocol that was agreed on with them (ALPN), if any."""
+        return None  # noqa: ASYNC910 - as above
 
-    async def send_all(self, data: bytes | memoryview) -> None:
-        """Send all of it. If cancelled, an unknown part was sent, and only `close` and `abort` remain."""
-        await self.stream.send_all(data)
+    @abstractmethod
+    def send_now(self, data: bytes) -> bool:
+        """Send without waiting. Whether all of it is with the kernel; if not, `flush` sends the rest."""
 
-    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+    @abstractmethod
+    async def flush(self) -> None:
+        """Wait until all that was to be sent is with the kernel.
+
+        If it is cancelled, an unknown part was sent, and only `close` and `abort` remain.
+        """
+
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - who sends waits for what comes back
+        """Send all of it. As `flush` if it is cancelled."""
+        if not self.send_now(data):
+            await self.flush()
+
+    @abstractmethod
+    async def receive(self) -> bytes:
         """At least one byte, or `b""` at the end. Nothing is lost if it is cancelled."""
-        return bytes(await self.stream.receive_some(max_bytes))
 
     async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
         """What `receive` returns, of which the caller of this has not already dealt with.
@@ -67,89 +75,88 @@ class StreamTransport:
             if not data or not is_dealt_with(data):
                 return data
 
-    def watch(self, caller_left: Callable[[], None]) -> None:
-        """Have `caller_left` called, once, when the caller has left (FIN or RST), also behind bytes that
-        nobody has read.
+    @abstractmethod
+    def watch(self, client_left: Callable[[], None]) -> None:
+        """Begin to listen, which has to be before the first `receive`. Called once.
 
-        Without a socket nobody tells: the next read finds out, or the write of the answer.
+        client_left: called once, when the client has left (FIN or RST), also behind bytes that nobody has
+            read.
         """
-        if self._sock is not None:
 
-            def told(_: int) -> bool:
-                caller_left()
-                return True
-
-            sockets().watch(self._sock.fileno(), END, told)
-
-    def unwatch(self) -> None:
-        if self._sock is not None:
-            sockets().forget(self._sock.fileno())
-
+    @abstractmethod
     def has_bytes(self) -> bool:
         """Whether `receive` would return at once. `False` if that cannot be known."""
-        if self._sock is None or self._sock.fileno() < 0:
-            return False
-        watch = select.poll()
-        watch.register(self._sock.fileno(), select.POLLIN)
-        return bool(watch.poll(0))
 
-    async def send_eof(self) -> None:  # noqa: ASYNC910 - its end is waited for next
-        """Say that no more will be sent, where the stream can say that."""
-        if self._sock is not None:
-            try:
-                self._sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                return  # noqa: ASYNC910 - it is gone already
-        elif isinstance(self.stream, trio.abc.HalfCloseableStream):
-            await self.stream.send_eof()
+    @abstractmethod
+    async def send_eof(self) -> None:
+        """Say that no more will be sent."""
 
+    @abstractmethod
     def close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-        elif isinstance(self.stream, trio.StapledStream):
-            self.stream.send_stream.close()
-            self.stream.receive_stream.close()
+        """Close in order: what was sent is still delivered."""
 
+    @abstractmethod
     def abort(self) -> None:
-        """Close with RST: what is unsent is dropped and the caller is told at once."""
-        if self._sock is not None and self._sock.fileno() >= 0:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.close()
+        """Close with RST: what is unsent is dropped, and the client sees it at once."""
 
 
-class SocketTransport(StreamTransport):
-    """A caller at the other end of a TCP socket."""
+class SocketTransport(Transport):
+    """A client at the other end of a TCP socket, which this owns and which is non-blocking."""
 
-    __slots__ = ("_caller_left", "_fd", "_has_left", "_is_dealt_with", "_is_readable", "_reader")
+    __slots__ = (
+        "_client_left",
+        "_fd",
+        "_has_left",
+        "_is_dealt_with",
+        "_is_readable",
+        "_reader",
+        "_sock",
+        "_unsent",
+    )
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        super().__init__(stream, stream.socket, "http")
-        self._fd = stream.socket.fileno()
-        self._caller_left: Callable[[], None] | None = None  # to be called
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__("http", _address(sock.getpeername), _address(sock.getsockname))
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._unsent = b""
+        self._client_left: Callable[[], None] | None = None  # to be called
         self._has_left = False
-        self._is_readable = False  # it was told of, and will not again
+        self._is_readable = False  # epoll reported it, and will not again
         self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
         self._is_dealt_with: Callable[[bytes], bool] = _nothing
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes) -> bool:
+        if self._unsent:
+            self._unsent += data
+            return False
         try:
-            return os.write(self._fd, data)
+            sent = os.write(self._fd, data)
         except BlockingIOError:
-            return 0
+            sent = 0
         except OSError as error:
             raise trio.BrokenResourceError from error
+        if sent == len(data):
+            return True
+        self._unsent = data[sent:]
+        return False
 
-    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
-        while True:
-            await trio.lowlevel.wait_readable(self._fd)
-            data = self._read(max_bytes)
-            if data is not None:  # else woken for nothing: the kernel dropped a segment with a bad checksum
-                return data
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._unsent:
+            try:
+                await trio.lowlevel.wait_writable(self._fd)
+            except OSError as error:  # epoll_ctl has no memory
+                raise trio.BrokenResourceError from error
+            unsent, self._unsent = self._unsent, b""
+            self.send_now(unsent)
+
+    async def receive(self) -> bytes:
+        return await self.receive_unless(_nothing)
 
     async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
-        """As it says above, and what is dealt with wakes no task. To be called while it is watched."""
+        """As it says above, and what is dealt with wakes no task."""
         if self._is_readable:
-            await trio.lowlevel.checkpoint()  # a caller that is always there waits like the others
+            await trio.lowlevel.checkpoint()  # a client that always sends waits like the others
             data = self._next(is_dealt_with)
             if data is not None:
                 return data
@@ -163,27 +170,50 @@ class SocketTransport(StreamTransport):
         assert isinstance(data, bytes)
         return data
 
-    def watch(self, caller_left: Callable[[], None]) -> None:
-        self._caller_left = caller_left
-        sockets().watch(self._fd, NEWS, self._told)
+    def watch(self, client_left: Callable[[], None]) -> None:
+        self._client_left = client_left
+        try:
+            sockets().watch(self._fd, NEWS, self._on_events)
+        except OSError as error:  # epoll_ctl has no memory, or the user has too many descriptors watched
+            raise trio.BrokenResourceError from error
 
-    def unwatch(self) -> None:
+    def has_bytes(self) -> bool:
+        if self._sock.fileno() < 0:
+            return False
+        kernel = select.poll()
+        kernel.register(self._fd, select.POLLIN)
+        return bool(kernel.poll(0))
+
+    async def send_eof(self) -> None:  # noqa: ASYNC910 - the client's end is waited for next
+        with suppress(OSError):  # it is gone already
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
         sockets().forget(self._fd)
-        self._caller_left, self._is_dealt_with = None, _nothing  # they know of us, and cycles are garbage
+        self._client_left, self._is_dealt_with = None, _nothing  # they refer to us, and cycles are garbage
+        with suppress(OSError):  # the descriptor is free in any case
+            self._sock.close()
 
-    def _told(self, events: int) -> bool:
-        """Bytes have come, or the caller has left, or both. Whether a task was woken."""
+    def abort(self) -> None:
+        with suppress(OSError):  # it is closed, or some systems refuse it after a reset, which is as good
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+    def _on_events(self, events: int) -> bool:
+        """Bytes have come, or the client has left, or both. Whether a task was woken."""
         self._is_readable = True
         if events & LEFT:
             self._has_left = True
-            caller_left, self._caller_left = self._caller_left, None
-            if caller_left is not None:
-                caller_left()  # which may end the wait of the reader
+            client_left, self._client_left = self._client_left, None
+            if client_left is not None:
+                client_left()  # which may end the wait of the reader
         if self._reader is None:
             return self._has_left
         try:
             data = self._next(self._is_dealt_with)
-        except Exception as error:  # noqa: BLE001 - the reader's task raises it; here it would end the loop
+        except Exception as error:  # noqa: BLE001 - the reader's task raises it; here it would be lost
             result: outcome.Outcome[bytes] = outcome.Error(error)
         else:
             if data is None:
@@ -194,48 +224,32 @@ class SocketTransport(StreamTransport):
         return True
 
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
-        """What is there and not dealt with; `None`: nothing, and it is told when there is."""
+        """What is there and not dealt with; `None`: nothing, and epoll reports when there is."""
         while self._is_readable:
-            try:  # `_read` written out, as every request that is refused passes here
+            try:
                 data = os.read(self._fd, MAX_RECEIVE_BYTES)
             except BlockingIOError:
                 self._is_readable = False
                 break
             except OSError as error:
                 raise trio.BrokenResourceError from error
-            # Less than could have been read was all there is. The end is told once, and stays.
+            # Less than could have been read was all there is. The end is reported once, and stays.
             self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
             if not data or not is_dealt_with(data):
                 return data
         return None
-
-    def _read(self, max_bytes: int) -> bytes | None:
-        try:
-            return os.read(self._fd, max_bytes)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise trio.BrokenResourceError from error
 
 
 def _nothing(data: bytes) -> bool:
     return False
 
 
-def transport_over(stream: trio.abc.Stream) -> StreamTransport:
-    """The transport for a stream: by its type the fastest that fits."""
-    if isinstance(stream, trio.SocketStream):
-        return SocketTransport(stream)
-    if isinstance(stream, trio.SSLStream):
-        below = stream.transport_stream
-        sock = below.socket if isinstance(below, trio.SocketStream) else None
-        return StreamTransport(stream, sock, "https")
-    return StreamTransport(stream, None, "http")
-
-
-def _peer(sock: trio.socket.SocketType) -> Address:
+def _address(ask: Callable[[], object]) -> Address:
+    """The first two members of an IP address; `None` for any other kind, and for a client that is gone."""
     try:
-        host, port = sock.getpeername()[:2]
-    except OSError:  # gone between accept and now
-        return None
-    return host, port
+        match ask():
+            case (str(host), int(port), *_):
+                return host, port
+    except OSError:
+        pass
+    return None

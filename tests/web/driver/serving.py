@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import trio
 import trio.testing
@@ -17,7 +18,7 @@ from fanout.web.driver.driver import Driver, never
 from fanout.web.driver.http1 import serve_stream
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.server import serve
-from fanout.web.driver.transport import StreamTransport
+from fanout.web.driver.transport import MAX_RECEIVE_BYTES, Transport
 
 SOON_S = 10  # generous: what is waited for is about to happen
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -99,26 +100,55 @@ class World:
         return self.driver.statistics().ended
 
 
-class MemoryTransport(StreamTransport):
-    """Over memory streams, which tell that the other end was closed as `Sockets` tells it of a real one."""
+class MemoryTransport(Transport):
+    """Over a stream in memory, which tells that the other end was closed as epoll tells it of a socket.
 
-    def __init__(self, ours: trio.abc.Stream, theirs: trio.abc.SendStream) -> None:
-        super().__init__(ours, None, "http")
+    theirs: the other end's sending half. A lockstep pair's does not tell.
+    """
+
+    def __init__(self, ours: trio.StapledStream[Any, Any], theirs: trio.abc.SendStream | None = None) -> None:
+        super().__init__("http")
+        self._ours = ours
         self._theirs = theirs
+        self._unsent = b""
 
-    def watch(self, caller_left: Callable[[], None]) -> None:
+    def send_now(self, data: bytes) -> bool:
+        self._unsent += data
+        return not self._unsent
+
+    async def flush(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        await self._ours.send_all(unsent)
+
+    async def receive(self) -> bytes:
+        return bytes(await self._ours.receive_some(MAX_RECEIVE_BYTES))
+
+    def watch(self, client_left: Callable[[], None]) -> None:
         theirs = self._theirs
         if not isinstance(theirs, trio.testing.MemorySendStream):
-            return  # of a lockstep pair: it does not tell
+            return
         close = theirs.close_hook
         assert close is not None
 
         def close_and_tell() -> None:
             theirs.close_hook = close
             close()
-            caller_left()
+            client_left()
 
         theirs.close_hook = close_and_tell
+
+    def has_bytes(self) -> bool:
+        return False
+
+    async def send_eof(self) -> None:
+        await self._ours.send_eof()
+
+    def close(self) -> None:
+        self._ours.send_stream.close()
+        self._ours.receive_stream.close()
+
+    def abort(self) -> None:
+        self.close()
 
 
 class MemoryWorld(World):

@@ -66,11 +66,8 @@ async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
         theirs = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
     ours.setblocking(False)
-    async with (
-        trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream,
-        trio.open_nursery() as nursery,
-    ):
-        desk = Desk(SocketTransport(stream), theirs)
+    async with trio.open_nursery() as nursery:
+        desk = Desk(SocketTransport(ours), theirs)
         desk.transport.watch(desk.caller_left)
         steps = Steps(desk)
         trio.lowlevel.add_instrument(steps)
@@ -80,7 +77,7 @@ async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
         with theirs:
             yield desk
         trio.lowlevel.remove_instrument(steps)
-        desk.transport.unwatch()
+        desk.transport.close()
         nursery.cancel_scope.cancel()
 
 

@@ -9,9 +9,8 @@ from trio.testing import MockClock
 
 from fanout.web.asgi import Receive, Scope, Send
 from fanout.web.driver.http1 import serve_stream
-from fanout.web.driver.transport import StreamTransport
 from tests.web.driver.apps import Echo
-from tests.web.driver.serving import Caller, get, in_memory, on_socket
+from tests.web.driver.serving import Caller, MemoryTransport, get, in_memory, on_socket
 
 
 async def test_a_connection_is_used_again_and_again(autojump_clock: MockClock) -> None:
@@ -45,10 +44,10 @@ async def test_an_answer_is_one_write(autojump_clock: MockClock) -> None:
     """Also when the app sends head, body and an empty last part, as Quart does."""
     writes: list[bytes] = []
 
-    class Recorded(StreamTransport):
-        async def send_all(self, data: bytes | memoryview) -> None:
-            writes.append(bytes(data))
-            await super().send_all(data)
+    class Recorded(MemoryTransport):
+        def send_now(self, data: bytes) -> bool:
+            writes.append(data)
+            return super().send_now(data)
 
     async def in_three(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -57,7 +56,7 @@ async def test_an_answer_is_one_write(autojump_clock: MockClock) -> None:
 
     async with in_memory(in_three) as world:
         theirs, ours = trio.testing.memory_stream_pair()
-        world.nursery.start_soon(serve_stream, world.app, world.driver, Recorded(ours, None, "http"))
+        world.nursery.start_soon(serve_stream, world.app, world.driver, Recorded(ours))
         assert (await Caller(theirs).ask(get()))[2] == b"ok"
     assert len(writes) == 1
 

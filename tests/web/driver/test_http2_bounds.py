@@ -17,10 +17,9 @@ from fanout.web.asgi import Receive, Scope, Send
 from fanout.web.driver.connection import Connection
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.limits import Limits
-from fanout.web.driver.transport import transport_over
 from tests.web.driver.apps import Echo, answer, lifespan
 from tests.web.driver.http2 import Header, h2_caller, request
-from tests.web.driver.serving import on_socket, until
+from tests.web.driver.serving import MemoryTransport, on_socket, until
 from tests.web.driver.tls import Certificate
 
 
@@ -236,7 +235,7 @@ async def test_a_new_request_does_not_end_the_bound_of_a_write(autojump_clock: o
         await trio.sleep_forever()
 
     stream, _ = trio.testing.memory_stream_pair()
-    await driver.hold(transport_over(stream), serve)
+    await driver.hold(MemoryTransport(stream), serve)
     assert driver.statistics().ended == {"slow_reader": 1}
 
 

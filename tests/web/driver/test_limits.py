@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from fanout.loop.sockets import sockets
-from fanout.web.driver.accept import accept_waiting
+from fanout.web.driver.accept import accept_connections, accept_waiting
 from fanout.web.driver.limits import Limits
 from tests.web.driver.apps import Echo
 from tests.web.driver.serving import SOON_S, get, in_memory, listener, on_socket, until
@@ -73,15 +74,39 @@ async def test_two_thousand_idle_connections_delay_nobody_and_leave_nothing() ->
 
 @pytest.mark.parametrize("waiting", [0, 5, 100])
 async def test_all_that_wait_are_accepted_at_once(waiting: int) -> None:
-    """Up to a bound, then the accepted get a turn."""
-    sock = listener()
-    callers = [await trio.open_tcp_stream("127.0.0.1", sock.getsockname()[1]) for _ in range(waiting)]
-    accepted = accept_waiting([sock])
-    assert len(accepted) == min(waiting, 64)
-    sock.close()
-    assert accept_waiting([sock]) == []
-    for stream in (*callers, *accepted):
-        await stream.aclose()
+    """Up to a bound, then the accepted connections get a turn."""
+    with listener() as sock, ExitStack() as opened:
+        for _ in range(waiting):
+            opened.enter_context(socket.create_connection(sock.getsockname()))
+        begun = accept_waiting(sock, opened.enter_context)
+    assert begun == min(waiting, 64)
+
+
+async def test_accepting_goes_on_whatever_a_connection_or_the_kernel_raises(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G10. One line in the log, however often it fails, and the connection that could not begin is closed."""
+    begun: list[socket.socket] = []
+    bugs: list[Exception] = [MemoryError(), RuntimeError("no thread"), OSError(errno.EMFILE, "no descriptor")]
+
+    def begin(sock: socket.socket) -> None:
+        if bugs:
+            raise bugs.pop()
+        begun.append(sock)
+
+    with listener() as sock, ExitStack() as clients:
+        refused = [clients.enter_context(socket.create_connection(sock.getsockname())) for _ in bugs]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_connections, sock, begin)
+            with trio.fail_after(10):
+                while not begun:
+                    if not bugs:
+                        clients.enter_context(socket.create_connection(sock.getsockname()))
+                    await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert [client.recv(1) for client in refused] == [b""] * 3
+        begun[0].close()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 async def test_a_burst_is_accepted_in_a_few_passes_of_the_loop() -> None:

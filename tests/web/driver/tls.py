@@ -12,14 +12,20 @@ from tests.web.driver.serving import Caller, SocketWorld
 Certificate = tuple[str, str]  # the files of a certificate chain and of its key
 
 
+def client_context(authority: trustme.CA, *alpn: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
 async def over_tls(
     world: SocketWorld, authority: trustme.CA, *alpn: str
 ) -> trio.SSLStream[trio.SocketStream]:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    context.set_alpn_protocols(list(alpn))
     raw = (await world.connect()).stream
     assert isinstance(raw, trio.SocketStream)
+    context = client_context(authority, *alpn)
     stream = trio.SSLStream(raw, context, server_hostname="127.0.0.1", https_compatible=True)
     await stream.do_handshake()
     return stream
