@@ -23,24 +23,35 @@ STEPS_PER_ITERATION: Final = 4  # the expensive one, a signature, takes 0.2 ms (
 
 
 class HandshakeTurns:
-    """Shared by all connections of a listener. Enter it for one step: it leaves in the next iteration."""
+    """Shared by all connections of a server.
+
+    A step needs a token, and to take one is to wait for the next iteration, where the step is done and the
+    token given back. So an iteration has as many steps as there are tokens.
+    """
 
     def __init__(self, steps_per_iteration: int = STEPS_PER_ITERATION) -> None:
-        self._limiter = trio.CapacityLimiter(steps_per_iteration)
+        self._tokens = trio.CapacityLimiter(steps_per_iteration)
 
     async def take(self, step: Callable[[], None]) -> None:
         """Wait for a turn, and do `step`. What it raises is raised here."""
-        async with self._limiter:
-            try:
-                step()
-            finally:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+        async with self._tokens:
+            step()
 
 
 class TlsTransport(Transport):
     """A client over TLS. `handshake` it before anything else but `watch`, `close` and `abort`."""
 
-    __slots__ = ("_below", "_context", "_has_ended", "_incoming", "_is_secure", "_outgoing", "_tls", "_turns")
+    __slots__ = (
+        "_below",
+        "_context",
+        "_has_begun",
+        "_has_ended",
+        "_incoming",
+        "_is_secure",
+        "_outgoing",
+        "_tls",
+        "_turns",
+    )
 
     def __init__(self, below: Transport, context: ssl.SSLContext, turns: HandshakeTurns) -> None:
         super().__init__("https", below.client, below.server)
@@ -49,13 +60,13 @@ class TlsTransport(Transport):
         self._turns = turns
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls: ssl.SSLObject  # made in the handshake: it has 50 KiB
+        self._tls: ssl.SSLObject  # made when the client has said something: it takes 50 KiB
+        self._has_begun = False  # there is an `_tls`
         self._is_secure = False  # the handshake has succeeded
         self._has_ended = False  # no more will be sent
 
     async def handshake(self) -> str | None:
         """Raises `trio.BrokenResourceError` when it fails; the client has been sent why."""
-        await self._turns.take(self._begin)
         while True:
             data = await self._below.receive()
             if not data:
@@ -71,10 +82,10 @@ class TlsTransport(Transport):
             if self._is_secure:
                 return self._tls.selected_alpn_protocol()
 
-    def _begin(self) -> None:
-        self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-
     def _step(self) -> None:
+        if not self._has_begun:
+            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._has_begun = True
         with suppress(ssl.SSLWantReadError):
             self._tls.do_handshake()
             self._is_secure = True

@@ -194,7 +194,7 @@ async def test_handshakes_that_come_together_are_done_a_few_per_iteration(
                 answered.append(sum(sock.is_readable() for sock in socks))
             iterations = counted()
     steps = [after - before for before, after in pairwise(answered)]
-    assert max(steps) <= 4
+    assert max(steps) <= 2 * 4  # those of two iterations may be seen at once
     assert iterations >= hellos / 4
 
 
