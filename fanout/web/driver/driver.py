@@ -53,6 +53,7 @@ class Driver:
         self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
         self.beginning = 0  # requests that were not refused, and whose task has yet to run
         self.requests = self.refused = self.malformed = 0
+        self.guard: Final = Guard(self.report)  # made once: to enter it takes no memory
         self._on_crash = on_crash
         self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
         self._rejected: dict[Connection, None] = {}  # beyond the limit, until they have been told so
@@ -68,7 +69,7 @@ class Driver:
                 if since + idle_s > now:
                     next_due_at = since + idle_s
                     break
-                with Guard(self.report):
+                with self.guard:
                     connection.waited_too_long()
             await trio.sleep_until(next_due_at)
 
@@ -76,14 +77,14 @@ class Driver:
         self, transport: Transport, serve: Callable[[Connection], Awaitable[None]]
     ) -> None:
         """Run one connection: within the limits, guarded, closed at the end. Raises only `Cancelled`."""
-        with Guard(self.report):
-            self._accepted += 1
+        with self.guard:
             connection = Connection(self, transport)
-            run = self._run if self._make_room() else self._reject
+            self._accepted += 1
             try:
                 with Guard(partial(self._on_bug, connection)):
                     try:
                         transport.watch(connection.caller_left)
+                        run = self._run if self._make_room() else self._reject
                         await run(connection, serve)
                     except trio.BrokenResourceError:
                         connection.end = connection.end or End.CALLER_LEFT
@@ -144,7 +145,7 @@ class Driver:
         """
         self.draining = True
         for connection in [*self._open, *self._rejected]:
-            with Guard(self.report):
+            with self.guard:
                 connection.drain()
 
     def patience_s(self, timeout_s: float) -> float:
@@ -175,6 +176,6 @@ class Driver:
         if longest is None:
             return False
         del self.waiting[longest]
-        with Guard(self.report):
+        with self.guard:
             longest.cut(End.EVICTED)
         return True

@@ -24,7 +24,6 @@ from fanout.web.driver.accept import Begin, accept_connections
 from fanout.web.driver.connection import Connection, State
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.frames import MAX_FRAME_BYTES
-from fanout.web.driver.guard import Guard
 from fanout.web.driver.http1 import Http1
 from fanout.web.driver.http2 import Http2
 from fanout.web.driver.statistics import End
@@ -104,7 +103,7 @@ class Connections:
     async def _run(  # noqa: ASYNC910 - the task of a connection, and its last act
         self, tls: ssl.SSLContext | None, sock: socket.socket
     ) -> None:
-        with Guard(self._driver.report), sock:
+        with self._driver.guard, sock:
             transport: Transport = SocketTransport(sock)
             if tls is not None:
                 transport = TlsTransport(transport, tls, self._turns)
