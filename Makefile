@@ -2,7 +2,6 @@
 # into .venv; a stamp file in there makes the second run instant, and a changed lock makes a new .venv.
 #
 #   make test PYTHON=python3.13        another interpreter, in a .venv of its own
-#   make test ARGS="tests/race -x"     some of the tests
 
 CHECKS := check-format check-lint check-async check-types check-imports check-dockerfile
 
@@ -16,7 +15,9 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 BENCH := .venv-bench$(if $(PYTHON),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
+# uv installs in 2 s what takes pip 30. pip does it where uv is not there, cannot, or would ask another index.
+UV_INSTALL = $(if $(PIP_INDEX_URL),false,$(BIN)/uv pip install --quiet --python $(BIN)/python)
+INSTALL_LOCKED = install() { $(UV_INSTALL) "$$@" 2>/dev/null || $(PIP) install "$$@"; }; install --require-hashes -r
 ARGS ?=
 
 help: ## this list
@@ -25,8 +26,14 @@ help: ## this list
 run: $(VENV)/.package ## install, then serve with a simulated upstream on this machine
 	@$(BIN)/fanout demo $(ARGS)
 
-test: $(VENV)/.dev ## install, then run every test
+# A selection runs in one process, so that its output and a debugger are the usual ones.
+test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist worksteal
+	@$(BIN)/python -m pytest -m alone
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
 mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the core (ARGS=pool.py: a part of it)
@@ -94,7 +101,7 @@ clean: ## remove what make and the tools have made
 
 # Each stamp stands for one layer of the environment: locked libraries, this package, the tools of test and check.
 
-$(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.lock
+$(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.lock requirements-uv.lock
 	@set -e; found=; \
 	for python in $(PYTHONS); do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
@@ -106,8 +113,8 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	fi; \
 	echo "installing into $(VENV) with $$("$$found" --version)"; \
 	"$$found" -m venv --clear $(VENV)
-	@$(INSTALL_LOCKED) requirements-build.lock
-	@$(INSTALL_LOCKED) requirements.lock
+	@$(PIP) install --require-hashes -r requirements-uv.lock || echo "no uv here: pip installs, which takes longer"
+	@$(INSTALL_LOCKED) requirements-build.lock -r requirements.lock
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
@@ -121,17 +128,19 @@ $(VENV)/.dev: $(VENV)/.package
 
 # --- the locks: one resolution for every platform and for Python 3.11 to 3.13
 
+UV_VERSION := 0.13.8
 UV := .venv-uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command 'make lock' $(ARGS)
 
 .venv-uv/.ready:
 	@python3 -m venv --clear .venv-uv
-	@.venv-uv/bin/python -m pip --quiet --disable-pip-version-check install uv==0.13.8
+	@.venv-uv/bin/python -m pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)
 	@touch $@
 
 lock: .venv-uv/.ready ## renew the locks after setup.cfg changed (ARGS=--upgrade: newest releases)
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) - --output-file requirements-build.lock
+	echo uv==$(UV_VERSION) | $(COMPILE) - --output-file requirements-uv.lock
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --constraint requirements.lock --constraint requirements-build.lock \
 	  --output-file requirements-dev.lock
