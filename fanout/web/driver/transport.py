@@ -24,6 +24,9 @@ import trio
 from fanout.loop.sockets import LEFT, NEWS, sockets
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
+# An urgent byte (MSG_OOB) has come, or will. A read skips it, and stops before it: from then on, less than
+# could have been read is not all there is.
+URGENT: Final = select.EPOLLPRI
 Address = tuple[str, int] | None
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and drops what is unsent
 
@@ -107,6 +110,7 @@ class SocketTransport(Transport):
         "_client_left",
         "_fd",
         "_has_left",
+        "_has_urgent",
         "_is_dealt_with",
         "_is_readable",
         "_reader",
@@ -121,6 +125,7 @@ class SocketTransport(Transport):
         self._unsent = b""
         self._client_left: Callable[[], None] | None = None  # to be called
         self._has_left = False
+        self._has_urgent = False
         self._is_readable = False  # epoll reported it, and will not again
         self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
         self._is_dealt_with: Callable[[bytes], bool] = _nothing
@@ -173,7 +178,7 @@ class SocketTransport(Transport):
     def watch(self, client_left: Callable[[], None]) -> None:
         self._client_left = client_left
         try:
-            sockets().watch(self._fd, NEWS, self._on_events)
+            sockets().watch(self._fd, NEWS | URGENT, self._on_events)
         except OSError as error:  # epoll_ctl has no memory, or the user has too many descriptors watched
             raise trio.BrokenResourceError from error
 
@@ -204,6 +209,8 @@ class SocketTransport(Transport):
     def _on_events(self, events: int) -> bool:
         """Bytes have come, or the client has left, or both. Whether a task was woken."""
         self._is_readable = True
+        if events & URGENT:
+            self._has_urgent = True
         if events & LEFT:
             self._has_left = True
             client_left, self._client_left = self._client_left, None
@@ -234,7 +241,7 @@ class SocketTransport(Transport):
             except OSError as error:
                 raise trio.BrokenResourceError from error
             # Less than could have been read was all there is. The end is reported once, and stays.
-            self._is_readable = self._has_left or len(data) == MAX_RECEIVE_BYTES
+            self._is_readable = self._has_left or self._has_urgent or len(data) == MAX_RECEIVE_BYTES
             if not data or not is_dealt_with(data):
                 return data
         return None

@@ -12,7 +12,8 @@ import trio
 import trio.testing
 
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, SocketTransport
-from tests.web.driver.serving import until
+from tests.web.driver.apps import Echo
+from tests.web.driver.serving import on_socket, until
 
 RST = struct.pack("ii", 1, 0)
 
@@ -190,3 +191,33 @@ async def test_a_caller_that_is_always_there_waits_like_the_others() -> None:
         await settled()
         with trio.testing.assert_checkpoints():
             assert await d.transport.receive_unless(d.judge) == b"read"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+@pytest.mark.parametrize(
+    "pieces", [(b"a", b"!", b"b"), (b"!", b"ab"), (b"ab", b"!"), (b"a", b"!", b"!", b"b")], ids=repr
+)
+async def test_what_stands_behind_an_urgent_byte_is_read(pieces: tuple[bytes, ...], waiting: bool) -> None:
+    """G10. A read stops before it, and epoll has reported everything already."""
+    async with desk(waiting=waiting) as d, trio.open_nursery() as nursery:
+        for piece in pieces:
+            d.theirs.send(piece, socket.MSG_OOB if piece == b"!" else 0)
+        if not waiting:
+            await settled()
+            nursery.start_soon(d.wait)
+        await until(lambda: b"".join(filter(None, d.seen)).replace(b"!", b"") == b"ab")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_is_served_although_an_urgent_byte_stands_in_its_head() -> None:
+    """G1. The rest of the head is not waited for in vain."""
+    async with on_socket(Echo()) as world:
+        caller = await world.connect()
+        assert isinstance(caller.stream, trio.SocketStream)
+        sock = caller.stream.socket
+        with socket.socket(fileno=socket.dup(sock.fileno())) as same:
+            same.send(b"GET / HTTP/1.1\r\n")
+            same.send(b"!", socket.MSG_OOB)
+            same.send(b"Host: a\r\n\r\n")
+        with trio.fail_after(5):
+            assert (await caller.answer())[0] == 200
