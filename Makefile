@@ -26,14 +26,12 @@ help: ## this list
 run: $(VENV)/.package ## install, then serve with a simulated upstream on this machine
 	@$(BIN)/fanout demo $(ARGS)
 
-# A selection runs in one process, so that its output and a debugger are the usual ones.
+# Two processes, then those that measure time, alone. A selection runs in one process, as a debugger wants it.
+PYTEST := $(BIN)/python -m pytest
+ALL_TESTS := $(PYTEST) -m "not alone" --numprocesses auto --maxprocesses 4 --dist worksteal && $(PYTEST) -m alone
+
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
-ifeq ($(strip $(ARGS)),)
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist worksteal
-	@$(BIN)/python -m pytest -m alone
-else
-	@$(BIN)/python -m pytest $(ARGS)
-endif
+	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
 mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the core (ARGS=pool.py: a part of it)
