@@ -20,7 +20,6 @@ import os
 import resource
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -71,11 +70,13 @@ def siege(options: argparse.Namespace) -> Iterator[Row]:
         {
             "load": found.load["outcomes"],
             "slowest_ms": round(found.load["latency_ms"]["answered"]["from_written"]["max"], 1),
+            "bystander": found.bystander.figures(),
             "before": asdict(before),
             "at_peak": asdict(found.at_peak),
             "after": asdict(after),
             "ended": found.ended,
         },
+        on_time=not found.bystander.late,
         promises_kept=not found.load["broken_promises"] and "crossed" not in found.load["outcomes"],
         nothing_lost=set(found.load["outcomes"]) <= {"useful", "no_success", "deadline", "refused"},
         nothing_left=after.descriptors <= before.descriptors and after.tasks <= before.tasks,
@@ -98,25 +99,19 @@ def http2_siege(options: argparse.Namespace) -> Iterator[Row]:
             run = partial(besiege_over_http2, door, connections=400, seconds=30, rate_per_s=10)
             found = trio.run(run)
     before, after = found.before, found.after
-    answers = {"HTTP/1.1": found.http1, "HTTP/2": found.http2}
     yield row(
         f"400 hostile HTTP/2 connections of {found.kinds} kinds",
         {
-            **{
-                name: {
-                    "answers": dict(Counter(status for status, _ in given)),
-                    "median_ms": round(median(took_ms for _, took_ms in given)),
-                    "max_ms": round(max(took_ms for _, took_ms in given)),
-                }
-                for name, given in answers.items()
-            },
+            "HTTP/1.1": found.http1.figures(),
+            "HTTP/2": found.http2.figures(),
             "upstream_calls": found.calls,
             "before": asdict(before),
             "at_peak": asdict(found.at_peak),
             "after": asdict(after),
             "ended": found.connections["ended"],
         },
-        nothing_lost=all({status for status, _ in given} <= {200, 503} for given in answers.values()),
+        nothing_lost=set(found.http1.statuses()) | set(found.http2.statuses()) <= {200, 503},
+        on_time=not found.http1.late + found.http2.late,
         nothing_left=after.descriptors <= before.descriptors
         and after.tasks <= before.tasks
         and found.left_in_flight == found.left_upstream == 0,

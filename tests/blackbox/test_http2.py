@@ -1,10 +1,9 @@
-"""The front door over HTTP/2: every hostile kind against the real program, beside honest callers."""
+"""The front door over HTTP/2: every hostile kind against the real program, next to bystanders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 import trio
@@ -19,16 +18,14 @@ PATIENT = ("--max-pass-ms", "1000")  # see `test_front_door`
 QUICK = ("--reliable", "--min-delay-ms", "20", "--max-delay-ms", "50")
 
 
-async def test_hostile_http2_connections_cost_honest_callers_nothing(tmp_path: Path) -> None:
-    """G1, G10, G11: every answer is a success, nothing is left behind, and a caller's fault is no crash."""
+async def test_hostile_http2_connections_cost_bystanders_nothing(tmp_path: Path) -> None:
+    """G1, G2, G10, G11: every answer is a success, nothing is left behind, a client's fault is no crash."""
     trust, options = certified(tmp_path)
     with front_door(upstream=QUICK, serve=(*PATIENT, *options), tls=trust) as door:
         siege = await besiege_over_http2(door, connections=len(HTTP2_KINDS), seconds=5, rate_per_s=10)
     assert siege.kinds == len(HTTP2_KINDS) >= 100
-    for answers in (siege.http1, siege.http2):
-        assert {status for status, _ in answers} == {200}
-        assert len(answers) >= 10  # of 60: how late they are is the machine's affair, within reason
-        assert median(took_ms for _, took_ms in answers) < 1000
+    siege.http1.assert_unharmed(at_least=50)
+    siege.http2.assert_unharmed(at_least=50)
     assert siege.at_peak.resident_kib - siege.before.resident_kib < 100 * 1024
     assert siege.after.descriptors <= siege.before.descriptors
     assert siege.after.tasks <= siege.before.tasks
@@ -61,17 +58,18 @@ async def test_the_calls_of_a_request_taken_back_end_on_the_wire(hanging: Door) 
 
 
 async def test_rapid_reset_begins_no_more_calls_than_the_limits_allow(hanging: Door) -> None:
-    """G8. Waves of requests, each reset once it runs: the connection ends with its allowance of resets."""
+    """G8, G10. Waves of requests, each reset once it runs: the connection ends with its allowance of resets."""
     race = block(*fields(b"/api/all?timeout=30000"))
     (before,) = await hanging.statistics()
     last = max((call["id"] for call in await hanging.calls()), default=0)
-    with closing(await hanging.connect()) as caller:
+    with hanging.bystander(target="/openapi.json") as seen, closing(await hanging.connect()) as caller:
         await caller.send(OPENING)
         for first in range(1, 4001, 100):
             streams = range(first, first + 100, 2)
             await caller.send(b"".join(headers(stream_id, race) for stream_id in streams))
             await trio.sleep(0.05)
             await caller.send(b"".join(map(reset, streams)))
+    seen.assert_unharmed(at_least=20)
     with trio.fail_after(SETTLE_WITHIN_S):
         while True:
             (after,) = await hanging.statistics()

@@ -10,7 +10,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import trio
 
 from fanout.testing import Program, running
 from tests.blackbox.conftest import request
+from tests.bystander import Seen, bystander
 from tests.web.driver.serving import Caller
 
 SETTLE_WITHIN_S: Final = 20  # generous: on a busy machine, after thousands of connections
@@ -61,6 +62,26 @@ class Door:
             sock.close()
             raise
         return Caller(secured)  # type: ignore[arg-type]  # of the stream it only sends and receives
+
+    def bystander(
+        self,
+        *,
+        timeout_ms: int = 300,
+        every_s: float = 0.05,
+        target: str = "/api/first",
+        fresh: bool = False,
+        http2: bool = False,
+    ) -> AbstractContextManager[Seen]:
+        """A steady client of this door, a process of its own: see `tests/bystander.py`."""
+        return bystander(
+            self.fanout.urls["api"],
+            timeout_ms=timeout_ms,
+            every_s=every_s,
+            target=target,
+            fresh=fresh,
+            http2=http2,
+            pids=[self.fanout.process.pid, self.simulator.process.pid],
+        )
 
     async def statistics(self) -> list[Any]:
         """One `/statistics` a worker."""
