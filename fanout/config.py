@@ -7,6 +7,7 @@ made from it. A wrong value ends with one line that names the setting, the value
 from __future__ import annotations
 
 import difflib
+import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -40,6 +41,7 @@ class Settings:
 
     bind: Bind
     admin_bind: Bind
+    admin_hosts: tuple[str, ...]
     upstreams: tuple[str, ...]
     default_timeout_ms: int
     max_timeout_ms: int
@@ -70,6 +72,11 @@ class Settings:
         """One a worker: the ports from `admin_bind`'s on, or any free ones."""
         host, port = self.admin_bind.host, self.admin_bind.port
         return tuple(Bind(host, port + index if port else 0) for index in range(self.workers))
+
+    @property
+    def admin_names(self) -> tuple[str, ...]:
+        """What `Host` may be on the admin listener besides addresses: `admin_bind` may be a name, too."""
+        return (self.admin_bind.host.lower(), *self.admin_hosts)
 
     @property
     def descriptors_needed(self) -> int:
@@ -132,6 +139,22 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+_HOST_NAME: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.(?!\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    """In lower case and without a last dot, as `Host` is compared to them."""
+    names = tuple(name.strip().lower().removesuffix(".") for name in text.split(",")) if text.strip() else ()
+    if not all(map(_HOST_NAME.fullmatch, names)):
+        raise ValueError(
+            "use names such as fanout.example, without scheme and port, with a comma between two; "
+            "addresses and localhost are always allowed"
+        )
+    return names
+
+
 def _upstreams(text: str) -> tuple[str, ...]:
     urls = tuple(url.strip() for url in text.split(","))
     if len(urls) > 16:
@@ -157,6 +180,13 @@ SETTINGS: Final = (
     Setting("bind", "--bind", "127.0.0.1:8080", parse_bind, "Where the API listens."),
     Setting(
         "admin_bind", "--admin-bind", "127.0.0.1:8081", parse_bind, "Where health and statistics listen."
+    ),
+    Setting(
+        "admin_hosts",
+        "--admin-hosts",
+        "",
+        _host_names,
+        "Names by which the admin listener may be asked, with commas. Addresses and localhost always may.",
     ),
     Setting(
         "upstreams",

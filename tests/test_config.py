@@ -41,6 +41,12 @@ def test_binds(text: str, bind: Bind) -> None:
     assert load({"FANOUT_BIND": text}, {}).settings.bind == bind
 
 
+def test_the_admin_listener_may_be_asked_by_its_own_name_and_the_configured_ones() -> None:
+    assert load({}, {}).settings.admin_hosts == ()
+    bound = {"FANOUT_ADMIN_BIND": "Ops.example:8081", "FANOUT_ADMIN_HOSTS": "fanout, Fanout.Monitoring.svc."}
+    assert load(bound, {}).settings.admin_names == ("ops.example", "fanout", "fanout.monitoring.svc")
+
+
 WRONG = [
     ("FANOUT_BIND", "8080"),
     ("FANOUT_BIND", ":8080"),
@@ -50,6 +56,17 @@ WRONG = [
     ("FANOUT_BIND", "localhost:-1"),
     ("FANOUT_BIND", "localhost:٣"),
     ("FANOUT_ADMIN_BIND", ""),
+    ("FANOUT_ADMIN_HOSTS", "a.example,"),
+    ("FANOUT_ADMIN_HOSTS", "http://a.example"),
+    ("FANOUT_ADMIN_HOSTS", "a.example:8081"),
+    ("FANOUT_ADMIN_HOSTS", "a..example"),
+    ("FANOUT_ADMIN_HOSTS", "*"),
+    ("FANOUT_ADMIN_HOSTS", "*.example"),
+    ("FANOUT_ADMIN_HOSTS", "a" * 64),
+    ("FANOUT_ADMIN_HOSTS", ".".join(["a" * 50] * 6)),
+    ("FANOUT_ADMIN_HOSTS", "-a.example"),
+    ("FANOUT_ADMIN_HOSTS", "ä.example"),
+    ("FANOUT_ADMIN_HOSTS", "a.example\nb"),
     ("FANOUT_UPSTREAMS", ""),
     ("FANOUT_UPSTREAMS", "http://a/,"),
     ("FANOUT_UPSTREAMS", "ftp://a/"),

@@ -11,7 +11,7 @@ Rule 2: a pass of the loop does not get longer by more than `AT_ONCE` requests.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final
 
 import trio
@@ -49,14 +49,17 @@ class Later:
             await self._first_came.wait()
             await trio.sleep(EVERY_S)
             self._first_came = trio.Event()
-            await self.caught_up()
+            while self._waiting:
+                await self.caught_up()
 
-    async def caught_up(self) -> None:
-        """Tell of all that has ended, with turns for others."""
-        while self._waiting:
+    async def caught_up(self, turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> None:
+        """Tell of all that had ended when this was called, `AT_ONCE` per `turn`."""
+        left = len(self._waiting)
+        while left > 0 and self._waiting:
+            await turn()
             self.catch_up(AT_ONCE)
-            await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+            left -= AT_ONCE
+        await turn()
 
     def catch_up(self, at_most: int | None = None) -> None:
         """Tell of all that has ended, or of so many, now."""

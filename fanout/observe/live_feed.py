@@ -2,15 +2,17 @@
 
 Rule 1: while nobody watches, no event is made for it, and nothing is kept.
 Rule 2: a batch is serialised once. All viewers' queues hold the same bytes, and each queue is bounded:
-        who does not read loses its place, and costs nothing from then on.
+        a viewer that does not read loses its place and what is queued, and costs nothing from then on.
 Rule 3: no viewer is waited for.
+Rule 4: a session begins with the first viewer and ends with the first batch that nobody waits for. So viewers
+        that come and go cost one greeting per batch, however many they are.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from fanout.race.events import CallEnded, Event, RaceStarted
 BATCH_EVERY_S: Final = 0.15
 SAMPLE_EVERY_S: Final = 0.5
 MAX_VIEWERS: Final = 100
-VIEWERS_A_PASS: Final = 10  # half a millisecond: a longer pass looks like overload, and would refuse callers
+VIEWERS_PER_TURN: Final = 5  # each of them writes in the next iteration: about 0.3 ms
 MAX_QUEUED: Final = 64  # batches: ten seconds
 END_WITHIN_S: Final = 0.25  # of the second that a drain may take beyond the last deadline (G9)
 PAST_ROWS: Final = 40  # what a new viewer is shown of what was before
@@ -40,6 +42,7 @@ class LiveFeed:
     vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
         go to the board of promises. latest: the receipts of the past. about: what a new viewer is told of the
         server, as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
+        turn: awaited before each piece of work.
     """
 
     told_of: Final = frozenset({RaceStarted, CallEnded})
@@ -50,12 +53,14 @@ class LiveFeed:
         latest: Callable[[], Sequence[Receipt]],
         about: Callable[[], dict[str, Any]],
         watched: Callable[[bool], object] = bool,
+        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self._vitals = vitals
         self._latest = latest
         self._about = about
         self._watched = watched
-        self._is_watched = False
+        self._turn = turn
+        self._in_session = False
         self._viewers: dict[Viewer, trio.MemorySendChannel[bytes]] = {}
         self._first_came = trio.Event()
         self._last_left = trio.Event()
@@ -65,7 +70,7 @@ class LiveFeed:
         """A queue of messages, the greeting first; `None` when too many watch. It must `leave`."""
         if self._has_ended or len(self._viewers) >= MAX_VIEWERS:
             return None
-        if not self._viewers:
+        if not self._in_session:
             self._begin()
         ours, theirs = trio.open_memory_channel[bytes](MAX_QUEUED)
         self._viewers[theirs] = ours
@@ -80,14 +85,13 @@ class LiveFeed:
         viewer.close()
         if not self._viewers:
             self._last_left.set()
-            self._set_watched(False)
 
     @property
     def viewers(self) -> int:
         return len(self._viewers)
 
     def notify(self, event: Event) -> None:
-        if self._viewers:
+        if self._in_session:
             match event:
                 case RaceStarted():
                     self._rows.started(event)
@@ -95,7 +99,7 @@ class LiveFeed:
                     self._rows.call_ended(event)
 
     def consume(self, receipt: Receipt) -> None:
-        if self._viewers:
+        if self._in_session:
             self._rows.ended(receipt)
             self._window.add(receipt)
             self._board.receipt(receipt)
@@ -105,14 +109,16 @@ class LiveFeed:
         while True:
             await self._first_came.wait()
             self._first_came = trio.Event()
-            while self._viewers:
+            while self._in_session:
                 await trio.sleep(BATCH_EVERY_S)
                 await self.publish()
 
     async def publish(self, *, with_sample: bool = False) -> None:
-        """Tell what has happened since the last time, if anything has."""
-        await trio.lowlevel.checkpoint()
-        if not self._viewers or self._has_ended:
+        """Tell what has happened since the last time, if anything has. Without viewers the session ends."""
+        await self._turn()
+        if not self._viewers:
+            self._end_session()
+        if not self._in_session or self._has_ended:
             return
         now = trio.current_time()
         rows, left_out = self._rows.take(now)
@@ -121,17 +127,19 @@ class LiveFeed:
             sample = self._sample(now)
         if rows or left_out or sample is not None:
             batch = {"now_ms": round(now * 1000, 3), "rows": rows, "left_out": left_out, "sample": sample}
-            await self._send(_message("batch", batch))
+            await self._send(_message("batch", _json(batch)))
 
     async def end(self) -> None:
         """Tell the last, and end every stream. Waits a little, so that viewers who read can read it."""
-        await self.publish(with_sample=True)
+        within = trio.current_time() + END_WITHIN_S
+        with trio.move_on_at(within):
+            await self.publish(with_sample=True)
         self._has_ended = True
         self._last_left = trio.Event()
         for ours in self._viewers.values():
             ours.close()
         if self._viewers:
-            with trio.move_on_after(END_WITHIN_S):
+            with trio.move_on_at(within):
                 await self._last_left.wait()
 
     def _begin(self) -> None:
@@ -139,16 +147,18 @@ class LiveFeed:
         self._rows = Rows(now)
         self._window = Window(now)
         self._board = PromiseBoard()
-        self._samples: deque[dict[str, Any]] = deque(maxlen=PAST_SAMPLES)
+        self._samples: deque[str] = deque(maxlen=PAST_SAMPLES)  # as JSON: a greeting has all of them
         self._sampled_at = now
         self._greeted: bytes | None = None
+        self._in_session = True
         self._first_came.set()
-        self._set_watched(True)
+        self._watched(True)
 
-    def _set_watched(self, is_watched: bool) -> None:
-        if is_watched is not self._is_watched:
-            self._is_watched = is_watched
-            self._watched(is_watched)
+    def _end_session(self) -> None:
+        if self._in_session:
+            self._in_session = False
+            del self._rows, self._window, self._board, self._samples, self._greeted
+            self._watched(False)
 
     def _sample(self, now: float) -> dict[str, Any]:
         vitals = self._vitals()
@@ -160,7 +170,7 @@ class LiveFeed:
             **vitals,
             "viewers": len(self._viewers),
         }
-        self._samples.append(sample)
+        self._samples.append(_json(sample))
         self._window = Window(now)
         self._sampled_at = now
         return {**sample, "promises": self._board.to_json()}
@@ -173,29 +183,31 @@ class LiveFeed:
             greeting = {
                 "now_ms": round(trio.current_time() * 1000, 3),
                 "rows": rows,
-                "samples": list(self._samples),
                 "about": self._about(),
             }
-            self._greeted = _message("greeting", greeting)
+            text = _json(greeting).removesuffix("}")
+            self._greeted = _message("greeting", f'{text},"samples":[{",".join(self._samples)}]}}')
         return self._greeted
 
     async def _send(self, message: bytes) -> None:
-        """Wake a few viewers a pass: each of them writes in the next one, and requests have their turn."""
+        """Wake a few viewers per turn."""
         self._greeted = None
         for number, viewer in enumerate(list(self._viewers), 1):
-            if number % VIEWERS_A_PASS == 0:
-                await trio.lowlevel.checkpoint()
+            if number % VIEWERS_PER_TURN == 0:
+                await self._turn()
             ours = self._viewers.get(viewer)
             if ours is None or self._has_ended:
                 continue
             try:
                 ours.send_nowait(message)
             except trio.WouldBlock:
-                del self._viewers[viewer]
-                ours.close()  # what is queued may still be read; then its stream ends
+                self.leave(viewer)  # what is queued goes, too: others may have dropped those batches long ago
         await trio.lowlevel.checkpoint()
 
 
-def _message(event: str, value: dict[str, Any]) -> bytes:
-    text = json.dumps(value, separators=(",", ":"))
-    return f"event: {event}\ndata: {text}\n\n".encode("ascii")
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _message(event: str, data: str) -> bytes:
+    return f"event: {event}\ndata: {data}\n\n".encode("ascii")

@@ -5,6 +5,7 @@ Scopes and messages are plain dictionaries here: the TypedDicts of frameworks an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,9 @@ class Caller(Protocol):
 
     left_at: float | None
 
+    def reads_too_slowly(self) -> None:
+        """Reset the connection: its client has not read a long answer in time. It cancels the app."""
+
 
 async def send_answer(
     send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head_only: bool = False
@@ -36,3 +40,11 @@ async def send_answer(
     fields.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": b"" if head_only else body, "more_body": False})
+
+
+async def send_json(
+    send: Send, status: int, value: object, *fields: tuple[str, str], head_only: bool = False
+) -> None:
+    """Send one complete answer of JSON, with these header fields besides."""
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), *fields]
+    await send_answer(send, status, headers, json.dumps(value).encode("ascii"), head_only=head_only)

@@ -5,13 +5,16 @@ the files are a lookup. Everything that may wait on a viewer is a write, and the
 
 Rule 1: every file is read once, at the start, and served from memory (G12).
 Rule 2: the page works without the network, and under the policy below.
+Rule 3: one trace file at a time, written in small parts, each made at its turn (`admin_turns`). A client that
+        does not read it within `TRACE_WITHIN_S` is cut: until then the receipts are kept for it.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +26,7 @@ import fanout
 from fanout.observe.live_feed import LiveFeed
 from fanout.observe.live_trace import trace_events
 from fanout.observe.receipt import Receipt
-from fanout.web.asgi import App, Receive, Scope, Send, send_answer
+from fanout.web.asgi import CALLER_KEY, App, Receive, Scope, Send, send_answer, send_json
 from fanout.web.live_controls import Controls, control
 from fanout.web.live_vitals import vitals
 
@@ -39,9 +42,11 @@ HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Cache-Control", "no-store"),
 )
-EVENTS_A_WRITE: Final = 100  # of a trace file: a millisecond, then others may run
+NO_STORE: Final = ("Cache-Control", "no-store")
+EVENTS_PER_PART: Final = 40  # of a trace file: about 0.3 ms
+TRACE_WITHIN_S: Final = 30.0  # 4000 receipts are 1000 parts: 10 s on a loop that is always busy, else 1 s
+MAX_REQUEST_IDS: Final = 16  # in the query of a trace file
 _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -54,13 +59,18 @@ class Live:
         latest: Callable[[], Sequence[Receipt]],
         controls: Controls | None,
         watched: Callable[[bool], object] = bool,
+        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        feed_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         """latest: the receipts that are kept. controls: `None` but in the demo; then they do not exist.
-        watched: see `LiveFeed`."""
+        watched: see `LiveFeed`. turn, feed_turn: awaited before each piece of work, of one client
+        and of the feed."""
         self._latest = latest
         self._controls = controls
+        self._turn = turn
         self._files = _files()
-        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about, watched)
+        self._is_tracing = False
+        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about, watched, feed_turn)
 
     def around(self, app: App) -> App:
         """`app`, with `/live` and everything below it."""
@@ -77,55 +87,85 @@ class Live:
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path.startswith("/live/control/") and self._controls is not None:
             status, value = await control(self._controls, path, scope, receive)
-            await _send_json(send, status, value)
+            await send_json(send, status, value, *HEADERS)
         elif scope["method"] not in ("GET", "HEAD"):
-            await _send_json(send, 405, {"error": "allowed: GET, HEAD"}, ("Allow", "GET, HEAD"))
+            await send_json(send, 405, {"error": "allowed: GET, HEAD"}, ("Allow", "GET, HEAD"), *HEADERS)
         elif path == "/live/events":
             await self._stream(scope, receive, send)
         elif path == "/live/trace.json":
             await self._trace(scope, send)
         elif path in self._files:
             content_type, content = self._files[path]
-            fields = [("Content-Type", content_type), *HEADERS]
+            fields = [("Content-Type", content_type), NO_STORE, *HEADERS]
             await send_answer(send, 200, fields, content, head_only=scope["method"] == "HEAD")
         else:
-            await _send_json(send, 404, {"error": "there is nothing here"})
+            await send_json(send, 404, {"error": "there is nothing here"}, *HEADERS)
 
     def _about(self) -> dict[str, Any]:
         demo = None if self._controls is None else self._controls.upstream()
         return {"version": fanout.__version__, "demo": demo}
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Server-sent events, until the viewer leaves or does not keep up."""
+        """Server-sent events, until the client disconnects or does not keep up."""
+        start = _start("text/event-stream; charset=utf-8")
+        if scope["method"] == "HEAD":
+            await _send_head(send, start)
+            return
         viewer = self.feed.join()
         if viewer is None:
-            await _send_json(send, 503, {"error": "too many viewers"}, ("Retry-After", "5"))
+            await send_json(send, 503, {"error": "too many viewers"}, ("Retry-After", "5"), *HEADERS)
             return
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_when_left, receive, nursery.cancel_scope)
-                await send(_start("text/event-stream; charset=utf-8"))
-                if scope["method"] == "GET":
+                await send(start)
+                with suppress(trio.ClosedResourceError):  # it did not keep up
                     async for message in viewer:
-                        await send({"type": "http.response.body", "body": message, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                        await _send_part(send, message)
+                await _send_end(send)
                 nursery.cancel_scope.cancel(reason="the stream has ended")
         finally:
             self.feed.leave(viewer)
 
     async def _trace(self, scope: Scope, send: Send) -> None:
-        """The kept receipts, or those of `?request=ID`, as a trace-event file, written in parts."""
-        wanted = parse_qs(scope["query_string"].decode("latin-1")).get("request")
+        """The kept receipts, or those of `?request=ID`, as a trace-event file."""
+        disposition = ("Content-Disposition", 'attachment; filename="fanout-trace.json"')
+        start = _start("application/json", disposition)
+        if scope["method"] == "HEAD":
+            await _send_head(send, start)
+            return
+        try:
+            wanted = _request_ids(scope["query_string"])
+        except ValueError as error:
+            await send_json(send, 400, {"error": str(error)}, *HEADERS)
+            return
+        if self._is_tracing:
+            busy = "another client is reading the trace file: one may at a time"
+            await send_json(send, 503, {"error": busy}, ("Retry-After", "5"), *HEADERS)
+            return
+        self._is_tracing = True
+        try:
+            with trio.move_on_after(TRACE_WITHIN_S) as within:
+                await send(start)
+                await self._send_trace(send, wanted)
+        finally:
+            self._is_tracing = False
+        if within.cancelled_caught:
+            scope[CALLER_KEY].reads_too_slowly()
+            await trio.lowlevel.checkpoint()  # raises Cancelled
+
+    async def _send_trace(self, send: Send, wanted: frozenset[str] | None) -> None:
         receipts = [r for r in self._latest() if wanted is None or r.request_id in wanted]
-        name = "fanout-trace.json"
-        await send(_start("application/json", ("Content-Disposition", f'attachment; filename="{name}"')))
-        await _send_part(send, '{"displayTimeUnit": "ms", "traceEvents": [')
-        separator = ""
+        await self._turn()
         events = trace_events(receipts)
-        while batch := [json.dumps(event) for event in islice(events, EVENTS_A_WRITE)]:
-            await _send_part(send, separator + ",\n".join(batch))
-            separator = ",\n"
-        await send({"type": "http.response.body", "body": b"]}\n", "more_body": False})
+        part = b'{"displayTimeUnit": "ms", "traceEvents": ['
+        separator = ""
+        while batch := [json.dumps(event) for event in islice(events, EVENTS_PER_PART)]:
+            await _send_part(send, part + (separator + ",\n".join(batch)).encode("ascii"))
+            part, separator = b"", ",\n"
+            await self._turn()
+        await _send_part(send, part + b"]}\n")
+        await _send_end(send)
 
 
 @functools.cache
@@ -143,19 +183,33 @@ def _files() -> dict[str, tuple[str, bytes]]:
 async def _cancel_when_left(receive: Receive, scope: trio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel(reason="the viewer left")
+    scope.cancel(reason="the client disconnected")
 
 
 def _start(content_type: str, *more: tuple[str, str]) -> dict[str, Any]:
-    fields = [("Content-Type", content_type), *HEADERS, *more]
+    fields = [("Content-Type", content_type), NO_STORE, *HEADERS, *more]
     headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in fields]
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-async def _send_part(send: Send, text: str) -> None:
-    await send({"type": "http.response.body", "body": text.encode("ascii"), "more_body": True})
+async def _send_head(send: Send, start: dict[str, Any]) -> None:
+    """The answer to a HEAD request: nothing of the body is made."""
+    await send(start)
+    await _send_end(send)
 
 
-async def _send_json(send: Send, status: int, value: object, *more: tuple[str, str]) -> None:
-    fields = [("Content-Type", "application/json"), *HEADERS, *more]
-    await send_answer(send, status, fields, json.dumps(value).encode("ascii"))
+async def _send_part(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _send_end(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _request_ids(query: bytes) -> frozenset[str] | None:
+    """Which requests a query asks for; `None`: all. Raises `ValueError` for too many."""
+    try:
+        found = parse_qs(query.decode("latin-1"), max_num_fields=MAX_REQUEST_IDS).get("request")
+    except ValueError:
+        raise ValueError(f"the query has more than {MAX_REQUEST_IDS} parameters") from None
+    return None if found is None else frozenset(found)

@@ -29,6 +29,7 @@ from fanout.observe.tracing_settings import TracingSettings
 from fanout.observe.tracing_statistics import TracingStatistics
 from fanout.race.admission import Admission
 from fanout.upstream.transport import PoolTransport
+from fanout.web.admin_turns import AdminTurns
 from fanout.web.exchange import not_traced
 from fanout.web.live import Live
 from fanout.web.live_controls import Controls
@@ -61,7 +62,15 @@ class Observation:
         self.tracing = open_tracing(tracing, settings)
         self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
         self.logs = configured_logs()
-        self.live = Live(statistics, lambda: self.receipts.latest, controls, self._tell_the_page)
+        self.turns = AdminTurns(lambda: self.watch.is_behind(settings.max_pass_ms / 2000))
+        self.live = Live(
+            statistics,
+            lambda: self.receipts.latest,
+            controls,
+            self._tell_the_page,
+            turn=self.turns.others.next,
+            feed_turn=self.turns.feed.next,
+        )
         traces = [] if self.tracing is None else [self.tracing.consume]
         lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
         self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])

@@ -33,6 +33,7 @@ from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
 from fanout.upstream.transport import PoolTransport
 from fanout.web.admin import make_admin
+from fanout.web.admin_guard import AdminGuard
 from fanout.web.api import Races
 from fanout.web.app import make_app
 from fanout.web.descriptors import connections_allowed
@@ -48,6 +49,7 @@ from fanout.web.server import certificate_of, serve_app
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
+ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # a client that does not read holds no more: else it is up to 4 MiB
 ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
 
 
@@ -133,10 +135,14 @@ class Service:
             on_crash=self._on_crash,
             refuse=self._overload.refuse,
         )
-        self._admin_driver = Driver(Limits(max_connections=ADMIN_CONNECTIONS), on_crash=self._on_crash)
-        self._admin = observation.live.around(
-            make_admin(self.is_ready, self.statistics, self._families, observation.later.caught_up)
+        self._admin_driver = Driver(
+            Limits(max_connections=ADMIN_CONNECTIONS, evict_busy=True), on_crash=self._on_crash
         )
+        turns = observation.turns
+        admin = make_admin(
+            self.is_ready, self.statistics, self._families, observation.later.caught_up, turns.others.next
+        )
+        self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
         self._started_at: float | None = None
 
     async def run(
@@ -163,6 +169,8 @@ class Service:
         task_status: trio.TaskStatus[None],
     ) -> None:
         admin_stop = trio.Event()
+        for listener in admin:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
         live = self._observation.live.feed
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)

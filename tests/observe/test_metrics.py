@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from fanout.observe.metrics import RequestMetrics, Upstream
-from fanout.observe.metrics_exposition import SAMPLES_A_PASS, expose
+from fanout.observe.metrics_exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, HistogramFamily
 from fanout.observe.receipt import CallReceipt, Receipt
 
@@ -208,7 +208,7 @@ def test_what_was_known_before_the_bound_goes_on_being_counted() -> None:
     assert only(metrics, "fanout_answers_total", reason="success").value == 2
 
 
-@pytest.mark.parametrize("count", [0, 1, SAMPLES_A_PASS, 3 * SAMPLES_A_PASS + 1])
+@pytest.mark.parametrize("count", [0, 1, SAMPLES_PER_TURN, 3 * SAMPLES_PER_TURN + 1])
 async def test_a_family_written_in_pieces_reads_as_if_written_at_once(count: int) -> None:
     family = HistogramFamily("a_seconds", "Help\nof two lines.", ("label",))
     pieces = list(family.metrics([((f'"{number}\n',), Histogram((0.1,))) for number in range(count)]))
@@ -240,7 +240,7 @@ async def test_a_scrape_takes_turns_with_the_requests() -> None:
         nursery.start_soon(request)
         await expose(metrics.collect(), "")
         nursery.cancel_scope.cancel()
-    assert turns >= samples // SAMPLES_A_PASS > 100
+    assert turns >= samples // SAMPLES_PER_TURN > 100
 
 
 async def test_both_formats_say_the_same_and_each_says_which_it_is() -> None:

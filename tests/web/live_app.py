@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import trio
+
 from fanout.config import load
 from fanout.observe.receipt import Receipt
-from fanout.web.asgi import Receive, Scope, Send, send_answer
+from fanout.web.admin_guard import AdminGuard
+from fanout.web.admin_turns import AdminTurns, never_busy
+from fanout.web.asgi import App, Receive, Scope, Send, send_answer
 from fanout.web.live import Live
 from fanout.web.live_controls import Controls
 from fanout.web.service import Service, open_transport
@@ -25,10 +29,19 @@ async def admin(scope: Scope, receive: Receive, send: Send) -> None:
     await send_answer(send, 200, [], b"admin")
 
 
-def make_live(controls: Controls | None = None, latest: Sequence[Receipt] = ()) -> Live:
+def make_live(
+    controls: Controls | None = None,
+    latest: Sequence[Receipt] = (),
+    turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+) -> Live:
     settings = load({}, {}).settings
     service = Service(settings, open_transport(settings))
-    return Live(service.statistics, lambda: latest, controls)
+    return Live(service.statistics, lambda: latest, controls, turn=turn)
+
+
+def guarded(app: App, *hosts: str, turns: AdminTurns | None = None) -> AdminGuard:
+    """As the service has it: inside of the guard. Without `turns` none is delayed."""
+    return AdminGuard(app, hosts, turns or AdminTurns(never_busy))
 
 
 def post(path: str, body: bytes, *fields: str) -> bytes:

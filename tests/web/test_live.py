@@ -7,8 +7,10 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import resources
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,8 +18,11 @@ import trio
 from trio.testing import MockClock
 
 from fanout.observe.live_feed import MAX_VIEWERS
+from fanout.observe.live_trace import TraceEvent, trace_events
+from fanout.observe.receipt import Receipt
 from fanout.testing import running
 from fanout.web.driver.limits import Limits
+from fanout.web.live import EVENTS_PER_PART, TRACE_WITHIN_S
 from fanout.web.service import ADMIN_CONNECTIONS
 from tests.observe.live_receipts import receipt
 from tests.web.driver.serving import Caller, get, in_memory
@@ -71,7 +76,9 @@ async def test_what_is_not_below_live_is_the_admin_apps(autojump_clock: MockCloc
         assert (await caller.ask(post("/live", b"", "Host: a")))[0] == 405
 
 
-# --- the stream
+# --- the stream and the trace file
+
+END_OF_TRACE = b"]}\n\r\n0\r\n\r\n"
 
 
 async def read_until(caller: Caller, text: bytes) -> bytes:
@@ -155,6 +162,113 @@ async def test_the_trace_file_is_json_of_all_receipts_or_of_one(autojump_clock: 
     assert await traced("/live/trace.json?request=nobody") == []
 
 
+async def test_one_trace_file_at_a_time(autojump_clock: MockClock) -> None:
+    """G10: four at once cost the clients of the API their answers. The next one gets it when the first ends."""
+    live = make_live(latest=[receipt(request_id=f"r-{number}") for number in range(300)])
+    async with in_memory(live.around(admin)) as world:
+        first = world.connect(lockstep=True)
+        await first.send(get("/live/trace.json"))
+        for _ in range(3):
+            status, headers, body = await world.connect().ask(get("/live/trace.json"))
+            assert (status, headers["retry-after"]) == (503, "5")
+            assert "one may at a time" in json.loads(body)["error"]
+        await read_until(first, END_OF_TRACE)
+        last = world.connect()
+        await last.send(get("/live/trace.json?request=r-1"))
+        await read_until(last, END_OF_TRACE)
+        await first.stream.aclose()
+
+
+async def test_a_client_that_leaves_within_a_trace_file_makes_way(autojump_clock: MockClock) -> None:
+    live = make_live(latest=[receipt(request_id=f"r-{number}") for number in range(300)])
+    async with in_memory(live.around(admin)) as world:
+        first = world.connect(lockstep=True)
+        await first.send(get("/live/trace.json"))
+        await trio.sleep(0.1)
+        await first.stream.aclose()
+        await trio.sleep(Limits().write_timeout_s)
+        second = world.connect()
+        await second.send(get("/live/trace.json"))
+        await read_until(second, END_OF_TRACE)
+
+
+async def test_a_slow_reader_of_a_trace_file_is_cut_in_time(autojump_clock: MockClock) -> None:
+    """G10: one that takes every part a little before the limit of one write. It is no bug of ours (G11)."""
+    live = make_live(latest=[receipt(request_id=f"r-{number}") for number in range(4000)])
+    async with in_memory(live.around(admin)) as world:
+        slow = world.connect(lockstep=True)
+
+        async def read_slowly() -> None:
+            while await slow.stream.receive_some(100_000):
+                await trio.sleep(Limits().write_timeout_s - 1)
+
+        await slow.send(get("/live/trace.json"))
+        world.nursery.start_soon(read_slowly)
+        await trio.sleep(TRACE_WITHIN_S - 1)
+        assert world.ended == {}
+        await trio.sleep(2)
+        assert world.ended == {"slow_reader": 1}
+        assert world.crashes == []
+        next_one = world.connect()
+        await next_one.send(get("/live/trace.json?request=r-1"))
+        await read_until(next_one, END_OF_TRACE)
+
+
+async def test_each_part_of_a_trace_file_waits_for_its_turn(autojump_clock: MockClock) -> None:
+    """G10: and makes only so many events in it."""
+    made: list[int] = []
+
+    async def turn() -> None:
+        made.append(0)
+        await trio.lowlevel.checkpoint()
+
+    def counting(receipts: Sequence[Receipt]) -> Iterator[TraceEvent]:
+        for event in trace_events(receipts):
+            made[-1] += 1
+            yield event
+
+    live = make_live(latest=[receipt(request_id=f"r-{number}") for number in range(300)], turn=turn)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fanout.web.live.trace_events", counting)
+        async with in_memory(live.around(admin)) as world:
+            client = world.connect()
+            await client.send(get("/live/trace.json"))
+            await read_until(client, END_OF_TRACE)
+    assert sum(made) > 1000
+    assert max(made) <= EVENTS_PER_PART
+
+
+@pytest.mark.parametrize("path", ["/live/trace.json", "/live/events"])
+async def test_head_of_a_long_answer_makes_nothing_of_it(path: str, autojump_clock: MockClock) -> None:
+    """G10: the whole file was made in one iteration of the event loop, for nobody: 320 ms."""
+    live = make_live(latest=[receipt()])
+
+    def never(*_: object) -> NoReturn:
+        raise AssertionError("the body was made")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fanout.web.live.trace_events", never)
+        patched.setattr(live.feed, "join", never)
+        async with in_memory(live.around(admin)) as world:
+            client = world.connect()
+            for _ in range(2):
+                await client.send(get(path).replace(b"GET", b"HEAD"))
+                head = await read_until(client, b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 ")
+            assert world.crashes == []
+
+
+async def test_a_long_query_is_rejected(autojump_clock: MockClock) -> None:
+    async with in_memory(make_live(latest=[receipt()]).around(admin)) as world:
+        many = "&".join(["request=r"] * 500)
+        status, _, body = await world.connect().ask(get(f"/live/trace.json?{many}"))
+        assert (status, json.loads(body)) == (400, {"error": "the query has more than 16 parameters"})
+        few = "&".join(["request=r"] * 16)
+        client = world.connect()
+        await client.send(get(f"/live/trace.json?{few}"))
+        assert (await read_until(client, END_OF_TRACE)).startswith(b"HTTP/1.1 200 ")
+
+
 # --- the drain
 
 
@@ -164,7 +278,7 @@ def test_viewers_see_the_drain_and_do_not_delay_it() -> None:
     with running("demo", *FREE, *slow) as program:
         parts = urlsplit(program.urls["live"])
         with socket.create_connection((parts.hostname, parts.port), 10) as viewer:
-            viewer.sendall(get("/live/events"))
+            viewer.sendall(get("/live/events").replace(b"Host: a", b"Host: localhost"))
             seen = viewer.recv(65536)
             control(program.urls["live"], "fire", {"count": 5})
             wait_until(program.urls["live"], "admission.in_flight", 5)

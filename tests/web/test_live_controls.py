@@ -19,7 +19,7 @@ from fanout.tools.simulator import SimulatorSettings
 from fanout.web.live_controls import MAX_BODY_BYTES
 from tests.blackbox.conftest import request
 from tests.web.driver.serving import get, in_memory
-from tests.web.live_app import FREE, PAGE, admin, control, make_live, post, wait_until
+from tests.web.live_app import FREE, PAGE, admin, control, guarded, make_live, post, wait_until
 
 FIRE = "/live/control/fire"
 
@@ -62,8 +62,8 @@ async def test_without_controls_there_is_nothing_to_post_to(autojump_clock: Mock
         (200, ("Host: [::1]", *PAGE)),
         (200, ("Host: localhost", "Origin: http://localhost", "Sec-Fetch-Site: same-origin", *PAGE)),
         (403, ("Host: 127.0.0.1", "Content-Type: application/json")),
-        (403, ("Host: rebound.example:8081", "Origin: http://rebound.example:8081", *PAGE)),
-        (403, ("Host: localhost.example", *PAGE)),
+        (421, ("Host: rebound.example:8081", "Origin: http://rebound.example:8081", *PAGE)),
+        (421, ("Host: localhost.example", *PAGE)),
         (403, ("Host: 127.0.0.1:8081", "Origin: http://127.0.0.1:8080", *PAGE)),
         (403, ("Host: 127.0.0.1:8081", "Origin: null", *PAGE)),
         (403, ("Host: 127.0.0.1:8081", "Sec-Fetch-Site: same-site", *PAGE)),
@@ -75,7 +75,7 @@ async def test_only_the_page_of_this_server_may_use_them(
 ) -> None:
     """Neither a form, nor a script of another origin, nor a name that was bound to our address."""
     controls = Recorded()
-    async with in_memory(make_live(controls).around(admin)) as world:
+    async with in_memory(guarded(make_live(controls).around(admin))) as world:
         answer = await world.connect().ask(post(FIRE, b'{"count": 1}', *fields))
     assert answer[0] == status
     assert controls.done == ([{"count": 1}] if status == 200 else [])

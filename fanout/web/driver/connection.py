@@ -156,6 +156,11 @@ class Connection:
         self.end = self.end or end
         self.scope.cancel(reason=end)
 
+    def reads_too_slowly(self) -> None:
+        """Of the app: its client has not read a long answer in time."""
+        self.reset = True
+        self.cut(End.SLOW_READER)
+
     def waited_too_long(self) -> None:
         """It has been in the queue for `idle_timeout_s`. The other states have a deadline."""
         if self.state in (State.IDLE, State.ENDING):

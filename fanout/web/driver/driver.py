@@ -23,6 +23,8 @@ from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics, End
 from fanout.web.driver.transport import Transport
 
+JUST_CAME_S: Final = 1.0  # a connection that waits for less may be about to send its request
+
 
 def never(beginning: int) -> bytes | None:
     """The `refuse` hook that lets everything pass."""
@@ -173,9 +175,15 @@ class Driver:
         if len(self._open) < self.limits.max_connections:
             return True
         longest = next(iter(self.waiting), None)
+        if self.limits.evict_busy and (longest is None or self._has_just_come(longest)):
+            longest = next(iter(self._open), None)
         if longest is None:
             return False
-        del self.waiting[longest]
+        self.waiting.pop(longest, None)
+        self._open.pop(longest, None)  # the next newcomer evicts another one
         with self.guard:
             longest.cut(End.EVICTED)
         return True
+
+    def _has_just_come(self, waiting: Connection) -> bool:
+        return waiting.now() - self.waiting[waiting] < JUST_CAME_S

@@ -50,6 +50,23 @@ async def test_when_all_are_busy_the_newest_is_refused() -> None:
     assert world.ended["over_limit"] == 1
 
 
+async def test_where_busy_ones_are_evicted_a_new_connection_replaces_the_oldest(
+    autojump_clock: MockClock,
+) -> None:
+    """G10. The admin listener has few connections, and a probe must get one, whatever holds the others."""
+    async with in_memory(Echo(slow_s=5), Limits(max_connections=2, evict_busy=True)) as world:
+        busy = [world.connect() for _ in range(2)]
+        for caller in busy:
+            await caller.send(get("/slow"))
+        await trio.testing.wait_all_tasks_blocked()
+        newest = [world.connect() for _ in range(2)]  # at once: each replaces another one
+        assert [(await caller.ask(get()))[0] for caller in newest] == [200, 200]
+        assert [await caller.closed() for caller in busy] == [True, True]
+        assert world.driver.statistics().open == 2
+    assert world.ended["evicted"] == 2
+    assert "over_limit" not in world.ended
+
+
 async def test_two_thousand_idle_connections_delay_nobody_and_leave_nothing() -> None:
     """G10. Descriptors and tasks are as before."""
     app = Echo()
