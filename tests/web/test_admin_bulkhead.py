@@ -54,7 +54,7 @@ HELD = {
 
 @pytest.mark.parametrize("sent", HELD.values(), ids=HELD.keys())
 def test_a_probe_gets_through_whatever_holds_the_connections(program: Program, sent: bytes) -> None:
-    """With more of them than the listener has: a probe that fails makes an orchestrator restart the process."""
+    """More of them than the listener allows. A failed probe makes an orchestrator restart the process."""
     parts = urlsplit(program.urls["admin"])
     with ExitStack() as held:
         for _ in range(ADMIN_CONNECTIONS + 20):

@@ -74,7 +74,7 @@ async def test_probes_wait_for_nobody(autojump_clock: MockClock) -> None:
         began_at = trio.current_time()
         for _ in range(10 * PROBES_PER_ITERATION):
             nursery.start_soon(turns.probes.next)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         await turns.probes.next()
         assert trio.current_time() == began_at
         nursery.cancel_scope.cancel()

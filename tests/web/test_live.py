@@ -163,7 +163,7 @@ async def test_the_trace_file_is_json_of_all_receipts_or_of_one(autojump_clock: 
 
 
 async def test_one_trace_file_at_a_time(autojump_clock: MockClock) -> None:
-    """G10: four at once cost the clients of the API their answers. The next one gets it when the first ends."""
+    """G10: four at once cost clients of the API their answers. The next one gets it when the first ends."""
     live = make_live(latest=[receipt(request_id=f"r-{number}") for number in range(300)])
     async with in_memory(live.around(admin)) as world:
         first = world.connect(lockstep=True)
