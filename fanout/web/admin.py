@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import Metric
 
@@ -16,6 +16,7 @@ from fanout.observe.metrics_exposition import expose
 from fanout.web.asgi import App, Receive, Scope, Send, send_answer, send_json
 
 Turn = Callable[[], Awaitable[None]]
+PLAIN: Final = "text/plain; charset=utf-8"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,12 +45,13 @@ def make_admin(
     turn: awaited before each piece of work.
     """
 
-    async def livez(scope: Scope) -> Answer:  # noqa: ASYNC910 - sending the answer is a checkpoint
-        return Answer("text/plain; charset=utf-8", b"alive\n")  # that this runs says that the loop turns
+    async def livez(scope: Scope) -> Answer:
+        # That this runs at all says that the loop turns.
+        return Answer(PLAIN, b"alive\n")  # noqa: ASYNC910 - sending it is a checkpoint
 
-    async def readyz(scope: Scope) -> Answer:  # noqa: ASYNC910 - sending the answer is a checkpoint
+    async def readyz(scope: Scope) -> Answer:
         body, status = (b"ready\n", 200) if is_ready() else (b"not ready\n", 503)
-        return Answer("text/plain; charset=utf-8", body, status)
+        return Answer(PLAIN, body, status)  # noqa: ASYNC910 - sending it is a checkpoint
 
     async def show_statistics(scope: Scope) -> Answer:
         await caught_up(turn)
