@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep breakages httpcore-leak mutants bench check format image lock clean $(CHECKS)
+.PHONY: help run test simulate sweep breakages garbage httpcore-leak mutants bench check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -60,6 +60,9 @@ sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (
 
 breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
+	@$(BIN)/python -m tests.garbage $(ARGS)
 
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in worlds and sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool

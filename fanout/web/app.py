@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import trio
 from quart import request
 from quart_trio.wrappers import TrioResponse as Response
@@ -11,6 +14,7 @@ from fanout.race.events import BugFound
 from fanout.web import problems
 from fanout.web.answers import problem_response
 from fanout.web.api import Races, make_api
+from fanout.web.asgi import Scope
 from fanout.web.docs import make_docs
 from fanout.web.exchange import exchange_of
 from fanout.web.framework import App
@@ -19,9 +23,19 @@ from fanout.web.problems import Problem, ProblemError
 MAX_BODY_BYTES = 1024  # no endpoint takes a body; what comes without a length is not buffered beyond this
 
 
+class PublicApp(App):
+    """What has no route is answered by a problem, as everything that goes wrong is."""
+
+    def answer_not_found(self, scope: Scope) -> Response:
+        return _respond(scope, problems.not_found(scope["path"]))
+
+    def answer_not_allowed(self, scope: Scope, allowed: Sequence[str]) -> Response:
+        return _respond(scope, problems.method_not_allowed(scope["method"], ", ".join(allowed)))
+
+
 def make_app(races: Races) -> App:
     """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
-    app = App("fanout", static_folder=None)
+    app = PublicApp("fanout", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # /api//first is not found, and not a redirect in HTML
     app.register_blueprint(make_api(races))
@@ -33,24 +47,24 @@ def make_app(races: Races) -> App:
 
     @app.errorhandler(ProblemError)
     async def on_problem(error: ProblemError) -> Response:
-        return _respond(error.problem)
+        return _respond(request.scope, error.problem)
 
     @app.errorhandler(HTTPException)
     async def on_http_exception(error: HTTPException) -> Response:
-        return _respond(_from_werkzeug(error))
+        return _respond(request.scope, _from_werkzeug(error))
 
     @app.errorhandler(Exception)
     async def on_bug(error: Exception) -> Response:
         where = f"{request.method} {request.path}"
         request_id = exchange_of(request.scope).request_id
         races.observer.notify(BugFound(request_id, where, error, trio.current_time()))
-        return _respond(problems.INTERNAL)
+        return _respond(request.scope, problems.INTERNAL)
 
     return app
 
 
-def _respond(problem: Problem) -> Response:
-    exchange = exchange_of(request.scope)
+def _respond(scope: Mapping[str, Any], problem: Problem) -> Response:
+    exchange = exchange_of(scope)
     exchange.reason = problem.reason
     return problem_response(problem, exchange.request_id)
 

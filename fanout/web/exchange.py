@@ -5,6 +5,8 @@ whether it was in time. The handlers only run races.
 
 Rule 1: the admission token is given back before the first byte of the answer is sent (G3), and in
         any case when the request ends. Both are synchronous.
+Rule 2: whatever the framework raises becomes one reported bug and one 500 that has the request's id (G11).
+        Only when its answer has begun does it go further, to the driver, which resets the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import trio
 
 from fanout.observe.census import Census, Household
 from fanout.race.admission import Admission
-from fanout.race.events import AnswerSent, CallerLeft, Observer, RequestEnded, RequestRefused
+from fanout.race.events import AnswerSent, BugFound, CallerLeft, Observer, RequestEnded, RequestRefused
 from fanout.race.marks import Trace
 from fanout.race.race import Race
 from fanout.web import problems
@@ -48,6 +50,7 @@ class Exchange:
 
     caller: our own driver's, if it is that. race: set once the timeout is known. reason: of the problem that
     is the answer, if no race led to it. caller_left_at: when another server told that the caller had left.
+    crashed: the framework raised.
     """
 
     request_id: str
@@ -60,6 +63,7 @@ class Exchange:
     status: int | None = None
     caller_left_at: float | None = None
     answered: bool = False
+    crashed: bool = False
     household: Household | None = None
 
 
@@ -126,10 +130,7 @@ class Exchanges:
             if self._census is not None and exchange.household is not None:
                 self._census.end(exchange.household)
             if not exchange.answered:
-                now = trio.current_time()
-                if CallerLeft in self._observer.told_of:
-                    self._observer.notify(CallerLeft(exchange.request_id, now))
-                self._end(exchange, exchange.status, "caller_left", 0.0, now)
+                self._not_answered(exchange)
 
     def _request_id(self, scope: Scope, fields: Mapping[bytes, bytes]) -> str:
         """The caller's id if it sent one sane one, else a new one."""
@@ -163,7 +164,9 @@ class Exchanges:
         body = problem.body(exchange.request_id)
         await send_answer(send, problem.status, headers, body, head_only=scope["method"] == "HEAD")
 
-    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(  # noqa: ASYNC910 - to send is a checkpoint
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         common = [(b"cache-control", b"no-store"), (b"x-request-id", exchange.request_id.encode("ascii"))]
         head_only = scope["method"] == "HEAD"  # Quart sends the body all the same
 
@@ -187,7 +190,27 @@ class Exchanges:
                 exchange.caller_left_at = trio.current_time()  # the app is cancelled in this very step
             return message
 
-        await self._app(scope, receive_part if exchange.caller is None else receive, send_part)
+        try:
+            await self._app(scope, receive_part if exchange.caller is None else receive, send_part)
+        except* Exception as bugs:
+            exchange.crashed = True
+            if exchange.status is not None:
+                raise
+            where = f"{scope['method']} {scope['path']}"
+            self._observer.notify(BugFound(exchange.request_id, where, _one_of(bugs), trio.current_time()))
+        if exchange.crashed:
+            problem, exchange.reason = problems.INTERNAL, problems.INTERNAL.reason
+            fields = [("Content-Type", problems.CONTENT_TYPE)]
+            await send_answer(send_part, problem.status, fields, problem.body(exchange.request_id))
+
+    def _not_answered(self, exchange: Exchange) -> None:
+        """The client has disconnected, or the answer broke off."""
+        now, reason = trio.current_time(), problems.INTERNAL.reason
+        if not exchange.crashed:
+            reason = "caller_left"
+            if CallerLeft in self._observer.told_of:
+                self._observer.notify(CallerLeft(exchange.request_id, now))
+        self._end(exchange, exchange.status, reason, 0.0, now)
 
     def _sent(self, exchange: Exchange) -> None:
         exchange.answered = True
@@ -218,3 +241,11 @@ class Exchanges:
                 now,
             )
         )
+
+
+def _one_of(bugs: ExceptionGroup[Exception]) -> Exception:
+    """The exception itself where it is the only one, else the group of them."""
+    bug: Exception = bugs
+    while isinstance(bug, ExceptionGroup) and len(bug.exceptions) == 1:
+        bug = bug.exceptions[0]
+    return bug

@@ -1,18 +1,21 @@
 """Quart, without the work that no request to this app needs.
 
 A request here has no body (`Exchanges` refuses one), there is no session, and the answer is in one piece.
-Nearly every request asks for one of a few fixed paths, and those have a short way: the handler is looked up
-in a table, runs in Quart's contexts, and its response is sent. What a handler raises, any other path, and an
-app with hooks or signals go all of Quart's way. Handlers, `request`, `g`, `current_app`, error handlers and
-hooks work as they always do. `tests/web/test_framework.py` holds what is relied on of Quart.
+Its paths are fixed, so there is a table of them. The handler of a route runs in Quart's contexts, and what it
+raises goes to Quart's error handlers. A path or a method without a route is answered from the table: nothing
+is raised. A path with a variable, and an app with hooks or with receivers of signals, go all of Quart's way.
+Handlers, `request`, `g`, `current_app`, error handlers and hooks work as they always do.
+`tests/web/test_framework.py` holds what is relied on of Quart.
 
-The matcher is left out for another reason too: it leaves a cycle of objects behind, for the garbage
-collector to find, with every request.
+Rule 1: no frame that an exception passes keeps it in a variable, so that it dies with its request: such a
+        cycle would need the garbage collector (`tests/garbage`).
+Rule 2: `Cancelled` never meets an error handler. What was raised beside it always does (G11).
+Rule 3: nothing of a request is read before its errors are handled. The host is never read: no route has one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Final
@@ -22,7 +25,7 @@ from quart import signals
 from quart.ctx import AppContext, RequestContext
 from quart.globals import _cv_app, _cv_request
 from quart.sessions import NullSession
-from quart.typing import ResponseReturnValue, ResponseTypes
+from quart.typing import ResponseTypes
 from quart.utils import encode_headers
 from quart.wrappers import Request
 from quart.wrappers.response import DataBody
@@ -31,7 +34,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest, TrioResponse
 from quart_trio.wrappers.request import TrioBody
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
 
 from fanout.web.asgi import ANSWER, CALLER_KEY, Receive, Scope, Send
@@ -96,22 +99,11 @@ class FixedRoute(MapAdapter):
         return self.rule, {}
 
 
-class NoRoute(MapAdapter):
-    """For a path that no rule can match."""
-
-    def match(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotFound
-
-
 class RoutedRequest(BodylessRequest):
-    """Quart's request for a fixed route. What a race does not ask for is made when it is asked for.
-
-    raised: what the handler has raised, which Quart is to deal with.
-    """
-
-    raised: BaseException | None = None
+    """Quart's request for a fixed route. What a race does not ask for is made when it is asked for."""
 
     def __init__(self, route: FixedRoute, scope: Scope, make_whole: Callable[[], Request]) -> None:
+        self.route = route
         self.url_rule = route.rule  # type: ignore[assignment]
         self.view_args: dict[str, Any] = {}
         self.method = route.method
@@ -126,21 +118,6 @@ class RoutedRequest(BodylessRequest):
             raise AttributeError(name)
         self.__dict__ = {**vars(make_whole()), **self.__dict__}
         return getattr(self, name)
-
-
-class RoutedContext(RequestContext):
-    """Quart's context of a request for a fixed route, as it is once it was pushed."""
-
-    def __init__(self, app: App, request: RoutedRequest, route: FixedRoute) -> None:
-        self.app = app
-        self.request_websocket = request
-        request.json_module = app.json
-        self.url_adapter = route
-        self.session = NullSession()
-        self.preserved = False
-        self.flashes = None
-        self._after_request_functions = []
-        self._cv_tokens = []
 
 
 class RequestTask(TrioASGIHTTPConnection):
@@ -167,11 +144,15 @@ class RequestTask(TrioASGIHTTPConnection):
             await self._send_response(send, response)
 
     async def _respond(self, send: Send) -> ResponseTypes:
-        route = self.app.short_way(self.scope["method"], self.scope["path"])
-        if route is None:
-            return await self.app.handle_request(self._create_request_from_scope(send))
-        request = RoutedRequest(route, self.scope, lambda: self._create_request_from_scope(send))
-        return await self.app.handle_routed(route, request)
+        app, scope = self.app, self.scope
+        if app.is_plain():
+            route = app.routes.get((scope["method"], scope["path"]))
+            if route is not None:
+                request = RoutedRequest(route, scope, lambda: self._create_request_from_scope(send))
+                return await app.handle_routed(route, request)
+            if app.has_only_fixed_routes:
+                return app.answer_without_route(scope)  # noqa: ASYNC910 - to send it is a checkpoint
+        return await app.handle_request(self._create_request_from_scope(send))
 
     async def _send_response(self, send: Send, response: ResponseTypes) -> None:
         """A body that is there as a whole in one message to our driver, else in two; Quart takes three."""
@@ -207,54 +188,88 @@ class App(QuartTrio):
             return self.asgi_http_class(self, scope)(receive, send)
         return super().asgi_app(scope, receive, send)
 
-    def short_way(self, method: str, path: str) -> FixedRoute | None:
-        """The route of a request that needs no more of Quart than its contexts; `None`: it may need more."""
+    def is_plain(self) -> bool:
+        """Whether a request needs no more of Quart than its contexts."""
         if self._has_hooks:
-            return None
-        for signal in _SIGNALS:
+            return False
+        for signal in _SIGNALS:  # noqa: SIM110 - a generator takes three times as long
             if signal.receivers:
-                return None
-        return self._fixed_routes.get((method, path))
+                return False
+        return True
+
+    def answer_without_route(self, scope: Scope) -> TrioResponse:
+        """The answer to a request that has no route: to OPTIONS, or a 405 or 404."""
+        path: str = scope["path"]
+        allowed = self._methods.get(path)
+        if allowed is None:
+            return self.answer_not_found(scope)
+        if scope["method"] == "OPTIONS":
+            return TrioResponse("", headers={"Allow": ", ".join(allowed)})
+        return self.answer_not_allowed(scope, allowed)
+
+    def answer_not_found(self, scope: Scope) -> TrioResponse:
+        """May be overridden. Quart's contexts are not there."""
+        return _response_to(NotFound())
+
+    def answer_not_allowed(self, scope: Scope, allowed: Sequence[str]) -> TrioResponse:
+        """May be overridden, as the one above. allowed: the methods of the path."""
+        return _response_to(MethodNotAllowed(list(allowed)))
 
     async def handle_routed(self, route: FixedRoute, request: RoutedRequest) -> ResponseTypes:
-        """What `handle_request` does, the short way."""
-        context = RoutedContext(self, request, route)
+        """What `handle_request` does, without its matcher, its signals and its hooks."""
+        context = RequestContext(self, request, NullSession())
         of_app, of_request = _cv_app.set(AppContext(self)), _cv_request.set(context)
         try:
-            response = await route.view()
-            if not isinstance(response, TrioResponse):
-                response = await self.make_response(response)
-            if context._after_request_functions:
-                response = await self.process_response(response, context)
-        except (Exception, BaseExceptionGroup) as raised:  # noqa: BLE001 - Quart's to deal with
-            request.raised = raised
-        else:
-            return response  # type: ignore[no-any-return]
+            try:
+                return await self._finish(await route.view(), context)
+            except (Exception, BaseExceptionGroup) as raised:
+                if _is_cancelled(raised):
+                    raise
+                return await self._answer_to(raised, context)
         finally:
             _cv_request.reset(of_request)
             _cv_app.reset(of_app)
-        return await self.handle_request(request)
 
-    async def dispatch_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue:
-        request = None if request_context is None else request_context.request
-        if isinstance(request, RoutedRequest) and request.raised is not None:
-            raised, request.raised = request.raised, None
-            try:
-                raise raised
-            finally:
-                del raised  # its traceback has this frame: no cycle for the garbage collector
-        return await super().dispatch_request(request_context)
+    async def _finish(self, result: Any, context: RequestContext) -> ResponseTypes:
+        response = result if isinstance(result, TrioResponse) else await self.make_response(result)
+        if context._after_request_functions:
+            response = await self.process_response(response, context)
+        return response  # noqa: ASYNC910 - the handler has passed one
+
+    async def _answer_to(self, raised: Exception | BaseExceptionGroup[Any], context: Any) -> ResponseTypes:
+        try:
+            return await self._finish(await self.handle_user_exception(_without_cancelled(raised)), context)
+        except Exception as unhandled:  # noqa: BLE001 - as Quart does
+            return await self.handle_exception(unhandled)
+        finally:
+            del raised  # Rule 1
 
     @cached_property
-    def _fixed_routes(self) -> Mapping[tuple[str, str], FixedRoute]:
+    def routes(self) -> Mapping[tuple[str, str], FixedRoute]:
+        """By method and path. Complete once requests come: Quart takes no route after the first."""
         routes: dict[tuple[str, str], FixedRoute] = {}
         for rule in self.url_map.iter_rules():
-            view = self.view_functions[rule.endpoint]
-            if rule.arguments or not iscoroutinefunction(view):
-                continue
-            for method in (rule.methods or set()) - {"OPTIONS"}:  # its answer asks the matcher for the others
-                routes.setdefault((method, rule.rule), FixedRoute(self.url_map, rule, method, view))
+            if self._is_fixed(rule):
+                view = self.view_functions[rule.endpoint]
+                for method in (rule.methods or set()) - {"OPTIONS"}:
+                    routes.setdefault((method, rule.rule), FixedRoute(self.url_map, rule, method, view))
         return routes
+
+    @cached_property
+    def has_only_fixed_routes(self) -> bool:
+        return all(self._is_fixed(rule) for rule in self.url_map.iter_rules())
+
+    def _is_fixed(self, rule: Rule) -> bool:
+        is_leaf = rule.rule == "/" or not rule.rule.endswith("/")  # else there is a redirect to it as well
+        return is_leaf and not rule.arguments and iscoroutinefunction(self.view_functions[rule.endpoint])
+
+    @cached_property
+    def _methods(self) -> Mapping[str, Sequence[str]]:
+        """The methods of each path, in alphabetical order."""
+        methods: dict[str, set[str]] = {}
+        for rule in self.url_map.iter_rules():
+            methods.setdefault(rule.rule, set()).update(rule.methods or ())
+        return {path: sorted(names) for path, names in methods.items()}
 
     @cached_property
     def _own_url_adapter(self) -> MapAdapter | None:
@@ -272,11 +287,26 @@ class App(QuartTrio):
         return any(any(by_name.values()) for by_name in hooks) or bool(self.teardown_appcontext_funcs)
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        """Quart's looks at the host, and raises if that is no host name."""
         if request is None:  # for the context of the app, which every request has
             return self._own_url_adapter
-        if request.scope["path"].startswith("//"):  # werkzeug takes these slashes for one
-            return NoRoute(self.url_map, "", "/", "", "http", request.path, request.method)
-        return self._fixed_routes.get((request.method, request.path)) or super().create_url_adapter(request)
+        if isinstance(request, RoutedRequest):
+            return request.route
+        return self.url_map.bind("", "/", "", request.scheme, request.method, request.path)
 
     def request_context(self, request: Any) -> RequestContext:
         return RequestContext(self, request, NullSession())
+
+
+def _response_to(error: MethodNotAllowed | NotFound) -> TrioResponse:
+    return TrioResponse(error.get_body(), status=error.code, headers=Headers(error.get_headers()))
+
+
+def _is_cancelled(raised: BaseException) -> bool:
+    """Whether it is nothing but that the task was cancelled."""
+    return isinstance(raised, BaseExceptionGroup) and raised.split(trio.Cancelled)[1] is None
+
+
+def _without_cancelled(raised: Exception | BaseExceptionGroup[Any]) -> Any:
+    """What error handlers may see of it: an exception, or a group without `Cancelled`."""
+    return raised.split(trio.Cancelled)[1] if isinstance(raised, BaseExceptionGroup) else raised

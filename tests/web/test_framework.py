@@ -17,7 +17,7 @@ from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import Conflict
 
 from fanout.web.asgi import ANSWER, CALLER_KEY, Message, Receive, Scope, Send
-from fanout.web.framework import App, BodylessRequest, FixedRoute, ReadyResponse, RoutedContext, RoutedRequest
+from fanout.web.framework import App, BodylessRequest, ReadyResponse
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
 OF_AN_INSTANCE = [
@@ -36,7 +36,7 @@ class Never:
     left_at = None
 
 
-def scope_of(path: str, method: str = "GET", *, ours: bool = True) -> Scope:
+def scope_of(path: str, method: str = "GET", *, ours: bool = True, host: bytes = b"example.test:81") -> Scope:
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -47,7 +47,7 @@ def scope_of(path: str, method: str = "GET", *, ours: bool = True) -> Scope:
         "raw_path": path.encode("ascii"),
         "query_string": b"timeout=7&b=%C3%A4",
         "root_path": "",
-        "headers": [(b"host", b"example.test:81"), (b"cookie", b"a=b"), (b"x-one", b"1")],
+        "headers": [(b"host", host), (b"cookie", b"a=b"), (b"x-one", b"1")],
         "client": ("192.0.2.1", 1234),
         "server": ("192.0.2.2", 81),
         "state": {},
@@ -64,7 +64,9 @@ class Answer:
     kinds: list[str] = field(default_factory=list)
 
 
-async def ask(app: App, path: str, method: str = "GET", *, ours: bool = True) -> Answer:
+async def ask(
+    app: App, path: str, method: str = "GET", *, ours: bool = True, host: bytes = b"example.test:81"
+) -> Answer:
     """What the app answers to our own driver, or to another server."""
     answer = Answer()
 
@@ -77,7 +79,7 @@ async def ask(app: App, path: str, method: str = "GET", *, ours: bool = True) ->
     async def receive() -> Message:
         return await trio.sleep_forever()
 
-    await app(scope_of(path, method, ours=ours), receive, send)
+    await app(scope_of(path, method, ours=ours, host=host), receive, send)
     return answer
 
 
@@ -94,8 +96,7 @@ async def done() -> str:
 
 async def test_a_fixed_path_is_answered_in_one_message_and_others_in_two() -> None:
     app = app_with(done)
-    assert isinstance(app.short_way("GET", "/short"), FixedRoute)
-    assert app.short_way("GET", "/long/1") is None
+    assert set(app.routes) == {("GET", "/short"), ("HEAD", "/short")}  # not that with a variable
     ours, theirs = await ask(app, "/short"), await ask(app, "/short", ours=False)
     assert ours.kinds == [ANSWER]
     assert theirs.kinds == ["http.response.start", "http.response.body"]
@@ -170,7 +171,7 @@ async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
 
     app = app_with(look)
     await ask(app, "/short")
-    app.short_way = lambda method, path: None  # type: ignore[method-assign]
+    app.is_plain = lambda: False  # type: ignore[method-assign]
     await ask(app, "/short")
     short, long = seen
     assert [name for name in long if repr(short[name]) != repr(long[name])] == [
@@ -233,7 +234,7 @@ async def test_a_bug_is_handled_once_and_loses_nothing(bug: Exception) -> None:
     app = app_with(handler)
     app.register_error_handler(Exception, on_bug)
     short = await ask(app, "/short")
-    app.short_way = lambda method, path: None  # type: ignore[method-assign]
+    app.is_plain = lambda: False  # type: ignore[method-assign]
     long = await ask(app, "/short")
     assert (short.status, short.body) == (long.status, long.body) == (500, b"ours")
     assert found == [found[0]] * 2  # of a group Quart takes the first
@@ -257,7 +258,7 @@ async def test_an_app_with_hooks_goes_the_long_way() -> None:
     async def before() -> None:
         asked.append(request.path)
 
-    assert app.short_way("GET", "/short") is None
+    assert not app.is_plain()
     assert (await ask(app, "/short")).body == b"done"
     assert asked == ["/short"]
 
@@ -270,10 +271,10 @@ async def test_an_app_that_somebody_listens_to_goes_the_long_way() -> None:
         told.append(sender)
 
     with signals.request_started.connected_to(tell):
-        assert app.short_way("GET", "/short") is None
+        assert not app.is_plain()
         await ask(app, "/short")
     assert told == [app]
-    assert app.short_way("GET", "/short") is not None
+    assert app.is_plain()
 
 
 async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
@@ -314,11 +315,105 @@ async def test_the_names_of_quart_that_the_short_way_relies_on() -> None:
         return "done"
 
     app = app_with(handler)
-    route = app.short_way("GET", "/short")
-    assert route is not None
-    app.short_way = lambda method, path: None  # type: ignore[method-assign]
     await ask(app, "/short")
-    (quarts,) = kept
-    ours = RoutedContext(app, RoutedRequest(route, scope_of("/short"), lambda: quarts.request), route)
+    app.is_plain = lambda: False  # type: ignore[method-assign]
+    await ask(app, "/short")
+    ours, quarts = kept
     assert vars(ours).keys() == vars(quarts).keys()
     assert quarts.session is None or quarts.session.__class__ is ours.session.__class__
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/none"), ("HEAD", "/none"), ("OPTIONS", "/none"), ("POST", "/short"), ("OPTIONS", "/short")],
+)
+async def test_what_has_no_route_is_answered_as_quart_answers_it(method: str, path: str) -> None:
+    """404, 405 and OPTIONS come from the route table, without an exception and without Quart's contexts."""
+    app = App("test", static_folder=None)  # its path has a variable
+    app.add_url_rule("/short", "short", done)
+    assert app.has_only_fixed_routes
+    ours = await ask(app, path, method)
+    app.is_plain = lambda: False  # type: ignore[method-assign]
+    quarts = await ask(app, path, method)
+    assert (ours.status, ours.body) == (quarts.status, quarts.body)
+    assert _comparable(ours.headers) == _comparable(quarts.headers)
+
+
+def _comparable(headers: list[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
+    """By name. The order of the methods in Allow means nothing."""
+    return {name.lower(): sorted(value.split(b", ")) for name, value in headers}
+
+
+async def test_what_has_no_route_is_answered_without_raising(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of them must cost no more than as many cheap answers (G10)."""
+    app = App("test", static_folder=None)  # its path has a variable
+    app.add_url_rule("/short", "short", done)
+
+    async def quarts_way(_: object) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(app, "handle_user_exception", quarts_way)
+    monkeypatch.setattr(app, "handle_request", quarts_way)
+    statuses = [
+        (await ask(app, *what)).status for what in (("/none",), ("/short", "POST"), ("/short", "OPTIONS"))
+    ]
+    assert statuses == [404, 405, 200]
+
+
+@pytest.mark.parametrize("host", [b"a..b", b"." + 64 * b"a", b"xn--", b"", b"\xff", b"[", b"a:b:c"])
+@pytest.mark.parametrize("is_plain", [True, False], ids=["from the table", "all of Quart's way"])
+async def test_no_host_can_raise(host: bytes, is_plain: bool) -> None:
+    """Not even where Quart builds its contexts, which is outside of its error handling (G11)."""
+    app = app_with(done)
+    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    statuses = [
+        (await ask(app, *what, host=host)).status
+        for what in (("/short",), ("/long/x",), ("/none",), ("/short", "POST"), ("/short", "OPTIONS"))
+    ]
+    assert statuses == [200, 404, 404, 405, 200]
+
+
+async def test_only_cancelled_is_not_an_error_and_meets_no_handler() -> None:
+    """A group of nothing but `Cancelled` goes on as it is: Quart would keep it alive in a cycle."""
+    seen: list[object] = []
+
+    async def handler() -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+        raise AssertionError
+
+    async def on_error(error: Exception) -> str:
+        seen.append(error)
+        return "handled"
+
+    app = app_with(handler)
+    app.register_error_handler(Exception, on_error)
+    with trio.move_on_after(0) as scope:
+        await ask(app, "/short")
+    assert scope.cancelled_caught
+    assert seen == []
+
+
+async def test_a_bug_beside_cancelled_is_handled() -> None:
+    """It never disappears in a cancelled group (G11)."""
+    seen: list[object] = []
+    bug = KeyError("a bug")
+
+    async def handler() -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise bug
+
+    async def on_error(error: Exception) -> tuple[str, int]:
+        seen.append(error)
+        return "handled", 500
+
+    app = app_with(handler)
+    app.register_error_handler(Exception, on_error)
+    with trio.move_on_after(0):
+        await ask(app, "/short")
+    assert seen == [bug]
