@@ -94,7 +94,7 @@ def _parse_head_with_a_bug(data: bytes, limits: Limits) -> Head:
 class _Draining(Exchanges):
     """A server that drains, and whose connections are not told."""
 
-    draining = property(lambda _: True, lambda _, value: None)  # type: ignore[assignment]
+    draining = property(lambda _: True, lambda _, value: None)
 
 
 def _shed(overload: Overload, beginning: int) -> bytes | None:

@@ -230,8 +230,10 @@ class Clients:
         for upstream in self._upstreams:
             upstream.released.set()
         for sock in held:
+            answer = b""
             with sock:
-                answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
+                while data := sock.recv(65536):
+                    answer += data
             self.seen[answer.split(b" ")[1].decode() if answer else "closed"] += 1
 
     def stream_until_left(self) -> None:
