@@ -234,6 +234,7 @@ ADMIN: Final = [
 ]
 TLS: Final = [
     Kind("https", "200", alpn="http/1.1"),
+    Kind("https 408", "408", head="GET / HT", alpn="http/1.1", patches=_limits(head_timeout_s=0.01)),
     Kind(
         "https, closed while it runs",
         "left",

@@ -22,7 +22,6 @@ from tests.garbage.measure import WARM_UP, Measured, Peers, measure, start_peers
 TIMES = 50
 HELD_BYTES = 4096  # for each: a receipt is kept of the last 4,000 requests, about 2.5 KB with two calls
 PENDING = {
-    "https": "trio.SSLStream, which serves clients over TLS, is a cycle",
     "HTTP/2": "an HTTP/2 connection is a cycle",
 }
 MANY = {
