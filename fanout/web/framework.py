@@ -221,7 +221,10 @@ class App(QuartTrio):
         of_app, of_request = _cv_app.set(AppContext(self)), _cv_request.set(context)
         try:
             try:
-                return await self._finish(await route.view(), context)
+                result = await route.view()
+                if isinstance(result, TrioResponse) and not context._after_request_functions:
+                    return result  # what `_finish` does, without its coroutine
+                return await self._finish(result, context)
             except (Exception, BaseExceptionGroup) as raised:
                 if _is_cancelled(raised):
                     raise
