@@ -58,7 +58,7 @@ async def test_the_calls_of_a_request_taken_back_end_on_the_wire(hanging: Door) 
 
 
 async def test_rapid_reset_begins_no_more_calls_than_the_limits_allow(hanging: Door) -> None:
-    """G8, G10. Waves of requests, each reset once it runs: the connection ends with its allowance of resets."""
+    """G8, G10. Waves of requests, each reset once it runs: the connection ends with its allowance."""
     race = block(*fields(b"/api/all?timeout=30000"))
     (before,) = await hanging.statistics()
     last = max((call["id"] for call in await hanging.calls()), default=0)

@@ -96,9 +96,13 @@ class Connection:
         self.state = State.IDLE
 
     def not_idle(self) -> None:
-        """Bytes have come, and its task is about to see to them: no drain and no newcomer ends it now."""
+        """Bytes have come, and its task is about to read them: no drain and no newcomer ends it now."""
         self.state = State.HEAD
-        self._driver.waiting.pop(self, None)
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether it may be closed to make room: not while its task has yet to run for bytes that came."""
+        return self.state is not State.HEAD or self._read_by != inf
 
     def work(self) -> None:
         """The caller owes nothing any more: the app has its request."""
@@ -163,7 +167,7 @@ class Connection:
 
     def waited_too_long(self) -> None:
         """It has been in the queue for `idle_timeout_s`. The other states have a deadline."""
-        if self.state in (State.IDLE, State.ENDING):
+        if self.state in (State.IDLE, State.ENDING) or not self.may_give_way:
             self.cut(_WHEN_TOO_LATE[self.state])
 
     def drain(self) -> None:

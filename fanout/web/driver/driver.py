@@ -174,7 +174,7 @@ class Driver:
         """Whether one more may be open; the one that has waited longest for its caller gives way."""
         if len(self._open) < self.limits.max_connections:
             return True
-        longest = next(iter(self.waiting), None)
+        longest = next((waiting for waiting in self.waiting if waiting.may_give_way), None)
         if self.limits.evict_busy and (longest is None or self._has_just_come(longest)):
             longest = next(iter(self._open), None)
         if longest is None:

@@ -207,7 +207,20 @@ class SocketTransport(Transport):
         self.close()
 
     def _on_events(self, events: int) -> bool:
-        """Bytes have come, or the client has left, or both. Whether a task was woken."""
+        """Bytes have come, or the client has left, or both. Whether a task was woken.
+
+        It is called inside the event loop. Whatever goes wrong is the reader's, which would wait for ever.
+        """
+        try:
+            return self._take_in(events)
+        except Exception as error:
+            reader, self._reader = self._reader, None
+            if reader is None:
+                raise
+            trio.lowlevel.reschedule(reader, outcome.Error(error))
+            return True
+
+    def _take_in(self, events: int) -> bool:
         self._is_readable = True
         if events & URGENT:
             self._has_urgent = True
@@ -218,14 +231,10 @@ class SocketTransport(Transport):
                 client_left()  # which may end the wait of the reader
         if self._reader is None:
             return self._has_left
-        try:
-            data = self._next(self._is_dealt_with)
-        except Exception as error:  # noqa: BLE001 - the reader's task raises it; here it would be lost
-            result: outcome.Outcome[bytes] = outcome.Error(error)
-        else:
-            if data is None:
-                return False
-            result = outcome.Value(data)
+        data = self._next(self._is_dealt_with)
+        if data is None:
+            return False
+        result = outcome.Value(data)
         reader, self._reader = self._reader, None
         trio.lowlevel.reschedule(reader, result)
         return True
