@@ -8,15 +8,19 @@ Rule 3: what a caller does wrong is `REFUSED` or `FLOODING`, and never a crash.
 What hypercorn does, and is done otherwise here:
 - it never finds a connection idle whose last request was reset, and keeps the buffer of each that was;
 - it ends the connection, without the answers that are due, after a thousand requests;
-- DATA behind an early answer, a path that is not ASCII, and CONNECT raise: they are dropped, or reset;
-- priorities, which RFC 9113 has withdrawn, can loop and pile up: not listened to;
+- DATA behind an early answer raises: it is dropped;
+- a head that breaks the rules ends the connection, or raises, or is served: `http2_head` has them instead;
+- an answer that its app does not complete is left open: its stream is reset;
+- priorities, which RFC 9113 has withdrawn, can loop and pile up: streams take turns (`turns`);
 - it opens websockets: not offered;
 - the caller decides how much is remembered of answers' fields: not more than is usual;
-- while draining it can say goodbye before the last frame of an answer.
+- while draining it can say goodbye before the last frame of an answer;
+- it and h2 refer to themselves: at the end they are taken apart, and need no garbage collector.
 """
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import Any, Final
 
@@ -32,20 +36,36 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from fanout.web.asgi import ARRIVAL_KEY, App
+from fanout.web.asgi import App
+from fanout.web.driver.answer import problem_bytes
 from fanout.web.driver.connection import Connection, State
 from fanout.web.driver.driver import Driver
-from fanout.web.driver.frames import Allowance, Frames
-from fanout.web.driver.http2_app import for_http2
+from fanout.web.driver.frames import MAX_FRAME_BYTES, Allowance, Frames
+from fanout.web.driver.head import CHUNKED
+from fanout.web.driver.http2_app import Tasks, for_http2
+from fanout.web.driver.http2_head import Malformed, check_head, check_trailers
+from fanout.web.driver.limits import Limits
+from fanout.web.driver.refusals import Refused
 from fanout.web.driver.statistics import End
+from fanout.web.driver.turns import Turns
 
 _PIECE_BYTES: Final = 4096  # parsed at once: at most 455 frames
 _UNWRITTEN: Final = 16  # blocks of bytes that wait to be written; whoever has one more waits, too
 _TABLE_BYTES: Final = 4096  # of fields that are remembered, RFC 7541
+
+
+def configure(config: Config, limits: Limits) -> None:
+    """Give hypercorn the bounds of HTTP/2. `config` is for `Http2`."""
+    config.h2_max_inbound_frame_size = MAX_FRAME_BYTES
+    config.h2_max_concurrent_streams = limits.max_streams
+    config.h2_max_header_list_size = limits.max_head_bytes
+    config.max_app_queue_size = (
+        sys.maxsize
+    )  # pieces of a body; a full queue would hold up the whole connection
+    config.keep_alive_max_requests = sys.maxsize  # beyond it answers that are due would be lost
 
 
 class Http2(H2Protocol):
@@ -62,19 +82,21 @@ class Http2(H2Protocol):
     ) -> None:
         transport = connection.transport
         super().__init__(
-            ASGIWrapper(for_http2(app, driver, connection)),
+            ASGIWrapper(app),
             config,
             context,
-            _Tasks(),
+            Tasks(for_http2(app, driver, connection)),
             ConnectionState(lifespan_state),
             transport.scheme == "https",
             transport.client,
             transport.server,
             self._send,
         )
+        self.priority = Turns()  # type: ignore[assignment]
         del self.connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]
-        self.connection.decoder.max_header_list_size = config.h2_max_header_list_size
+        self.connection.config.validate_inbound_headers = False  # `http2_head` does
         limits = driver.limits
+        self.connection.decoder.max_header_list_size = limits.max_head_block_bytes
         self._driver = driver
         self._held = connection
         self._frames = Frames(limits)
@@ -83,8 +105,15 @@ class Http2(H2Protocol):
         self._unwritten, self._to_write = trio.open_memory_channel[bytes](_UNWRITTEN)
         self._reading = trio.CancelScope()
 
-    async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
+    async def run(self) -> None:
         """Serve until either side has had enough. How it ended is in the connection's record."""
+        try:
+            await self._serve()
+        finally:  # nothing runs any more, and this cannot raise, whatever hypercorn or h2 may add
+            vars(self.connection).clear()
+            vars(self).clear()
+
+    async def _serve(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         self._held.wait(State.HEAD, self._driver.limits.head_timeout_s)
         with self._unwritten, self._to_write:
             async with trio.open_nursery() as nursery:
@@ -167,6 +196,8 @@ class Http2(H2Protocol):
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
+            if isinstance(event, h2.events.TrailersReceived):
+                await self._check_trailers(event)
             if isinstance(event, h2.events.StreamReset) and event.stream_id in self.stream_buffers:
                 await self.stream_buffers[event.stream_id].close()  # else it is kept for ever
             if self._is_for_hypercorn(event):
@@ -210,35 +241,71 @@ class Http2(H2Protocol):
             return False  # it was reset within the same bytes
         if event.stream_ended is None:
             self._unended.add(stream_id)
-        if not _is_well_formed(event):
-            self._driver.malformed += 1
-            self._resets.spend()
-            self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        driver = self._driver
+        try:
+            length = check_head(event.headers, driver.limits, ended=event.stream_ended is not None)
+        except Malformed:
+            self._reset_malformed(stream_id)
             return False
+        except Refused as refused:
+            driver.malformed += 1
+            self._answer_now(event, problem_bytes(refused.problem, driver.date.line(trio.current_time())))
+            return False
+        if length == CHUNKED:
+            event.headers.append(
+                (b"transfer-encoding", b"chunked")
+            )  # what a gateway says of it, and an app knows
         if self._driver.draining:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return False
-        answer = self._driver.refuse(0)
+        answer = driver.refuse(0)
         if answer is not None:
-            self._driver.refused += 1
-            with suppress(h2.exceptions.ProtocolError):  # the caller has said goodbye in the same bytes
-                self._answer_now(stream_id, answer)
+            driver.refused += 1
+            if self._window(stream_id) < len(answer):
+                self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # it may be sent again, too
+            else:
+                self._answer_now(event, answer)
             return False
-        self._driver.requests += 1
+        driver.requests += 1
         return True
 
-    def _answer_now(self, stream_id: int, answer: bytes) -> None:
-        """Send a complete HTTP/1.1 answer as one of HTTP/2."""
+    def _answer_now(self, request: h2.events.RequestReceived, answer: bytes) -> None:
+        """Send a complete HTTP/1.1 answer as one of HTTP/2; its body only if the caller takes it at once."""
+        stream_id = request.stream_id
         head, _, body = answer.partition(b"\r\n\r\n")
         status, *lines = head.split(b"\r\n")
         pairs = [(b":status", status.split(b" ")[1])]
         pairs += [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-        if self.connection.local_flow_control_window(stream_id) < len(body):
-            self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # it may be sent again, too
-            return
-        self.connection.send_headers(stream_id, pairs)
-        self.connection.send_data(stream_id, body, end_stream=True)
-        self._end_request(stream_id)
+        if (b":method", b"HEAD") in request.headers or self._window(stream_id) < len(body):
+            body = b""
+        with suppress(h2.exceptions.ProtocolError):  # the caller has said goodbye in the same bytes
+            self.connection.send_headers(stream_id, pairs, end_stream=not body)
+            if body:
+                self.connection.send_data(stream_id, body, end_stream=True)
+            self._end_request(stream_id)
+
+    def _window(self, stream_id: int) -> int:
+        with suppress(h2.exceptions.ProtocolError):  # the stream is closed
+            return self.connection.local_flow_control_window(stream_id)
+        return 0
+
+    async def _check_trailers(self, event: h2.events.TrailersReceived) -> None:  # noqa: ASYNC910 - its app is at its end
+        try:
+            check_trailers(event.headers)
+        except Malformed:
+            self._reset_malformed(event.stream_id)
+            await self._drop(event.stream_id)
+
+    def _reset_malformed(self, stream_id: int) -> None:
+        self._driver.malformed += 1
+        self._resets.spend()
+        self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+
+    async def _drop(self, stream_id: int) -> None:
+        """Forget a stream that was reset, and tell its app that its caller has left."""
+        if stream_id in self.stream_buffers:
+            await self.stream_buffers[stream_id].close()
+        await super()._handle_events([h2.events.StreamReset(stream_id=stream_id)])
 
     def _end_request(self, stream_id: int) -> None:
         """The answer is complete. If the request is not, the rest of it is not wanted (RFC 9113 8.1)."""
@@ -254,6 +321,10 @@ class Http2(H2Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamClosed):
+            buffer = self.stream_buffers.get(event.stream_id)
+            if buffer is not None and not buffer.complete:  # its app has ended within the answer
+                self._reset(event.stream_id, ErrorCodes.INTERNAL_ERROR)
+                await self._drop(event.stream_id)
             await self._close_stream(event.stream_id)
             self._note_whether_idle()
         else:
@@ -265,19 +336,3 @@ class Http2(H2Protocol):
             self._end_request(stream_id)
             await self._flush()
             self._note_whether_idle()
-
-
-class _Tasks(TaskGroup):
-    """Hypercorn's, with the moment a head was read in the request's scope."""
-
-    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
-        scope[ARRIVAL_KEY] = trio.current_time()
-        return await super().spawn_app(app, config, scope, send)
-
-
-def _is_well_formed(request: h2.events.RequestReceived) -> bool:
-    """What h2 does not see to, and hypercorn trips over. CONNECT is not served."""
-    pseudo = {bytes(name): bytes(value) for name, value in request.headers if name.startswith(b":")}
-    method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    served = method.isascii() and method.upper() not in (b"", b"CONNECT")
-    return served and path.isascii() and path[:1] in (b"/", b"*")
