@@ -115,6 +115,7 @@ async def test_a_caller_without_a_window_gets_the_status_of_its_mistake(autojump
         await caller.send(get(method=b"get"))
         answered = await caller.next(h2.events.ResponseReceived)
         assert dict(answered.headers)[b":status"] == b"501"
+        assert b"content-length" not in dict(answered.headers)  # there is no body of that length
         assert answered.stream_ended is not None
 
 

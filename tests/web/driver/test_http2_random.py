@@ -1,6 +1,6 @@
 """Whatever an HTTP/2 client sends is no bug of ours, and its connection ends. G1, G10, G11.
 
-The long form is `python -m tests.web.driver.random_frames --seeds 20000`; it prints the seed of what it finds.
+The long form is `python -m tests.web.driver.random_frames --seeds 20000`. It prints the seeds that failed.
 """
 
 from __future__ import annotations
