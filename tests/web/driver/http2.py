@@ -20,8 +20,8 @@ from fanout.web.driver.connection import Connection
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.http2 import Http2, configure
 from fanout.web.driver.limits import Limits
-from fanout.web.driver.transport import StreamTransport
-from tests.web.driver.serving import MemoryWorld, SocketWorld, in_memory
+from fanout.web.driver.transport import Transport
+from tests.web.driver.serving import MemoryTransport, MemoryWorld, SocketWorld, in_memory
 from tests.web.driver.tls import over_tls
 
 Header = tuple[bytes, bytes]
@@ -92,12 +92,13 @@ async def h2_caller(world: SocketWorld, authority: trustme.CA) -> H2Caller:
     return H2Caller(await over_tls(world, authority, "h2"))
 
 
-async def serve_http2(app: App, driver: Driver, transport: StreamTransport) -> None:
+async def serve_http2(app: App, driver: Driver, transport: Transport) -> None:
     """Serve HTTP/2 over any transport to its end, without hypercorn's worker and without TLS."""
     config = Config()
     configure(config, driver.limits)
 
     async def serve(connection: Connection) -> None:
+        connection.hears_the_end = True
         await Http2(driver, connection, app, config, WorkerContext(None), {}).run()
 
     await driver.hold(transport, serve)
@@ -114,7 +115,9 @@ class Http2World:
 
     def connect(self) -> H2Caller:
         theirs, ours = trio.testing.memory_stream_pair()
-        self.nursery.start_soon(serve_http2, self._app, self.driver, StreamTransport(ours, None, "https"))
+        self.nursery.start_soon(
+            serve_http2, self._app, self.driver, MemoryTransport(ours, theirs.send_stream)
+        )
         return H2Caller(theirs)
 
 

@@ -21,7 +21,6 @@ import trio.testing
 
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.limits import Limits
-from fanout.web.driver.transport import StreamTransport
 from tests.blackbox.front_door.http2_frames import (
     DATA,
     END_HEADERS,
@@ -41,6 +40,7 @@ from tests.blackbox.front_door.http2_frames import (
 from tests.web.driver.apps import Echo
 from tests.web.driver.http2 import serve_http2
 from tests.web.driver.http2_hostile import ALLOWED, GOODBYE, OWN, SAME
+from tests.web.driver.serving import MemoryTransport
 
 # Small, so that a short conversation meets all of them.
 LIMITS = Limits(max_streams=20, max_resets=6, max_spare_frames=40, spare_frames_a_request=4)
@@ -149,7 +149,7 @@ async def converse(seed: int) -> str:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
-        nursery.start_soon(serve_http2, app, driver, StreamTransport(ours, None, "https"))
+        nursery.start_soon(serve_http2, app, driver, MemoryTransport(ours, theirs.send_stream))
         if chance.random() < 0.8:
             nursery.start_soon(read)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
