@@ -11,8 +11,14 @@ from typing import Final
 from fanout.web.driver.refusals import body_of, fields_of
 from fanout.web.problems import Problem
 
+_RENAMED: Final = {  # by RFC 9110; Python says so since 3.13
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 _STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode("ascii"))
+    int(status): b"HTTP/1.1 %d %b\r\n" % (status, _RENAMED.get(status, status.phrase).encode("ascii"))
     for status in http.HTTPStatus
 }
 LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -77,7 +77,7 @@ class Frames:
                 self._head = b""
         if self._too_long:
             return ErrorCodes.FRAME_SIZE_ERROR
-        if self._allowance.overdrawn or self._head_bytes > self._limits.max_head_bytes:
+        if self._allowance.overdrawn or self._head_bytes > self._limits.max_head_block_bytes:
             return ErrorCodes.ENHANCE_YOUR_CALM
         return None
 

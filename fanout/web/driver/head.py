@@ -1,11 +1,16 @@
-"""The grammar of a request head, strict: one regular expression, then a few rules between the fields.
+"""The grammar of a request head, strict, and its bounds: the same for HTTP/1.1 and for HTTP/2.
+
+`parse_head` reads a head of HTTP/1.x: one regular expression, then a few rules between the fields. What a
+method, a target, a host and a body's length may be, and how many fields there may be, are functions of their
+own, which `http2_head` calls as well.
 
 Rule 1: what two servers could read differently is refused: bare CR or LF, NUL, a space before a colon, a
         folded line, a repeated or odd length, a length beside a transfer coding, any coding but `chunked`,
         and a request without exactly one host.
-Rule 2: llhttp reads every head as well (`body`), and both must agree. Alone it would let pass: two spaces in
-        the request line, blank lines before it, HTTP/0.9 and 2.0, RTSP and ICE, no host, two hosts, an odd
-        host, codings before `chunked`, a coding in HTTP/1.0, `GET *`, a fragment, and any scheme.
+Rule 2: llhttp reads every head of HTTP/1.x as well (`body`), and both must agree. Alone it would let pass:
+        two spaces in the request line, blank lines before it, HTTP/0.9 and 2.0, RTSP and ICE, other methods,
+        no host, two hosts, an odd host, codings before `chunked`, a coding in HTTP/1.0, `GET *`, a fragment,
+        and any scheme.
 """
 
 from __future__ import annotations
@@ -22,21 +27,31 @@ Fields = list[tuple[bytes, bytes]]
 CHUNKED: Final = -1
 END: Final = b"\r\n\r\n"
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+# RFC 9110 and, for PATCH, 5789. Every other token is a 501; so is CONNECT: there are no tunnels here.
+METHODS: Final = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"),
+)
+_MAX_METHOD_BYTES: Final = 32
+
 # Possessive throughout: no input makes it look at a byte more than twice.
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _HEAD: Final = re.compile(
-    rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]++) HTTP/(1\.[01])\r\n"
-    rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+    rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]++) HTTP/(1\.[01])\r\n"
+    rb"((?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 )
 _FIELD: Final = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n")
-_OTHER_VERSION: Final = re.compile(_TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9](?:\.[0-9])?\r\n")
+_OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]\r\n")
 _NEVER: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
-_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]{0,5})?")
+_METHOD: Final = re.compile(TOKEN)
+_PATH: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*+")
+_PORT: Final = rb"(?:[0-5]?[0-9]{0,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::" + _PORT + rb")?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]++)(.*)")
+_CODING: Final = re.compile(TOKEN + rb"(?:[ \t]*+;.*+)?")
 _RULED: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
 )
-_LISTS: Final = frozenset((b"connection", b"upgrade"))
+_LISTS: Final = frozenset((b"connection", b"upgrade", b"transfer-encoding"))
 _MAX_LENGTH_DIGITS: Final = 15
 
 
@@ -65,7 +80,10 @@ def check_size(data: bytes, head_bytes: int, limits: Limits) -> None:
     """Raise `Refused` if the head, its first `head_bytes` bytes, is too large."""
     if head_bytes > limits.max_target_bytes:
         line, _, _ = data[:head_bytes].partition(b"\r\n")
-        if len(line) > limits.max_target_bytes + 32:  # a method, two spaces, a version
+        if len(line) > limits.max_target_bytes + _MAX_METHOD_BYTES:  # it has two spaces and a version, too
+            method = _METHOD.match(line)
+            if method is not None and method.end() > _MAX_METHOD_BYTES:
+                raise Refused(refusals.METHOD_NOT_IMPLEMENTED)
             raise refusals.target_too_long(limits.max_target_bytes)
         if head_bytes > limits.max_head_bytes:
             raise refusals.head_too_large(f"The head is longer than {limits.max_head_bytes} bytes.")
@@ -77,8 +95,9 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     if match is None:
         raise _why(data)
     method, target, version, lines = match.groups()
-    if len(target) > limits.max_target_bytes:
-        raise refusals.target_too_long(limits.max_target_bytes)
+    if method not in METHODS:
+        raise Refused(refusals.METHOD_NOT_IMPLEMENTED)
+    check_target_size(target, limits)
     fields: Fields = []
     ruled: dict[bytes, bytes] = {}
     for name, value in _FIELD.findall(lines):
@@ -91,14 +110,13 @@ def parse_head(data: bytes, limits: Limits) -> Head:
                 ruled[name] += b"," + value
             else:
                 raise malformed(f"The field {name.decode('ascii')} is there more than once.")
-    if len(fields) > limits.max_fields:
-        raise refusals.head_too_large(f"The head has more than {limits.max_fields} fields.")
+    check_number_of_fields(len(fields), limits)
     host = ruled.get(b"host")
     if host is None:
         if version == b"1.1":
             raise malformed("An HTTP/1.1 request needs a Host field.")
-    elif not _HOST.fullmatch(host):
-        raise malformed("The Host field is not a host.")
+    else:
+        check_host(host)
     if target[0] != 0x2F:  # not in origin form, which begins with a slash
         target = _other_form(method, target, fields)
     if b"connection" in ruled or version == b"1.0":
@@ -108,6 +126,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         keep_alive = True
     body_length = 0
     if len(ruled) > (host is not None):
+        check_expectation(ruled.get(b"expect"))
         body_length = _body_length(ruled, version)
         if b"upgrade" in ruled:
             _check_upgrade(ruled, body_length)
@@ -141,30 +160,26 @@ def _why(data: bytes) -> Refused:
 
 def _other_form(method: bytes, target: bytes, fields: Fields) -> bytes:
     """The target in origin form (or `*`). An absolute one brings its own host, which replaces the field."""
-    if method == b"CONNECT":
-        raise Refused(refusals.METHOD_NOT_IMPLEMENTED)
-    if target == b"*" and method == b"OPTIONS":
-        return target
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _HOST.fullmatch(match[1]):
-        raise malformed("The target is neither a path nor an http URL.")
+    if match is None:
+        check_target(method, target)
+        return target
+    check_host(match[1])
     fields[:] = [(b"host", match[1]), *(field for field in fields if field[0] != b"host")]
     return match[2] if match[2].startswith(b"/") else b"/" + match[2]
 
 
 def _body_length(ruled: dict[bytes, bytes], version: bytes) -> int:
     length, coding = ruled.get(b"content-length"), ruled.get(b"transfer-encoding")
-    if ruled.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise Refused(refusals.EXPECTATION_FAILED)
-    if coding is not None:
-        if length is not None or version == b"1.0" or coding.lower() != b"chunked":
-            raise malformed("Transfer-Encoding must be chunked, once, in HTTP/1.1, without Content-Length.")
-        return CHUNKED
-    if length is None:
-        return 0
-    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
-        raise malformed("Content-Length is not a decimal number of bytes.")
-    return int(length)
+    if coding is None:
+        return 0 if length is None else length_of(length)
+    codings = [name.strip(b" \t") for name in coding.lower().split(b",")]
+    if length is None and version == b"1.1" and codings[-1] == b"chunked":
+        if len(codings) == 1:
+            return CHUNKED
+        if codings.count(b"chunked") == 1 and all(_CODING.fullmatch(name) for name in codings):
+            raise Refused(refusals.CODING_NOT_IMPLEMENTED)
+    raise malformed("Transfer-Encoding must be chunked, once, in HTTP/1.1, without Content-Length.")
 
 
 def _check_upgrade(ruled: dict[bytes, bytes], body_length: int) -> None:
@@ -173,3 +188,45 @@ def _check_upgrade(ruled: dict[bytes, bytes], body_length: int) -> None:
         raise malformed("There are no websockets here.")
     if body_length:
         raise malformed("A request with an Upgrade cannot have a body.")
+
+
+# What both protocols have. Each raises `Refused`.
+
+
+def check_method(method: bytes) -> None:
+    if method not in METHODS:
+        if _METHOD.fullmatch(method):
+            raise Refused(refusals.METHOD_NOT_IMPLEMENTED)
+        raise malformed("The method is not a token.")
+
+
+def check_target_size(target: bytes, limits: Limits) -> None:
+    if len(target) > limits.max_target_bytes:
+        raise refusals.target_too_long(limits.max_target_bytes)
+
+
+def check_number_of_fields(number: int, limits: Limits) -> None:
+    if number > limits.max_fields:
+        raise refusals.head_too_large(f"The head has more than {limits.max_fields} fields.")
+
+
+def check_target(method: bytes, target: bytes) -> None:
+    """A path with a query, or `*`, which is about the server and only OPTIONS asks for. RFC 9110 9.3.7."""
+    if not _PATH.fullmatch(target) and (target != b"*" or method != b"OPTIONS"):
+        raise malformed("The target is neither a path nor an http URL.")
+
+
+def check_host(host: bytes) -> None:
+    if not _HOST.fullmatch(host):
+        raise malformed("The host is not a name or an address, with or without a port.")
+
+
+def check_expectation(expectation: bytes | None) -> None:
+    if expectation is not None and expectation.lower() != b"100-continue":
+        raise Refused(refusals.EXPECTATION_FAILED)
+
+
+def length_of(content_length: bytes) -> int:
+    if not content_length.isdigit() or len(content_length) > _MAX_LENGTH_DIGITS:
+        raise malformed("Content-Length is not a decimal number of bytes.")
+    return int(content_length)

@@ -143,8 +143,11 @@ class Http1:
 
     async def _read_head(self, data: bytes) -> Head | None:
         """The head that `data` begins with; `None` if the caller left within it. Raises `Refused`."""
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # some callers end a body with a line of their own; RFC 9112 2.2
+        passed_over = data.startswith(
+            b"\r\n"
+        )  # some callers end a body with a line of their own; RFC 9112 2.2
+        if passed_over:
+            data = data[2:]
         end = data.find(END)
         if end < 0:
             self._connection.wait(State.HEAD, self._limits.head_timeout_s)
@@ -157,6 +160,8 @@ class Http1:
                 self._connection.end = End.CALLER_LEFT
                 return None
             data += more
+            if not passed_over and data.startswith(b"\r\n"):  # it came in two pieces
+                data, checked, passed_over = data[2:], 0, True
             end = data.find(END, max(0, checked - 3))
         end += len(END)
         check_size(data, end, self._limits)

@@ -3,15 +3,19 @@
 Hypercorn's own behaviour, and what is done about it:
 - it tells an app that the caller left when it is itself that closes after the answer: not passed on;
 - a caller that gives a stream no window blocks `send` for ever: bounded, then the connection is cut;
-- its answer for an app that raises has a field that h2 refuses to send: ours is sent, and the crash counted.
+- an app that raises or ends without an answer gets hypercorn's: ours is sent, and the bug reported.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
+from hypercorn.config import Config
+from hypercorn.trio.task_group import TaskGroup
 
 from fanout.web import problems
-from fanout.web.asgi import App, Message, Receive, Scope, Send
+from fanout.web.asgi import ARRIVAL_KEY, App, Message, Receive, Scope, Send
 from fanout.web.driver import refusals
 from fanout.web.driver.connection import Connection
 from fanout.web.driver.driver import Driver
@@ -24,12 +28,15 @@ def for_http2(app: App, driver: Driver, connection: Connection) -> App:
     async def app_for_http2(  # noqa: ASYNC910 - the task of a request, and its last act
         scope: Scope, receive: Receive, send: Send
     ) -> None:
-        started = complete = crashed = False
+        started = complete = crashed = left = False
 
         async def receive_until_complete() -> Message:
+            nonlocal left
             message = await receive()
-            if complete and message["type"] == "http.disconnect":
-                await trio.sleep_forever()
+            if message["type"] == "http.disconnect":
+                if complete:
+                    await trio.sleep_forever()
+                left = True
             return message
 
         async def send_in_time(message: Message) -> None:
@@ -47,10 +54,33 @@ def for_http2(app: App, driver: Driver, connection: Connection) -> App:
         except* Exception as group:  # noqa: BLE001 - the guard
             crashed = True
             driver.report(group)
-        if crashed and not started:
+        if not (complete or left or crashed):
+            driver.report(RuntimeError("the app returned without a complete answer"))
+        if not (started or left):  # of what was started the stream is reset
             body = refusals.body_of(problems.INTERNAL)
             fields = [*refusals.fields_of(problems.INTERNAL), (b"content-length", b"%d" % len(body))]
             await send_in_time({"type": "http.response.start", "status": 500, "headers": fields})
             await send_in_time({"type": "http.response.body", "body": body})
 
     return app_for_http2
+
+
+class Tasks(TaskGroup):
+    """Hypercorn's, with the moment a head was read in the request's scope."""
+
+    def __init__(self, app: App) -> None:
+        """app: raises only `Cancelled`."""
+        super().__init__()
+        self._app = app
+
+    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
+        scope[ARRIVAL_KEY] = trio.current_time()
+        to_app, from_caller = trio.open_memory_channel[Message](config.max_app_queue_size)
+        self.spawn(_run, self._app, scope, from_caller.receive, send)
+        return to_app.send  # noqa: ASYNC910 - it waits for nothing
+
+
+async def _run(app: App, scope: Any, receive: Receive, send: Any) -> None:
+    """What hypercorn's task of a request does, without keeping the exception that a caller's leaving is."""
+    await app(scope, receive, send)
+    await send(None)  # it has ended

@@ -20,6 +20,8 @@ class Limits:
     max_head_bytes: int = 16 * 1024  # request line and fields; beyond it 431
     max_target_bytes: int = 8 * 1024  # beyond it 414
     max_fields: int = 100  # beyond it 431
+    # Over HTTP/2, as it comes and as it was decoded: up to here there is a 431, beyond the connection ends
+    max_head_block_bytes: int = 32 * 1024
 
     # HTTP/2, a connection; beyond these it is closed with ENHANCE_YOUR_CALM
     max_streams: int = 100  # requests at once

@@ -1,4 +1,6 @@
-"""The answers that the driver gives itself: what is wrong with the bytes of a request. All of them close.
+"""The answers that the driver gives itself: what is wrong with the bytes of a request.
+
+Over HTTP/1.1 the connection closes after each of them; over HTTP/2 its stream ends.
 
 Their `request_id` is `unread`: the request was refused before it had one, so there is nothing to look up.
 """
@@ -14,7 +16,7 @@ _UNREAD: Final = "unread"
 
 
 class Refused(Exception):
-    """The request gets no further. Its connection closes after the answer."""
+    """The request gets no further than an answer."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.reason)
@@ -42,6 +44,12 @@ EXPECTATION_FAILED: Final = Problem(
 )
 METHOD_NOT_IMPLEMENTED: Final = Problem(
     501, "method_not_implemented", "The method is not known", "Nothing here knows this request method."
+)
+CODING_NOT_IMPLEMENTED: Final = Problem(
+    501,
+    "transfer_coding_not_implemented",
+    "The transfer coding is not known",
+    "The only transfer coding known here is chunked.",
 )
 VERSION_NOT_SUPPORTED: Final = Problem(
     505, "version_not_supported", "The HTTP version is not supported", "Use HTTP/1.1, or HTTP/2 over TLS."

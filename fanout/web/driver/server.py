@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -23,9 +22,8 @@ from fanout.web.asgi import App
 from fanout.web.driver.accept import Begin, accept_connections
 from fanout.web.driver.connection import Connection, State
 from fanout.web.driver.driver import Driver
-from fanout.web.driver.frames import MAX_FRAME_BYTES
 from fanout.web.driver.http1 import Http1
-from fanout.web.driver.http2 import Http2
+from fanout.web.driver.http2 import Http2, configure
 from fanout.web.driver.statistics import End
 from fanout.web.driver.tls import HandshakeTurns, TlsTransport
 from fanout.web.driver.transport import SocketTransport, Transport
@@ -48,11 +46,7 @@ async def serve(
     config: of it count the TLS files, the error log, and `graceful_timeout`: what still runs that many
         seconds after `shutdown` is cancelled. The other timeouts and limits are the driver's.
     """
-    config.h2_max_inbound_frame_size = MAX_FRAME_BYTES
-    config.h2_max_concurrent_streams = driver.limits.max_streams
-    config.h2_max_header_list_size = driver.limits.max_head_bytes
-    config.max_app_queue_size = sys.maxsize  # pieces of a body; a full queue would hold up the connection
-    config.keep_alive_max_requests = sys.maxsize  # beyond it answers that are due would be lost
+    configure(config, driver.limits)
     state: dict[str, Any] = {}
     lifespan = Lifespan(ASGIWrapper(app), config, state)
     connections = Connections(app, driver, config, state)

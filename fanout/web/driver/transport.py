@@ -237,6 +237,7 @@ class SocketTransport(Transport):
         result = outcome.Value(data)
         reader, self._reader = self._reader, None
         trio.lowlevel.reschedule(reader, result)
+        del reader, result  # what is raised has a traceback that refers to this frame: no cycle
         return True
 
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:

@@ -64,6 +64,8 @@ class Echo:
                 raise
         elif scope["path"] == "/big":
             await answer(send, b"x" * 8_000_000)
+            ours.cancel()
+            return
         elif scope["path"] == "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for part in (b"one", b"two", b""):

@@ -1,16 +1,27 @@
-"""A caller of HTTP/2 over TLS, well-behaved or not."""
+"""A caller of HTTP/2, well-behaved or not: over TLS, or over memory streams in virtual time."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import h2.connection
 import h2.events
 import trio
+import trio.testing
 import trustme
 from h2.config import H2Configuration
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
 
-from tests.web.driver.serving import SocketWorld
+from fanout.web.asgi import App
+from fanout.web.driver.connection import Connection
+from fanout.web.driver.driver import Driver
+from fanout.web.driver.http2 import Http2, configure
+from fanout.web.driver.limits import Limits
+from fanout.web.driver.transport import Transport
+from tests.web.driver.serving import MemoryTransport, MemoryWorld, SocketWorld, in_memory
 from tests.web.driver.tls import over_tls
 
 Header = tuple[bytes, bytes]
@@ -66,6 +77,12 @@ class H2Caller:
         """The error that the connection had."""
         return (await self.next(h2.events.ConnectionTerminated)).error_code or 0
 
+    async def end(self) -> None:
+        """Read on until the server closes, however it does."""
+        with suppress(trio.BrokenResourceError):
+            while await self.stream.receive_some(65536):
+                pass
+
 
 def request(path: bytes = b"/", method: bytes = b"GET") -> list[Header]:
     return [(b":method", method), (b":authority", b"a"), (b":scheme", b"https"), (b":path", path)]
@@ -73,3 +90,38 @@ def request(path: bytes = b"/", method: bytes = b"GET") -> list[Header]:
 
 async def h2_caller(world: SocketWorld, authority: trustme.CA) -> H2Caller:
     return H2Caller(await over_tls(world, authority, "h2"))
+
+
+async def serve_http2(app: App, driver: Driver, transport: Transport) -> None:
+    """Serve HTTP/2 over any transport to its end, without hypercorn's worker and without TLS."""
+    config = Config()
+    configure(config, driver.limits)
+
+    async def serve(connection: Connection) -> None:
+        connection.hears_the_end = True
+        await Http2(driver, connection, app, config, WorkerContext(None), {}).run()
+
+    await driver.hold(transport, serve)
+
+
+class Http2World:
+    """One driver over memory streams; use it with `autojump_clock`."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self.driver = world.driver
+        self.nursery = world.nursery
+        self.crashes = world.crashes
+        self._app = world.app
+
+    def connect(self) -> H2Caller:
+        theirs, ours = trio.testing.memory_stream_pair()
+        self.nursery.start_soon(
+            serve_http2, self._app, self.driver, MemoryTransport(ours, theirs.send_stream)
+        )
+        return H2Caller(theirs)
+
+
+@asynccontextmanager
+async def http2_in_memory(app: App, limits: Limits | None = None) -> AsyncIterator[Http2World]:
+    async with in_memory(app, limits) as world:
+        yield Http2World(world)

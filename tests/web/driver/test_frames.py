@@ -20,7 +20,7 @@ from tests.blackbox.front_door.http2_frames import (
 )
 
 PINGS = frame(PING, 0, 0, bytes(8))
-LIMITS = Limits(max_head_bytes=100, max_spare_frames=5, spare_frames_per_s=1, spare_frames_a_request=2)
+LIMITS = Limits(max_head_block_bytes=100, max_spare_frames=5, spare_frames_per_s=1, spare_frames_a_request=2)
 
 
 async def test_an_allowance_is_spent_at_once_and_comes_back_with_time(autojump_clock: object) -> None:

@@ -18,34 +18,9 @@ from fanout.web.driver.connection import Connection
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.limits import Limits
 from tests.web.driver.apps import Echo, answer, lifespan
-from tests.web.driver.http2 import Header, h2_caller, request
+from tests.web.driver.http2 import h2_caller, request
 from tests.web.driver.serving import MemoryTransport, on_socket, until
 from tests.web.driver.tls import Certificate
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        [*request(method=b"CONNECT"), (b":protocol", b"websocket"), (b"sec-websocket-version", b"13")],
-        [(b":method", b"CONNECT"), (b":authority", b"a:1")],
-        request(b"/\xff"),
-        request(b"relative"),
-        request(method=b"G\xff"),
-    ],
-    ids=["websocket", "CONNECT", "path not ASCII", "relative path", "method not ASCII"],
-)
-async def test_what_is_not_a_request_is_reset_and_its_connection_stays(
-    sent: list[Header], authority: trustme.CA, certificate: Certificate
-) -> None:
-    """G10, G11: a caller's mistake is no crash."""
-    async with on_socket(Echo(), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(sent)
-        assert await caller.reset() == ErrorCodes.PROTOCOL_ERROR
-        await caller.send(request(), stream_id=3)
-        assert await caller.status() == b"200"
-    assert world.crashes == []
-    assert world.driver.malformed == 1
 
 
 async def test_a_request_taken_back_is_cancelled_and_leaves_an_idle_connection(
