@@ -1,4 +1,4 @@
-"""Compressed bodies, as httpx decodes them, but bounded and whole: a bomb does not go off, nothing is left over.
+"""Compressed bodies, as httpx decodes them, but bounded and whole: no bomb goes off, nothing is left over.
 
 Rule: every byte of the body is decoded or the body is an error. gzip may have several members, one behind the
       other, and they are one body (RFC 1952 §2.2). A reader of the first one only would see another answer.
