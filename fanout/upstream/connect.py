@@ -91,15 +91,14 @@ async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: l
                 nursery.start_soon(try_one, attempt, failed, name=f"connect to {address[1][0]}")
                 with trio.move_on_after(HEAD_START_S):
                     await failed.wait()
+        if not connected:
+            raise errors[0]
     except BaseException:
         for wire in connected:
             wire.abort()
         raise
-    if not connected:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()  # an error that is held by its own frame is garbage in a cycle
+    finally:
+        errors.clear()  # each refers to a frame that refers to it: a cycle
     for wire in connected[1:]:  # two may connect in the same event-loop iteration
         wire.abort()
     return connected[0]

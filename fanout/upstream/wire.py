@@ -118,7 +118,7 @@ class SocketWire:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _told(self, events: int) -> bool:
-        """Bytes have come, or the end. Returns whether a task was woken; must not raise: the loop calls it."""
+        """Bytes have come, or the end. Returns whether it woke a task. Called by the loop: must not raise."""
         self._is_readable = True
         if events & LEFT:
             self.has_ended = True
