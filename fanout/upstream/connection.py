@@ -51,11 +51,11 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
         early = wire.receive_nowait(READ_BYTES) if is_new else None
     except OSError as error:
         raise httpx.ReadError(str(error)) from error
-    unsent = None
+    unsent: str | None = None
     try:
         await wire.send_all(request)
     except OSError as error:
-        unsent = error  # the upstream may have answered before it closed: read on
+        unsent = str(error)  # the upstream may have answered before it closed: read on
     try:
         data = await wire.receive_some(READ_BYTES) if early is None else early
         if data:
@@ -65,7 +65,7 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
             answer.feed(await wire.receive_some(READ_BYTES))
     except (OSError, httpx.RemoteProtocolError) as error:
         if unsent is not None:
-            raise httpx.WriteError(str(unsent)) from unsent
+            raise httpx.WriteError(unsent) from error
         if isinstance(error, OSError):
             raise httpx.ReadError(str(error)) from error
         raise

@@ -18,6 +18,7 @@ import trio
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address
 from tests.upstream.raw_server import Authority, Handler, RawConnection, answer, echo_path, raw_server
+from tests.upstream.scripted_wire import ScriptedWire, World
 
 AUTHORITY = Authority()
 CALLS = 6
@@ -120,6 +121,16 @@ async def test_a_connect_leaves_nothing_to_the_collector(hosts: Sequence[str], i
             return [(socket.AF_INET, (host, port)) for host in hosts]
 
         await measure("http://upstream.test/", 5, look_up)
+
+
+@pytest.mark.parametrize("said", [[b""], [answer(b"{}")]], ids=["ends", "is answered"])
+async def test_a_request_that_cannot_be_sent_leaves_nothing_to_the_collector(said: Sequence[bytes]) -> None:
+    world = World(*(ScriptedWire(said, send_error=BrokenPipeError(32, "broken pipe")) for _ in range(CALLS)))
+    with collected() as garbage:
+        for _ in range(CALLS):
+            with suppress(httpx.WriteError):
+                await world.get("POST")
+    assert not [thing for thing in garbage if is_ours(thing)]
 
 
 def is_ours(thing: object) -> bool:
