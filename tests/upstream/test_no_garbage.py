@@ -125,7 +125,12 @@ async def test_a_connect_leaves_nothing_to_the_collector(hosts: Sequence[str], i
 
 @pytest.mark.parametrize("said", [[b""], [answer(b"{}")]], ids=["ends", "is answered"])
 async def test_a_request_that_cannot_be_sent_leaves_nothing_to_the_collector(said: Sequence[bytes]) -> None:
-    world = World(*(ScriptedWire(said, send_error=BrokenPipeError(32, "broken pipe")) for _ in range(CALLS)))
+    class Deaf(ScriptedWire):
+        async def send_all(self, data: bytes) -> None:
+            await super().send_all(data)
+            raise BrokenPipeError(32, "broken pipe")
+
+    world = World(*(Deaf(said) for _ in range(CALLS)))
     with collected() as garbage:
         for _ in range(CALLS):
             with suppress(httpx.WriteError):
