@@ -161,6 +161,23 @@ async def test_news_of_a_connection_in_use_is_its_calls_affair(
         nursery.cancel_scope.cancel()
 
 
+async def test_news_that_says_nothing_leaves_an_idle_connection_as_it_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What comes may be TLS's own, a session ticket or a new key; the wire is asked what was said."""
+    wire = ScriptedWire([OK], [OK])
+    world = World(wire)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.transport.run)
+        await world.get()
+        wire._on_news()
+        await trio.sleep(0.1)
+        assert (world.origin.idle, wire.closed) == (1, [])
+        assert (await world.get()).content == b"{}"
+        assert world.origin.reused == 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_without_its_task_news_is_not_kept(autojump_clock: trio.testing.MockClock) -> None:
     """A list that nobody reads would grow for ever; the next call finds the dead ones."""
     wires = [ScriptedWire([OK]) for _ in range(2)]
