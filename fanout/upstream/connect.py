@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 import httpx
 import trio
 
+from fanout.upstream.addresses import HEAD_START_S, Attempt
 from fanout.upstream.origin import Origin
 from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.resolver import Resolver
 from fanout.upstream.tls import TlsSessions
 from fanout.upstream.tls_wire import TlsWire
 from fanout.upstream.wire import Address, Wire
-
-HEAD_START_S: Final = 0.25  # RFC 8305: how long an address has before the next one is tried beside it
 
 Dial = Callable[[Address], Awaitable[Wire]]
 
@@ -36,60 +34,71 @@ class Connector:
         """A connected wire to `origin`. Raises `httpx.ConnectError`."""
         on_phase(Phase.CONNECT)
         addresses = await self._resolver.addresses(origin.host, origin.port)
-        try:
-            wire, overtaken = await first_to_connect(addresses, self._dial)
-        except OSError as error:
-            raise httpx.ConnectError(f"{origin}: {error}") from error
-        for address in overtaken:
-            self._resolver.demote(origin.host, origin.port, address)
+        wire = await self._dial_any(origin, addresses)
         if origin.scheme != "https":
             return wire
         try:
             on_phase(Phase.TLS)
-            secured = TlsWire(wire, self._sessions, origin)
-            await secured.handshake()
+            wire = TlsWire(wire, self._sessions, origin)
+            await wire.handshake()
         except BaseException as error:
             wire.abort()
             if isinstance(error, OSError | ValueError):
                 raise httpx.ConnectError(f"{origin}: {error}") from error
             raise
-        return secured
+        return wire
+
+    async def _dial_any(self, origin: Origin, addresses: Sequence[Address]) -> Wire:
+        """What its attempts say about the addresses is learnt however they end, also when cancelled."""
+        attempts: list[Attempt] = []
+        try:
+            return await first_to_connect(addresses, self._dial, attempts)
+        except OSError as error:
+            raise httpx.ConnectError(f"{origin}: {error}") from error
+        finally:
+            self._resolver.learn(origin.host, origin.port, attempts)
 
 
-async def first_to_connect(addresses: Sequence[Address], dial: Dial) -> tuple[Wire, Sequence[Address]]:
-    """The first wire to be there, and the addresses before it that had their chance.
+async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: list[Attempt]) -> Wire:
+    """The first wire to be there.
 
     An address has a head start of 250 ms over the next one, which begins at once when it fails.
-    Raises `OSError`, the first that came, when all have failed.
+    Raises `OSError`, the first that came, when all have failed. attempts: one is added for each address that
+    was tried, also when this raises; of one address alone there is nothing to be told.
     """
     if len(addresses) == 1:
-        return await dial(addresses[0]), ()
-    connected: list[tuple[Address, Wire]] = []
+        return await dial(addresses[0])
+    connected: list[Wire] = []
     errors: list[OSError] = []
 
-    async def attempt(address: Address, failed: trio.Event) -> None:  # noqa: ASYNC910 - dial waits or fails
+    async def try_one(attempt: Attempt, is_over: trio.Event) -> None:  # noqa: ASYNC910 - dial waits or fails
         try:
-            connected.append((address, await dial(address)))
+            wire = await dial(attempt.address)
         except OSError as error:
+            attempt.failed = True
             errors.append(error)
-            failed.set()
+            is_over.set()
         else:
+            connected.append(wire)
+            attempt.connected = True
             nursery.cancel_scope.cancel(reason="another address connected first")
 
     try:
         async with trio.open_nursery() as nursery:
             for address in addresses:
-                failed = trio.Event()
-                nursery.start_soon(attempt, address, failed, name=f"connect to {address[1][0]}")
+                attempt, failed = Attempt(address, trio.current_time()), trio.Event()
+                attempts.append(attempt)
+                nursery.start_soon(try_one, attempt, failed, name=f"connect to {address[1][0]}")
                 with trio.move_on_after(HEAD_START_S):
                     await failed.wait()
+        if not connected:
+            raise errors[0]
     except BaseException:
-        for _, wire in connected:
+        for wire in connected:
             wire.abort()
         raise
-    if not connected:
-        raise errors[0]
-    for _, wire in connected[1:]:  # two may connect in the same pass of the loop
+    finally:
+        errors.clear()  # each refers to a frame that refers to it: a cycle
+    for wire in connected[1:]:  # two may connect in the same event-loop iteration
         wire.abort()
-    winner, wire = connected[0]
-    return wire, addresses[: addresses.index(winner)]
+    return connected[0]

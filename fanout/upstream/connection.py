@@ -28,11 +28,11 @@ class Connection:
         """Nothing has arrived since the last answer, not even the end: the next answer will be ours.
 
         The kernel is asked. What the loop has been told is a pass old, and a second answer to the call
-        before, which nobody asked for, would be this call's.
+        before, which nobody asked for, would be this call's. Never raises: the pool could lose it then.
         """
         try:
             return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
-        except OSError:
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used again
             return False
 
 
@@ -51,11 +51,11 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
         early = wire.receive_nowait(READ_BYTES) if is_new else None
     except OSError as error:
         raise httpx.ReadError(str(error)) from error
-    unsent = None
+    unsent: str | None = None
     try:
         await wire.send_all(request)
     except OSError as error:
-        unsent = error  # the upstream may have answered before it closed: read on
+        unsent = str(error)  # the upstream may have answered before it closed: read on
     try:
         data = await wire.receive_some(READ_BYTES) if early is None else early
         if data:
@@ -65,7 +65,7 @@ async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the a
             answer.feed(await wire.receive_some(READ_BYTES))
     except (OSError, httpx.RemoteProtocolError) as error:
         if unsent is not None:
-            raise httpx.WriteError(str(unsent)) from unsent
+            raise httpx.WriteError(unsent) from error
         if isinstance(error, OSError):
             raise httpx.ReadError(str(error)) from error
         raise

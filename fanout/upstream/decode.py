@@ -1,4 +1,8 @@
-"""Compressed bodies, as httpx decodes them, but bounded: a bomb does not go off."""
+"""Compressed bodies, as httpx decodes them, but bounded and whole: no bomb goes off, nothing is left over.
+
+Rule: every byte of the body is decoded or the body is an error. gzip may have several members, one behind the
+      other, and they are one body (RFC 1952 §2.2). A reader of the first one only would see another answer.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,13 @@ from typing import Final
 import httpx
 
 # By zlib's `wbits`. Some servers send deflate without the zlib header, against RFC 9110: tried second.
-_FORMATS: Final = {b"gzip": (31,), b"deflate": (15, -15)}
+_FORMATS: Final = {
+    b"gzip": (31,),
+    b"x-gzip": (31,),
+    b"deflate": (15, -15),
+}  # RFC 9110 §8.4.1.3: x-gzip is gzip
+# Each costs a decompressor and a copy of what follows: 64 KiB of empty members would be 3,000 of them.
+MAX_MEMBERS: Final = 32
 
 
 class BodyTooLarge(httpx.TransportError):
@@ -18,22 +28,38 @@ class BodyTooLarge(httpx.TransportError):
 def decode(encoding: bytes, body: bytes, max_bytes: int) -> bytes:
     """The decoded body; `encoding` is a content-encoding in lower case.
 
-    Raises `httpx.DecodingError` when it is damaged, incomplete or of another encoding, also of two
-    in a row, and `BodyTooLarge` as soon as there is one byte too many.
+    Raises `httpx.DecodingError` when it is damaged, incomplete, followed by other bytes, or of another
+    encoding, also of two in a row, and `BodyTooLarge` as soon as there is one byte too many.
     """
     if encoding == b"identity":
         return body
-    failure: zlib.error | None = None
-    for wbits in _FORMATS.get(encoding, ()):
-        decompressor = zlib.decompressobj(wbits)
+    formats = _FORMATS.get(encoding)
+    if formats is None:
+        raise httpx.DecodingError(f"content-encoding {encoding!r} is not supported")
+    for wbits in formats[:-1]:
         try:
-            decoded = decompressor.decompress(body, max_bytes + 1)
-        except zlib.error as error:
-            failure = error
+            return _inflate(wbits, body, max_bytes)
+        except zlib.error:
             continue
+    try:
+        return _inflate(formats[-1], body, max_bytes)
+    except zlib.error as error:
+        raise httpx.DecodingError(f"the {encoding.decode()} body is damaged: {error}") from error
+
+
+def _inflate(wbits: int, body: bytes, max_bytes: int) -> bytes:
+    """Raises `zlib.error` where the bytes are not of this format."""
+    decoded = b""
+    for _ in range(MAX_MEMBERS):
+        member = zlib.decompressobj(wbits)
+        decoded += member.decompress(body, max_bytes + 1 - len(decoded))
         if len(decoded) > max_bytes:
             raise BodyTooLarge(f"an answer with more than {max_bytes} bytes of body, decoded")
-        if not decompressor.eof:
-            raise httpx.DecodingError(f"the {encoding.decode()} body is incomplete")
-        return decoded
-    raise httpx.DecodingError(f"content-encoding {encoding!r}: {failure or 'not supported'}") from failure
+        if not member.eof:
+            raise httpx.DecodingError("the compressed body is incomplete")
+        body = member.unused_data
+        if not body:
+            return decoded
+        if wbits != 31:
+            break
+    raise httpx.DecodingError("bytes behind the compressed body, or too many members in it")

@@ -9,8 +9,10 @@ Rule 4: a connection is idle or in use, never both, and counted in exactly one r
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
+from itertools import islice
 from typing import Final
 
 import trio
@@ -39,6 +41,9 @@ class CloseReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+OnNews = Callable[["OriginPool", Connection], bool]
+
+
 class OriginPool:
     """LIFO: the warmest connection is taken first, and the others may expire.
 
@@ -46,17 +51,22 @@ class OriginPool:
     ones aside), because a new one is opened only when no live one is idle.
     """
 
-    def __init__(self, origin: Origin, max_connections: int, keepalive_expiry_s: float) -> None:
+    def __init__(
+        self, origin: Origin, max_connections: int, keepalive_expiry_s: float, on_news: OnNews
+    ) -> None:
+        """on_news: called when something has come over a connection that no task reads from."""
         self.origin = origin
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
-        self._idle: deque[Connection] = deque()  # the oldest on the left
+        self._on_news = on_news
+        self._idle: dict[Connection, None] = {}  # in order, the oldest first
         self._in_use = 0
         self._connecting = 0
         self._opened = 0
         self._reused = 0
         self._retries = 0
         self._failed_connects = 0
+        self._cancelled_connects = 0
         self._closed = dict.fromkeys(CloseReason, 0)
         self._is_shut_down = False
         self._now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` asks, found once
@@ -65,7 +75,7 @@ class OriginPool:
         """A live idle connection, or one yet to be connected. Raises `PoolLimitExceeded`."""
         self._check_limit()
         for _ in range(min(len(self._idle), _MAX_LOOKS)):
-            connection = self._idle.pop()
+            connection, _ = self._idle.popitem()
             if self._has_expired(connection):
                 self._close_idle(connection, CloseReason.EXPIRED)
             elif connection.is_quiet():
@@ -87,34 +97,50 @@ class OriginPool:
         connection.wire = wire
         self._connecting -= 1
         self._opened += 1
+        wire.on_news(partial(self._on_news, self, connection))
 
     def give_back(self, connection: Connection, reason: CloseReason | None) -> bool:
-        """End a use: idle again without a `reason`, else closed at once, with a reset. True: it was kept."""
+        """End a use: idle again without a `reason`, else closed at once, with a reset. True: it was kept.
+
+        One whose end was reported behind its answer is closed, too: no event will come for it any more.
+        """
         self._in_use -= 1
-        if connection.wire is None:
+        wire = connection.wire
+        if wire is None:
             self._connecting -= 1
-            self._failed_connects += reason is not CloseReason.CANCELLED
-        elif reason is None and not self._is_shut_down:
+            if reason is CloseReason.CANCELLED:
+                self._cancelled_connects += 1
+            else:
+                self._failed_connects += 1
+        elif reason is None and not wire.has_ended and not self._is_shut_down:
             connection.idle_since = self._now()
-            self._idle.append(connection)
+            self._idle[connection] = None
             return True
         else:
-            self._drop(connection, reason or CloseReason.SHUTDOWN)
+            self._drop(connection, reason or (CloseReason.PEER if wire.has_ended else CloseReason.SHUTDOWN))
         return False
+
+    def look_at(self, connection: Connection) -> None:
+        """There was news of it: if it is idle, and something has come that it must not have, it is closed."""
+        if connection in self._idle and not connection.is_quiet():
+            del self._idle[connection]
+            self._drop(connection, CloseReason.PEER)
 
     def close_expired(self, at_most: int) -> bool:
         """Close idle connections that nobody came for. True if there may be more of them."""
-        for _ in range(at_most):
-            if not self._idle or not self._has_expired(self._idle[0]):
+        oldest = list(islice(self._idle, at_most))
+        for connection in oldest:
+            if not self._has_expired(connection):
                 return False
-            self._close_idle(self._idle.popleft(), CloseReason.EXPIRED)
-        return True
+            del self._idle[connection]
+            self._close_idle(connection, CloseReason.EXPIRED)
+        return len(oldest) == at_most
 
     def shut_down(self) -> None:
         """Close what is idle now, and what is in use when it is given back. Irrevocable."""
         self._is_shut_down = True
         while self._idle:
-            self._close_idle(self._idle.popleft(), CloseReason.SHUTDOWN)
+            self._close_idle(self._idle.popitem()[0], CloseReason.SHUTDOWN)
 
     @property
     def in_use(self) -> int:
@@ -132,6 +158,7 @@ class OriginPool:
             reused=self._reused,
             retries=self._retries,
             failed_connects=self._failed_connects,
+            cancelled_connects=self._cancelled_connects,
             closed={str(reason): count for reason, count in self._closed.items()},
         )
 

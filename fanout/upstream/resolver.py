@@ -4,6 +4,9 @@ Rule 1: a request never starts a thread and never a look-up of its own: it reads
         waits for the one look-up of its name, in its own scope.
 Rule 2: a stale answer is better than none: it is kept until a newer one comes.
 Rule 3: one look-up of a name at a time, so a DNS server that hangs costs one thread a name.
+Rule 4: whatever a look-up raises is a look-up that failed: counted, reported, and repeated. There are many
+        such exceptions (no name, no IDNA name, no thread, no memory), the addresses known are still good, and
+        a service that answers must not end because it could not look up what it knows already.
 
 Names come from the configuration, so they are few and none is ever forgotten.
 """
@@ -19,6 +22,7 @@ from typing import Final
 import httpx
 import trio
 
+from fanout.upstream.addresses import Addresses, Attempt
 from fanout.upstream.statistics import NameStatistics
 from fanout.upstream.wire import Address
 
@@ -33,7 +37,9 @@ _threads = trio.CapacityLimiter(MAX_THREADS)
 
 
 async def look_up_in_thread(host: str, port: int) -> list[Address]:
-    """The system's resolver, so `/etc/hosts` and search domains work. Raises `OSError`.
+    """The system's resolver, so `/etc/hosts` and search domains work.
+
+    Raises `OSError`, `UnicodeError` for a name that is none, `RuntimeError` when no thread can be started.
 
     When cancelled it returns at once and leaves the thread to end by itself.
     """
@@ -78,13 +84,13 @@ class Resolver:
         if not self._is_running:
             raise RuntimeError("names are resolved by PoolTransport.run(), which is not running")
         await entry.ready()
-        return entry.rotated()
+        return entry.addresses.in_turn()
 
-    def demote(self, host: str, port: int, address: Address) -> None:
-        """The address did not answer in time: try it last, until the next refresh."""
+    def learn(self, host: str, port: int, attempts: Sequence[Attempt]) -> None:
+        """What became of these attempts to connect: they say which addresses to try last."""
         entry = self._entries.get((host, port))
         if entry is not None:
-            entry.demote(address)
+            entry.addresses.learn(attempts)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep all names until cancelled."""
@@ -110,9 +116,9 @@ class Resolver:
         while True:
             try:
                 entry.succeeded(await self._look_up(*entry.name))
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - Rule 4
                 entry.failed(error)
-            await trio.sleep(RETRY_S if entry.error else self._refresh_s)
+            await trio.sleep(self._refresh_s if entry.error is None else RETRY_S)
 
 
 class _Entry:
@@ -121,8 +127,7 @@ class _Entry:
     def __init__(self, name: Name) -> None:
         self.name = name
         self.error: str | None = None
-        self._healthy: list[Address] = []
-        self._demoted: list[Address] = []
+        self.addresses = Addresses()
         self._first_look_up = trio.Event()
         self._looked_up_at = -math.inf
         self._look_ups = 0
@@ -131,45 +136,32 @@ class _Entry:
     async def ready(self) -> None:  # noqa: ASYNC910 - as `Resolver.addresses`
         if not self._first_look_up.is_set():
             await self._first_look_up.wait()
-        if not self._healthy and not self._demoted:
+        if not self.addresses.known:
             raise httpx.ConnectError(f"{self.name[0]} has no address: {self.error}")
 
-    def rotated(self) -> Sequence[Address]:
-        """Each connection begins with another of the healthy addresses of the preferred family."""
-        if len(self._healthy) > 1:
-            preferred = self._healthy[0][0]
-            turn = [address for address in self._healthy if address[0] == preferred]
-            others = [address for address in self._healthy if address[0] != preferred]
-            self._healthy = turn[1:] + turn[:1] + others
-            first, rest = turn[0], turn[1:]
-            # The second attempt is of the other family: a family that does not work costs one delay.
-            return [first, *others[:1], *rest, *others[1:], *self._demoted]
-        return [*self._healthy, *self._demoted]
-
-    def demote(self, address: Address) -> None:
-        if address in self._healthy:
-            self._healthy.remove(address)
-            self._demoted.append(address)
-
     def succeeded(self, found: Sequence[Address]) -> None:
-        self._look_ups += 1
+        if not found:
+            raise OSError("the look-up gave no address")
+        self.addresses.renew(found)
         self.error = None
-        self._healthy = list(dict.fromkeys(found))
-        self._demoted = []
+        self._look_ups += 1
         self._looked_up_at = trio.current_time()
         self._first_look_up.set()
 
-    def failed(self, error: OSError) -> None:
+    def failed(self, error: Exception) -> None:
+        self.error = str(error) if isinstance(error, OSError) and str(error) else repr(error)
         self._look_ups += 1
         self._failures += 1
-        self.error = str(error)
         self._first_look_up.set()
 
     def statistics(self) -> NameStatistics:
         age_s = trio.current_time() - self._looked_up_at
+        addresses = self.addresses
         return NameStatistics(
             name=self.name[0],
-            addresses=tuple(str(where[0]) for _, where in [*self._healthy, *self._demoted]),
+            addresses=tuple(str(where[0]) for _, where in addresses.known),
+            tried_last=tuple(str(where[0]) for _, where in addresses.tried_last),
+            passed_over=addresses.passed_over,
             age_s=None if math.isinf(age_s) else age_s,
             look_ups=self._look_ups,
             failures=self._failures,
@@ -179,9 +171,9 @@ class _Entry:
 
 @lru_cache(maxsize=64)  # there are a handful of origins
 def _literal(host: str, port: int) -> Address | None:
-    """The address that an IP literal is; `None` for a name. Never asks anybody."""
+    """The address that an IP literal is; `None` for a name, or what claims to be one. Never asks anybody."""
     try:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except (OSError, UnicodeError):
         return None
     return found[0][0], found[0][4]

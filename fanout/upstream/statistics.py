@@ -22,15 +22,22 @@ class OriginStatistics:
     reused: int  # calls that were given an idle connection
     retries: int  # of those, the ones whose connection turned out to be dead
     failed_connects: int
+    cancelled_connects: int  # calls that ended before they had a connection
     closed: Mapping[str, int]  # by `CloseReason`
 
 
 @dataclass(frozen=True, slots=True)
 class NameStatistics:
-    """One name the resolver keeps. `age_s` is how old the addresses are; None before the first."""
+    """One name the resolver keeps. `age_s` is how old the addresses are; None before the first.
+
+    tried_last: the addresses that did not answer in time since the last look-up. passed_over: how often that
+    was found of one.
+    """
 
     name: str
     addresses: tuple[str, ...]
+    tried_last: tuple[str, ...]
+    passed_over: int
     age_s: float | None
     look_ups: int
     failures: int

@@ -3,12 +3,15 @@
 Rule 1: closing closes the wire below at once. No close_notify is sent or waited for: HTTP frames itself.
 Rule 2: without a close_notify the end of the wire is an error here, so a body that ends with its connection
         cannot be cut short unseen.
+Rule 3: to close frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` on its way, or somebody who keeps
+        it, holds the frames it has passed, and with them this wire.
 """
 
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import trio
 
@@ -17,18 +20,19 @@ from fanout.upstream.tls import TlsSessions
 from fanout.upstream.wire import Wire
 
 _CIPHERTEXT_BYTES: Final = 16 * 1024 + 512  # a whole record
+_FREED: Final[Any] = None
 
 
 class TlsWire:
     """Two memory buffers and OpenSSL between them: no lock, no task, no wait of its own.
 
-    Usable after `handshake()`. The wire below is the caller's until then.
+    Usable after `handshake()`. The wire below belongs to it.
     """
 
     __slots__ = ("_incoming", "_origin", "_outgoing", "_sessions", "_tls", "_verified_at", "_wire")
 
     def __init__(self, wire: Wire, sessions: TlsSessions, origin: Origin) -> None:
-        """Raises `ValueError` for a host that no certificate can be for."""
+        """Raises `ValueError` for a host that no certificate can be for; the wire below is left as it was."""
         self._wire = wire
         self._sessions: TlsSessions | None = sessions
         self._origin = origin
@@ -38,6 +42,13 @@ class TlsWire:
             self._incoming, self._outgoing, server_hostname=origin.host, session=sessions.find(origin)
         )
         self._verified_at = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        return self._wire.has_ended
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        self._wire.on_news(tell)
 
     async def handshake(self) -> None:
         """Agree on keys and verify the certificate. Raises `OSError`, and `ssl.SSLError` as one."""
@@ -77,9 +88,14 @@ class TlsWire:
 
     def close(self) -> None:
         self._wire.close()
+        self._free()
 
     def abort(self) -> None:
         self._wire.abort()
+        self._free()
+
+    def _free(self) -> None:
+        self._tls = self._incoming = self._outgoing = self._sessions = _FREED
 
     def _read(self, max_bytes: int) -> bytes | None:
         try:

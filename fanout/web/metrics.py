@@ -54,10 +54,17 @@ POOL_RETRIES: Final = Counter(
     "fanout_pool_retries", "Calls made again because the idle connection they got was dead.", ("origin",)
 )
 POOL_FAILED: Final = Counter("fanout_pool_connects_failed", "Connects that failed.", ("origin",))
+POOL_CANCELLED: Final = Counter(
+    "fanout_pool_connects_cancelled", "Connects that had not ended when their call did.", ("origin",)
+)
 
 LOOK_UPS: Final = Counter("fanout_resolver_look_ups", "Look-ups of an upstream's name.", ("name",))
 LOOK_UPS_FAILED: Final = Counter("fanout_resolver_look_ups_failed", "Those that failed.", ("name",))
 ADDRESSES: Final = Gauge("fanout_resolver_addresses", "Addresses known for a name.", ("name",))
+TRIED_LAST: Final = Gauge("fanout_resolver_addresses_tried_last", "Those that did not answer.", ("name",))
+PASSED_OVER: Final = Counter(
+    "fanout_resolver_addresses_passed_over", "How often an address did not answer in time.", ("name",)
+)
 ADDRESS_AGE: Final = Gauge("fanout_resolver_address_age_seconds", "How old they are.", ("name",))
 
 LATENESS: Final = Gauge(
@@ -144,12 +151,15 @@ def _pools(pools: tuple[OriginStatistics, ...]) -> Iterator[Metric]:
     yield POOL_REUSED.metric([((pool.origin,), pool.reused) for pool in pools])
     yield POOL_RETRIES.metric([((pool.origin,), pool.retries) for pool in pools])
     yield POOL_FAILED.metric([((pool.origin,), pool.failed_connects) for pool in pools])
+    yield POOL_CANCELLED.metric([((pool.origin,), pool.cancelled_connects) for pool in pools])
 
 
 def _names(names: tuple[NameStatistics, ...]) -> Iterator[Metric]:
     yield LOOK_UPS.metric([((name.name,), name.look_ups) for name in names])
     yield LOOK_UPS_FAILED.metric([((name.name,), name.failures) for name in names])
     yield ADDRESSES.metric([((name.name,), len(name.addresses)) for name in names])
+    yield TRIED_LAST.metric([((name.name,), len(name.tried_last)) for name in names])
+    yield PASSED_OVER.metric([((name.name,), name.passed_over) for name in names])
     yield ADDRESS_AGE.metric([((name.name,), name.age_s) for name in names if name.age_s is not None])
 
 

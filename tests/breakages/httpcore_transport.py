@@ -124,5 +124,5 @@ class HttpcoreTransport(httpx.AsyncHTTPTransport):
         """httpcore counts nothing; this is what can be counted in its pool."""
         idle = sum(connection.is_idle() for connection in self._pool.connections)
         in_use = self.connections_in_use()
-        origin = OriginStatistics("httpcore", idle + in_use, idle, in_use, 0, idle + in_use, 0, 0, 0, {})
+        origin = OriginStatistics("httpcore", idle + in_use, idle, in_use, 0, idle + in_use, 0, 0, 0, 0, {})
         return TransportStatistics((origin,), ())

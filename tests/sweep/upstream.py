@@ -75,10 +75,15 @@ USUAL: Final = succeeds(0.1)
 class PlannedWire(Wire):
     """Asserts what a connection must not do: be used when closed, or while an answer is still to come."""
 
+    has_ended = False
+
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._pending: list[Later] = []
         self.is_open = True
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        """There never is any: what was not asked for, nobody sends here."""
 
     async def send_all(self, data: bytes) -> None:
         assert self.is_open

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -45,12 +45,18 @@ class ScriptedWire:
         self._scripts = list(scripts)
         self._pending: list[Piece] = list(unasked)
         self.send_error = send_error
+        self.has_ended = False
+        self._on_news: Callable[[], bool] = lambda: False
         self.sent: list[bytes] = []
         self.closed: list[str] = []
 
     def arrive(self, piece: Piece) -> None:
         """Deliver something that nobody asked for."""
         self._pending.append(piece)
+        self._on_news()
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        self._on_news = tell
 
     async def send_all(self, data: bytes) -> None:
         assert not self.closed

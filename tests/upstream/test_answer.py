@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from functools import partial
 
 import httpx
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.upstream.answer import MAX_HEAD_BYTES, Answer
-from fanout.upstream.decode import BodyTooLarge
+from fanout.upstream.decode import MAX_MEMBERS, BodyTooLarge
 
 REQUEST = httpx.Request("GET", "http://upstream/")
+gzipped = partial(gzip.compress, mtime=0)  # the same bytes each time, for the names of the tests
 
 
 def read(data: bytes, *, method: str = "GET", piece_bytes: int | None = None, ends: bool = False) -> Answer:
@@ -210,8 +212,11 @@ def encoded(encoding: bytes, body: bytes) -> httpx.Response:
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        (b"gzip", gzip.compress(b"{}" * 9000)),
-        (b"GZIP", gzip.compress(b"{}" * 9000)),
+        (b"gzip", gzipped(b"{}" * 9000)),
+        (b"GZIP", gzipped(b"{}" * 9000)),
+        (b"x-gzip", gzipped(b"{}" * 9000)),
+        (b"gzip", gzipped(b"{}" * 4000) + gzipped(b"{}" * 5000)),
+        (b"gzip", gzipped(b"") + gzipped(b"{}" * 9000) + gzipped(b"")),
         (b"deflate", zlib.compress(b"{}" * 9000)),
         (b"deflate", zlib.compress(b"{}" * 9000, wbits=-15)),
         (b"identity", b"{}" * 9000),
@@ -228,9 +233,15 @@ def test_compressed_bodies_are_decoded(encoding: bytes, body: bytes) -> None:
     ("encoding", "body"),
     [
         (b"gzip", b"not gzip"),
-        (b"gzip", gzip.compress(b"{}" * 9000)[:-9]),
+        (b"gzip", gzipped(b"{}" * 9000)[:-9]),
         (b"deflate", b"not deflate"),
-        (b"gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
+        (b"gzip", gzipped(b"{}") + b"x"),
+        (b"gzip", gzipped(b"{}") + bytes(8)),
+        (b"gzip", gzipped(b"{}") + gzipped(b"{}")[:-1]),
+        (b"deflate", zlib.compress(b"{}") + b"x"),
+        (b"deflate", zlib.compress(b"{}", wbits=-15) + b"x"),
+        (b"deflate", zlib.compress(b"{}") + zlib.compress(b"{}")),
+        (b"gzip, gzip", gzipped(gzipped(b"{}"))),
         (b"br", b"x"),
         (b"zstd", b"x"),
         (b"x-unknown", b"x"),
@@ -242,9 +253,29 @@ def test_a_damaged_or_unknown_encoding_is_a_decoding_error(encoding: bytes, body
         encoded(encoding, body)
 
 
+def test_a_second_member_of_gzip_is_part_of_the_answer() -> None:
+    """A reader of the first member only would take this for a success."""
+    assert encoded(b"gzip", gzipped(b'{"time": 1}') + gzipped(b"no JSON")).content == (b'{"time": 1}no JSON')
+
+
+def test_many_members_of_gzip_are_not_many_times_the_work() -> None:
+    """G10: 64 KiB hold 3,000 empty members, and each would cost a decompressor and a copy of the rest."""
+    with pytest.raises(httpx.DecodingError, match="too many members"):
+        encoded(b"gzip", gzipped(b"") * (MAX_MEMBERS + 1))
+    assert encoded(b"gzip", gzipped(b"") * MAX_MEMBERS).content == b""
+
+
+def test_a_bomb_in_members_does_not_go_off() -> None:
+    """The cap is for all of them together."""
+    half = gzipped(bytes(40 * 1024))
+    assert len(encoded(b"gzip", half).content) == 40 * 1024
+    with pytest.raises(BodyTooLarge):
+        encoded(b"gzip", half + half)
+
+
 def test_a_bomb_does_not_go_off() -> None:
     """60 MiB in less than 64 KiB: decoding stops one byte after the cap."""
-    bomb = gzip.compress(bytes(60 * 1024 * 1024))
+    bomb = gzipped(bytes(60 * 1024 * 1024))
     assert len(bomb) < 64 * 1024
     tracemalloc.start()
     try:

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from fanout.upstream.addresses import Addresses, Attempt
 from fanout.upstream.connect import first_to_connect
 from fanout.upstream.wire import Address, Wire, dial
 from tests.upstream.scripted_wire import ScriptedWire
@@ -71,17 +72,21 @@ async def test_the_first_address_to_connect_wins(
 ) -> None:
     network = Network(*(Target(*target) for target in targets))
     start = trio.current_time()
-    wire, demoted = await first_to_connect(network.addresses, network.dial)
+    attempts: list[Attempt] = []
+    wire = await first_to_connect(network.addresses, network.dial, attempts)
     assert trio.current_time() - start == pytest.approx(took_s)
     assert wire is network.wires[winner]
-    assert [where[0] for _, where in demoted] == overtaken
+    known = Addresses()
+    known.renew(network.addresses)
+    known.learn(attempts)
+    assert [where[0] for _, where in known.tried_last] == overtaken
     assert not network.wires[winner].closed
 
 
 async def test_when_all_fail_the_first_error_is_raised(autojump_clock: trio.testing.MockClock) -> None:
     network = Network(Target("a", 1, FAILS), Target("b", 0.1, FAILS))
     with pytest.raises(OSError, match="b failed"):
-        await first_to_connect(network.addresses, network.dial)
+        await first_to_connect(network.addresses, network.dial, [])
     assert trio.current_time() == pytest.approx(1)
 
 
@@ -97,7 +102,8 @@ async def test_of_two_that_connect_in_the_same_pass_one_is_closed(
         return wires[-1]
 
     async def connect() -> None:
-        wire, _ = await first_to_connect(Network(Target("a", 0, OK), Target("b", 0, OK)).addresses, dial_both)
+        two = Network(Target("a", 0, OK), Target("b", 0, OK)).addresses
+        wire = await first_to_connect(two, dial_both, [])
         assert [other.closed for other in wires if other is not wire] == [["abort"]]
         assert [other.closed for other in wires if other is wire] == [[]]
 
@@ -111,7 +117,7 @@ async def test_of_two_that_connect_in_the_same_pass_one_is_closed(
 async def test_cancelled_nothing_is_left_open(autojump_clock: trio.testing.MockClock) -> None:
     network = Network(Target("a", 9, OK), Target("b", 9, OK))
     with trio.move_on_after(1) as scope:
-        await first_to_connect(network.addresses, network.dial)
+        await first_to_connect(network.addresses, network.dial, [])
     assert scope.cancelled_caught
     assert sorted(network.cancelled) == ["a", "b"]
 
@@ -120,7 +126,7 @@ async def test_cancelled_as_it_connects_the_winner_is_closed(autojump_clock: tri
     """The deadline comes in the same pass as the connection."""
     network = Network(Target("a", 9, OK), Target("b", 0.75, OK))
     with trio.move_on_after(1):
-        await first_to_connect(network.addresses, network.dial)
+        await first_to_connect(network.addresses, network.dial, [])
         pytest.fail("a tie goes to the deadline")
     assert all(wire.closed == ["abort"] for wire in network.wires.values())
 

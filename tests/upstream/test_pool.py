@@ -20,7 +20,9 @@ ORIGIN = Origin("http", "192.0.2.1", 80)
 
 
 def new_pool(max_connections: int = 10) -> OriginPool:
-    return OriginPool(ORIGIN, max_connections, keepalive_expiry_s=30.0)
+    return OriginPool(
+        ORIGIN, max_connections, keepalive_expiry_s=30.0, on_news=lambda pool, connection: False
+    )
 
 
 def opened(pool: OriginPool) -> tuple[Connection, ScriptedWire]:
@@ -153,6 +155,7 @@ async def test_the_statistics_tell_connected_from_connecting_and_count_every_end
         reused=2,
         retries=2,
         failed_connects=0,
+        cancelled_connects=0,
         closed={"cancelled": 0, "expired": 0, "broken": 0, "peer": 0, "shutdown": 0},
     )
     assert pool.statistics() == expected
@@ -166,12 +169,14 @@ async def test_the_statistics_tell_connected_from_connecting_and_count_every_end
     )
 
 
-async def test_a_connection_that_never_came_about_is_counted_unless_cancelled() -> None:
+async def test_a_connection_that_never_came_about_is_counted_as_failed_or_as_cancelled() -> None:
+    """Where no connection ever comes about before the deadline, no other figure tells."""
     pool = new_pool()
     pool.give_back(pool.take(), CloseReason.BROKEN)
-    pool.give_back(pool.take(), CloseReason.CANCELLED)
+    for _ in range(2):
+        pool.give_back(pool.take(), CloseReason.CANCELLED)
     statistics = pool.statistics()
-    assert statistics.failed_connects == 1
+    assert (statistics.failed_connects, statistics.cancelled_connects) == (1, 2)
     assert statistics.in_use == statistics.connecting == statistics.open == statistics.opened == 0
 
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from fanout.upstream.addresses import Attempt
 from fanout.upstream.resolver import REFRESH_S, RETRY_S, Resolver, look_up_in_thread
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address
@@ -160,7 +161,11 @@ async def test_an_address_that_did_not_answer_is_tried_last_until_the_next_refre
     both = ["192.0.2.1", "192.0.2.2"]
     async with running(ScriptedDns((0, both), (0, both))) as resolver:
         await first_address(resolver)
-        resolver.demote("upstream", 80, addresses("192.0.2.1")[0])
+        first, second = addresses(*both)
+        now = trio.current_time()
+        resolver.learn(
+            "upstream", 80, [Attempt(first, now, failed=True), Attempt(second, now, connected=True)]
+        )
         assert {await first_address(resolver) for _ in range(4)} == {"192.0.2.2"}
         await trio.sleep(REFRESH_S + 1)
         assert {await first_address(resolver) for _ in range(4)} == set(both)

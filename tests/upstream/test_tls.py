@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -219,6 +219,9 @@ class ServerSide:
     @property
     def has_something_to_say(self) -> bool:
         return self._outgoing.pending > 0
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        raise NotImplementedError
 
     async def send_all(self, data: bytes) -> None:
         self._incoming.write(data)

@@ -118,13 +118,27 @@ class CallerTransport(Transport):
 
 
 class EndWire:
-    """What the pool has instead of a `SocketWire`. `on_send`: told, and nothing was written yet."""
+    """What the pool has instead of a `SocketWire`. `on_send`: told, and nothing was written yet.
 
-    __slots__ = ("_on_send", "end")
+    News is the end only: what an upstream sends unasked is found when its connection is taken.
+    """
+
+    __slots__ = ("_on_send", "_tell", "end", "has_ended")
 
     def __init__(self, end: End, on_send: Callable[[], None]) -> None:
         self.end = end
+        self.has_ended = False
         self._on_send = on_send
+        self._tell: Callable[[], bool] | None = None
+        end.on_hang_up(self._hang_up)
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        self._tell = tell
+
+    def _hang_up(self) -> None:
+        self.has_ended = True
+        if self._tell is not None:
+            self._tell()
 
     async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - as SocketWire
         self._on_send()
@@ -144,7 +158,9 @@ class EndWire:
         return self.end.read(max_bytes)
 
     def close(self) -> None:
+        self.end.on_hang_up(None)
         self.end.close()
 
     def abort(self) -> None:
+        self.end.on_hang_up(None)
         self.end.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from fanout.testing.world.plan import (
@@ -59,7 +60,23 @@ _GARBAGE: Final[tuple[tuple[bytes, int], ...]] = (
 
 def draw_plan(seed: int, requests: int) -> Plan:
     """The plan of this seed, with about so many requests (a drain in the middle leaves some unasked)."""
-    return _Drawing(random.Random(f"world {seed}"), requests).plan()
+    plan = _Drawing(random.Random(f"world {seed}"), requests).plan()
+    # Of dice of its own, so the other worlds stay as they are.
+    if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
+        return with_a_silent_address(plan)
+    return plan
+
+
+def with_a_silent_address(plan: Plan) -> Plan:
+    """The first address swallows every attempt to connect; at the others nothing goes wrong."""
+
+    def of(request: RequestScript) -> RequestScript:
+        return replace(request, calls=tuple(replace(call, dials=()) for call in request.calls))
+
+    callers = tuple(
+        replace(caller, requests=tuple(of(request) for request in caller.requests)) for caller in plan.callers
+    )
+    return replace(plan, callers=callers, silent_addresses=1)
 
 
 class _Drawing:

@@ -15,12 +15,14 @@ class Ended:
     """The plan and the facts. Times are seconds of virtual time.
 
     stalls: when the loop stood still, from and to. late_answers: as the server counts them.
+    look_ups: when the upstream's name was looked up.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
     """
 
     plan: Plan
     trace: Trace
     wires: list[WireFacts]
+    look_ups: list[float]
     requests: list[RequestFacts] = field(default_factory=list)
     connections: list[ConnectionFacts] = field(default_factory=list)
     drained_at: float = 0.0

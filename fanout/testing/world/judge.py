@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import WireFacts
+from fanout.testing.world.judge_addresses import judge_addresses
 from fanout.testing.world.judge_answers import SMALL_WINDOW_BYTES, judge_connection
 from fanout.testing.world.judge_calls import judge_call
 from fanout.testing.world.oracle import INSTANT_S
@@ -30,7 +31,7 @@ def judge(ended: Ended) -> list[Violation]:
 
 
 def _all(ended: Ended) -> Iterator[tuple[str, str]]:
-    for what in (*ended.wrong, *_late(ended), *_drain(ended)):
+    for what in (*ended.wrong, *_late(ended), *_drain(ended), *judge_addresses(ended)):
         yield "server", what
     for connection in ended.connections:
         for what in connection.bad:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from fanout.testing.world.network import End
+from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.scheduler import pending_deadlines
 from fanout.testing.world.server import Server
 from fanout.testing.world.upstreams import Upstreams
@@ -48,6 +49,9 @@ def leftovers(
 
 def pool_leftovers(server: Server, upstreams: Upstreams) -> Iterator[str]:
     """G7: what the pool thinks it has when the last request has ended, beside what there is."""
+    ended = upstreams.ended_wires(trio.current_time() - INSTANT_S)
+    if ended:
+        yield f"G7: {ended} idle connections are open although the upstream has ended them"
     for pool in server.transport.statistics().origins:
         if pool.in_use or pool.connecting:
             yield f"G7: the pool has {pool.in_use} connections in use, {pool.connecting} connecting"

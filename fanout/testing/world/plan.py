@@ -118,6 +118,7 @@ class Plan:
     """One world.
 
     max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the upstream's name.
+    silent_addresses: so many of them, from the first, swallow every attempt to connect.
     caller_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
     `CallerScript`, for what the upstream sends. late_passes: see `Network`.
     drain_at_ms: SIGTERM; `None`: when all callers are done.
@@ -128,6 +129,7 @@ class Plan:
     max_connections: int = 10_000
     reserve_ms: int = 10
     addresses: int = 1
+    silent_addresses: int = 0
     caller_latency_ms: int = 0
     upstream_latency_ms: int = 0
     upstream_window_bytes: int = 65536

@@ -31,6 +31,8 @@ URL = f"http://{HOST}/api/work"
 CURRENT_REQUEST: ContextVar[RequestFacts] = ContextVar("the request that this task works for")
 _CURRENT_CALL: ContextVar[CallFacts] = ContextVar("the call that this task works for")
 _PLAIN = DialScript()
+SWALLOWED = DialScript("hang")  # not the call's script: the address is a silent one
+_FIRST_ADDRESS = 100
 _SERVER_WINDOW_BYTES = 65536
 
 
@@ -51,6 +53,7 @@ class Upstreams:
         self._simulator = Simulator(SimulatorSettings(faults={}), on_crash=self.crashes.append)
         self._wires: list[EndWire] = []  # all that were ever opened, by number
         self.wires: list[WireFacts] = []  # theirs
+        self.look_ups: list[float] = []  # when
         self._outside = copy_context()  # for tasks of upstreams, which belong to no request
         self._nursery: trio.Nursery
 
@@ -62,7 +65,9 @@ class Upstreams:
 
     async def look_up(self, host: str, port: int) -> Sequence[Address]:
         await trio.lowlevel.checkpoint()
-        return [(socket.AF_INET, (f"192.0.2.{100 + n}", port)) for n in range(self._plan.addresses)]
+        self.look_ups.append(trio.current_time())
+        hosts = [f"192.0.2.{_FIRST_ADDRESS + n}" for n in range(self._plan.addresses)]
+        return [(socket.AF_INET, (host, port)) for host in hosts]
 
     async def dial(self, address: Address) -> Wire:
         """Raises `OSError`."""
@@ -70,8 +75,7 @@ class Upstreams:
         if not call.attempts or call.attempts[-1].sent_at is not None:
             call.attempts.append(Attempt())
         attempt = call.attempts[-1]
-        number = sum(len(attempt.dials) for attempt in call.attempts)
-        script = call.script.dials[number] if number < len(call.script.dials) else _PLAIN
+        script = self._next_script(call, address)
         attempt.dials.append((trio.current_time(), script))
         self._trace.add("dial", call.tag, script.how)
         if script.how == "hang":
@@ -84,6 +88,17 @@ class Upstreams:
             self.bugs.append(ScriptedBug(call.tag))
             raise self.bugs[-1]
         return self._connect(attempt, script)
+
+    def _next_script(self, call: CallFacts, address: Address) -> DialScript:
+        if int(address[1][0].rpartition(".")[2]) < _FIRST_ADDRESS + self._plan.silent_addresses:
+            return SWALLOWED
+        met = sum(script is not SWALLOWED for attempt in call.attempts for _, script in attempt.dials)
+        return call.script.dials[met] if met < len(call.script.dials) else _PLAIN
+
+    def ended_wires(self, before: float) -> int:
+        """How many connections fanout holds open, although their end had come before that moment."""
+        ends = [wire.end for wire in self._wires if wire.end.closed_at is None]
+        return sum((end.ended_at or before) < before or (end.broken_at or before) < before for end in ends)
 
     def open_wires(self) -> int:
         """How many connections fanout holds open."""

@@ -55,7 +55,7 @@ class World:
         self._server = Server(
             plan, clock, self._upstreams, self, make_call=self._make_call, on_crash=self._crashed
         )
-        self._ended = Ended(plan, trace, self._upstreams.wires)
+        self._ended = Ended(plan, trace, self._upstreams.wires, self._upstreams.look_ups)
         self._by_id: dict[bytes, RequestFacts] = {}
         self._holders: set[RequestFacts] = set()  # have a token: entered, and their answer has not begun
         self._ends: list[End] = []

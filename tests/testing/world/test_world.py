@@ -15,6 +15,8 @@ from fanout.testing.world.judge import judge
 from fanout.testing.world.plan import CallScript, DialScript, Leave
 from fanout.testing.world.world import run_plan
 from fanout.tools.simulator.faults import FAULTS
+from fanout.upstream.addresses import Addresses
+from fanout.upstream.pool import OriginPool
 from tests.testing.world.plans import answers, fails, plan_of, race
 
 SEED, REQUESTS = 11, 120
@@ -115,3 +117,34 @@ def test_the_private_names_of_trio_are_still_there_and_are_left_as_they_were() -
     run_plan(plan_of(), 1)
     assert (trio_run._r.getstate(), trio_run._ALLOW_DETERMINISTIC_SCHEDULING) == before
     assert hasattr(trio_run.Runner, "deadlines") or "deadlines" in trio_run.Runner.__annotations__
+
+
+def with_a_dead_address(count: int = 12) -> Ended:
+    """A name with two addresses of which one swallows attempts to connect, and no connection is kept."""
+    once = CallScript("connection_close", 20)
+    asked = (race(n, once, once, ask="all", timeout_ms=200) for n in range(1, count + 1))
+    return run_plan(plan_of(*asked, addresses=2, silent_addresses=1), 0)
+
+
+def test_a_dead_address_costs_the_first_requests_and_not_all() -> None:
+    """G5: calls that end before the 250 ms of an address are over put it last all the same."""
+    ended = with_a_dead_address()
+    assert statuses(ended) == [(500, "deadline")] * 2 + [(200, "")] * 10
+    assert judge(ended) == []
+
+
+def test_the_judge_sees_a_dead_address_that_is_tried_first_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Addresses, "learn", lambda self, attempts: None)
+    ended = with_a_dead_address()
+    assert statuses(ended) == [(500, "deadline")] * 12
+    assert any("a silent address was tried first" in str(violation) for violation in judge(ended))
+
+
+def test_an_idle_connection_that_its_upstream_has_closed_is_not_kept_until_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G7. And the judge sees it when it is."""
+    plan = plan_of(race(1, CallScript("close_idle", 0), answers(800), ask="all"))
+    assert judge(run_plan(plan, 0)) == []
+    monkeypatch.setattr(OriginPool, "look_at", lambda self, connection: None)
+    assert any("the upstream has ended them" in str(violation) for violation in judge(run_plan(plan, 0)))
