@@ -31,12 +31,12 @@ import trio
 LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # FIN, RST, or an error of the socket
 # What can be watched: the peer has closed its sending half or the socket, or is gone, reported once;
 END: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
-# that, and that bytes have come, each reported once, so a callback that does not read to the end remembers it;
+# that, and that bytes have come, each reported once: a callback that does not read to the end remembers it;
 NEWS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 # that there is something to read, the end included, reported until it was read.
 UNREAD: Final = select.EPOLLIN
 _ONCE: Final = select.EPOLLET | select.EPOLLONESHOT
-# At most so many at a time, which keeps an iteration short. A request wakes a task; one that is shed does not.
+# At most so many per iteration, which keeps it short. A request wakes a task; one that is shed does not.
 _AT_A_TIME: Final = 16
 _MAX_WOKEN: Final = 32
 _MAX_TOLD: Final = 256  # to shed so many takes 3 ms
@@ -96,7 +96,7 @@ class Sockets(trio.abc.Instrument):
         self._leaving.pop(descriptor, None)
 
     def watch_passes(self, watch: IterationWatch | None) -> None:
-        """Tell `watch` of every iteration, or nobody. Another instrument would cost Trio's price once more."""
+        """Call `watch` in every iteration, or nobody. An instrument of its own would cost more."""
         self._loop_watch = watch
 
     # What follows is called by Trio, twice per iteration.
@@ -138,7 +138,8 @@ class Sockets(trio.abc.Instrument):
                     if entry is not None:
                         woken += entry[1](what)
                     else:  # forgotten: closed in this iteration, or still open, and reported for ever
-                        self._unregister(descriptor)
+                        with suppress(OSError):
+                            self._epoll.unregister(descriptor)
                 except BaseException as crash:  # noqa: BLE001 - Rule 1
                     self._drop(descriptor, crash)
             if len(events) < _AT_A_TIME:
@@ -163,24 +164,15 @@ class Sockets(trio.abc.Instrument):
     def _drop(self, descriptor: int, crash: BaseException) -> None:
         """The socket's callback has raised: its task runs into a timeout, and everybody else goes on."""
         self.forget(descriptor)
-        self._unregister(descriptor)
-        try:
+        with suppress(BaseException):  # there is nobody left to report it to
             self.on_crash(crash)
-        except BaseException:  # noqa: BLE001, S110 - Rule 1; there is nobody left to tell
-            pass
-
-    def _unregister(self, descriptor: int) -> None:
-        with suppress(OSError):  # it is closed, which is as good
-            self._epoll.unregister(descriptor)
 
     def _report_own(self, crash: BaseException) -> None:
         """Not a callback's: reported once, because it may well come in every iteration."""
         if not self._has_reported_own:
             self._has_reported_own = True
-            try:
+            with suppress(BaseException):
                 self.on_crash(crash)
-            except BaseException:  # noqa: BLE001, S110 - Rule 1
-                pass
 
     async def _wake_the_loop(self) -> None:
         """The system task. Trio ends the run if it raises."""
@@ -195,7 +187,7 @@ class Sockets(trio.abc.Instrument):
         finally:
             self._close()
 
-    async def _wait_for_events(self) -> None:
+    async def _wait_for_events(self) -> None:  # noqa: ASYNC910 - what is caught here was raised by a wait
         while self._leaving:
             await trio.lowlevel.checkpoint()
         self._is_waiting = True

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TextIO
 
 import click
-
+import trio
 
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
