@@ -176,30 +176,28 @@ class Sockets(trio.abc.Instrument):
 
     async def _wake_the_loop(self) -> None:
         """The system task. Trio ends the run if it raises."""
+        has_failed = False
         try:
-            while True:
+            while True:  # noqa: ASYNC913 - it waits in each turn
                 try:
-                    await self._wait_for_events()
-                    continue
+                    if has_failed:
+                        has_failed = False
+                        await trio.sleep(_RETRY_S)
+                    while self._leaving:
+                        await trio.lowlevel.checkpoint()
+                    self._is_waiting = True
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    if not self._is_called:
+                        trio.lowlevel.add_instrument(self)  # which does nothing if Trio still has it
+                    self._is_called = False
+                except trio.ClosedResourceError:
+                    pass  # there are disconnects to deliver
                 except Exception as crash:  # noqa: BLE001 - the kernel may be out of memory, or we are
+                    has_failed = True
                     self._report_own(crash)
-                await trio.sleep(_RETRY_S)
+                self._is_waiting = False
         finally:
             self._close()
-
-    async def _wait_for_events(self) -> None:  # noqa: ASYNC910 - what is caught here was raised by a wait
-        while self._leaving:
-            await trio.lowlevel.checkpoint()
-        self._is_waiting = True
-        try:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-        except trio.ClosedResourceError:
-            pass  # there are disconnects to deliver
-        finally:
-            self._is_waiting = False
-        if not self._is_called:
-            trio.lowlevel.add_instrument(self)  # which does nothing if Trio still has it
-        self._is_called = False
 
     def _close(self) -> None:
         self._watched.clear()
