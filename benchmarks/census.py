@@ -36,7 +36,7 @@ from fanout.web.api import Races
 from fanout.web.app import make_app
 from fanout.web.asgi import ARRIVAL_KEY, Message
 from fanout.web.exchange import Exchanges
-from fanout.web.garbage import collect_when_quiet
+from fanout.web.process import freeze_what_stays
 
 REQUESTS: Final = 100  # a variant and round
 AT_A_TIME: Final = 10
@@ -135,14 +135,12 @@ async def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
         writer = LogWriter(sink_of(sink))
         served = {variant.name: Served(variant, writer) for variant in VARIANTS}
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in served}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(collect_when_quiet)  # as the server has it
-            for warm in (True, *[False] * rounds):
-                for name in random.sample(list(served), len(served)):
-                    cost = await served[name].round()
-                    if not warm:
-                        found[name].append(cost)
-            nursery.cancel_scope.cancel(reason="all is measured")
+        freeze_what_stays()  # as the server does
+        for warm in (True, *[False] * rounds):
+            for name in random.sample(list(served), len(served)):
+                cost = await served[name].round()
+                if not warm:
+                    found[name].append(cost)
         writer.close()
         assert writer.statistics().dropped == 0
     return found

@@ -30,7 +30,7 @@ COLLECTION = "garbage collection"
 SOCKETS = "sockets and the kernel"
 # The innermost frame that matches one of these has the sample. Patterns of py-spy's `function (file:line)`.
 LAYERS: tuple[tuple[str, str], ...] = (
-    (COLLECTION, r"^gc_collect|^_PyGC|^gc_|\(fanout/web/garbage\.py"),
+    (COLLECTION, r"^gc_collect|^_PyGC|^gc_"),
     (
         SOCKETS,
         r"^(__)?(libc_)?(send|recv|sendto|recvfrom|sendmsg|recvmsg|epoll_\w+|connect|close|accept4?|shutdown"

@@ -1,89 +1,93 @@
-"""What peers do, all of them at once: the kernel tells of each, and nobody has to ask for it anew.
+"""Register a socket once; a callback runs whenever epoll reports it.
 
-Trio waits for one socket in one task: a system call for each wait, a task that wakes for each request, and
-none that listens while a request runs. So a connection is registered once, with an epoll of our own, for as
-long as it lives. The loop waits for that epoll, and Trio's own is one of those it tells of.
+Trio's own waits are for one task and one event: a system call for each wait, a task that wakes for each
+request, and no task that watches for a disconnect while a request runs. So every connection is registered
+with an epoll of our own, once, for as long as it lives. Trio is unmodified and used by its public names:
 
-Rule 1: who watches is told synchronously, before the tasks of the very pass that hears of it: one that is
-        rescheduled for what has come runs in that pass. Unless the pass has told enough: the kernel keeps the
-        rest for the next one, and those that leave are kept here.
-Rule 2: to watch and to forget are synchronous, and cost a request nothing.
-Rule 3: the kernel is asked at least in every third pass. Those between have little to do, and at once: the
-        step of a request that another step of it has made ready. To ask before each of them, and to measure
-        each, is 4 % of what a request costs.
+* An instrument drains that epoll in `after_io_wait`: after Trio has waited and before it picks the tasks of
+  the iteration. So a task that a callback reschedules runs in the same iteration.
+* One system task waits until that epoll is readable. It makes a sleeping event loop wake, and keeps it awake
+  while disconnects are still to be delivered.
+
+Rule 1: nothing raises out of the instrument, because Trio removes one that raises, and that would be the end
+        of all network input. A callback that raises is reported, and its socket is forgotten. Should Trio
+        remove the instrument all the same, the system task adds it again.
+Rule 2: the work per iteration is bounded. epoll keeps the rest for the next iteration; disconnects are kept
+        here, and are delivered after everything else.
+Rule 3: to watch and to forget are synchronous, and cost a request nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Final, Protocol
 
-from trio._core._io_epoll import EpollIOManager
-from trio._core._run import GLOBAL_RUN_CONTEXT
+import trio
 
-LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # FIN, or RST, or gone
-# What can be watched for: the peer has closed its sending half or the socket, or is gone, which is told once;
+LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # FIN, RST, or an error of the socket
+# What can be watched: the peer has closed its sending half or the socket, or is gone, reported once;
 END: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
-# that, and that bytes have come, each told once: who does not read to the end has to know it;
+# that, and that bytes have come, each reported once: a callback that does not read to the end remembers it;
 NEWS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
-# that there is something to read, be it the end, told until it was read.
+# that there is something to read, the end included, reported until it was read.
 UNREAD: Final = select.EPOLLIN
 _ONCE: Final = select.EPOLLET | select.EPOLLONESHOT
-# So many at a time, and a pass stays short. Requests wake a task each, but for those that are refused.
+# At most so many per iteration, which keeps it short. A request wakes a task; one that is shed does not.
 _AT_A_TIME: Final = 16
-_WAKES_A_PASS: Final = 32
-_TOLD_A_PASS: Final = 256  # to refuse so many takes 3 ms
-# Ten thousand callers that leave at once would make one long pass, so a few are told of in each. Nor must who
-# sends wait behind them: that took a second, and the answers were late by as much as the requests had waited.
-_SORTED_A_PASS: Final = 2048  # takes about 3 ms, too
-_LEAVERS_A_PASS: Final = 16
-_LITTLE: Final = 4  # tasks to run: some tenths of a millisecond
-_UNASKED_PASSES: Final = 2  # in a row
-_NO_NEWS: Final = [(-1, 0)]  # of no socket: the pass has something to do all the same
+_MAX_WOKEN: Final = 32
+_MAX_TOLD: Final = 256  # to shed so many takes 3 ms
+# Ten thousand clients that disconnect at once would make one long iteration, so each delivers a few of them.
+# Nor must a client that sends wait behind them: that took a second, and its answer was late by as much.
+_MAX_SORTED: Final = 2048  # takes about 3 ms, too
+_MAX_LEAVERS: Final = 16
+_RETRY_S: Final = 0.01  # after the system task could not wait, as when the kernel is out of memory
 
-Events = list[tuple[int, int]]  # of which descriptor, and what, as epoll names it
 Tell = Callable[[int], bool]
+OnCrash = Callable[[BaseException], None]
 
 
-class PassWatch(Protocol):
-    """Told where each pass of the loop ends and begins, as an instrument of Trio's is.
-
-    Passes for which the kernel is not asked belong to the one before: nothing is heard in between.
-    """
+class IterationWatch(Protocol):
+    """Told where each iteration of the event loop ends and begins, as an instrument of Trio's is."""
 
     def before_io_wait(self, timeout: float) -> None: ...
 
     def after_io_wait(self, timeout: float) -> None: ...
 
 
-class Sockets(EpollIOManager):
-    """Trio's I/O manager, and of sockets that are watched."""
+def _log_crash(crash: BaseException) -> None:
+    logging.getLogger(__name__).error("a socket's callback crashed", exc_info=crash)
 
-    def __init__(self, trios: EpollIOManager) -> None:
-        """trios: the run's until now. What it waits for is waited for here."""
-        self._epoll = trios._epoll
-        self._registered = trios._registered
-        self._force_wakeup = trios._force_wakeup
-        self._force_wakeup_fd = trios._force_wakeup_fd
-        self._sockets = select.epoll()
-        # Of each: whether it waits its turn when it leaves, and whom to tell.
+
+class Sockets(trio.abc.Instrument):
+    """The sockets of one run of Trio. To be made in that run, by `sockets`; closed when the run ends."""
+
+    def __init__(self, on_crash: OnCrash = _log_crash) -> None:
+        """on_crash: receives what a callback raised. It may be replaced at any time."""
+        self.on_crash = on_crash
+        self._epoll = select.epoll()
+        # Of each socket: whether its disconnect waits its turn, and the callback.
         self._watched: dict[int, tuple[bool, Tell]] = {}
-        self._leaving: dict[int, int] = {}  # who has yet to be told of what has happened, in order
-        self._pass_watch: PassWatch | None = None
-        self._runnable = GLOBAL_RUN_CONTEXT.runner.runq
-        self._unasked = 0  # passes since the kernel was asked
-        self.watch(self._epoll.fileno(), UNREAD, self._tell_trio)
+        self._leaving: dict[int, int] = {}  # disconnects to be delivered, and what has happened, in order
+        self._loop_watch: IterationWatch | None = None
+        self._is_waiting = False  # the system task, for the epoll to become readable
+        self._is_called = True  # by Trio, since the system task woke last
+        self._has_reported_own = False
+        trio.lowlevel.add_instrument(self)
+        trio.lowlevel.spawn_system_task(self._wake_the_loop, name="fanout.loop.sockets")
 
     def watch(self, descriptor: int, events: int, tell: Tell, *, at_once: bool = False) -> None:
-        """Call `tell` with what has happened, as epoll names it. It says whether a task has to run for that,
-        and must not raise.
+        """Call `tell` with what has happened, as epoll names it. It says whether it woke a task.
 
-        events: `END`, `NEWS` or `UNREAD`. at_once: also when it leaves, and not after others who have left:
-            for somebody waits for what it has said before.
+        events: `END`, `NEWS` or `UNREAD`. at_once: a disconnect does not wait its turn behind others, because
+            a task waits for what the peer has sent before it.
         """
-        self._sockets.register(descriptor, events)
+        if self._epoll.closed:
+            return  # the run has ended
+        self._epoll.register(descriptor, events)
         self._watched[descriptor] = bool(events & _ONCE) and not at_once, tell
 
     def forget(self, descriptor: int) -> None:
@@ -91,69 +95,125 @@ class Sockets(EpollIOManager):
         self._watched.pop(descriptor, None)
         self._leaving.pop(descriptor, None)
 
-    def watch_passes(self, watch: PassWatch | None) -> None:
-        """Tell `watch` of every pass, or nobody. To tell an instrument costs three times as much."""
-        self._pass_watch = watch
+    def watch_passes(self, watch: IterationWatch | None) -> None:
+        """Call `watch` in every iteration, or nobody. An instrument of its own would cost more."""
+        self._loop_watch = watch
 
-    # What follows is called by Trio, in turn, once a pass.
+    # What follows is called by Trio, twice per iteration.
 
-    def get_events(self, timeout: float) -> Events:
-        if self._leaving:
-            timeout = 0
-        elif not timeout and self._unasked < _UNASKED_PASSES and 0 < len(self._runnable) <= _LITTLE:
-            self._unasked += 1
-            return []
-        self._unasked = 0
-        watch = self._pass_watch
-        if watch is None:
-            events = self._sockets.poll(timeout, _AT_A_TIME)
-        else:
-            watch.before_io_wait(timeout)
-            events = self._sockets.poll(timeout, _AT_A_TIME)
-            watch.after_io_wait(timeout)
-        return events or (_NO_NEWS if self._leaving else events)
+    def before_io_wait(self, timeout: float) -> None:
+        if self._loop_watch is not None:
+            try:
+                self._loop_watch.before_io_wait(timeout)
+            except BaseException as crash:  # noqa: BLE001 - Rule 1
+                self._report_own(crash)
 
-    def process_events(self, events: Events) -> None:
-        """What there is to tell in this pass: first of all who sends, then of some who leave."""
-        leaving = self._leaving
+    def after_io_wait(self, timeout: float) -> None:
+        self._is_called = True
+        if self._loop_watch is not None:
+            try:
+                self._loop_watch.after_io_wait(timeout)
+            except BaseException as crash:  # noqa: BLE001 - Rule 1
+                self._report_own(crash)
+        try:
+            events = self._epoll.poll(0, _AT_A_TIME)
+            if events or self._leaving:
+                self._deliver(events)
+        except BaseException as crash:  # noqa: BLE001 - Rule 1
+            self._report_own(crash)
+
+    def _deliver(self, events: list[tuple[int, int]]) -> None:
+        """What there is to deliver in this iteration: first what clients send, then some disconnects."""
+        watched, leaving = self._watched, self._leaving
         told = woken = 0
-        most = len(leaving) + _SORTED_A_PASS
+        most = len(leaving) + _MAX_SORTED
         while events:
             for descriptor, what in events:
-                watched = self._watched.get(descriptor)
-                if watched is not None and what & LEFT and watched[0]:
-                    leaving[descriptor] = what
-                    continue
-                told += 1
-                if watched is not None:  # else it ended on its own in this very pass
-                    woken += watched[1](what)
+                try:
+                    entry = watched.get(descriptor)
+                    if entry is not None and entry[0] and what & LEFT:
+                        leaving[descriptor] = what
+                        continue
+                    told += 1
+                    if entry is not None:
+                        woken += entry[1](what)
+                    else:  # forgotten: closed in this iteration, or still open, and reported for ever
+                        with suppress(OSError):
+                            self._epoll.unregister(descriptor)
+                except BaseException as crash:  # noqa: BLE001 - Rule 1
+                    self._drop(descriptor, crash)
             if len(events) < _AT_A_TIME:
                 break  # that was all
-            if told >= _TOLD_A_PASS or woken >= _WAKES_A_PASS or len(leaving) >= most:
+            if told >= _MAX_TOLD or woken >= _MAX_WOKEN or len(leaving) >= most:
                 break
-            events = self._sockets.poll(0, _AT_A_TIME)
+            events = self._epoll.poll(0, _AT_A_TIME)
         if leaving:
-            self._tell_some_leavers()
+            self._deliver_some_disconnects()
 
-    def close(self) -> None:
-        self._sockets.close()
-        super().close()
+    def _deliver_some_disconnects(self) -> None:
+        for descriptor in list(islice(self._leaving, _MAX_LEAVERS)):
+            try:
+                what = self._leaving.pop(descriptor, 0)
+                if what:  # else a callback before it has closed the socket
+                    self._watched[descriptor][1](what)
+            except BaseException as crash:  # noqa: BLE001 - Rule 1
+                self._drop(descriptor, crash)
+        if self._leaving and self._is_waiting:
+            trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the system task, which keeps us awake
 
-    def _tell_some_leavers(self) -> None:
-        for descriptor in list(islice(self._leaving, _LEAVERS_A_PASS)):
-            what = self._leaving.pop(descriptor, 0)
-            if what:  # else one of those before ended it
-                self._watched[descriptor][1](what)
+    def _drop(self, descriptor: int, crash: BaseException) -> None:
+        """The socket's callback has raised: its task runs into a timeout, and everybody else goes on."""
+        self.forget(descriptor)
+        with suppress(BaseException):  # there is nobody left to report it to
+            self.on_crash(crash)
 
-    def _tell_trio(self, events: int) -> bool:
-        super().process_events(self._epoll.poll(0, max(1, len(self._registered))))
-        return True
+    def _report_own(self, crash: BaseException) -> None:
+        """Not a callback's: reported once, because it may well come in every iteration."""
+        if not self._has_reported_own:
+            self._has_reported_own = True
+            with suppress(BaseException):
+                self.on_crash(crash)
+
+    async def _wake_the_loop(self) -> None:
+        """The system task. Trio ends the run if it raises."""
+        has_failed = False
+        try:
+            while True:  # noqa: ASYNC913 - it waits in each turn
+                try:
+                    if has_failed:
+                        has_failed = False
+                        await trio.sleep(_RETRY_S)
+                    while self._leaving:
+                        await trio.lowlevel.checkpoint()
+                    self._is_waiting = True
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    if not self._is_called:
+                        trio.lowlevel.add_instrument(self)  # which does nothing if Trio still has it
+                    self._is_called = False
+                except trio.ClosedResourceError:
+                    pass  # there are disconnects to deliver
+                except Exception as crash:  # noqa: BLE001 - the kernel may be out of memory, or we are
+                    has_failed = True
+                    self._report_own(crash)
+                self._is_waiting = False
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._watched.clear()
+        self._leaving.clear()
+        self._epoll.close()
+        with suppress(KeyError):
+            trio.lowlevel.remove_instrument(self)
+
+
+_of_this_run: Final = trio.lowlevel.RunVar[Sockets | None]("fanout.loop.sockets", None)
 
 
 def sockets() -> Sockets:
-    """Of the current run of Trio, whose I/O manager it becomes when it is asked for first."""
-    runner = GLOBAL_RUN_CONTEXT.runner
-    manager = runner.io_manager
-    if not isinstance(manager, Sockets):
-        manager = runner.io_manager = Sockets(manager)
-    return manager
+    """Of the current run of Trio. Made when it is asked for first."""
+    ours = _of_this_run.get()
+    if ours is None:
+        ours = Sockets()
+        _of_this_run.set(ours)
+    return ours

@@ -28,6 +28,7 @@ from fanout.observe.tally import Tally
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.observe.tracing_statistics import TracingStatistics
 from fanout.race.admission import Admission
+from fanout.race.events import BugFound
 from fanout.upstream.transport import PoolTransport
 from fanout.web.admin_turns import AdminTurns
 from fanout.web.exchange import not_traced
@@ -80,16 +81,21 @@ class Observation:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The instruments are installed, in the current run of Trio."""
-        sockets().watch_passes(self.watch)
+        ours = sockets()
+        ours.on_crash = self._on_crash
+        ours.watch_passes(self.watch)
         if self.census is not None:
             trio.lowlevel.add_instrument(self.census)
         try:
             yield
         finally:
             self.later.catch_up()  # also when all ends at once, by a second signal or a crash
-            sockets().watch_passes(None)
+            ours.watch_passes(None)
             if self.census is not None:
                 trio.lowlevel.remove_instrument(self.census)
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self.observer.notify(BugFound("unread", "a socket's callback", bug, trio.current_time()))
 
     def _tell_the_page(self, is_watched: bool) -> None:
         if is_watched:

@@ -22,7 +22,6 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
-from fanout.loop.run import run_loop
 from fanout.observe.log import configure_logging
 from fanout.web.process import serve_until_stopped
 from fanout.web.service import open_transport
@@ -78,7 +77,7 @@ def _run(order: Order, leash: socket.socket) -> None:
             restarts=order.restarts,
         )
 
-    run_loop(run)
+    trio.run(run)
 
 
 def _say_ready(leash: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -9,7 +10,6 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ class Watch:
 
     def after_io_wait(self, timeout: float) -> None:
         self.told.append(("after", timeout))
+
+
+@contextmanager
+def reported_to(on_crash: Callable[[BaseException], None]) -> Iterator[None]:
+    before, sockets().on_crash = sockets().on_crash, on_crash
+    try:
+        yield
+    finally:
+        sockets().on_crash = before
 
 
 async def settled() -> None:
@@ -171,47 +180,6 @@ async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
     assert 0 < told[-1][1] <= 0.01
 
 
-@pytest.mark.parametrize(
-    ("tasks", "every"), [(1, 3), (sockets_module._LITTLE, 3), (sockets_module._LITTLE + 1, 1), (100, 1)]
-)
-async def test_the_kernel_is_asked_in_every_third_pass_with_little_to_do_and_in_every_other_one(
-    tasks: int, every: int
-) -> None:
-    """Whoever always has something to do: nobody at the network waits longer than that."""
-    watch = Watch()
-    asked: list[int] = []  # so far, after each pass
-
-    async def busy() -> None:
-        while True:
-            await trio.lowlevel.checkpoint()
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(tasks - 1):
-            nursery.start_soon(busy)
-        sockets().watch_passes(watch)
-        for _ in range(30):
-            await trio.lowlevel.checkpoint()
-            asked.append(watch.asked)
-        sockets().watch_passes(None)
-        nursery.cancel_scope.cancel()
-    asked_in = [number for number, (before, after) in enumerate(pairwise(asked)) if after > before]
-    steps = [after - before for before, after in pairwise(asked_in)][1:]  # the others begin in the first
-    assert len(steps) >= 30 // every - 4
-    assert set(steps) == {every}
-
-
-async def test_a_pass_that_comes_for_a_deadline_alone_asks_the_kernel() -> None:
-    """With nothing to run it is no step of a request, and there may be news."""
-    ours, watch = sockets(), Watch()
-    ours._unasked = 0
-    assert not ours._runnable
-    ours.watch_passes(watch)
-    assert ours.get_events(0) == []
-    ours.watch_passes(None)
-    assert watch.asked == 1
-    await trio.lowlevel.checkpoint()
-
-
 async def test_who_has_yet_to_be_told_is_not_slept_upon() -> None:
     """Nothing else happens, and nobody has to."""
     everybody_told = trio.Event()
@@ -232,21 +200,33 @@ async def test_who_has_yet_to_be_told_is_not_slept_upon() -> None:
             await everybody_told.wait()
 
 
-async def test_a_pass_for_those_who_leave_is_no_timeout_to_trio() -> None:
+async def test_disconnects_found_while_the_system_task_waits_keep_the_loop_awake() -> None:
+    """Nothing wakes Trio for them: the kernel has reported them, and they wait in user space."""
+    everybody_told = trio.Event()
+    told: list[str] = []
+
+    def left(events: int) -> bool:
+        told.append("left")
+        if len(told) == 100:
+            everybody_told.set()
+        return True
+
     ours = sockets()
-    ours._leaving[-7] = 0  # one who has ended meanwhile
-    began_at = trio.current_time()
-    events = ours.get_events(5.0)
-    assert events  # or Trio would take it for the end of the five seconds
-    assert trio.current_time() - began_at < 1
-    ours.process_events(events)
-    assert not ours._leaving
-    await trio.lowlevel.checkpoint()
+    await trio.testing.wait_all_tasks_blocked()  # the system task waits
+    with ExitStack() as stack:
+        for theirs, end in [stack.enter_context(connected()) for _ in range(100)]:
+            ours.watch(end.fileno(), NEWS, left)
+            theirs.close()
+        ours.after_io_wait(0)  # as Trio does behind a wait that came back just before
+        assert len(told) == sockets_module._MAX_LEAVERS
+        with trio.fail_after(5):
+            await everybody_told.wait()
 
 
 async def test_trio_waits_as_ever() -> None:
     """For what reads, for what writes, for threads and for time, and several at once."""
     sockets()
+    await trio.testing.wait_all_tasks_blocked()
     waiting = trio.lowlevel.current_statistics().io_statistics.tasks_waiting_read
     mine, its = socket.socketpair()
     with mine, its:
@@ -369,7 +349,7 @@ async def test_who_cannot_be_watched_is_not(tmp_path: Path) -> None:
 
 async def test_a_pass_looks_at_so_many_leavers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it stays short however many there are. Who stands behind them is heard of a few passes later."""
-    monkeypatch.setattr(sockets_module, "_SORTED_A_PASS", 64)
+    monkeypatch.setattr(sockets_module, "_MAX_SORTED", 64)
     told: list[str] = []
     with ExitStack() as stack:
         leavers = crowd(stack, 200, told)
@@ -393,12 +373,15 @@ def test_a_pass_ends_whatever_the_kernel_tells_of_those_who_are_forgotten() -> N
             assert self.asked < 100
             return [(descriptor, select.EPOLLIN) for descriptor in range(most)]
 
+        def unregister(self, descriptor: int) -> None:
+            """It is reported all the same."""
+
     async def run() -> None:
         ours = sockets()
-        kernels: Any = ours._sockets
-        ours._sockets = endless
-        ours.process_events(endless.poll(0, 16))
-        ours._sockets = kernels
+        kernels: Any = ours._epoll
+        ours._epoll = endless
+        ours.after_io_wait(0)
+        ours._epoll = kernels
         await trio.lowlevel.checkpoint()
 
     endless: Any = Endless()  # all that is used of an epoll
@@ -427,3 +410,267 @@ async def test_who_ends_before_it_was_its_turn_is_not_told_nor_is_its_successor(
         await until(lambda: told)
         await settled()
     assert told == ["left"]
+
+
+# Rule 1: nothing that a callback, a watch or the kernel does is the end of all network input.
+
+
+@pytest.mark.parametrize("crash", [ZeroDivisionError, MemoryError, KeyboardInterrupt, trio.TrioInternalError])
+@pytest.mark.parametrize("event", [END, NEWS, UNREAD])
+async def test_a_callback_that_raises_is_reported_once_and_costs_its_own_socket_alone(
+    crash: type[BaseException], event: int
+) -> None:
+    """G10. Its event, and every other, goes on being reported to everybody else."""
+    crashes: list[BaseException] = []
+    told: list[str] = []
+
+    def broken(events: int) -> bool:
+        raise crash
+
+    with connected() as (their_1, our_1), connected() as (their_2, our_2), reported_to(crashes.append):
+        sockets().watch(our_1.fileno(), event, broken)
+        sockets().watch(our_2.fileno(), UNREAD, noting(told, "news"))
+        their_1.sendall(b"x")
+        their_1.shutdown(socket.SHUT_WR)
+        await until(lambda: crashes)
+        their_2.sendall(b"x")
+        await until(lambda: told)
+        assert our_1.fileno() not in sockets()._watched
+        sockets().forget(our_2.fileno())
+        assert our_2.recv(10) == b"x"
+    assert [type(each) for each in crashes] == [crash]
+
+
+async def test_a_socket_whose_callback_raised_keeps_no_event_loop_awake() -> None:
+    """G10. It is unread for ever, and the kernel would report it in every iteration."""
+    crashes: list[BaseException] = []
+    watch = Watch()
+
+    def broken(events: int) -> bool:
+        raise ZeroDivisionError
+
+    with connected() as (theirs, ours), reported_to(crashes.append):
+        sockets().watch(ours.fileno(), UNREAD, broken)
+        theirs.sendall(b"x")
+        await until(lambda: crashes)
+        await trio.testing.wait_all_tasks_blocked()
+        sockets().watch_passes(watch)
+        await settled()
+        sockets().watch_passes(None)
+    assert watch.asked < 5
+
+
+async def test_a_disconnect_whose_callback_raises_holds_up_no_other() -> None:
+    """G10. Also of those that wait their turn."""
+    crashes: list[BaseException] = []
+    told: list[str] = []
+
+    def broken(events: int) -> bool:
+        told.append("broken")
+        raise MemoryError
+
+    with ExitStack() as stack, reported_to(crashes.append):
+        pairs = [stack.enter_context(connected()) for _ in range(100)]
+        for number, (_, ours) in enumerate(pairs):
+            sockets().watch(ours.fileno(), NEWS, broken if number % 2 else noting(told, "left"))
+        for theirs, _ in pairs:
+            theirs.close()
+        await until(lambda: len(told) == 100)
+    assert Counter(told) == {"broken": 50, "left": 50}
+    assert len(crashes) == 50
+
+
+async def test_whoever_is_told_of_a_crash_may_crash_as_well() -> None:
+    """G10, G11. As a log does when there is no memory."""
+    told: list[str] = []
+
+    def worse(crash: BaseException) -> None:
+        told.append("worse")
+        raise MemoryError
+
+    def broken(events: int) -> bool:
+        raise ZeroDivisionError
+
+    with connected() as (their_1, our_1), connected() as (their_2, our_2), reported_to(worse):
+        sockets().watch(our_1.fileno(), NEWS, broken)
+        sockets().watch(our_2.fileno(), NEWS, noting(told, "news"))
+        their_1.sendall(b"x")
+        await until(lambda: told)
+        their_2.sendall(b"x")
+        await until(lambda: len(told) == 2)
+        sockets().forget(our_2.fileno())
+    assert told == ["worse", "news"]
+
+
+async def test_a_crash_that_nobody_asked_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """G11."""
+
+    def broken(events: int) -> bool:
+        raise ZeroDivisionError("of a callback")
+
+    with connected() as (theirs, ours):
+        sockets().watch(ours.fileno(), NEWS, broken)
+        theirs.sendall(b"x")
+        await until(lambda: caplog.records)
+    assert "a socket's callback crashed" in caplog.text
+    assert "ZeroDivisionError: of a callback" in caplog.text
+
+
+async def test_a_watch_that_raises_in_every_iteration_is_reported_once_and_stops_nothing() -> None:
+    """G10. It costs what it measures, and no network input."""
+    crashes: list[BaseException] = []
+    told: list[str] = []
+
+    class Broken:
+        def before_io_wait(self, timeout: float) -> None:
+            raise ZeroDivisionError
+
+        def after_io_wait(self, timeout: float) -> None:
+            raise MemoryError
+
+    with connected() as (theirs, ours), reported_to(crashes.append):
+        sockets().watch(ours.fileno(), NEWS, noting(told, "news"))
+        sockets().watch_passes(Broken())
+        await settled()
+        theirs.sendall(b"x")
+        await until(lambda: told)
+        sockets().watch_passes(None)
+        sockets().forget(ours.fileno())
+    assert len(crashes) == 1
+
+
+async def test_an_instrument_that_trio_removed_is_added_again() -> None:
+    """G10. Trio removes one that raises, whatever that was, also the call of it."""
+    told: list[str] = []
+    with connected() as (theirs, ours):
+        sockets().watch(ours.fileno(), UNREAD, noting(told, "news"))
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(sockets())
+        theirs.sendall(b"x")
+        await until(lambda: told)
+        sockets().forget(ours.fileno())
+
+
+async def test_the_loop_wakes_also_when_the_kernel_could_not_be_asked_to_wake_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G10. `epoll_ctl` fails when the kernel is out of memory; a system task that raises ends the run."""
+    crashes: list[BaseException] = []
+    told: list[str] = []
+    wait_readable, calls = trio.lowlevel.wait_readable, 0
+
+    async def failing(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 3:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        await wait_readable(descriptor)
+
+    with connected() as (theirs, ours), reported_to(crashes.append):
+        sockets().watch(ours.fileno(), NEWS, noting(told, "news"))
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(trio.lowlevel, "wait_readable", failing)
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 1)
+        theirs.sendall(b"x")
+        await until(lambda: len(told) == 2)
+        await until(lambda: calls > 3)
+        sockets().forget(ours.fileno())
+    assert [type(crash) for crash in crashes] == [OSError]
+
+
+async def test_the_kernel_that_raises_once_is_asked_again() -> None:
+    """G10."""
+    crashes: list[BaseException] = []
+    told: list[str] = []
+
+    class Poor:
+        """An epoll, of a process without memory."""
+
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+            ours._epoll = kernels
+            raise MemoryError
+
+    with connected() as (theirs, our_end), reported_to(crashes.append):
+        ours = sockets()
+        ours.watch(our_end.fileno(), NEWS, noting(told, "news"))
+        poor: Any = Poor()
+        kernels, ours._epoll = ours._epoll, poor
+        ours.after_io_wait(0)
+        theirs.sendall(b"x")
+        await until(lambda: told)
+        ours.forget(our_end.fileno())
+    assert [type(crash) for crash in crashes] == [MemoryError]
+
+
+# The run of Trio around it.
+
+
+async def test_the_clock_jumps_although_the_system_task_waits(autojump_clock: trio.testing.MockClock) -> None:
+    """Virtual time: a task that waits for the network is one that is blocked."""
+    sockets()
+    began_at = trio.current_time()
+    with trio.fail_after(10_000):
+        await trio.sleep(3600)
+    assert trio.current_time() - began_at == 3600
+
+
+async def test_the_clock_does_not_jump_while_disconnects_are_to_be_delivered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told_at: list[float] = []
+
+    def left(events: int) -> bool:
+        told_at.append(trio.current_time())
+        return True
+
+    with ExitStack() as stack:
+        for theirs, ours in [stack.enter_context(connected()) for _ in range(100)]:
+            sockets().watch(ours.fileno(), NEWS, left)
+            theirs.close()
+        await trio.sleep(1)
+    assert told_at == [0.0] * 100
+
+
+def test_what_is_cleaned_up_behind_the_end_of_the_run_does_not_raise() -> None:
+    """G10. A system task, say, that closes its socket as the run ends."""
+    done: list[str] = []
+
+    async def last() -> None:
+        ours = sockets()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+            assert ours._epoll.closed
+            with connected() as (_, end):
+                ours.watch(end.fileno(), NEWS, noting(done, "never"))
+                ours.forget(end.fileno())
+                sockets().forget(end.fileno())
+            done.append("done")
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(last)
+        await trio.testing.wait_all_tasks_blocked()
+
+    trio.run(main)
+    assert done == ["done"]
+
+
+async def test_it_is_one_task_and_one_instrument_and_it_belongs_to_no_request() -> None:
+    heard: list[str] = []
+
+    class Heard(trio.abc.Instrument):
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            heard.append(task.name)
+
+    async with trio.open_nursery() as nursery:
+        instrument = Heard()
+        trio.lowlevel.add_instrument(instrument)
+        for _ in range(3):
+            sockets()
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(instrument)
+        assert not nursery.child_tasks
+    assert heard == ["fanout.loop.sockets"]

@@ -1,81 +1,76 @@
-"""Every private name of Trio's that `fanout.loop` relies on. It fails when one of them moves."""
+"""Trio is unmodified and used by its public names, but for what the test kit needs to repeat a run."""
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections import UserDict, deque
-from importlib.metadata import version
-from typing import Any
+import random
+from collections.abc import Iterator
+from pathlib import Path
 
-import trio
+import pytest
 from trio._core import _run
-from trio._core._instrumentation import Instruments
-from trio._core._io_epoll import EpollIOManager
-from trio._core._run import GLOBAL_RUN_CONTEXT
 
-from fanout.loop.instruments import QuickInstruments
-from fanout.loop.sockets import Sockets
+import fanout
 
-
-def test_the_pin_is_the_one_this_was_written_for() -> None:
-    assert version("trio") == "0.35.0"
+PACKAGE = Path(fanout.__file__).parent
+# A name of Trio's that begins with an underscore, and one that shows that somebody reaches below the surface.
+TELLTALES = {"_core", "GLOBAL_RUN_CONTEXT"}
 
 
-async def test_a_run_looks_up_its_io_manager_and_its_instruments_each_time() -> None:
-    runner = GLOBAL_RUN_CONTEXT.runner
-    assert isinstance(runner.io_manager, EpollIOManager)
-    assert isinstance(runner.instruments, Instruments | QuickInstruments)
+def private_names(source: str) -> Iterator[str]:
+    """Each private name of Trio's in a module, as it is written there."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found = [name.name for name in names if name.name.split(".")[0] == "trio"]
+            case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "trio":
+                found = [f"{module}.{name.name}" for name in names]
+            case ast.Attribute():
+                text = ast.unparse(node)
+                found = [text] if text.startswith("trio.") or node.attr in TELLTALES else []
+            case ast.Name(id=name) if name in TELLTALES:
+                found = [name]
+            case _:
+                found = []
+        for name in found:
+            parts = name.split(".")
+            if TELLTALES.intersection(parts) or any(part.startswith("_") for part in parts):
+                yield name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import trio._core",
+        "import trio._core._run as run",
+        "from trio import _core",
+        "from trio._core._run import GLOBAL_RUN_CONTEXT",
+        "trio._core.current_task()",
+        "trio.CancelScope._deadline = 0",
+        "trio.lowlevel._x",
+        "x = runner._core",
+        "GLOBAL_RUN_CONTEXT.runner",
+    ],
+)
+def test_a_private_name_is_found_however_it_is_reached(line: str) -> None:
+    assert list(private_names(line))
+    assert not list(private_names("import trio\nfrom trio import abc\ntrio.lowlevel.RunVar('x')"))
+
+
+def test_no_private_name_of_trio_is_used_outside_of_the_test_kit() -> None:
+    """The proofs run on what production runs on: Trio as it is installed."""
+    modules = [path for path in PACKAGE.rglob("*.py") if PACKAGE / "testing" not in path.parents]
+    assert len(modules) > 100
+    found = {str(path.relative_to(PACKAGE)): list(private_names(path.read_text())) for path in modules}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_the_test_kit_finds_what_repeats_a_run() -> None:
+    """The order of a batch is drawn from this, and deadlines are counted there."""
+    assert isinstance(_run._r, random.Random)
+    assert isinstance(_run._ALLOW_DETERMINISTIC_SCHEDULING, bool)
     loop = inspect.getsource(_run.unrolled_run)
-    assert "runner.io_manager.process_events(events)" in loop
-    assert 'if "before_task_step" in runner.instruments:' in loop
-    assert loop.index("process_events(events)") < loop.index("batch = list(runner.runq)")
-    assert "runner.io_manager.get_events(timeout)" in inspect.getsource(_run.run)
-    # What is there to be run is one deque for good, and whoever runs is not in it.
-    assert isinstance(runner.runq, deque)
-    assert loop.count("runner.runq.clear()") == 1
-    assert "runq =" not in inspect.getsource(_run.Runner.reschedule) + loop
-
-
-def test_the_io_manager_has_these_parts_and_no_others() -> None:
-    """`Sockets` takes over each of them."""
-    assert {name for name in EpollIOManager.__slots__ if name != "__weakref__"} == {
-        "_epoll",
-        "_registered",
-        "_force_wakeup",
-        "_force_wakeup_fd",
-    }
-    called_by_the_loop = {name for name, _ in inspect.getmembers(EpollIOManager, inspect.isfunction)}
-    assert {"get_events", "process_events", "close", "force_wakeup", "statistics"} <= called_by_the_loop
-    assert list(inspect.signature(EpollIOManager.get_events).parameters) == ["self", "timeout"]
-    assert list(inspect.signature(EpollIOManager.process_events).parameters) == ["self", "events"]
-    assert "max(1, len(self._registered))" in inspect.getsource(EpollIOManager.get_events)  # as `_tell_trio`
-    assert issubclass(Sockets, EpollIOManager)
-
-
-def test_instruments_are_a_dictionary_with_these_methods() -> None:
-    assert issubclass(Instruments, UserDict)
-    own = {name for name in vars(Instruments) if not name.startswith("_")}
-    assert own == {"add_instrument", "remove_instrument", "call"}
-    for name in own:
-        assert inspect.signature(getattr(QuickInstruments, name)) == inspect.signature(
-            getattr(Instruments, name)
-        )
-
-
-def test_a_scope_is_due_whenever_one_of_these_says_so() -> None:
-    asks = "with self._might_change_registered_deadline():"
-    scope: Any = trio.CancelScope
-    setters = (scope.deadline.fset, scope.relative_deadline.fset)
-    for method in (scope.__enter__, scope._close, scope._cancel, *setters):
-        assert asks in inspect.getsource(method)
-    for name in ("_cancel_status", "_cancel_called", "_deadline", "_registered_deadline"):
-        assert hasattr(trio.CancelScope, name), name
-    deadlines = _run.Deadlines
-    assert list(inspect.signature(deadlines.add).parameters) == ["self", "deadline", "cancel_scope"]
-    assert list(inspect.signature(deadlines.remove).parameters) == ["self", "deadline", "cancel_scope"]
-    assert inspect.isfunction(deadlines.next_deadline)
-    assert inspect.isfunction(_run.Runner.force_guest_tick_asap)
-
-
-def test_a_clock_has_these_methods() -> None:
-    assert trio.abc.Clock.__abstractmethods__ == {"start_clock", "current_time", "deadline_to_sleep_time"}
+    assert "if _ALLOW_DETERMINISTIC_SCHEDULING:" in loop
+    assert "_r.shuffle(batch)" in loop
+    assert "_active" in inspect.getsource(_run.Deadlines)

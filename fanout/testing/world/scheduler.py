@@ -1,7 +1,7 @@
 """Virtual time and a seeded scheduler: the same function and seed, the same run, in any process.
 
 Trio picks the order of tasks that are ready at the same time by chance, so that nobody relies on one. Two
-private names of Trio make that chance repeat. `trio` is pinned to a version, and a test watches the names.
+private names of Trio make that chance repeat. `trio` has an upper bound, and a test watches the names.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, TextIO
 
 import click
-
-from fanout.loop.run import run_loop
+import trio
 
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
@@ -98,7 +97,7 @@ def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> Non
     watch = None if quiet else (show_block if sys.stderr.isatty() else show_lines)
     try:
         require_hdrhistogram()
-        report = run_loop(partial(run_load, plan, watch))
+        report = trio.run(partial(run_load, plan, watch))
     except (CouldNotRun, MissingExtra) as error:
         click.echo(f"fanout load: {error}", err=True)
         raise SystemExit(3) from None

@@ -9,7 +9,6 @@ import click
 import trio
 
 from fanout.config import Bind, SettingsError, parse_bind
-from fanout.loop.run import run_loop
 from fanout.tools.simulator.faults import describe_faults
 from fanout.tools.simulator.settings import SimulatorSettings, parse_rates
 from fanout.tools.simulator.simulator import Simulator
@@ -122,7 +121,7 @@ def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: An
             await stop.wait()
             nursery.cancel_scope.cancel(reason="a signal")
 
-    run_loop(run)
+    trio.run(run)
 
 
 def _bind(text: str) -> Bind:
