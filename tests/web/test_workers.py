@@ -24,6 +24,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Bind, SettingsError, load
+from fanout.exits import FAILED
 from fanout.testing import Program, running
 from fanout.web.listeners import open_listeners
 from fanout.web.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
@@ -250,7 +251,7 @@ def test_a_worker_that_is_stuck_does_not_hold_up_the_end(simulator: str) -> None
         stuck, other = serving.pids()
         os.kill(stuck, signal.SIGSTOP)
         assert request(serving.api, "/openapi.json").status == 200, "who is not stuck takes the connection"
-        assert serving.program.stop() == 0
+        assert serving.program.stop() == FAILED
         assert not is_running(stuck)
         assert not is_running(other)
         assert [entry["worker"] for entry in serving.log("killed")] == [0]

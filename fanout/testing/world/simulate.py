@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from fanout.exits import DONE, NO
 from fanout.testing.world.sweep import SeedReport, sweep
 
 _SHOWN = 5
@@ -46,7 +47,7 @@ def _finish(reports: list[SeedReport], requests: int, *, as_json: bool) -> NoRet
         click.echo(json.dumps(summary, indent=2))
     else:
         _say(summary, reports, requests)
-    sys.exit(1 if summary["violations"] else 0)
+    sys.exit(NO if summary["violations"] else DONE)
 
 
 def _summary(reports: list[SeedReport]) -> dict[str, object]:
