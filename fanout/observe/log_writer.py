@@ -97,12 +97,10 @@ class LogWriter:
 
     def _start_thread(self) -> None:
         now = time.monotonic()  # noqa: TID251 - not in the event loop
-        if (
-            self._thread is not None
-            or now < self._start_again_at
-            or not self._start_lock.acquire(blocking=False)
-        ):
+        if self._thread is not None or now < self._start_again_at:
             return
+        if not self._start_lock.acquire(blocking=False):
+            return  # another thread is at it
         try:
             thread = threading.Thread(target=self._run, name="fanout-log-writer", daemon=True)
             thread.start()
