@@ -22,6 +22,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings, SettingsError
+from fanout.early_signals import ignore_late_signals, leave_on_signals
 from fanout.exits import REFUSED
 from fanout.loop.run import run_loop
 from fanout.observe.log import configure_logging
@@ -48,7 +49,18 @@ class Order:
 
 
 def main() -> None:
-    """Serve until told to stop. The one argument is the descriptor of the leash."""
+    """Serve until told to stop. The one argument is the descriptor of the leash.
+
+    The parent has blocked signals here until the event loop listens to them.
+    """
+    leave_on_signals()
+    try:
+        _main()
+    finally:
+        ignore_late_signals()
+
+
+def _main() -> None:
     leash = socket.socket(fileno=int(sys.argv[1]))
     try:
         with leash.makefile("rb") as file:
