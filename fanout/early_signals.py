@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -30,6 +32,20 @@ def event_loop_listens() -> None:
     """It does now. When it no longer does, and Trio puts the handlers back, they do nothing."""
     global _has_served  # as the handlers, it belongs to the process
     _has_served = True
+
+
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Processes that are started meanwhile have signals blocked until they unblock them themselves.
+
+    No signal is lost, and none ends their imports with a traceback. A terminal sends Ctrl-C to the whole group;
+    it is their parent's to pass on.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def ignore_late_signals() -> None:

@@ -25,8 +25,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -34,7 +34,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
-from fanout.early_signals import HANDLED
+from fanout.early_signals import blocked_signals
 from fanout.exits import DONE, FAILED
 from fanout.observe.log import configure_logging
 from fanout.web.descriptors import reserve_descriptors
@@ -143,7 +143,7 @@ class Workers:
             end = inherited.enter_context(theirs).fileno()
             leash = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             try:
-                inherited.enter_context(_blocked_signals())
+                inherited.enter_context(blocked_signals())
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _PROGRAM, str(end)],
                     stdin=subprocess.DEVNULL,
@@ -197,16 +197,6 @@ async def _ended(leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> 
     while process.poll() is None and trio.current_time() < gives_up_at:  # noqa: ASYNC110 - the portable way
         await trio.sleep(END_POLL_S)
     await trio.lowlevel.checkpoint()
-
-
-@contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Of a process started meanwhile, until it listens to them: none is lost, and none ends its imports."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def _died(index: int, how: str, pause_s: float) -> None:
