@@ -38,7 +38,7 @@ def event_loop_listens() -> None:
 def blocked_signals() -> Iterator[None]:
     """Processes that are started meanwhile have signals blocked until they unblock them themselves.
 
-    No signal is lost, and none ends their imports with a traceback. A terminal sends Ctrl-C to the whole group;
+    No signal is lost, and none ends their imports with a traceback. A terminal sends Ctrl-C to them as well;
     it is their parent's to pass on.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)

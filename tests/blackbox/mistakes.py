@@ -25,16 +25,9 @@ class Mistake:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        words = [
-            *(f"{name}={value}" for name, value in self.environment.items()),
-            self.shell,
-            *self.arguments,
-        ]
-        return (
-            " ".join(word[:40] for word in words if word and word not in FREE)
-            .encode("ascii", "replace")
-            .decode()
-        )
+        setting = [f"{name}={value}" for name, value in self.environment.items()]
+        words = [word[:40] for word in (*setting, self.shell, *self.arguments) if word and word not in FREE]
+        return " ".join(words).encode("ascii", "replace").decode()
 
 
 def _serve(flag: str, value: str, says: str) -> Mistake:
@@ -66,12 +59,22 @@ _URLS = [
     "\n",
 ]
 _NUMBERS = [("--workers", HUGE), ("--max-in-flight", "-1"), ("--reserve-ms", "NaN"), ("--max-pass-ms", "")]
-_PEMS = ["garbage.pem", "empty.pem", "", "none.pem", "n" * 5000]
+_ENCRYPTED = ("--tls-cert", "FILES/cert.pem", "--tls-key", "FILES/encrypted.pem")
+_AUTHORITIES = [
+    ("", "--upstream-ca="),
+    ("none.pem", "--upstream-ca="),
+    ("garbage.pem", "FANOUT_UPSTREAM_CA="),
+]
+_PEMS = [
+    ("garbage.pem", "FANOUT_TLS_CERT="),
+    ("empty.pem", "FANOUT_TLS_CERT="),
+    ("", "--tls-cert="),
+    ("n" * 5000, "--tls-cert="),
+]
 _LOADS = [
     (("--rate", "nan"), "the rate is above 0"),
     (("--rate", "1e400"), "the rate is above 0"),
     (("--duration", "inf"), "finite numbers"),
-    (("--requests", HUGE), "--requests"),
     (("--mix", NOT_UTF_8), "in the mix"),
     (("--timeout-ms", "1,,2"), "timeouts are whole milliseconds"),
     (("--url", "http://127.0.0.1:99999"), "is not a URL"),
@@ -87,7 +90,7 @@ _UPSTREAMS = [
     (("--fault", f"{NOT_UTF_8}=1"), "faults has no"),
     (("--fault", "status=nan"), "from 0 to 1"),
     (("--tls-cert", "FILES/garbage.pem", "--tls-key", "FILES/garbage.pem"), "cannot be used"),
-    (("--tls-cert", "FILES/cert.pem", "--tls-key", "FILES/encrypted.pem"), "the key is encrypted"),
+    (_ENCRYPTED, "the key is encrypted"),
 ]
 _TRACES = [
     ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_BSP_MAX_QUEUE_SIZE": "x"}, "OTEL_BSP_MAX_QUEUE_SIZE='x'"),
@@ -95,33 +98,20 @@ _TRACES = [
 ]
 _NO_READER = "exec >&-;"
 _FULL = "exec >/dev/full;"
+_LOCALES = [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}]
 _CANNOT_WRITE = "fanout: standard output cannot be written"
 
 MISTAKES: Final = (
     *(_serve("--bind", value, says) for value, says in _BINDS),
     *(_serve("--upstream", url, "use absolute URLs") for url in _URLS),
     *(_serve(flag, value, f"{flag}=") for flag, value in _NUMBERS),
-    *(_serve("--upstream-ca", f"FILES/{name}", "UPSTREAM") for name in ("", "none.pem", "garbage.pem")),
+    *(_serve("--upstream-ca", f"FILES/{name}", says) for name, says in _AUTHORITIES),
     *(
-        Mistake(("serve", *FREE, "--tls-cert", f"FILES/{name}", "--tls-key", f"FILES/{name}"), "TLS")
-        for name in ("garbage.pem", "empty.pem", "", "n" * 5000)
+        Mistake(("serve", *FREE, "--tls-cert", f"FILES/{name}", "--tls-key", f"FILES/{name}"), says)
+        for name, says in _PEMS
     ),
-    Mistake(
-        ("serve", *FREE, "--tls-cert", "FILES/cert.pem", "--tls-key", "FILES/encrypted.pem"), "FANOUT_TLS_KEY"
-    ),
-    Mistake(
-        (
-            "serve",
-            *FREE,
-            "--workers",
-            "2",
-            "--tls-cert",
-            "FILES/cert.pem",
-            "--tls-key",
-            "FILES/encrypted.pem",
-        ),
-        "the key is encrypted: decrypt it with `openssl pkey",
-    ),
+    Mistake(("serve", *FREE, *_ENCRYPTED), "FANOUT_TLS_KEY"),
+    Mistake(("serve", *FREE, "--workers", "2", *_ENCRYPTED), "decrypt it with `openssl pkey"),
     Mistake(("serve", *FREE), "check SSL_CERT_FILE", environment={"SSLKEYLOGFILE": "/no/such/folder/x"}),
     Mistake(("serve", *FREE, "--log-level", "loud"), "--log-level", environment={"LOGURU_LEVEL": "bogus"}),
     Mistake(("serve", *FREE), "needs 3256 open files", shell="ulimit -n 100;"),
@@ -139,7 +129,7 @@ MISTAKES: Final = (
     Mistake((NOT_UTF_8,), "No such command"),
     Mistake(("serve", "extra"), "unexpected extra argument"),
     Mistake(("config",), "FANOUT_BIND=", environment={"FANOUT_BIND": f"{NOT_UTF_8}:1"}),
-    Mistake(("config",), "too many open files", 3, "ulimit -n 5;"),
+    Mistake(("simulate", "--seeds", "1", "--requests", "1"), "too many open files", 3, "ulimit -n 5;"),
     # Streams.
     *(
         Mistake(command, _CANNOT_WRITE, 3, shell)
@@ -152,11 +142,5 @@ MISTAKES: Final = (
     Mistake(("upstream", "--bind", "a..b:1"), None, 2, "exec 2>/dev/full;"),
     # What is no mistake.
     Mistake(("config",), None, 0, "D=$(mktemp -d); cd $D; rmdir $D; unset HOME;"),
-    *(
-        Mistake(("config",), None, 0, environment=locale)
-        for locale in (
-            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-            {"PYTHONIOENCODING": "ascii"},
-        )
-    ),
+    *(Mistake(("config",), None, 0, environment=locale) for locale in _LOCALES),
 )
