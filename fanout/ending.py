@@ -18,8 +18,11 @@ _NO_THREAD: Final = "can't start new thread"  # a `RuntimeError` of the `threadi
 
 def main() -> NoReturn:
     """Run one command. Everything else is imported within, so that nothing of it is a traceback either."""
+    code = FAILED
     try:
         code = _exit_code()
+    except MemoryError:
+        pass  # not even enough to say so
     finally:
         ignore_late_signals()
     sys.exit(code)

@@ -21,7 +21,7 @@ COMMANDS = {
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WITHIN_S = 45
-# Until our first line has run a signal is Python's own: it ends the process, or is a traceback of its imports.
+# Until our first line has run a signal is Python's own: it ends the process, or is a traceback of imports.
 _PYTHONS_OWN = re.compile(r"/fanout/(?!__init__|__main__|early_signals|exits)\w+")
 
 

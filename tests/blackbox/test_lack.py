@@ -1,21 +1,26 @@
-"""A machine that has too little of something, and streams that take nothing: the server serves all the same."""
+"""A machine that has too little of something, and streams that take nothing: the server serves on."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fanout.testing import Program
+from fanout.testing import Program, running
 from tests.blackbox.conftest import request
 
 FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
@@ -120,3 +125,55 @@ def test_a_server_whose_ready_lines_cannot_be_printed_serves_on(command: str, st
     assert process.returncode == 0
     assert b"Traceback" not in said
     assert said.count(b"the ready lines are lost: standard output cannot be written") == 1
+
+
+@pytest.mark.timeout(120)  # two thousand requests, on a busy machine
+def test_a_worker_without_memory_may_end_and_another_takes_its_place() -> None:
+    """G10, G11, their limit: at the limit of memory Trio's loop, or the interpreter, can end the process.
+
+    It has no more than 256 KiB to go. Whatever becomes of it, the service answers before and after.
+    """
+    arguments = (
+        "serve",
+        *FREE,
+        "--workers",
+        "2",
+        "--log-requests",
+        "none",
+        "--upstream",
+        "http://127.0.0.1:1/",
+    )
+    with running(*arguments) as program, ThreadPoolExecutor(60) as threads:
+        deadline = time.monotonic() + WITHIN_S
+
+        def logged(part: str) -> list[dict[str, Any]]:
+            whole = [line for line in program.errors.split(b"\n")[:-1] if line.startswith(b"{")]
+            return [entry for entry in map(json.loads, whole) if part in entry["message"]]
+
+        def ask(_: int) -> int | None:
+            with suppress(OSError, HTTPException):
+                return request(program.urls["api"], "/api/first?timeout=1000").status
+            return None
+
+        while len(logged("is ready")) < 2:
+            time.sleep(0.01)
+        starved: int = next(entry["pid"] for entry in logged("is ready") if entry["worker"] == 0)
+        status = Path(f"/proc/{starved}/status").read_text()
+        used = int(re.findall(r"VmSize:\s+(\d+)", status)[0]) * 1024
+        resource.prlimit(starved, resource.RLIMIT_AS, (used + 2**18, used + 2**18))
+        for _ in range(20):
+            list(threads.map(ask, range(60)))
+            if logged("another one starts"):
+                break
+        for admin in (program.urls["admin"], program.urls["admin-1"]):
+            while time.monotonic() < deadline and not is_ready(admin):
+                time.sleep(0.05)
+            assert is_ready(admin) or Path(f"/proc/{starved}").exists()
+        assert ask(0) in (500, 503)  # there is no upstream
+        assert program.stop() in (0, 3)
+
+
+def is_ready(admin: str) -> bool:
+    with suppress(OSError, HTTPException):
+        return request(admin, "/readyz").status == 200
+    return False

@@ -235,6 +235,18 @@ def test_a_second_signal_ends_everything_at_once(simulator: str, threads: Thread
         assert all(answer.exception() for answer in answers)
 
 
+def test_a_worker_lost_while_draining_is_the_exit_code(simulator: str, threads: ThreadPoolExecutor) -> None:
+    """G9: requests without an answer are no success. Nor are they a broken guarantee, which is 1."""
+    with cluster(simulator, delay_ms=3000) as serving:
+        answers, pids = serving.occupy(threads), serving.pids()
+        serving.program.process.send_signal(signal.SIGTERM)
+        wait_until(serving.is_draining, "every worker drains")
+        os.kill(pids[0], signal.SIGKILL)
+        assert serving.program.process.wait(WITHIN_S) == FAILED
+        assert [entry["worker"] for entry in serving.log("while it drained")] == [0]
+        assert any(answer.exception() is None for answer in answers), "the other worker has drained"
+
+
 def test_workers_drain_and_end_when_the_parent_is_killed(simulator: str, threads: ThreadPoolExecutor) -> None:
     with cluster(simulator, delay_ms=1500) as serving:
         answers, pids = serving.occupy(threads), serving.pids()
