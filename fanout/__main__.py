@@ -1,17 +1,10 @@
 """The program: `fanout` and `python -m fanout`."""
 
-import sys
+from fanout.early_signals import leave_on_signals
 
+leave_on_signals()  # before anything else is imported, so that no signal is a traceback
 
-def main() -> None:
-    """Imports inside: Ctrl-C while they run is no traceback either."""
-    try:
-        from fanout.cli import cli
-
-        cli()
-    except KeyboardInterrupt:  # before or outside the server, whose own signal handling drains
-        sys.exit(130)
-
+from fanout.ending import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -1,40 +1,55 @@
-"""The commands: settings in, exit codes out. This is the composition root; the work is done elsewhere.
+"""The commands: settings in, exit codes out (`exits.py`). The composition root; the work is done elsewhere.
 
-Exit codes: 0 done, 1 the answer is no (`health`, `load`, `simulate`, `replay`), 2 a setting is wrong or a
-port is in use.
-Nothing a user can do wrong ends in a traceback.
+A user's mistake never ends in a traceback: it is one line with the setting, the value and the fix. A command
+imports what it needs when it runs, so a wrong setting or a health check does not wait for a server's imports.
 """
 
 from __future__ import annotations
 
-import http.client
 import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import click
 
 import fanout
 from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load, mask_url
-from fanout.tools.demo import Demo
-from fanout.tools.load.command import load as load_command
-from fanout.tools.simulator.command import simulator_options, simulator_settings, upstream
+from fanout.exits import DONE, NO, REFUSED
+from fanout.tools.simulator_options import simulator_options, simulator_settings
 from fanout.web.listeners import ListenError, open_listeners
-from fanout.web.process import run_process
-from fanout.web.workers import run_workers
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 HEALTH_WITHIN_S = 2
 
 
-class Commands(click.Group):
-    """Those of the simulated world are imported when asked for: `serve` starts without a test kit."""
+def run() -> int:
+    """Run the command that the arguments name. Returns the exit code."""
+    try:
+        code = cli.main(prog_name="fanout", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return REFUSED
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = "fanout" if context is None else context.command_path
+        _say_error(f"{path}: {error.format_message().rstrip('.')}. See `{path} --help`")
+        return REFUSED
+    return code if isinstance(code, int) else DONE
 
-    LATE: ClassVar = {"replay": "fanout.testing.world.replay", "simulate": "fanout.testing.world.simulate"}
+
+class Commands(click.Group):
+    """Most are imported when asked for: `serve` starts without a test kit."""
+
+    LATE: ClassVar = {
+        "load": "fanout.tools.load.command",
+        "replay": "fanout.testing.world.replay",
+        "simulate": "fanout.testing.world.simulate",
+        "upstream": "fanout.tools.simulator.command",
+    }
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted({*super().list_commands(context), *self.LATE})
@@ -56,6 +71,15 @@ def cli() -> None:
       fanout demo
       curl 'http://127.0.0.1:8080/api/first?timeout=1000'
       curl 'http://127.0.0.1:8080/api/all?timeout=1000'
+
+    \b
+    Exit codes:
+      0    done
+      1    no: not ready (health), or a guarantee was broken (load, simulate, replay)
+      2    a setting, an argument or a port is wrong, and nothing was started
+      3    it could not be finished: the output cannot be written, nothing listens there, a worker was
+           lost while it drained, memory or threads ran out; or a bug, with its traceback
+      130  SIGINT before the command listened to signals (143: SIGTERM)
     """
 
 
@@ -84,13 +108,18 @@ def _load(flags: dict[str, Any]) -> Loaded:
     except SettingsError as error:
         _fail(str(error))
     for warning in loaded.warnings:
-        click.echo(f"fanout: {warning}", err=True)
+        _say_error(f"fanout: {warning}")
     return loaded
 
 
 def _fail(line: str) -> NoReturn:
-    click.echo(f"fanout: {line}", err=True)
-    sys.exit(2)
+    _say_error(f"fanout: {line}")
+    sys.exit(REFUSED)
+
+
+def _say_error(text: str) -> None:
+    """One line, also when a value in it has line breaks."""
+    click.echo(" ".join(text.split("\n")), err=True)
 
 
 @cli.command()
@@ -103,12 +132,19 @@ def serve(**flags: Any) -> None:
       fanout serve --bind 0.0.0.0:8080 --upstream http://10.0.0.7/api/work
     """
     settings = _load(flags).settings
-    _run(run_process if settings.workers == 1 else run_workers, settings)
+    if settings.workers == 1:
+        from fanout.web.process import run_process
+
+        _serve(run_process, settings)
+    else:
+        from fanout.web.workers import run_workers
+
+        _serve(run_workers, settings)
 
 
-def _run(run: Callable[..., None], settings: Settings, **options: Any) -> None:
+def _serve(run: Callable[..., int], settings: Settings, **options: Any) -> NoReturn:
     try:
-        run(settings, **options)
+        sys.exit(run(settings, **options))
     except (SettingsError, ListenError) as error:
         _fail(str(error))
 
@@ -140,8 +176,11 @@ def demo(
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     settings = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}).settings
 
+    from fanout.tools.demo import Demo
+    from fanout.web.process import run_process
+
     controls = Demo(simulated, listening)
-    _run(run_process, settings, controls=controls, also_ready={"upstream": f"{upstream_url}/calls"})
+    _serve(run_process, settings, controls=controls, also_ready={"upstream": f"{upstream_url}/calls"})
 
 
 @cli.command()
@@ -174,29 +213,26 @@ def health(**flags: Any) -> None:
 
     A server with workers is ready when all of them are: give the same FANOUT_WORKERS as to `serve`.
     """
-    binds = _load(flags).settings.admin_binds
-    with ThreadPoolExecutor(len(binds)) as threads:  # at once, so that many are as quick as one
-        answers = list(threads.map(_ask_ready, binds))
-    for silence in answers:
-        if isinstance(silence, str):
-            click.echo(f"fanout: {silence}", err=True)
-            sys.exit(1)
-    click.echo("ready" if all(answers) else "not ready")
-    sys.exit(0 if all(answers) else 1)
+    ends_at = time.monotonic() + HEALTH_WITHIN_S  # noqa: TID251 - no event loop here
+    for bind in _load(flags).settings.admin_binds:
+        left_s = ends_at - time.monotonic()  # noqa: TID251
+        _exit_unless_ready(bind, max(left_s, 0.001))
+    click.echo("ready")
 
 
-def _ask_ready(bind: Bind) -> bool | str:
-    """Whether one worker is ready; why there is no answer, as a line."""
+def _exit_unless_ready(bind: Bind, within_s: float) -> None:
+    import http.client
+
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104  # not a bind
-    connection = http.client.HTTPConnection(host, bind.port, timeout=HEALTH_WITHIN_S)
+    connection = http.client.HTTPConnection(host, bind.port, timeout=within_s)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer from http://{Bind(host, bind.port)}/readyz: {error}"
+        is_ready = connection.getresponse().status == 200
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
+        _say_error(f"fanout: no answer from http://{Bind(host, bind.port)}/readyz: {error}")
+        sys.exit(NO)
     finally:
         connection.close()
-
-
-cli.add_command(upstream)
-cli.add_command(load_command)
+    if not is_ready:
+        click.echo("not ready")
+        sys.exit(NO)

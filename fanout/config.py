@@ -7,6 +7,8 @@ made from it. A wrong value ends with one line that names the setting, the value
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import os
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
 LARGEST_PORT: Final = 65535
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_LONGEST_NAME: Final = 253
 LARGEST_MAX_TIMEOUT_MS: Final = 600_000  # ten minutes: longer belongs in a job queue, not in a request
 
 
@@ -106,11 +110,36 @@ class Setting:
 
 
 def parse_bind(text: str) -> Bind:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= 65535):
+    host, _, port = text.rpartition(":")
+    has_brackets = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if has_brackets else host
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= LARGEST_PORT
+    if not is_port or has_brackets != (":" in host) or not is_host(host):
         raise ValueError("use HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080")
     return Bind(host, int(port))
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is an IP address without brackets, or a name that can be looked up."""
+    try:
+        if ":" in text:
+            ipaddress.IPv6Address(text)
+            return True
+        labels = text.removesuffix(".").split(".")
+        if labels[-1].isdecimal():  # a name ends with a letter
+            ipaddress.IPv4Address(text)
+            return True
+        are_labels = len(text) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, labels))
+        return are_labels and all(map(_is_decodable, labels))
+    except ValueError:
+        return False
+
+
+def _is_decodable(label: str) -> bool:
+    """An international name is written in ASCII, and is refused by the resolver if it stands for nothing."""
+    if label.lower().startswith("xn--"):
+        label.encode("ascii").decode("idna")  # a `UnicodeError` is a `ValueError`
+    return True
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -125,7 +154,7 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 def _file(text: str) -> Path | None:
     if not text:
         return None
-    if not Path(text).is_file():
+    if not os.path.isfile(text):
         raise ValueError("use the path of a file that exists")
     return Path(text)
 
@@ -171,7 +200,9 @@ def _check_url(url: str) -> None:
         port_ok = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError(fix) from None
-    good = parts.scheme in ("http", "https") and parts.hostname and port_ok and not parts.fragment
+    host = parts.hostname or ""
+    host_ok = is_host(host) and "%" not in host  # no zone of an IPv6 address: httpx keeps it encoded
+    good = parts.scheme in ("http", "https") and host_ok and port_ok and not parts.fragment
     if not good or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(fix)
 

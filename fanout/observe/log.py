@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -60,6 +61,9 @@ def configure_logging(
         _configured.writer.close()
     writer = LogWriter(sink_of(stream))
     atexit.register(writer.close)
+    if not writer.has_thread:
+        with suppress(OSError):
+            stream.write("no thread can be started: the log waits until there is one\n")
     _configured = Logs(writer, level, as_text)
     mask = Mask(secrets)
     logger.remove()

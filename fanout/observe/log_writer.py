@@ -3,7 +3,9 @@
 Rule 1: `put` never waits, whatever the sink does. What does not fit into the queue is dropped and counted.
 Rule 2: lines are made in the thread, a few at a time. Writing them lets go of the interpreter, so the event
         loop waits for a batch at most, which takes a fraction of a millisecond.
-Rule 3: the end is bounded. `close` waits for the queue for so long and no longer; a thread that is stuck in
+Rule 3: nothing ends the thread but `close`. Whatever a line or the sink raises drops a batch, and is counted.
+        When no thread can be started the lines wait, and another start is tried.
+Rule 4: the end is bounded. `close` waits for the queue for so long and no longer; a thread that is stuck in
         a full pipe does not keep the process.
 """
 
@@ -13,6 +15,7 @@ import io
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ T = TypeVar("T")
 
 MAX_LINES: Final = 10_000  # ten seconds of a busy process; about 25 MB of receipts
 _BATCH: Final = 16
+_START_AGAIN_S: Final = 1.0
 _REST_S: Final = 0.2  # between two looks at the queue: what costs is to wake the thread, not to write a line
 
 
@@ -38,16 +42,22 @@ class LogWriter:
     """Writes lines with `write`, in its own thread, from now until `close`."""
 
     def __init__(self, write: Callable[[str], object], *, max_lines: int = MAX_LINES) -> None:
-        """write: may block, and may raise `OSError`, which drops what it was given."""
+        """write: may block, and may raise, which drops what it was given."""
         self._write = write
         self._max_lines = max_lines
         self._lines: deque[tuple[Callable[[Any], str], Any]] = deque()
         self._written = self._dropped = 0
         self._drop_lock = threading.Lock()  # held for an addition, never while anything waits
+        self._start_lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fanout-log-writer", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._start_again_at = 0.0
+        self._start_thread()
+
+    @property
+    def has_thread(self) -> bool:
+        return self._thread is not None
 
     def put(self, make_line: Callable[[T], str], item: T) -> None:
         """Have `make_line(item)` written, which ends with a line break. From any thread; never waits.
@@ -57,15 +67,26 @@ class LogWriter:
         if len(self._lines) >= self._max_lines or self._closing.is_set():
             self._drop(1)
             return
-        self._lines.append((make_line, item))
-        if not self._wake.is_set():
-            self._wake.set()
+        try:
+            self._lines.append((make_line, item))
+            if not self._wake.is_set():
+                self._wake.set()
+        except MemoryError:
+            self._drop(1)
+        if self._thread is None:
+            self._start_thread()
 
     def close(self, within_s: float = 1.0) -> None:
         """Write what is in the queue, for at most `within_s`, and stop. Later lines are dropped."""
+        self._start_again_at = 0.0
+        self._start_thread()
         self._closing.set()
         self._wake.set()
-        self._thread.join(within_s)
+        if self._thread is not None:
+            self._thread.join(within_s)
+        else:
+            self._drop(len(self._lines))
+            self._lines.clear()
 
     def statistics(self) -> LogStatistics:
         return LogStatistics(self._written, self._dropped, len(self._lines))
@@ -74,21 +95,44 @@ class LogWriter:
         with self._drop_lock:
             self._dropped += lines
 
+    def _start_thread(self) -> None:
+        now = time.monotonic()  # noqa: TID251 - not in the event loop
+        if self._thread is not None or now < self._start_again_at:
+            return
+        if not self._start_lock.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            thread = threading.Thread(target=self._run, name="fanout-log-writer", daemon=True)
+            thread.start()
+            self._thread = thread
+        except (RuntimeError, MemoryError):  # `can't start new thread`
+            self._start_again_at = now + _START_AGAIN_S
+        finally:
+            self._start_lock.release()
+
     def _run(self) -> None:
-        while self._lines or not self._closing.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            while self._lines:
-                self._write_some()
-            self._closing.wait(_REST_S)
+        while True:
+            try:
+                while self._lines:
+                    self._write_some()
+                if self._closing.is_set():
+                    return
+                self._closing.wait(_REST_S)
+                self._wake.wait()
+                self._wake.clear()
+            except BaseException:  # noqa: BLE001 - rule 3: a `MemoryError` of one of these lines
+                time.sleep(_REST_S)  # noqa: TID251 - a thread of its own
 
     def _write_some(self) -> None:
-        lines = [self._lines.popleft() for _ in range(min(_BATCH, len(self._lines)))]
+        batch: list[tuple[Callable[[Any], str], Any]] = []
         try:
-            self._write("".join([_line(make, item) for make, item in lines]))
-            self._written += len(lines)
-        except OSError:
-            self._drop(len(lines))
+            while self._lines and len(batch) < _BATCH:
+                batch.append(self._lines[0])  # first, so that a `MemoryError` loses none uncounted
+                self._lines.popleft()
+            self._write("".join([_line(make, item) for make, item in batch]))
+            self._written += len(batch)
+        except BaseException:  # noqa: BLE001 - rule 3
+            self._drop(len(batch))
 
 
 def _line(make: Callable[[Any], str], item: Any) -> str:

@@ -59,11 +59,16 @@ class Tracing:
 
     async def close(self) -> None:
         """Send what is left, for at most `FLUSH_WITHIN_S`. Nothing may be consumed after this."""
-        with trio.move_on_after(FLUSH_WITHIN_S):
-            await trio.to_thread.run_sync(self._delivery.close, abandon_on_cancel=True)
-            return
+        why = "the collector was too slow"
+        with trio.move_on_after(FLUSH_WITHIN_S):  # noqa: ASYNC912 - the thread is one
+            try:
+                await trio.to_thread.run_sync(self._delivery.close, abandon_on_cancel=True)
+                return
+            except RuntimeError as error:  # `can't start new thread`
+                why = str(error)
+        await trio.lowlevel.checkpoint()
         self._delivery.give_up()
-        logger.warning("the collector was too slow: {} spans were not sent", self.statistics().spans_waiting)
+        logger.warning("{}: {} spans were not sent", why, self.statistics().spans_waiting)
 
     def statistics(self) -> TracingStatistics:
         spans = self._delivery

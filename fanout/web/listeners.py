@@ -20,7 +20,7 @@ def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
     """Bind and listen on every address that `bind` names, or raise `ListenError` and leave none open."""
     try:
         found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ListenError(
             f"{variable}={bind}: cannot resolve the host: {_why(error)}. Use an address"
         ) from None
@@ -54,8 +54,10 @@ def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError | UnicodeError) -> str:
     """In a few words. `socket.gaierror` has numbers below zero, and its own texts."""
+    if isinstance(error, UnicodeError):
+        return "it is no name"
     known = error.errno is not None and error.errno > 0
     return (os.strerror(error.errno or 0) if known else str(error.strerror or error)).lower()
 

@@ -10,11 +10,14 @@ from typing import Final
 
 import click
 import trio
+from loguru import logger
 
 import fanout
 from fanout.config import Bind, Settings
+from fanout.exits import DONE
 from fanout.observe.log import configure_logging
 from fanout.observe.tracing_settings import TracingSettings
+from fanout.streams import OutputError
 from fanout.upstream.transport import PoolTransport
 from fanout.web.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.web.listeners import open_listeners
@@ -32,8 +35,8 @@ GC_THRESHOLD: Final = 10_000
 
 def run_process(
     settings: Settings, *, controls: Controls | None = None, also_ready: Mapping[str, str] | None = None
-) -> None:
-    """Serve, in this process, until a signal has drained the service.
+) -> int:
+    """Serve, in this process, until a signal has drained the service. Returns the exit code.
 
     controls: of the demo: it runs along with the service, and is cancelled after it, and the live page has
         them. also_ready: more ready lines.
@@ -64,6 +67,7 @@ def run_process(
         )
 
     trio.run(run)
+    return DONE
 
 
 async def serve_until_stopped(
@@ -122,14 +126,20 @@ def say_ready(
     admins: Sequence[socket.socket],
     also_ready: Mapping[str, str] | None = None,
 ) -> None:
-    """The ready lines: one write, so that whoever waits for them reads all of them."""
+    """The ready lines: one write, so that whoever waits for them reads all of them.
+
+    A server that cannot print them is ready all the same.
+    """
     base = _url(public, "https" if is_tls else "http")
     lines = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}
     for index, admin in enumerate(admins):
         lines[f"admin-{index}" if index else "admin"] = f"{_url(admin)}/statistics"
     lines["live"] = f"{_url(admins[0])}/live"
     rows = [f"  {name:<9} {url}" for name, url in {**lines, **(also_ready or {})}.items()]
-    click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
+    try:
+        click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
+    except OutputError as error:
+        logger.warning("the ready lines are lost: {}", error)
 
 
 def _url(listener: socket.socket, scheme: str = "http") -> str:

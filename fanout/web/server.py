@@ -14,6 +14,7 @@ from hypercorn.config import Config
 
 from fanout.config import Settings, SettingsError
 from fanout.web.asgi import App
+from fanout.web.certificates import load_certificate
 from fanout.web.driver.driver import Driver
 from fanout.web.driver.server import serve
 
@@ -32,11 +33,10 @@ def certificate_of(settings: Settings) -> Certificate | None:
     if chain is None or key is None:
         return None
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
-    except (OSError, ssl.SSLError) as error:
+        load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+    except ValueError as error:
         raise SettingsError(
-            f"FANOUT_TLS_CERT={chain} and FANOUT_TLS_KEY={key} cannot be used: {error}. "
-            "Use PEM files of a chain and of its private key, without a passphrase"
+            f"FANOUT_TLS_CERT={chain} and FANOUT_TLS_KEY={key} cannot be used: {error}"
         ) from None
     return Certificate(chain, key)
 

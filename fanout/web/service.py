@@ -78,6 +78,9 @@ def open_transport(settings: Settings) -> PoolTransport:
     try:
         ssl_context = client_context(settings.upstream_ca)
     except OSError as error:
+        if settings.upstream_ca is None:
+            fix = "check SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE"
+            raise SettingsError(f"the system's authorities cannot be read: {error}: {fix}") from None
         fix = "use a PEM file with at least one certificate that this user may read"
         raise SettingsError(f"FANOUT_UPSTREAM_CA={settings.upstream_ca}: {fix} ({error})") from None
     return PoolTransport(

@@ -6,6 +6,8 @@ import signal
 
 import trio
 
+from fanout.early_signals import HANDLED, event_loop_listens
+
 
 async def stop_on_signals(
     stop: trio.Event,
@@ -14,7 +16,9 @@ async def stop_on_signals(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Set `stop` on the first signal and cancel `everything` on the second. Runs until cancelled."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with trio.open_signal_receiver(*HANDLED) as received:
+        event_loop_listens()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # a worker is started with these blocked
         task_status.started()
         async for _ in received:
             if stop.is_set():

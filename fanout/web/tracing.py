@@ -6,6 +6,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from fanout.config import Settings, SettingsError, mask_url
 from fanout.observe.tracing_settings import TracingSettings, read_tracing
 
@@ -32,9 +34,13 @@ def tracing_settings() -> TracingSettings | None:
 
 
 def open_tracing(tracing: TracingSettings | None, settings: Settings) -> Tracing | None:
-    """The tracer of this process. It starts a thread."""
+    """The tracer of this process. It starts a thread; when there is none to be had, there are no traces."""
     if tracing is None:
         return None
     from fanout.observe.tracing import Tracing  # brings OpenTelemetry, which is an extra
 
-    return Tracing(tracing, [mask_url(url) for url in settings.calls])
+    try:
+        return Tracing(tracing, [mask_url(url) for url in settings.calls])
+    except RuntimeError as error:  # `can't start new thread`
+        logger.error("there are no traces: {}", error)
+        return None

@@ -21,9 +21,12 @@ from typing import Final
 import trio
 from loguru import logger
 
-from fanout.config import Settings
+from fanout.config import Settings, SettingsError
+from fanout.early_signals import ignore_late_signals, leave_on_signals
+from fanout.exits import REFUSED
 from fanout.observe.log import configure_logging
 from fanout.web.process import serve_until_stopped
+from fanout.web.server import certificate_of
 from fanout.web.service import open_transport
 from fanout.web.tracing import tracing_settings
 
@@ -45,7 +48,18 @@ class Order:
 
 
 def main() -> None:
-    """Serve until told to stop. The one argument is the descriptor of the leash."""
+    """Serve until told to stop. The one argument is the descriptor of the leash.
+
+    The parent has blocked signals here until the event loop listens to them.
+    """
+    leave_on_signals()
+    try:
+        _main()
+    finally:
+        ignore_late_signals()
+
+
+def _main() -> None:
     leash = socket.socket(fileno=int(sys.argv[1]))
     try:
         with leash.makefile("rb") as file:
@@ -59,8 +73,13 @@ def _run(order: Order, leash: socket.socket) -> None:
     settings = order.settings
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     logger.configure(extra={"worker": order.index})
-    transport = open_transport(settings)
-    tracing = tracing_settings()
+    try:
+        transport = open_transport(settings)
+        certificate_of(settings)  # only to find out whether the service can
+        tracing = tracing_settings()
+    except SettingsError as error:  # the parent has checked the same, but files can change
+        logger.error("{}", error)
+        sys.exit(REFUSED)
     public, admin = ([socket.socket(fileno=fd) for fd in fds] for fds in (order.public, order.admin))
 
     async def run() -> None:

@@ -34,6 +34,8 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
+from fanout.early_signals import blocked_signals
+from fanout.exits import DONE, FAILED
 from fanout.observe.log import configure_logging
 from fanout.web.descriptors import reserve_descriptors
 from fanout.web.listeners import open_listeners
@@ -47,17 +49,18 @@ from fanout.web.worker import READY, Order
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
 
-# SIGINT is ignored until the service listens to it: Ctrl-C while the imports run is the parent's affair.
-_PROGRAM: Final = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from fanout.web.worker import main; main()"
-)
+LEAVE_WITHIN_S: Final = 5  # from a worker's end of the leash to the end of its process: then it is killed
+END_POLL_S: Final = 0.01
+
+_PROGRAM: Final = "from fanout.web.worker import main; main()"
 
 
-def run_workers(settings: Settings) -> None:
-    """Serve with `settings.workers` processes until a signal has drained them all.
+def run_workers(settings: Settings) -> int:
+    """Serve with `settings.workers` processes until a signal has drained them all. Returns the exit code.
 
-    A second signal ends all of them at once. Raises `SettingsError` or `ListenError`, each one clear line,
-    before anything is started.
+    That is `FAILED` when a worker that served did not finish its drain: its requests got no answer. A second
+    signal ends all of them at once. Raises `SettingsError` or `ListenError`, each one clear line, before
+    anything is started.
     """
     reserve_descriptors(settings)  # workers inherit the limit
     open_transport(settings)  # only to find out whether a worker can
@@ -66,11 +69,16 @@ def run_workers(settings: Settings) -> None:
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
-    trio.run(Workers(settings, public, admins).run)
+    workers = Workers(settings, public, admins)
+    trio.run(workers.run)
+    return FAILED if workers.lost else DONE
 
 
 class Workers:
-    """The workers of one server. Owns the listeners. Run it once."""
+    """The workers of one server. Owns the listeners. Run it once.
+
+    lost: how many ended while they drained, and not by themselves.
+    """
 
     def __init__(
         self, settings: Settings, public: Sequence[socket.socket], admins: Sequence[Sequence[socket.socket]]
@@ -81,6 +89,7 @@ class Workers:
         self._stop = trio.Event()
         self._not_yet_ready = set(range(len(admins)))
         self._started = [0] * len(admins)
+        self.lost = 0
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -104,35 +113,38 @@ class Workers:
     async def _run_one(self, index: int) -> str:
         """One worker, from start to end. Returns how it ended. Cancelled, it kills the worker."""
         try:
-            process, leash, order = await self._start(index)
-        except (OSError, RuntimeError) as error:  # no descriptor, no memory, no process or no thread is left
-            return f"could not be started: {error}"  # noqa: ASYNC910 - `_start` waited
+            process, leash, order = self._start(index)
+        except (OSError, MemoryError) as error:  # no descriptor, no memory or no process is left
+            await trio.lowlevel.checkpoint()
+            return f"could not be started: {error}"
+        has_served = False
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._introduce, order, leash, process.pid)
                 nursery.start_soon(self._let_go, index, leash, process)
-                await process.wait()
+                has_served = await self._introduce(order, leash, process.pid)
+                await _ended(leash, process)
                 nursery.cancel_scope.cancel(reason="the worker has ended")
         finally:
             leash.socket.close()
             process.kill()  # if it has ended, this does nothing
-            with trio.CancelScope(shield=True):
-                await process.wait()
+            process.wait()  # for the kernel, which has killed it
         how = _how_it_ended(process.returncode)
-        if self._stop.is_set() and process.returncode != 0:
+        if self._stop.is_set() and has_served and process.returncode != 0:
+            self.lost += 1
             logger.bind(worker=index).error("worker {} {} while it drained", index, how)
         return how
 
-    async def _start(self, index: int) -> tuple[trio.Process, trio.SocketStream, Order]:
+    def _start(self, index: int) -> tuple[subprocess.Popen[bytes], trio.SocketStream, Order]:
+        """Without a thread, of which there may be none left. Nothing is served here, so nobody waits."""
         with ExitStack() as inherited:
-            # Copies of its own: this process closes its listeners at any time, and Popen runs in a thread.
-            public = [inherited.enter_context(sock.dup()).fileno() for sock in self._public]
-            admin = [inherited.enter_context(sock.dup()).fileno() for sock in self._admins[index]]
+            public = [sock.fileno() for sock in self._public]
+            admin = [sock.fileno() for sock in self._admins[index]]
             ours, theirs = socket.socketpair()
             end = inherited.enter_context(theirs).fileno()
             leash = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             try:
-                process = await trio.lowlevel.open_process(
+                inherited.enter_context(blocked_signals())
+                process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _PROGRAM, str(end)],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[end, *public, *admin],
@@ -146,15 +158,17 @@ class Workers:
             self._started[index] += 1
             return process, leash, Order(index, self._settings, public, admin, restarts)
 
-    async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> None:
+    async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:
+        """Whether the worker serves. If not, it has died."""
         try:
             await leash.send_all(pickle.dumps(order))
-            ready = await leash.receive_some(len(READY)) == READY
+            is_ready = await leash.receive_some(len(READY)) == READY
         except trio.BrokenResourceError:
-            return  # noqa: ASYNC910 - it has died, which `_run_one` sees
-        if ready:
+            return False  # noqa: ASYNC910 - it was waited for
+        if is_ready:
             logger.bind(worker=order.index, pid=pid).info("worker {} is ready", order.index)
             self._count_ready(order.index)
+        return is_ready
 
     def _count_ready(self, index: int) -> None:
         if self._not_yet_ready:
@@ -164,7 +178,7 @@ class Workers:
                     self._public[0], self._settings.tls_cert is not None, [admin[0] for admin in self._admins]
                 )
 
-    async def _let_go(self, index: int, leash: trio.SocketStream, process: trio.Process) -> None:
+    async def _let_go(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """When stopping: the worker drains. One that does not end in time is stuck and is killed."""
         await self._stop.wait()
         with suppress(OSError):  # it has died
@@ -173,6 +187,16 @@ class Workers:
         await trio.sleep(longest_drain_s + STUCK_MARGIN_S)
         logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
+
+
+async def _ended(leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
+    """The worker closes its end of the leash when it ends, or shortly before: its log has a second."""
+    with suppress(trio.BrokenResourceError):
+        await leash.receive_some(1)
+    gives_up_at = trio.current_time() + LEAVE_WITHIN_S
+    while process.poll() is None and trio.current_time() < gives_up_at:  # noqa: ASYNC110 - the portable way
+        await trio.sleep(END_POLL_S)
+    await trio.lowlevel.checkpoint()
 
 
 def _died(index: int, how: str, pause_s: float) -> None:

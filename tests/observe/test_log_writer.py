@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from fanout.observe.log_writer import LogWriter, sink_of
 
 PROMPTLY_S = 5.0  # generous; what is waited for takes milliseconds
@@ -178,3 +180,51 @@ def test_a_process_whose_log_is_a_full_pipe_ends_all_the_same() -> None:
         assert process.wait(20) == 7  # nobody has read
         assert process.stderr is not None
         assert b"Fatal" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    "failure", [MemoryError(), ZeroDivisionError(), SystemExit(1), UnicodeError("no")], ids=repr
+)
+def test_whatever_the_sink_raises_drops_a_batch_and_the_next_is_written(failure: BaseException) -> None:
+    """G12: the thread that writes the log survives everything, and what is lost is counted."""
+    written: list[str] = []
+    failed = threading.Event()
+
+    def write(text: str) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise failure
+        written.append(text)
+
+    writer = LogWriter(write)
+    writer.put(line, 1)
+    assert failed.wait(PROMPTLY_S)
+    writer.put(line, 2)
+    writer.close(PROMPTLY_S)
+    statistics = writer.statistics()
+    assert (written, statistics.written, statistics.dropped, statistics.waiting) == (["2\n"], 1, 1, 0)
+
+
+def no_thread(*_: object, **__: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_a_thread_lines_wait_for_one_and_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: nobody who logs fails or waits because the machine has no thread left."""
+    stream = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        writer = LogWriter(sink_of(stream))
+        writer.put(line, 1)
+        assert not writer.has_thread
+        assert writer.statistics().waiting == 1
+    writer.close(PROMPTLY_S)
+    assert stream.getvalue() == "1\n"
+
+
+def test_lines_for_which_there_never_was_a_thread_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    writer = LogWriter(io.StringIO().write)
+    writer.put(line, 1)
+    writer.close(PROMPTLY_S)
+    assert (writer.statistics().dropped, writer.statistics().waiting) == (1, 0)

@@ -24,6 +24,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Bind, SettingsError, load
+from fanout.exits import FAILED
 from fanout.testing import Program, running
 from fanout.web.listeners import open_listeners
 from fanout.web.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
@@ -234,6 +235,18 @@ def test_a_second_signal_ends_everything_at_once(simulator: str, threads: Thread
         assert all(answer.exception() for answer in answers)
 
 
+def test_a_worker_lost_while_draining_is_the_exit_code(simulator: str, threads: ThreadPoolExecutor) -> None:
+    """G9: requests without an answer are no success. Nor are they a broken guarantee, which is 1."""
+    with cluster(simulator, delay_ms=3000) as serving:
+        answers, pids = serving.occupy(threads), serving.pids()
+        serving.program.process.send_signal(signal.SIGTERM)
+        wait_until(serving.is_draining, "every worker drains")
+        os.kill(pids[0], signal.SIGKILL)
+        assert serving.program.process.wait(WITHIN_S) == FAILED
+        assert [entry["worker"] for entry in serving.log("while it drained")] == [0]
+        assert any(answer.exception() is None for answer in answers), "the other worker has drained"
+
+
 def test_workers_drain_and_end_when_the_parent_is_killed(simulator: str, threads: ThreadPoolExecutor) -> None:
     with cluster(simulator, delay_ms=1500) as serving:
         answers, pids = serving.occupy(threads), serving.pids()
@@ -250,7 +263,7 @@ def test_a_worker_that_is_stuck_does_not_hold_up_the_end(simulator: str) -> None
         stuck, other = serving.pids()
         os.kill(stuck, signal.SIGSTOP)
         assert request(serving.api, "/openapi.json").status == 200, "who is not stuck takes the connection"
-        assert serving.program.stop() == 0
+        assert serving.program.stop() == FAILED
         assert not is_running(stuck)
         assert not is_running(other)
         assert [entry["worker"] for entry in serving.log("killed")] == [0]

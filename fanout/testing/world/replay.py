@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import click
 
+from fanout.exits import DONE, FAILED, NO
 from fanout.testing.world.chrome import chrome_trace
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.ended import Ended
@@ -17,6 +17,10 @@ from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.timeline import summary, told
 from fanout.testing.world.world import run_plan
+
+_TRACE: Final = click.File(
+    "w", encoding="utf-8", lazy=False
+)  # opened before the run: a bad path is bad usage
 
 
 @click.command("replay")
@@ -30,10 +34,10 @@ from fanout.testing.world.world import run_plan
 )
 @click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="So many requests.")
 @click.option("--only", metavar="ID", multiple=True, help="These requests, such as w17. Repeatable.")
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a Chrome trace here.")
+@click.option("--trace", type=_TRACE, help="Write a Chrome trace here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything in order.")
 def replay(
-    seed: int, requests: int, show: int, only: tuple[str, ...], trace: Path | None, as_json: bool
+    seed: int, requests: int, show: int, only: tuple[str, ...], trace: TextIO | None, as_json: bool
 ) -> None:
     """Run one simulated world again and show what happened in it, request by request.
 
@@ -47,14 +51,23 @@ def replay(
     ended = run_plan(draw_plan(seed, requests), seed, traced=True)
     violations = judge(ended)
     if trace is not None:
-        trace.write_text(json.dumps(chrome_trace(ended)))
+        _write(trace, json.dumps(chrome_trace(ended)))
     if as_json:
         click.echo(json.dumps(_as_json(seed, ended, violations)))
     else:
         _show(seed, ended, violations, only, show)
         if trace is not None:
-            click.echo(f"\nwritten to {trace}: open it in chrome://tracing or ui.perfetto.dev")
-    sys.exit(1 if violations else 0)
+            click.echo(f"\nwritten to {trace.name}: open it in chrome://tracing or ui.perfetto.dev")
+    sys.exit(NO if violations else DONE)
+
+
+def _write(trace: TextIO, text: str) -> None:
+    try:
+        with trace:
+            trace.write(text)
+    except OSError as error:
+        click.echo(f"fanout replay: --trace {trace.name!r} cannot be written: {error.strerror}", err=True)
+        sys.exit(FAILED)
 
 
 def _show(seed: int, ended: Ended, violations: list[Violation], only: tuple[str, ...], show: int) -> None:

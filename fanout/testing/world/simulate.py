@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from typing import NoReturn
 
 import click
 
+from fanout.exits import DONE, FAILED, NO
 from fanout.testing.world.sweep import SeedReport, sweep
 
 _SHOWN = 5
@@ -34,10 +36,15 @@ def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json
       fanout simulate --seeds 1000 --requests 1000
     """
     reports = sweep(range(first_seed, first_seed + seeds), requests, min(processes, seeds))
-    if sys.stderr.isatty():
-        with click.progressbar(reports, length=seeds, label="worlds", file=sys.stderr) as progress:
-            reports = iter(list(progress))
-    _finish(sorted(reports, key=lambda report: report.seed), requests, as_json=as_json)
+    try:
+        if sys.stderr.isatty():
+            with click.progressbar(reports, length=seeds, label="worlds", file=sys.stderr) as progress:
+                reports = iter(list(progress))
+        ordered = sorted(reports, key=lambda report: report.seed)
+    except BrokenProcessPool:
+        click.echo("fanout simulate: a process was killed, perhaps for want of memory: use fewer", err=True)
+        sys.exit(FAILED)
+    _finish(ordered, requests, as_json=as_json)
 
 
 def _finish(reports: list[SeedReport], requests: int, *, as_json: bool) -> NoReturn:
@@ -46,7 +53,7 @@ def _finish(reports: list[SeedReport], requests: int, *, as_json: bool) -> NoRet
         click.echo(json.dumps(summary, indent=2))
     else:
         _say(summary, reports, requests)
-    sys.exit(1 if summary["violations"] else 0)
+    sys.exit(NO if summary["violations"] else DONE)
 
 
 def _summary(reports: list[SeedReport]) -> dict[str, object]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
+from fanout.early_signals import blocked_signals
+from fanout.exits import FAILED
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.world import run_plan
@@ -44,15 +48,32 @@ def run_seed(seed: int, requests: int) -> SeedReport:
 
 
 def sweep(seeds: range, requests: int, processes: int) -> Iterator[SeedReport]:
-    """Run these worlds; reports come as they are ready."""
+    """Run these worlds; reports come as they are ready.
+
+    Raises `RuntimeError` when no thread can be started, and `BrokenProcessPool` when a process died.
+    """
     if processes == 1:
         for seed in seeds:
             yield run_seed(seed, requests)
         return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_seed, seed, requests) for seed in seeds]
+    threading.Thread(target=bool).start()  # without one the pool would hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
         try:
+            with blocked_signals():
+                futures = [pool.submit(run_seed, seed, requests) for seed in seeds]
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(FAILED)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 import click
 import trio
 
+from fanout.exits import DONE, FAILED, NO
+
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
 from .plan import BadPlan, LoadPlan, parsed_mix, parsed_target, parsed_timeouts
@@ -22,7 +24,7 @@ from .report import Report
 from .run import CouldNotRun, run_load
 from .text import text_of, warnings_of
 
-EXIT_CODES = {"kept": 0, "broken": 1, "unreachable": 3}
+EXIT_CODES = {"kept": DONE, "broken": NO, "unreachable": FAILED}
 _ENOUGH_DESCRIPTORS = 65_536  # more connections than one client address has ports
 _DESCRIPTORS_FOR_OTHERS = 64  # standard streams, timer, epoll, libraries
 
@@ -100,11 +102,20 @@ def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> Non
         report = trio.run(partial(run_load, plan, watch))
     except (CouldNotRun, MissingExtra) as error:
         click.echo(f"fanout load: {error}", err=True)
-        raise SystemExit(3) from None
+        raise SystemExit(FAILED) from None
     _show(report, as_json=as_json)
     if html is not None:
-        html.write(html_of(report))
+        _write(html, html_of(report))
     raise SystemExit(EXIT_CODES[report["verdict"]])
+
+
+def _write(html: TextIO, text: str) -> None:
+    try:
+        with html:
+            html.write(text)
+    except OSError as error:
+        click.echo(f"fanout load: --html {html.name!r} cannot be written: {error.strerror}", err=True)
+        raise SystemExit(FAILED) from None
 
 
 def _show(report: Report, *, as_json: bool) -> None:

@@ -9,9 +9,12 @@ import click
 import trio
 
 from fanout.config import Bind, SettingsError, parse_bind
+from fanout.exits import REFUSED
+from fanout.streams import OutputError
 from fanout.tools.simulator.faults import describe_faults
-from fanout.tools.simulator.settings import SimulatorSettings, parse_rates
 from fanout.tools.simulator.simulator import Simulator
+from fanout.tools.simulator_options import simulator_options, simulator_settings
+from fanout.web.certificates import load_certificate
 from fanout.web.listeners import ListenError, open_listeners
 from fanout.web.signals import stop_on_signals
 
@@ -27,60 +30,6 @@ Examples:
 \b
 Faults, what a strict client makes of each, and what they do:
 """
-
-
-def simulator_options(command: Any) -> Any:
-    """The options that say how slow and how unreliable the simulator is."""
-    options = (
-        click.option(
-            "--seed", type=int, default=0, show_default=True, help="The same seed, the same answers."
-        ),
-        click.option("--min-delay-ms", type=int, default=100, show_default=True, help="The fastest answer."),
-        click.option("--max-delay-ms", type=int, default=600, show_default=True, help="The slowest answer."),
-        click.option(
-            "--fault",
-            "faults",
-            multiple=True,
-            metavar="NAME=SHARE",
-            help="A share of calls, 0 to 1. Repeatable.",
-        ),
-        click.option(
-            "--connection-fault",
-            "connection_faults",
-            multiple=True,
-            metavar="NAME=SHARE",
-            help="A share of connections, 0 to 1. Repeatable.",
-        ),
-        click.option(
-            "--reliable", is_flag=True, help="No faults but those of --fault and --connection-fault."
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def simulator_settings(
-    seed: int,
-    min_delay_ms: int,
-    max_delay_ms: int,
-    faults: tuple[str, ...],
-    connection_faults: tuple[str, ...],
-    reliable: bool,
-) -> SimulatorSettings:
-    """The settings that the options ask for. Raises `SettingsError` with one line."""
-    try:
-        rates = parse_rates(faults)
-        given: dict[str, Any] = {"faults": rates} if rates or reliable else {}
-        return SimulatorSettings(
-            seed=seed,
-            min_delay_ms=min_delay_ms,
-            max_delay_ms=max_delay_ms,
-            connection_faults=parse_rates(connection_faults),
-            **given,
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
 
 
 @click.command("upstream", help=_HELP + "\b\n" + describe_faults())
@@ -100,7 +49,7 @@ def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: An
         sockets = open_listeners(_bind(bind), "--bind")
     except (SettingsError, ListenError) as error:
         click.echo(f"fanout upstream: {error}", err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(REFUSED) from None
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if ssl_context else "http"
@@ -115,13 +64,18 @@ def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: An
 
             nursery.start_soon(serve)
             url = f"{scheme}://{Bind(host, port)}"
-            click.echo(
-                f"the simulated upstream is ready\n  upstream  {url}/api/work\n  calls     {url}/calls"
-            )
+            _say_ready(url)
             await stop.wait()
             nursery.cancel_scope.cancel(reason="a signal")
 
     trio.run(run)
+
+
+def _say_ready(url: str) -> None:
+    try:
+        click.echo(f"the simulated upstream is ready\n  upstream  {url}/api/work\n  calls     {url}/calls")
+    except OutputError as error:
+        click.echo(f"fanout upstream: the ready lines are lost: {error}", err=True)
 
 
 def _bind(text: str) -> Bind:
@@ -138,8 +92,8 @@ def _ssl_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
         raise SettingsError("--tls-cert and --tls-key go together: give both or none")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
+        load_certificate(context, cert, key)
+    except ValueError as error:
         raise SettingsError(f"--tls-cert={cert} and --tls-key={key} cannot be used: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -1,0 +1,21 @@
+"""Certificates in PEM files, loaded without a question: a server has nobody who could type a passphrase."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+
+def load_certificate(context: ssl.SSLContext, chain: Path | str, key: Path | str) -> None:
+    """Load a chain and its private key. Raises `ValueError` with the reason and the fix in one line.
+
+    An encrypted key is refused. Where its passphrase would be kept, the decrypted key can be kept as well.
+    """
+
+    def refuse() -> str:
+        raise ValueError(f"the key is encrypted: decrypt it with `openssl pkey -in {key} -out NEW`")
+
+    try:
+        context.load_cert_chain(chain, key, refuse)
+    except OSError as error:  # `ssl.SSLError` is one
+        raise ValueError(f"{error}. Use PEM files of a chain and of its private key") from None

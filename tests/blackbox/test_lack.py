@@ -1,0 +1,179 @@
+"""A machine that has too little of something, and streams that take nothing: the server serves on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout.testing import Program, running
+from tests.blackbox.conftest import request
+
+FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
+WITHIN_S = 40
+
+# No thread from the start, or none from SIGUSR1 on; it is the interpreter's own call that fails.
+NO_THREADS = """
+import signal, sys, threading
+def fail(*_, **__):
+    raise RuntimeError("can't start new thread")
+def from_now_on(*_):
+    threading._start_new_thread = threading._start_joinable_thread = fail
+if {at_once}:
+    from_now_on()
+signal.signal(signal.SIGUSR1, from_now_on)
+from fanout.ending import main
+main()
+"""
+
+
+@contextmanager
+def without_threads(*arguments: str, at_once: bool, **environment: str) -> Iterator[Program]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", NO_THREADS.format(at_once=at_once), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    program = Program(process)
+    try:
+        program.wait_until_ready()
+        yield program
+    finally:
+        if process.poll() is None:
+            program.kill()
+
+
+def test_a_server_that_cannot_start_a_thread_serves() -> None:
+    """G10, G12: the log waits, there are no traces, and every request is answered."""
+    with without_threads("demo", *FREE, "--reliable", at_once=True, OTEL_TRACES_EXPORTER="otlp") as program:
+        assert request(program.urls["api"], "/api/all?timeout=3000").status == 200
+        assert program.stop() == 0
+    assert program.errors == b"no thread can be started: the log waits until there is one\n"
+
+
+def test_spans_that_no_thread_can_send_are_named_and_the_exit_is_in_order() -> None:
+    """G9, G12: closing the exporter needs a thread, and does without."""
+    with without_threads("demo", *FREE, "--reliable", at_once=False, OTEL_TRACES_EXPORTER="otlp") as program:
+        program.process.send_signal(signal.SIGUSR1)
+        assert request(program.urls["api"], "/api/all?timeout=3000").status == 200
+        assert program.stop() == 0
+    entries = [json.loads(line) for line in program.errors.splitlines()]
+    assert any(entry["message"] == "can't start new thread: 3 spans were not sent" for entry in entries), (
+        entries
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def wait_for(port: int, target: str) -> None:
+    """Until the server answers with 200: it cannot say that it is ready."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        with suppress(OSError, HTTPException):
+            if request(f"http://127.0.0.1:{port}", target).status == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"no {target} within {WITHIN_S} s")
+
+
+@pytest.mark.parametrize("stdout", ["/dev/full", "a pipe without a reader"])
+@pytest.mark.parametrize("command", ["serve", "serve --workers 2", "demo", "upstream"])
+def test_a_server_whose_ready_lines_cannot_be_printed_serves_on(command: str, stdout: str) -> None:
+    """G10: what becomes of the output is one warning."""
+    port = free_port()
+    bind = "--bind" if command == "upstream" else "--admin-bind"
+    others = () if command == "upstream" else ("--bind", "127.0.0.1:0")
+    if stdout == "/dev/full":
+        output = os.open(stdout, os.O_WRONLY)
+    else:
+        reading, output = os.pipe()
+        os.close(reading)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fanout", *command.split(), bind, f"127.0.0.1:{port}", *others],
+        stdout=output,
+        stderr=subprocess.PIPE,
+    )
+    os.close(output)
+    try:
+        wait_for(port, "/calls" if command == "upstream" else "/readyz")
+        time.sleep(0.5)  # a parent says that all of its workers are ready a moment later
+        assert process.poll() is None
+        process.terminate()
+        said = process.communicate(timeout=WITHIN_S)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert b"Traceback" not in said
+    assert said.count(b"the ready lines are lost: standard output cannot be written") == 1
+
+
+@pytest.mark.timeout(120)  # two thousand requests, on a busy machine
+def test_a_worker_without_memory_may_end_and_another_takes_its_place() -> None:
+    """G10, G11, their limit: at the limit of memory Trio's loop, or the interpreter, can end the process.
+
+    It has no more than 256 KiB to go. Whatever becomes of it, the service answers before and after.
+    """
+    arguments = (
+        "serve",
+        *FREE,
+        "--workers",
+        "2",
+        "--log-requests",
+        "none",
+        "--upstream",
+        "http://127.0.0.1:1/",
+    )
+    with running(*arguments) as program, ThreadPoolExecutor(60) as threads:
+        deadline = time.monotonic() + WITHIN_S
+
+        def logged(part: str) -> list[dict[str, Any]]:
+            whole = [line for line in program.errors.split(b"\n")[:-1] if line.startswith(b"{")]
+            return [entry for entry in map(json.loads, whole) if part in entry["message"]]
+
+        def ask(_: int) -> int | None:
+            with suppress(OSError, HTTPException):
+                return request(program.urls["api"], "/api/first?timeout=1000").status
+            return None
+
+        while len(logged("is ready")) < 2:
+            time.sleep(0.01)
+        starved: int = next(entry["pid"] for entry in logged("is ready") if entry["worker"] == 0)
+        status = Path(f"/proc/{starved}/status").read_text()
+        used = int(re.findall(r"VmSize:\s+(\d+)", status)[0]) * 1024
+        resource.prlimit(starved, resource.RLIMIT_AS, (used + 2**18, used + 2**18))
+        for _ in range(20):
+            list(threads.map(ask, range(60)))
+            if logged("another one starts"):
+                break
+        for admin in (program.urls["admin"], program.urls["admin-1"]):
+            while time.monotonic() < deadline and not is_ready(admin):
+                time.sleep(0.05)
+            assert is_ready(admin) or Path(f"/proc/{starved}").exists()
+        assert ask(0) in (500, 503)  # there is no upstream
+        assert program.stop() in (0, 3)
+
+
+def is_ready(admin: str) -> bool:
+    with suppress(OSError, HTTPException):
+        return request(admin, "/readyz").status == 200
+    return False

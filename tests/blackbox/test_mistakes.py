@@ -1,0 +1,92 @@
+"""Every command, as a real process, with what its user and its machine can get wrong: never a traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from tests.blackbox.mistakes import MISTAKES, Mistake
+
+WITHIN_S = 50
+AT_ONCE = 4
+
+Ended = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (folder / "encrypted.pem").write_bytes(encrypted)
+    (folder / "garbage.pem").write_bytes(os.urandom(300))
+    (folder / "empty.pem").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(files: Path) -> Iterator[dict[int, Future[Ended]]]:
+    """All of the table is run at once, a few at a time: a start is half a second."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(AT_ONCE) as threads:
+        port = str(taken.getsockname()[1])
+        yield {id(mistake): threads.submit(run, mistake, files, port) for mistake in MISTAKES}
+
+
+def run(mistake: Mistake, files: Path, taken: str) -> Ended:
+    arguments = [a.replace("FILES", str(files)).replace("TAKEN", taken) for a in mistake.arguments]
+    return subprocess.run(
+        ["sh", "-c", f'{mistake.shell} exec "$0" -m fanout "$@"', sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **mistake.environment},
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_a_mistake_is_one_line_that_names_it_and_an_exit_code(
+    mistake: Mistake, ended: dict[int, Future[Ended]]
+) -> None:
+    """G11: a traceback is a bug of ours, and only that. Nothing is bound, and 1 is an answer."""
+    done = ended[id(mistake)].result()
+    said = done.stderr.decode("utf-8", "replace")
+    assert b"Traceback" not in done.stdout + done.stderr, said
+    assert done.returncode == mistake.code, said
+    if mistake.says is None:
+        assert said == ""
+    else:
+        assert said.count("\n") == 1, said
+        assert mistake.says in said
+        assert done.stdout == b""
+
+
+def test_a_pipe_whose_reader_has_gone_ends_quietly() -> None:
+    """`fanout config | head -1`, whatever the timing: the reader has gone before the first line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "fanout", "config"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, b"")
