@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.faults.peers import Client
 from tests.faults.server import Server
-from tests.faults.situations import ALL, LIMITS, Situation
+from tests.faults.situations import Situation
+from tests.faults.stage import ALL, LIMITS
 
 POOL_EMPTY_AFTER_S: Final = 36.0  # keep-alive expiry and one round of the sweeper
 DRAINED_AFTER_S: Final = 31.0 + 5.0  # the longest timeout, and the listeners' grace

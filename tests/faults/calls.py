@@ -1,12 +1,13 @@
 """Every system call that the server makes, as a point where something can happen: the seam of both nets.
 
-Python itself reports each call of a C function to a profile function before it is made. So no name is replaced:
-whether the server writes by `os.write`, by `socket.send` or through Trio, the call is seen. What the profile
-function raises is raised instead of the call, which is not made.
+Python itself reports each call of a C function to a profile function before it is made. So no name is
+replaced: whether the server writes by `os.write`, by `socket.send` or through Trio, the call is seen. What
+the profile function raises is raised instead of the call, which is not made.
 
-The points are enough for what a peer does: between two of them the server asks the kernel nothing, so it cannot
-matter when exactly it happens. The moment between a timeout and the turn of its task, say, is the point of the
-first call that the task makes. What the test's own clients and upstreams do (`peers.py`) is no point.
+The points are enough for what a peer does: between two of them the server asks the kernel nothing, so it
+cannot matter when exactly it happens. The moment between a timeout and the turn of its task, say, is the
+point of the first call that the task makes. What the test's own clients and upstreams do (`peers.py`) is no
+point.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How each system call can fail, by its man page, when the machine or the network has nothing left to give.
 
-`EMFILE` and `ENFILE`: no descriptor. `ENOBUFS`, `ENOMEM`, `ENOSPC`: no memory in the kernel. `MemoryError`: none in
-the process. The others are the network's, and a connection that has one is broken.
+`EMFILE` and `ENFILE`: no descriptor. `ENOBUFS`, `ENOMEM`, `ENOSPC`: no memory in the kernel. `MemoryError`:
+none in the process. The others are the network's, and a connection that has one is broken.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
-from tests.faults.calls import Point
-from tests.faults.situations import Situation, Stage
-from tests.faults.sweep import Fault
+from tests.faults.calls import Calls, Point
+from tests.faults.situations import Situation
+from tests.faults.stage import Stage
+from tests.faults.sweep import Fault, Net
 
-_RECEIVED: Final = ("ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH")  # recv(2), tcp(7), ip(7): pending errors
+_RECEIVED: Final = (
+    "ENOBUFS",
+    "ENOMEM",
+    "ETIMEDOUT",
+    "EHOSTUNREACH",
+)  # recv(2), tcp(7), ip(7)
 _SENT: Final = ("EPIPE", *_RECEIVED)  # send(2)
 _CONNECTED: Final = ("ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH")  # connect(2); EADDRNOTAVAIL below
 _WATCHED: Final = ("ENOMEM", "ENOSPC")  # epoll_ctl(2): no memory; max_user_watches
@@ -31,8 +37,15 @@ ERRORS: Final[dict[str, tuple[str, ...]]] = {
     "socket.send": _SENT,
     "socket.sendmsg": _SENT,
     "socket.connect": (*_CONNECTED, "EADDRNOTAVAIL"),
-    "socket.connect_ex": (*_CONNECTED, "EADDRNOTAVAIL"),  # which returns it; raised here, which is the same to `dial`
-    "socket.setsockopt": ("ENOMEM", "ENOBUFS", "EINVAL"),  # EINVAL: of a socket that was reset, on some systems
+    "socket.connect_ex": (
+        *_CONNECTED,
+        "EADDRNOTAVAIL",
+    ),  # returned; raised here
+    "socket.setsockopt": (
+        "ENOMEM",
+        "ENOBUFS",
+        "EINVAL",
+    ),  # EINVAL: after a reset, on some systems
     "socket.getsockopt": ("ENOBUFS",),
     "socket.getpeername": ("ENOBUFS", "ENOTCONN"),
     "socket.getsockname": ("ENOBUFS",),
@@ -50,7 +63,15 @@ ALLOCATING: Final = {
     *("_SSLSocket.do_handshake", "_SSLSocket.read", "_SSLSocket.write"),
 }
 # Left out: the wait of the loop itself, and closing, which has done its work whatever it says.
-_NETWORK: Final = {"EPIPE", "ECONNABORTED", "EPROTO", "EHOSTUNREACH", "ETIMEDOUT", "EADDRNOTAVAIL", "ENOTCONN"}
+_NETWORK: Final = {
+    "EPIPE",
+    "ECONNABORTED",
+    "EPROTO",
+    "EHOSTUNREACH",
+    "ETIMEDOUT",
+    "EADDRNOTAVAIL",
+    "ENOTCONN",
+}
 
 
 def failures(situation: Situation, points: list[Point]) -> Iterator[Fault]:
@@ -72,9 +93,12 @@ def _failure(name: str, at: int, error: Exception) -> Fault:
         name,
         at,
         do,
-        wait_s=(1.0, 30.0),  # Trio's rest when there is no descriptor; the longest race
+        wait_s=(1.0, 30.0, 75.0),  # no descriptor: a rest; the longest race; an app that does not return
         client_lives=True,
         allowed=frozenset({500, 503}),
         may_end=True,
         is_a_bug=name not in _NETWORK,
     )
+
+
+FAILURES: Final = Net(failures, Calls)

@@ -1,8 +1,9 @@
 """An exception at every line: no memory, in the middle of anything, as the strongest form of "it may fail".
 
-Points are the lines of `PARTS` that one situation runs through and that allocate (those that call, await, compute or
-make something). Python's trace function reports them, and what it raises is raised there. A line within an `except` or a `finally`, or of a function that only cleans up, is *clean-up*:
-when that fails as well there is nothing left that could put things right, so less is asked of it.
+Points are the lines of `PARTS` that one situation runs through and that allocate (those that call, await,
+compute or make something). Python's trace function reports them, and what it raises is raised there. A line
+within an `except` or a `finally`, or of a function that only cleans up, is *clean-up*: when that fails as
+well there is nothing left that could put things right, so less is asked of it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,26 @@ from typing import Any, Final
 
 import fanout
 from tests.faults.calls import Act, Point
-from tests.faults.situations import Situation, Stage
-from tests.faults.sweep import Fault
+from tests.faults.situations import Situation
+from tests.faults.stage import Stage
+from tests.faults.sweep import Fault, Net
 
 _ROOT: Final = Path(fanout.__file__).parent
 PARTS: Final = (str(_ROOT / "web" / "driver"), str(_ROOT / "upstream"))
 # Functions that give back, close or count what has ended, and what these call.
 CLEAN_UP: Final = frozenset(
     {
-        *("close", "abort", "_reset", "forget", "_forget", "unwatch", "_finish", "_close_below", "how_it_ended"),
+        *(
+            "close",
+            "abort",
+            "_reset",
+            "forget",
+            "_forget",
+            "unwatch",
+            "_finish",
+            "_close_below",
+            "how_it_ended",
+        ),
         *("give_back", "_drop", "_close_idle", "close_expired", "shut_down", "stop", "__exit__", "report"),
         *("_on_bug", "too_slow"),
     }
@@ -38,7 +50,7 @@ Trace = Callable[[FrameType, str, Any], Any]
 
 
 class Lines:
-    """While it is entered: numbers the lines that are run, from 1, and calls `act` at each, as `Calls` does."""
+    """While it is entered: numbers the lines that are run, and calls `act` at each, as `Calls` does."""
 
     def __init__(self, act: Act) -> None:
         self._act = act
@@ -73,14 +85,17 @@ class Lines:
 @cache
 def lines_of(filename: str) -> tuple[frozenset[int], frozenset[int]]:
     """The lines that allocate, and those within `except` and `finally`."""
-    allocating, cleaning_up = set(), set()
+    allocating: set[int] = set()
+    cleaning_up: set[int] = set()
     for node in ast.walk(ast.parse(Path(filename).read_text("utf-8"))):
         if isinstance(node, _ALLOCATING):
+            assert isinstance(node, ast.expr | ast.stmt)
             allocating.add(node.lineno)
         elif isinstance(node, ast.With | ast.AsyncWith):
             allocating.update(item.context_expr.lineno for item in node.items)
         elif isinstance(node, ast.Try | ast.TryStar):
-            for part in [*node.handlers, *node.finalbody]:
+            parts: list[ast.ExceptHandler | ast.stmt] = [*node.handlers, *node.finalbody]
+            for part in parts:
                 cleaning_up.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
     return frozenset(allocating), frozenset(cleaning_up)
 
@@ -103,10 +118,13 @@ def _no_memory(at: int, is_clean_up: bool) -> Fault:
         "no memory",
         at,
         do,
-        wait_s=(1.0, 30.0),
+        wait_s=(1.0, 30.0, 75.0),
         client_lives=True,
         allowed=frozenset({500, 503}),
         may_end=True,
         is_a_bug=True,
         may_leak=is_clean_up,
     )
+
+
+OUT_OF_MEMORY: Final = Net(out_of_memory, Lines)

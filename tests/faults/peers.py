@@ -1,4 +1,5 @@
-"""Clients and upstreams that never wait: plain sockets on loopback, where what one end does is at the other at once.
+"""Clients and upstreams that never wait: plain sockets on loopback, where what one end does is at the other
+at once.
 
 A peer can be struck at any moment, also in the middle of a system call of the server's: it resets its
 connection, closes it, or does nothing any more. Afterwards its methods do nothing.
@@ -56,7 +57,10 @@ class Peer:
         if self._tls is None:
             self.send_raw(data)
         elif self.is_secured:
-            self._tls.write(data)
+            try:
+                self._tls.write(data)
+            except ssl.SSLError:  # the end has come
+                self.closed_by_server = True
             self.send_raw(self._outgoing.read())
         else:
             self._unsent += data

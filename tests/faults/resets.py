@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from tests.faults.calls import Point
+from tests.faults.calls import Calls, Point
 from tests.faults.peers import Peer
-from tests.faults.situations import Situation, Stage
-from tests.faults.sweep import Fault
+from tests.faults.situations import Situation
+from tests.faults.stage import Stage
+from tests.faults.sweep import Fault, Net
 
-# The longest that a connection may stay whose peer does nothing: handshake, head, race, idle, one after the other.
+# The longest that a silent peer may be waited for: handshake, head, race, idle, one after the other.
 PATIENCE_S: Final = (0.5, 1.0, 10.0, 10.0, 30.0, 75.0)
 STRIKES: Final[dict[str, Callable[[Peer], None]]] = {
     "reset": Peer.reset,
@@ -46,3 +47,6 @@ def _strike(situation: Situation, name: str, at: int) -> Fault:
         client_lives=is_upstream,
         allowed=frozenset({500}),
     )
+
+
+RESETS: Final = Net(resets, Calls)

@@ -1,4 +1,5 @@
-"""The real server on real sockets: connection driver, app, admission, race and pool, in one event loop with its test.
+"""The real server on real sockets: connection driver, app, admission, race and pool, in one event loop with
+its test.
 
 Listeners, each with a driver of its own: plain, TLS (HTTP/1.1 and HTTP/2), and narrow ones that hold one
 connection only.
@@ -167,6 +168,10 @@ class Server:
         left["connecting"] = sum(origin.connecting for origin in self.transport.statistics().origins)
         return left
 
+    def ended(self) -> set[str]:
+        """In which ways connections have ended."""
+        return {end for driver in self.drivers.values() for end in driver.statistics().ended}
+
     async def _look_up(self, host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
         await trio.lowlevel.checkpoint()
         if self.look_up_error is not None:
@@ -198,9 +203,7 @@ class Server:
 
 
 def _tasks_below(nursery: trio.Nursery) -> int:
-    return sum(
-        1 + sum(_tasks_below(below) for below in task.child_nurseries) for task in nursery.child_tasks
-    )
+    return sum(1 + sum(_tasks_below(below) for below in task.child_nurseries) for task in nursery.child_tasks)
 
 
 class _Iterations(trio.abc.Instrument):

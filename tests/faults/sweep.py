@@ -1,7 +1,9 @@
-"""The sweep: a situation is run undisturbed, which counts its points; then again for each, with a fault there."""
+"""The sweep: a situation is run undisturbed, which counts its points; then again for each, with a fault
+there."""
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,10 +15,12 @@ import trio
 
 from fanout.testing.points import repeatable
 from tests.faults.bench import Bench
-from tests.faults.calls import Act, Calls, Point
+from tests.faults.calls import Act, Point
 from tests.faults.clock import HandClock
 from tests.faults.server import serving
-from tests.faults.situations import Situation, Stage
+from tests.faults.situations import Situation
+from tests.faults.stage import Stage
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -25,8 +29,8 @@ class Fault:
     do: returns what is raised instead of the call, if anything is. wait_s: how long nobody does anything
     afterwards. ends: after that the server has closed every connection by itself. client_lives: so it gets an
     answer to each request (G1), with a status that the situation has, or one of `allowed`, or the end of its
-    connection where `may_end`. is_a_bug: it may be reported as one (G11). may_leak: it strikes clean-up, so the
-    server has to live, and no more.
+    connection where `may_end`. is_a_bug: it may be reported as one (G11). may_leak: it strikes clean-up, so
+    the server has to live, and no more.
     """
 
     name: str
@@ -54,9 +58,19 @@ class Seam(Protocol):
 Faults = Callable[[Situation, list[Point]], Iterable[Fault]]
 
 
+@dataclass(frozen=True, slots=True)
+class Net:
+    """What is done, and at which points."""
+
+    faults: Faults
+    seam: Callable[[Act], Seam]
+
+
 @dataclass(slots=True)
 class Swept:
-    """points: of the undisturbed run. runs: by fault. wrong: which guarantee was broken, and where."""
+    """points: of the undisturbed run. runs: by fault. wrong: which
+    guarantee was broken, and where.
+    """
 
     seam: Callable[[Act], Seam]
     points: list[Point] = field(default_factory=list)
@@ -64,25 +78,21 @@ class Swept:
     wrong: list[str] = field(default_factory=list)
 
 
-def sweep(
-    situation: Situation,
-    faults: Faults,
-    *,
-    seam: Callable[[Act], Seam] = Calls,
-    share: float = 1.0,
-    seed: int = 0,
-) -> Swept:
-    """Run it with each of its faults, or with a random share of them.
+def sweep(situation: Situation, net: Net, *, share: float = 1.0, seed: int = 0, first: bool = False) -> Swept:
+    """Run it with each of its faults, or with a random share of them; `first`: until something is wrong.
 
     One server is used as long as nothing goes wrong.
     """
-    swept = Swept(seam)
+    swept = Swept(net.seam)
     pending: deque[Fault | None] = deque([None])
     _serve(situation, pending, swept, seed)
     draw = random.Random(f"{seed} {situation}")
-    pending.extend(fault for fault in faults(situation, swept.points) if draw.random() < share)
-    while pending:
+    pending.extend(fault for fault in net.faults(situation, swept.points) if draw.random() < share)
+    while pending and not (first and swept.wrong):
+        before = len(swept.wrong)
         _serve(situation, pending, swept, seed)
+        if len(swept.wrong) > before:
+            gc.collect()  # what this server has left is not the next one's
     return swept
 
 
@@ -110,7 +120,7 @@ def _serve(situation: Situation, pending: deque[Fault | None], swept: Swept, see
 
     try:
         trio.run(main, clock=HandClock())
-    except Exception as error:  # noqa: BLE001 - whatever ends a server is what is looked for
+    except Exception as error:
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         if not current:
@@ -154,6 +164,8 @@ async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: S
         for client in stage.victims:
             client.close()
         await stage.settle()
+        if fault is None and situation.end not in bench.server.ended() | {None}:
+            wrong.append(f"its end was {bench.server.ended()}")
         return wrong + await bench.check(
             situation,
             may_have_bugs=fault is not None and fault.is_a_bug,
@@ -165,7 +177,7 @@ async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: S
 
 
 def _wrong_answers(stage: Stage, situation: Situation, fault: Fault | None) -> Iterator[str]:
-    """G1, for a client that lives: each of its requests got one answer, whole, or its connection was closed."""
+    """G1, for a client that lives: each request got one answer, whole, or its connection was closed."""
     client = stage.helpers[-1] if situation.side == "upstream" else stage.victims[0]
     got, usual = client.statuses, situation.statuses
     if fault is None:
@@ -174,6 +186,6 @@ def _wrong_answers(stage: Stage, situation: Situation, fault: Fault | None) -> I
     elif fault.client_lives and usual:
         may_end = fault.may_end and client.closed_by_server
         whole = got[:-1] if may_end and got[-1:] == [-1] else got
-        pairs = zip(whole, usual, strict=False)
-        if any(a != b and a not in fault.allowed for a, b in pairs) or (len(got) < len(usual) and not may_end):
+        is_other = any(a != b and a not in fault.allowed for a, b in zip(whole, usual, strict=False))
+        if is_other or (len(got) < len(usual) and not may_end):
             yield f"the client got {got} instead of {usual}"
