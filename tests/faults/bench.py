@@ -32,7 +32,9 @@ class Bench:
         server = self.server
         server.upstream.recover()
         server.refusal = None
-        wrong = [] if situation.drains else await self._check_served("plain" if may_leak else situation.listener)
+        wrong = (
+            [] if situation.drains else await self._check_served("plain" if may_leak else situation.listener)
+        )
         left = await self._left_behind(situation.drains)
         if not may_leak:
             wrong += left

@@ -20,7 +20,7 @@ from typing import Final
 import pytest
 
 from fanout.web.driver.statistics import End
-from tests.breakages.patches import apply, breakages, copy_of_tree
+from tests.breakages.patches import apply, copy_of_tree
 from tests.faults.resets import RESETS
 from tests.faults.situations import SITUATIONS, Situation, named
 from tests.faults.sweep import sweep
@@ -54,7 +54,7 @@ def test_the_sweep_reaches_the_moment_between_a_timeout_and_its_answer() -> None
 def test_it_finds_last_words_outside_of_the_guard(tmp_path: Path) -> None:
     """G10: the bug that this net was made for, put in again: a reset while a timeout is being answered ended
     the server, and with it every other connection."""
-    found = _broken(tmp_path, "unguarded_last_words", "a slow head")
+    found = _broken(tmp_path, "unguarded_last_words.patch", "a slow head")
     assert "a slow head, reset at" in found
     assert "the server has ended: BrokenResourceError" in found
 
@@ -62,7 +62,7 @@ def test_it_finds_last_words_outside_of_the_guard(tmp_path: Path) -> None:
 def _broken(tmp_path: Path, name: str, situation: str) -> str:
     """What `make faults` says of a copy of the tree that is broken in this way."""
     tree = copy_of_tree(tmp_path)
-    apply(next(breakage.diff for breakage in breakages() if breakage.name == name), tree)
+    apply(Path(__file__).with_name(name).read_text("utf-8"), tree)
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "--net", "resets", "--first", situation],
         cwd=tree,

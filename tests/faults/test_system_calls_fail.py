@@ -9,6 +9,7 @@ Here every situation is swept at some of its points. `make faults` sweeps all.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Final
 import pytest
 import trio
 
+from fanout.web.driver.guard import Guard
 from tests.faults.bench import Bench
 from tests.faults.calls import NAMES
 from tests.faults.clock import HandClock
@@ -52,6 +54,14 @@ def test_no_memory_at_any_line_costs_one_connection_at_most(situation: Situation
     swept = sweep(situation, OUT_OF_MEMORY, share=LINES_SHARE)
     assert swept.wrong == []
     assert sum(swept.runs.values()) > 3
+
+
+def test_it_finds_a_guard_that_lets_something_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G10: without the guard, a call that fails where nobody expects it ends the server."""
+    monkeypatch.setattr(Guard, "__exit__", lambda *_: False)
+    swept = sweep(named("two requests"), FAILURES, first=True)
+    assert any("the server has ended" in what for what in swept.wrong)
+    gc.collect()  # what that server has left
 
 
 def test_every_call_that_can_fail_has_its_errors() -> None:
