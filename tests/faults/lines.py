@@ -3,11 +3,11 @@
 Points are the lines of `PARTS` that one situation runs through and that allocate: those that call, await,
 compute or make something. Python's trace function reports them, and what it raises is raised there.
 
-Left out are lines at which nobody could do anything: the header of a `with` block, because Trio does not
-survive a nursery that is not left; the guard, because something has to be the last; and the start, the drain
-and the background tasks of the server, which are no connection's. *Clean-up* are the lines within `except`
-and `finally`, and the functions that only give back or close: when that fails as well, the server lives, and
-no more is asked.
+Left out are lines at which nobody could do anything: the header of a `with` block, and `reschedule`, because
+Trio does not survive a nursery that is not left or a task that is not woken; the guard, because something has
+to be the last; and the start, the drain and the background tasks of the server, which are no connection's.
+*Clean-up* are the lines within `except` and `finally`, and the functions that only give back or close: when
+that fails as well, the server lives, and no more is asked.
 """
 
 from __future__ import annotations
@@ -104,17 +104,19 @@ def lines_of(filename: str) -> _LinesOf:
     """The lines of a file that allocate, and those within `except` and `finally`."""
     allocating: set[int] = set()
     cleaning_up: set[int] = set()
-    headers: set[int] = set()
+    trios: set[int] = set()
     for node in ast.walk(ast.parse(Path(filename).read_text("utf-8"))):
-        if isinstance(node, ast.expr | ast.stmt) and isinstance(node, _ALLOCATING):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".reschedule"):
+            trios.add(node.lineno)
+        elif isinstance(node, ast.expr | ast.stmt) and isinstance(node, _ALLOCATING):
             allocating.add(node.lineno)
         elif isinstance(node, ast.With | ast.AsyncWith):
-            headers.add(node.lineno)
+            trios.add(node.lineno)
         elif isinstance(node, ast.Try | ast.TryStar):
             parts: list[ast.ExceptHandler | ast.stmt] = [*node.handlers, *node.finalbody]
             for part in parts:
                 cleaning_up.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
-    return _LinesOf(frozenset(allocating - headers), frozenset(cleaning_up))
+    return _LinesOf(frozenset(allocating - trios), frozenset(cleaning_up))
 
 
 def out_of_memory(
