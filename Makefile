@@ -7,7 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep breakages garbage httpcore-leak mutants bench check format image lock clean $(CHECKS)
+.PHONY: help run test simulate sweep faults breakages garbage httpcore-leak mutants bench check format image lock \
+  clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -57,6 +58,9 @@ simulate: $(VENV)/.package ## the whole server in simulated worlds, every promis
 
 sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)
+
+faults: $(VENV)/.dev ## real sockets: each system call fails, or its peer resets (ARGS="--help"; --share, --seed)
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)

@@ -51,12 +51,19 @@ class Connector:
     async def _dial_any(self, origin: Origin, addresses: Sequence[Address]) -> Wire:
         """What its attempts say about the addresses is learnt however they end, also when cancelled."""
         attempts: list[Attempt] = []
+        wire: Wire | None = None
         try:
-            return await first_to_connect(addresses, self._dial, attempts)
-        except OSError as error:
-            raise httpx.ConnectError(f"{origin}: {error}") from error
-        finally:
-            self._resolver.learn(origin.host, origin.port, attempts)
+            try:
+                wire = await first_to_connect(addresses, self._dial, attempts)
+            except OSError as error:
+                raise httpx.ConnectError(f"{origin}: {error}") from error
+            finally:
+                self._resolver.learn(origin.host, origin.port, attempts)
+        except BaseException:
+            if wire is not None:
+                wire.abort()
+            raise
+        return wire
 
 
 async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: list[Attempt]) -> Wire:

@@ -5,6 +5,7 @@ Rule 1: between taking a slot or a socket and giving it back there is no checkpo
 Rule 2: taking, giving back and dropping cost the same with 10 and with 10,000 connections.
 Rule 3: nobody waits here. The limit is derived from the admission's; to cross it is a bug, and loud.
 Rule 4: a connection is idle or in use, never both, and counted in exactly one reason when closed.
+Rule 5: to take is one operation on a dictionary, behind everything that might fail for want of memory.
 """
 
 from __future__ import annotations
@@ -60,8 +61,7 @@ class OriginPool:
         self._keepalive_expiry_s = keepalive_expiry_s
         self._on_news = on_news
         self._idle: dict[Connection, None] = {}  # in order, the oldest first
-        self._in_use = 0
-        self._connecting = 0
+        self._used: dict[Connection, None] = {}  # those that are yet to be connected included
         self._opened = 0
         self._reused = 0
         self._retries = 0
@@ -75,14 +75,17 @@ class OriginPool:
         """A live idle connection, or one yet to be connected. Raises `PoolLimitExceeded`."""
         self._check_limit()
         for _ in range(min(len(self._idle), _MAX_LOOKS)):
-            connection, _ = self._idle.popitem()
+            connection = next(reversed(self._idle))
             if self._has_expired(connection):
+                del self._idle[connection]
                 self._close_idle(connection, CloseReason.EXPIRED)
             elif connection.is_quiet():
-                self._in_use += 1
                 self._reused += 1
+                self._used[connection] = None
+                del self._idle[connection]
                 return connection
             else:
+                del self._idle[connection]
                 self._drop(connection, CloseReason.PEER)
         return self._new_connection()
 
@@ -95,7 +98,6 @@ class OriginPool:
     def connected(self, connection: Connection, wire: Wire) -> None:
         """The wire of a new connection is there, and belongs to it from now on."""
         connection.wire = wire
-        self._connecting -= 1
         self._opened += 1
         wire.on_news(partial(self._on_news, self, connection))
 
@@ -104,10 +106,9 @@ class OriginPool:
 
         One whose end was reported behind its answer is closed, too: no event will come for it any more.
         """
-        self._in_use -= 1
+        del self._used[connection]
         wire = connection.wire
         if wire is None:
-            self._connecting -= 1
             if reason is CloseReason.CANCELLED:
                 self._cancelled_connects += 1
             else:
@@ -144,16 +145,17 @@ class OriginPool:
 
     @property
     def in_use(self) -> int:
-        return self._in_use
+        return len(self._used)
 
     def statistics(self) -> OriginStatistics:
-        """A snapshot."""
+        """A snapshot, in time proportional to the connections in use."""
+        connecting = sum(connection.wire is None for connection in self._used)
         return OriginStatistics(
             origin=str(self.origin),
-            open=len(self._idle) + self._in_use - self._connecting,
+            open=len(self._idle) + len(self._used) - connecting,
             idle=len(self._idle),
-            in_use=self._in_use,
-            connecting=self._connecting,
+            in_use=len(self._used),
+            connecting=connecting,
             opened=self._opened,
             reused=self._reused,
             retries=self._retries,
@@ -163,13 +165,13 @@ class OriginPool:
         )
 
     def _check_limit(self) -> None:
-        if self._in_use >= self._max_connections:
+        if len(self._used) >= self._max_connections:
             raise PoolLimitExceeded(f"more than {self._max_connections} calls to {self.origin} at a time")
 
     def _new_connection(self) -> Connection:
-        self._in_use += 1
-        self._connecting += 1
-        return Connection()
+        connection = Connection()
+        self._used[connection] = None
+        return connection
 
     def _has_expired(self, connection: Connection) -> bool:
         return self._now() - connection.idle_since >= self._keepalive_expiry_s

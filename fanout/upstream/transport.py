@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import httpx
@@ -87,19 +87,17 @@ class PoolTransport(httpx.AsyncBaseTransport):
         on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
         pool = self._pool(origin)
         answer = Answer(request.method, self._max_body_bytes)
-        connection = pool.take()
-        is_reused = connection.wire is not None
         try:
-            await self._use(pool, connection, outgoing, answer, on_phase)
+            await self._use(pool, pool.take, outgoing, answer, on_phase)
         except httpx.TransportError:
-            if not is_reused or answer.has_begun or request.method != "GET":
+            if not answer.is_on_reused or answer.has_begun or request.method != "GET":
                 raise
         else:
-            if not is_reused or answer.status != _REQUEST_TIMEOUT or request.method != "GET":
+            if not answer.is_on_reused or answer.status != _REQUEST_TIMEOUT or request.method != "GET":
                 return answer.response(request)
         on_phase(Phase.RETRY)
         answer = Answer(request.method, self._max_body_bytes)
-        await self._use(pool, pool.take_for_retry(), outgoing, answer, on_phase)
+        await self._use(pool, pool.take_for_retry, outgoing, answer, on_phase)
         return answer.response(request)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -141,25 +139,37 @@ class PoolTransport(httpx.AsyncBaseTransport):
         )
 
     async def _use(
-        self, pool: OriginPool, connection: Connection, outgoing: bytes, answer: Answer, on_phase: PhaseHook
+        self,
+        pool: OriginPool,
+        take: Callable[[], Connection],
+        outgoing: bytes,
+        answer: Answer,
+        on_phase: PhaseHook,
     ) -> None:
-        """Fill `answer` over `connection`, which is the pool's again when this returns or raises."""
+        """Fill `answer` over a connection that is the pool's again when this returns or raises.
+
+        It is taken and connected inside the block that gives it back, so nothing can come in between.
+        """
         reason: CloseReason | None = CloseReason.CANCELLED  # unless it turns out otherwise
+        connection: Connection | None = None
+        was_kept = False
         try:
+            connection = take()
             wire = connection.wire
-            is_new = wire is None
             if wire is None:
-                wire = await self._connector.open(pool.origin, on_phase)
+                wire = connection.wire = await self._connector.open(pool.origin, on_phase)
                 pool.connected(connection, wire)
             else:
+                answer.is_on_reused = True
                 on_phase(_REUSED)
-            await exchange(wire, is_new, outgoing, answer, on_phase)
+            await exchange(wire, not answer.is_on_reused, outgoing, answer, on_phase)
             reason = None if answer.keeps_connection else CloseReason.PEER
         except httpx.RequestError:
             reason = CloseReason.BROKEN
             raise
         finally:
-            was_kept = pool.give_back(connection, reason)
+            if connection is not None:
+                was_kept = pool.give_back(connection, reason)
             answer.stop()
         if was_kept:
             on_phase(_KEPT)
