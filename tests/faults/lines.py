@@ -40,7 +40,7 @@ CLEAN_UP: Final = frozenset(
 SERVERS_OWN: Final = frozenset(
     {
         *("serve", "_accept", "accept_connections", "shutdown_and_drain", "drain", "_close_expired"),
-        *("_close_ended", "_keep", "__exit__"),
+        *("_close_ended", "_keep", "__exit__", "Driver.run"),
     }
 )
 _ALLOCATING: Final = (
@@ -87,9 +87,9 @@ class Lines:
 
 def _callers(frame: FrameType | None) -> set[str]:
     """The names of the functions that are running, within the event loop."""
-    names = set()
+    names: set[str] = set()
     while frame is not None and frame.f_code.co_name != "unrolled_run":
-        names.add(frame.f_code.co_name)
+        names |= {frame.f_code.co_name, frame.f_code.co_qualname}
         frame = frame.f_back
     return names
 
@@ -129,10 +129,10 @@ def out_of_memory(
             reached.setdefault(point.where, []).append(at)
     for times in reached.values():
         for at in sorted({times[0], times[-1]}):
-            yield _no_memory(at, points[at - 1].name == "clean-up")
+            yield _no_memory(at)
 
 
-def _no_memory(at: int, is_clean_up: bool) -> Fault:
+def _no_memory(at: int) -> Fault:
     def do(stage: Stage) -> MemoryError:
         return MemoryError("injected")
 
@@ -145,7 +145,7 @@ def _no_memory(at: int, is_clean_up: bool) -> Fault:
         allowed=frozenset({500, 503}),
         may_end=True,
         is_a_bug=True,
-        may_leak=is_clean_up,
+        may_leak=lambda point: point is not None and point.name == "clean-up",
     )
 
 

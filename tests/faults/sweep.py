@@ -42,7 +42,7 @@ class Fault:
     allowed: frozenset[int] = frozenset()
     may_end: bool = False
     is_a_bug: bool = False
-    may_leak: bool = False
+    may_leak: Callable[[Point | None], bool] = lambda _: False
 
 
 class Seam(Protocol):
@@ -68,12 +68,13 @@ class Net:
 
 @dataclass(slots=True)
 class Swept:
-    """points: of the undisturbed run. runs: by fault. wrong: which
-    guarantee was broken, and where.
+    """points: of the undisturbed run. struck: where the last fault came to happen. runs: by fault. wrong:
+    which guarantee was broken, and where.
     """
 
     seam: Callable[[Act], Seam]
     points: list[Point] = field(default_factory=list)
+    struck: Point | None = None
     runs: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -132,7 +133,7 @@ def _serve(situation: Situation, pending: deque[Fault | None], swept: Swept, see
 def _told(situation: Situation, fault: Fault | None, swept: Swept, what: str) -> str:
     if fault is None:
         return f"{situation}, undisturbed: {what}"
-    return f"{situation}, {fault.name} at {fault.at}, {swept.points[fault.at - 1]}: {what}"
+    return f"{situation}, {fault.name} at {fault.at}, {swept.struck}: {what}"
 
 
 async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: Swept) -> list[str]:
@@ -145,6 +146,7 @@ async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: S
             swept.points.append(point)
         elif n == fault.at:
             swept.runs[fault.name] += 1
+            swept.struck = point  # the order of tasks may differ a little from the undisturbed run's
             return fault.do(stage)
         return None
 
@@ -169,7 +171,7 @@ async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: S
         return wrong + await bench.check(
             situation,
             may_have_bugs=fault is not None and fault.is_a_bug,
-            may_leak=fault is not None and fault.may_leak,
+            may_leak=fault is not None and fault.may_leak(swept.struck),
         )
     finally:
         for client in [*stage.victims, *stage.helpers]:

@@ -55,6 +55,8 @@ class Body:
             raise Refused(refusals.METHOD_NOT_IMPLEMENTED) from None
         except httptools.HttpParserUpgrade:
             pass  # ignored, and nothing is read behind it
+        except httptools.HttpParserCallbackError as error:
+            raise _raised_in_callback(error) from None
         except httptools.HttpParserError:
             raise malformed("The head is not valid HTTP/1.1.") from None
         if not events.saw_head or events.message_ended != (body_length == 0):
@@ -71,6 +73,8 @@ class Body:
         events = self._events
         try:
             self._llhttp.feed_data(mine)
+        except httptools.HttpParserCallbackError as error:
+            raise _raised_in_callback(error) from None
         except httptools.HttpParserError:
             if not events.message_ended:  # else it choked on what came behind
                 raise malformed("A chunk of the body is malformed.") from None
@@ -80,3 +84,8 @@ class Body:
         body = b"".join(events.pieces)
         events.pieces.clear()
         return body, behind
+
+
+def _raised_in_callback(error: httptools.HttpParserCallbackError) -> BaseException:
+    """Nothing in `_Events` raises unless there is no memory: that is not the client's mistake."""
+    return error.__context__ or error
