@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep faults breakages garbage httpcore-leak mutants bench check format image lock \
-  clean $(CHECKS)
+.PHONY: help run test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
+  check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -61,6 +61,12 @@ sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (
 
 faults: $(VENV)/.dev ## real sockets: each system call fails, or its peer resets (ARGS="--help"; --share, --seed)
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, iterations, bystander (ARGS="--count 1000")
+	@$(BIN)/python -m tests.blackbox.front_door.masses $(ARGS)
+
+chaos: $(VENV)/.dev ## a real network that fails, processes that die; needs root (ARGS="--minutes 30 --seed 7")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)

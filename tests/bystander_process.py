@@ -114,6 +114,12 @@ class Client:
         self._request = f"GET {plan.full_target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
         self._sock: socket.socket | None = None
 
+    def open(self) -> None:
+        """Connect ahead of the first request, unless each request is to have a new connection."""
+        if self._sock is None and not self._plan.fresh:
+            with suppress(OSError):
+                self._sock = self._connect()
+
     def ask(self) -> int:
         """The status of the whole answer, or `NO_ANSWER`."""
         try:
@@ -195,24 +201,26 @@ def _more(sock: socket.socket) -> bytes:
     return data
 
 
-def _stand_by(plan: Plan) -> list[Request]:
-    """Ask on schedule until the standard input ends."""
+def _stand_by(plan: Plan) -> tuple[float, list[Request]]:
+    """Ask on schedule until the standard input ends. Returns when the first was due, and all of them."""
     machine, answers, stopped = Machine(plan.pids), list[tuple[float, float, int]](), threading.Event()
     client_class = Http2Client if plan.http2 else Client
 
-    def ask_every_so_often(number: int) -> None:
-        client = client_class(plan)
+    def ask_every_so_often(number: int, client: Client) -> None:
         due = began_at + number * plan.every_s
         while not stopped.wait(max(0.0, due - time.monotonic())):
             status = client.ask()
             answers.append((due, time.monotonic(), status))
             due += plan.every_s * plan.threads
 
-    if client_class(plan).ask() == NO_ANSWER:
-        return []
+    clients = [client_class(plan) for _ in range(plan.threads)]
+    if clients[0].ask() == NO_ANSWER:
+        return 0.0, []
+    for client in clients:
+        client.open()
     threading.Thread(target=machine.control, daemon=True).start()
     began_at = time.monotonic() + 2 * CONTROL_EVERY_S
-    threads = [threading.Thread(target=ask_every_so_often, args=[each]) for each in range(plan.threads)]
+    threads = [threading.Thread(target=ask_every_so_often, args=each) for each in enumerate(clients)]
     for thread in threads:
         thread.start()
     time.sleep(max(0.0, began_at - time.monotonic()))
@@ -223,13 +231,12 @@ def _stand_by(plan: Plan) -> list[Request]:
     for thread in threads:
         thread.join()
     time.sleep(2 * CONTROL_EVERY_S)  # the record of the last answer
-    return [
+    return began_at, [
         Request(due - began_at, (ended - due) * 1000, machine.delay_ms(due, ended), status)
         for due, ended, status in sorted(answers)
     ]
 
 
 if __name__ == "__main__":
-    json.dump(
-        [list(asdict(each).values()) for each in _stand_by(Plan(**json.loads(sys.argv[1])))], sys.stdout
-    )
+    first_due_at, saw = _stand_by(Plan(**json.loads(sys.argv[1])))
+    json.dump([first_due_at, [list(asdict(each).values()) for each in saw]], sys.stdout)

@@ -36,9 +36,9 @@ class Program:
         for reader in self._readers:
             reader.start()
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Raises `RuntimeError`, with what the program printed, when it does not become ready."""
-        self._ready_or_ended.wait(READY_WITHIN_S)
+        self._ready_or_ended.wait(within_s)
         if not self.urls:
             self.kill()
             said = (self.output + self.errors).decode(errors="replace")

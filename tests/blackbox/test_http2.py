@@ -69,7 +69,7 @@ async def test_rapid_reset_begins_no_more_calls_than_the_limits_allow(hanging: D
             await caller.send(b"".join(headers(stream_id, race) for stream_id in streams))
             await trio.sleep(0.05)
             await caller.send(b"".join(map(reset, streams)))
-    seen.assert_unharmed(at_least=20)
+    seen.assert_unharmed(statuses=(200, 503))  # the attack fills all 40 permits
     with trio.fail_after(SETTLE_WITHIN_S):
         while True:
             (after,) = await hanging.statistics()

@@ -14,10 +14,16 @@ import trio.testing
 
 from fanout.loop.sockets import NEWS, sockets
 from fanout.upstream.connection import Connection
-from fanout.upstream.wire import SocketWire
+from fanout.upstream.wire import SocketWire, dial
 
 RST = struct.pack("ii", 1, 0)
 SOON_S = 5.0
+PROBES = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+]
 
 
 @contextmanager
@@ -263,3 +269,13 @@ async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_com
             theirs.close()
         time.sleep(0.02)  # noqa: ASYNC251 - the kernel shall know, and the loop not yet
         assert not connection.is_quiet()
+
+
+async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
+    """G7. The kernel finds one dead within 8 s; `tests.chaos.dead_connections` measures it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        wire = await dial((socket.AF_INET, listening.getsockname()))
+        assert isinstance(wire, SocketWire)
+        found = [wire._socket.getsockopt(*option) for option in PROBES]
+        wire.abort()
+    assert found == [1, 5, 1, 3]
