@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from operator import attrgetter
 
 import pytest
 from loguru import logger
@@ -21,9 +22,6 @@ from tests.garbage.measure import WARM_UP, Measured, Peers, measure, start_peers
 
 TIMES = 50
 HELD_BYTES = 4096  # for each: a receipt is kept of the last 4,000 requests, about 2.5 KB with two calls
-PENDING = {
-    "HTTP/2": "an HTTP/2 connection is a cycle",
-}
 MANY = {
     "first": 1000,
     "404": 1000,
@@ -47,25 +45,7 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     gc.unfreeze()
 
 
-def _params(kinds: list[Kind]) -> list[object]:
-    """One for each kind, with what is known to be wrong with it."""
-    return [
-        pytest.param(
-            kind,
-            id=kind.name,
-            marks=[
-                pytest.mark.xfail(reason=why, strict=True) for name, why in PENDING.items() if _is(kind, name)
-            ],
-        )
-        for kind in kinds
-    ]
-
-
-def _is(kind: Kind, name: str) -> bool:
-    return kind.name.split(" ")[0].rstrip(",") == name
-
-
-@pytest.mark.parametrize("kind", _params(KINDS))
+@pytest.mark.parametrize("kind", KINDS, ids=attrgetter("name"))
 async def test_nothing_is_left_for_the_collector(kind: Kind, peers: Peers) -> None:
     """0 objects a request, or as many as the kind says, with its reason."""
     found = await measure(kind, peers, TIMES)
@@ -74,7 +54,7 @@ async def test_nothing_is_left_for_the_collector(kind: Kind, peers: Peers) -> No
     assert found.objects.total() <= leaves * TIMES, (dict(found.objects.most_common(10)), why)
 
 
-@pytest.mark.parametrize("kind", _params([kind for kind in KINDS if kind.name in MANY]))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name in MANY], ids=attrgetter("name"))
 async def test_memory_stays_as_it_is(kind: Kind, peers: Peers) -> None:
     """Also what C code holds, of which no object tells. With the collector off."""
     found = await measure(kind, peers, MANY[kind.name])

@@ -27,7 +27,7 @@ Fields = list[tuple[bytes, bytes]]
 CHUNKED: Final = -1
 END: Final = b"\r\n\r\n"
 
-# RFC 9110, PATCH of RFC 5789, and QUERY. Every other token is a 501; so is CONNECT: there are no tunnels here.
+# RFC 9110, PATCH of RFC 5789, and QUERY. Every other token is a 501; so is CONNECT: no tunnels here.
 METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"QUERY"),
 )
