@@ -28,16 +28,21 @@ import trio
 from tests.bystander_process import NO_ANSWER, Plan, Request
 
 DEADLINE_MS: Final = 100.0  # if the machine takes more of an answer, it may make a deadline (a 500) of it
+BUSY_SHARE: Final = 0.1  # a quiet machine: below 0.03
 _ROOT: Final = Path(__file__).parent.parent
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the bystander saw, complete when its block has ended. began_at: by the monotonic clock."""
+    """What the bystander saw, complete when its block has ended.
+
+    began_at: by the monotonic clock. machines_share: of the time, what the processes waited.
+    """
 
     plan: Plan
     pid: int
     began_at: float = 0.0
+    machines_share: float = 0.0
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -72,14 +77,21 @@ class Seen:
             "no_answer": len(self.requests) - len(self.answered),
             "longest_ms": round(worst.took_ms, 1),
             "of_that_machine_ms": round(worst.machine_ms, 1),
+            "machines_share": round(self.machines_share, 3),
         }
 
     def assert_unharmed(self, *, statuses: Sequence[int] = (200,), at_least: int = 1) -> None:
         """Every answer has one of `statuses` and is on time. at_least: of so many requests."""
         assert len(self.requests) >= at_least, f"the bystander sent only {len(self.requests)} requests"
-        harmed = [each for each in self.requests if each.status not in statuses and not is_machines(each)]
+        harmed = [
+            each for each in self.requests if each.status not in statuses and not self._is_machines(each)
+        ]
         if harmed or self.late:
             raise AssertionError(self._complaint(harmed))
+
+    def _is_machines(self, request: Request) -> bool:
+        """Whether its status is the machine's doing: a deadline, or a rejection for want of a processor."""
+        return is_machines(request) or (request.status == 503 and self.machines_share > BUSY_SHARE)
 
     def _complaint(self, harmed: list[Request]) -> str:
         lines = [f"the bystander was harmed: {self.figures()}, statuses {self.statuses()}"]
@@ -121,7 +133,7 @@ def bystander(
     try:
         _wait_until_ready(process)
         yield seen
-        seen.began_at, seen.requests = _finish(process)
+        _finish(process, seen)
     finally:
         _end(process)
 
@@ -137,8 +149,7 @@ async def bystander_of_this_thread(
     try:
         await trio.to_thread.run_sync(_wait_until_ready, process, abandon_on_cancel=True)
         yield seen
-        finished = await trio.to_thread.run_sync(_finish, process, abandon_on_cancel=True)
-        seen.began_at, seen.requests = finished
+        await trio.to_thread.run_sync(_finish, process, seen, abandon_on_cancel=True)
     finally:
         _end(process)
 
@@ -160,10 +171,10 @@ def _wait_until_ready(process: subprocess.Popen[str]) -> None:
     assert line == "ready\n", f"the bystander has no answer to begin with: {line!r}"
 
 
-def _finish(process: subprocess.Popen[str]) -> tuple[float, list[Request]]:
+def _finish(process: subprocess.Popen[str], seen: Seen) -> None:
     output, _ = process.communicate()  # the end of its input ends it
-    began_at, requests = json.loads(output)
-    return began_at, [Request(*each) for each in requests]
+    seen.began_at, seen.machines_share, requests = json.loads(output)
+    seen.requests.extend(Request(*each) for each in requests)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -201,8 +201,11 @@ def _more(sock: socket.socket) -> bytes:
     return data
 
 
-def _stand_by(plan: Plan) -> tuple[float, list[Request]]:
-    """Ask on schedule until the standard input ends. Returns when the first was due, and all of them."""
+def _stand_by(plan: Plan) -> tuple[float, float, list[Request]]:
+    """Ask on schedule until the standard input ends.
+
+    Returns when the first request was due, the machine's share in the time since then, and all requests.
+    """
     machine, answers, stopped = Machine(plan.pids), list[tuple[float, float, int]](), threading.Event()
     client_class = Http2Client if plan.http2 else Client
 
@@ -215,7 +218,7 @@ def _stand_by(plan: Plan) -> tuple[float, list[Request]]:
 
     clients = [client_class(plan) for _ in range(plan.threads)]
     if clients[0].ask() == NO_ANSWER:
-        return 0.0, []
+        return 0.0, 0.0, []
     for client in clients:
         client.open()
     threading.Thread(target=machine.control, daemon=True).start()
@@ -231,12 +234,15 @@ def _stand_by(plan: Plan) -> tuple[float, list[Request]]:
     for thread in threads:
         thread.join()
     time.sleep(2 * CONTROL_EVERY_S)  # the record of the last answer
-    return began_at, [
+    took_ms = (time.monotonic() - began_at) * 1000
+    machines_share = machine.delay_ms(began_at, time.monotonic()) / took_ms
+    requests = [
         Request(due - began_at, (ended - due) * 1000, machine.delay_ms(due, ended), status)
         for due, ended, status in sorted(answers)
     ]
+    return began_at, machines_share, requests
 
 
 if __name__ == "__main__":
-    first_due_at, saw = _stand_by(Plan(**json.loads(sys.argv[1])))
-    json.dump([first_due_at, [list(asdict(each).values()) for each in saw]], sys.stdout)
+    first_due_at, share, saw = _stand_by(Plan(**json.loads(sys.argv[1])))
+    json.dump([first_due_at, share, [list(asdict(each).values()) for each in saw]], sys.stdout)

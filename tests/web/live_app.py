@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import trio
 
 from fanout.config import load
+from fanout.loop.turns import never_busy
 from fanout.observe.receipt import Receipt
 from fanout.web.admin_guard import AdminGuard
-from fanout.web.admin_turns import AdminTurns, never_busy
+from fanout.web.admin_turns import AdminTurns
 from fanout.web.asgi import App, Receive, Scope, Send, send_answer
 from fanout.web.live import Live
 from fanout.web.live_controls import Controls

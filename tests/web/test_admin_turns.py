@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from fanout.web.admin_turns import MAX_DELAY_S, PROBES_PER_ITERATION, AdminTurns, Turns, never_busy
+from fanout.loop.turns import MAX_DELAY_S, Turns, never_busy
+from fanout.web.admin_turns import PROBES_PER_ITERATION, AdminTurns
 from tests.web.driver.serving import in_memory
 from tests.web.live_app import admin, guarded
 

@@ -39,8 +39,8 @@ from fanout.web.driver.head import CHUNKED
 from fanout.web.driver.http2_app import Tasks, for_http2
 from fanout.web.driver.http2_head import Malformed, check_head, check_trailers
 from fanout.web.driver.refusals import Refused
+from fanout.web.driver.round_robin import RoundRobin
 from fanout.web.driver.statistics import End
-from fanout.web.driver.turns import Turns
 
 _TABLE_BYTES: Final = 4096  # of fields that are remembered, RFC 7541
 
@@ -71,7 +71,7 @@ class Streams(H2Protocol, ABC):
             transport.server,
             self.send_event,
         )
-        self.priority = Turns()  # type: ignore[assignment]
+        self.priority = RoundRobin()  # type: ignore[assignment]
         del self.connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]
         self.connection.config.validate_inbound_headers = False  # `http2_head` does
         limits = driver.limits

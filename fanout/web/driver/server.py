@@ -18,6 +18,7 @@ from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
+from fanout.loop.turns import Turns
 from fanout.web.asgi import App
 from fanout.web.driver.accept import Begin, accept_connections
 from fanout.web.driver.connection import Connection, State
@@ -25,7 +26,7 @@ from fanout.web.driver.driver import Driver
 from fanout.web.driver.http1 import Http1
 from fanout.web.driver.http2 import Http2, configure
 from fanout.web.driver.statistics import End
-from fanout.web.driver.tls import HandshakeTurns, TlsTransport
+from fanout.web.driver.tls import STEPS_PER_ITERATION, TlsTransport
 from fanout.web.driver.transport import SocketTransport, Transport
 
 _MAX_UNSENT_BYTES: Final = 16 * 1024
@@ -88,7 +89,7 @@ class Connections:
         self._config = config
         self._state = state
         self._context = WorkerContext(None)
-        self._turns = HandshakeTurns()
+        self._turns = Turns(STEPS_PER_ITERATION)
 
     def begin(self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket) -> None:
         """Run a connection in `nursery`, over TLS with a context. It owns the socket from here on."""

@@ -2,8 +2,8 @@
 
 Rule 1: no lock, no task and no wait of its own. What OpenSSL has to say is handed to the transport below in
         the order in which it was said, whoever made it say so.
-Rule 2: a handshake is work. However many clients come at once, `HandshakeTurns` bounds the steps that are
-        done per event-loop iteration.
+Rule 2: a handshake is work. However many clients come at once, each step of a handshake waits for its turn,
+        of which an event-loop iteration has `STEPS_PER_ITERATION`.
 Rule 3: a connection that ends in order says so (close_notify), as one that is refused does (an alert), and
         waits for neither to be heard.
 """
@@ -17,25 +17,10 @@ from typing import Final
 
 import trio
 
+from fanout.loop.turns import Turns
 from fanout.web.driver.transport import MAX_RECEIVE_BYTES, Transport
 
 STEPS_PER_ITERATION: Final = 4  # the expensive one, a signature, takes 0.2 ms (P-256) to 1 ms (RSA 2048)
-
-
-class HandshakeTurns:
-    """Shared by all connections of a server.
-
-    A step needs a token, and to take one is to wait for the next iteration, where the step is done and the
-    token given back. So an iteration has as many steps as there are tokens.
-    """
-
-    def __init__(self, steps_per_iteration: int = STEPS_PER_ITERATION) -> None:
-        self._tokens = trio.CapacityLimiter(steps_per_iteration)
-
-    async def take(self, step: Callable[[], None]) -> None:
-        """Wait for a turn, and do `step`. What it raises is raised here."""
-        async with self._tokens:
-            step()
 
 
 class TlsTransport(Transport):
@@ -53,7 +38,7 @@ class TlsTransport(Transport):
         "_turns",
     )
 
-    def __init__(self, below: Transport, context: ssl.SSLContext, turns: HandshakeTurns) -> None:
+    def __init__(self, below: Transport, context: ssl.SSLContext, turns: Turns) -> None:
         super().__init__("https", below.client, below.server)
         self._below = below
         self._context = context
@@ -72,8 +57,9 @@ class TlsTransport(Transport):
             if not data:
                 raise trio.BrokenResourceError("the client left within the handshake")
             self._incoming.write(data)
+            await self._turns.next()
             try:
-                await self._turns.take(self._step)
+                self._step()
             except ssl.SSLError as error:
                 self._send_said()
                 raise trio.BrokenResourceError(str(error)) from error

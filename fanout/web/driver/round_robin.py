@@ -9,7 +9,7 @@ from __future__ import annotations
 from priority.priority import DeadlockError
 
 
-class Turns:
+class RoundRobin:
     """A stream is blocked, or it is in the queue. One that is not known is neither."""
 
     __slots__ = ("_blocked", "_queue")
