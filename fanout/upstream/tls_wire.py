@@ -5,6 +5,8 @@ Rule 2: without a close_notify the end of the wire is an error here, so a body t
         cannot be cut short unseen.
 Rule 3: to close frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` on its way, or somebody who keeps
         it, holds the frames it has passed, and with them this wire.
+Rule 4: OpenSSL gets one record at a time, and too many in a row that bring no data are an error: an upstream
+        that only changes keys would never let go of the event loop.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Final
 
 import trio
 
+from fanout.loop.tls_records import Records
 from fanout.upstream.origin import Origin
 from fanout.upstream.tls import TlsSessions
 from fanout.upstream.wire import Wire
@@ -29,7 +32,16 @@ class TlsWire:
     Usable after `handshake()`. The wire below belongs to it.
     """
 
-    __slots__ = ("_incoming", "_origin", "_outgoing", "_sessions", "_tls", "_verified_at", "_wire")
+    __slots__ = (
+        "_incoming",
+        "_origin",
+        "_outgoing",
+        "_records",
+        "_sessions",
+        "_tls",
+        "_verified_at",
+        "_wire",
+    )
 
     def __init__(self, wire: Wire, sessions: TlsSessions, origin: Origin) -> None:
         """Raises `ValueError` for a host that no certificate can be for; the wire below is left as it was."""
@@ -38,6 +50,7 @@ class TlsWire:
         self._origin = origin
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._records = Records()  # after the handshake
         self._tls = sessions.context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=origin.host, session=sessions.find(origin)
         )
@@ -58,8 +71,13 @@ class TlsWire:
                 break
             except ssl.SSLWantReadError:
                 await self._flush()
-                self._take_in(await self._wire.receive_some(_CIPHERTEXT_BYTES))
+                data = await self._wire.receive_some(_CIPHERTEXT_BYTES)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
         await self._flush()
+        self._records.add(self._incoming.read())  # what came behind the handshake
         self._verified_at = trio.current_time()
 
     async def send_all(self, data: bytes) -> None:
@@ -98,14 +116,25 @@ class TlsWire:
         self._tls = self._incoming = self._outgoing = self._sessions = _FREED
 
     def _read(self, max_bytes: int) -> bytes | None:
-        try:
-            return self._tls.read(max_bytes)
-        except ssl.SSLWantReadError:
-            return None
+        """What has come, of one record; `None` when more has to come."""
+        record = b""
+        while True:
+            try:
+                data = self._tls.read(max_bytes)
+            except ssl.SSLWantReadError:
+                if record:
+                    self._records.brought_nothing(is_answered=self._outgoing.pending > 0)
+                record = self._records.take()
+                if not record:
+                    return None
+                self._incoming.write(record)
+            else:
+                self._records.brought_data()
+                return data
 
     def _take_in(self, data: bytes) -> None:
         if data:
-            self._incoming.write(data)
+            self._records.add(data)
         else:
             self._incoming.write_eof()
 

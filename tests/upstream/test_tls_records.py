@@ -1,0 +1,108 @@
+"""G10: an upstream cannot stop the event loop with TLS records that bring no data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from fanout.upstream.origin import Origin
+from fanout.upstream.tls import TlsSessions, client_context
+from fanout.upstream.tls_wire import TlsWire
+from tests.openssl import Peer
+
+_MOST = 16 * 1024
+_CHUNKS = 50
+
+
+class Below:
+    """A wire to an upstream that always has more to say: `chunk` bytes, `_CHUNKS` times."""
+
+    has_ended = False
+
+    def __init__(self, upstream: Peer) -> None:
+        self.upstream = upstream
+        self.chunk: Callable[[], object] = bytes
+        self.left = 0
+
+    def on_news(self, tell: Callable[[], bool]) -> None:
+        pass
+
+    async def send_all(self, data: bytes) -> None:
+        self.upstream.hears(data)
+        self.upstream.shake_hands()
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.receive_nowait(max_bytes) or self.upstream.says()
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        self.chunk()
+        return self.upstream.says()
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def connected(directory: Path) -> AsyncIterator[tuple[TlsWire, Below]]:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("a.test")
+    chain, key = str(directory / "chain.pem"), str(directory / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    context = client_context(None)
+    authority.configure_trust(context)
+    below = Below(Peer((chain, key)))
+    try:
+        wire = TlsWire(below, TlsSessions(context), Origin("https", "a.test", 443))
+        await wire.handshake()
+        yield wire, below
+    finally:
+        below.upstream.close()
+
+
+def changes_keys(upstream: Peer) -> None:
+    for _ in range(20):
+        upstream.change_keys(both=True)
+
+
+async def test_an_upstream_that_only_changes_keys_is_left_when_it_is_looked_at(tmp_path: Path) -> None:
+    """It is looked at within one event-loop iteration, for as long as it has more to say."""
+    async with connected(tmp_path) as (wire, below):
+        below.left, below.chunk = _CHUNKS, lambda: changes_keys(below.upstream)
+        with pytest.raises(OSError, match="bring no data"):
+            wire.receive_nowait(_MOST)
+        assert below.left >= _CHUNKS - 2
+
+
+async def test_an_upstream_that_only_changes_keys_is_left_when_it_is_waited_for(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (wire, below):
+        below.left, below.chunk = _CHUNKS, lambda: changes_keys(below.upstream)
+        with trio.fail_after(5), pytest.raises(OSError, match="bring no data"):
+            await wire.receive_some(_MOST)
+        assert below.left >= _CHUNKS - 2
+
+
+async def test_records_with_data_between_changes_of_keys_are_read(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (wire, below):
+
+        def speak() -> None:
+            below.upstream.change_keys(both=False)
+            below.upstream.write(b"a")
+
+        below.left, below.chunk = _CHUNKS, speak
+        for _ in range(_CHUNKS):
+            assert await wire.receive_some(_MOST) == b"a"
+        assert wire.receive_nowait(_MOST) is None
