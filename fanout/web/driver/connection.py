@@ -80,7 +80,7 @@ class Connection:
         """The caller owes bytes. Until it sends them it may be closed to make room for another."""
         self.state = state
         self._to_the_end_of_the_queue()
-        self.read_within(timeout_s)
+        self.read_within(self._driver.due_in_s(timeout_s))
 
     def wait_idle(self) -> None:
         """The caller owes a request. It has `idle_timeout_s`."""
@@ -123,7 +123,7 @@ class Connection:
         """Nothing the caller sends matters any more, but it may have to be read. `end` must be set."""
         self.state = State.LINGERING
         self._driver.waiting.pop(self, None)
-        self.read_within(timeout_s)
+        self.read_within(self._driver.due_in_s(timeout_s))
 
     def read_within(self, timeout_s: float) -> None:
         """The caller owes bytes `timeout_s` seconds from now; `inf`: it owes none."""
@@ -165,22 +165,34 @@ class Connection:
         self.reset = True
         self.cut(End.SLOW_READER)
 
-    def waited_too_long(self) -> None:
-        """It has been in the queue for `idle_timeout_s`. The other states have a deadline."""
-        if self.state in (State.IDLE, State.ENDING) or not self.may_give_way:
-            self.cut(_WHEN_TOO_LATE[self.state])
+    def waited_too_long(self) -> bool:
+        """In the queue for `idle_timeout_s`: whether it ends now. The others have deadlines."""
+        is_over = self.state in (State.IDLE, State.ENDING) or not self.may_give_way
+        if self.scope.cancel_called or not is_over:
+            return False
+        self.cut(_WHEN_TOO_LATE[self.state])
+        return True
 
-    def drain(self) -> None:
-        """The server is about to stop: be as quick as one can be without losing an admitted request."""
+    def drain(self, idle_until: float) -> bool:
+        """The server is about to stop: be as quick as one can be without losing an admitted request.
+
+        Whether it is idle, and so ends at `idle_until`, unless a request comes before.
+        """
         if self.state is State.HANDSHAKE or (self.state is State.IDLE and not self.transport.has_bytes()):
-            self.cut(End.DRAINED)
-        elif self.state in (State.IDLE, State.ENDING):
+            if idle_until <= self.now():
+                self.cut(End.DRAINED)
+            else:
+                self.end = self.end or End.DRAINED
+                self._read_by = self.scope.deadline = idle_until
+            return True
+        if self.state in (State.IDLE, State.ENDING):
             self.read_within(self._driver.limits.drain_grace_s)
         elif self.scope.deadline != inf:
             latest = self.now() + self._driver.limits.drain_grace_s
             self._read_by = min(self._read_by, latest) if self._read_by != inf else inf
             self._write_by = min(self._write_by, latest) if self._write_by != inf else inf
             self.scope.deadline = min(self._read_by, self._write_by)
+        return False
 
     def too_slow(self) -> End | None:
         """Which wait for the caller took too long, if that is what ended it. Known once the scope is left."""
@@ -195,7 +207,7 @@ class Connection:
 
     async def flush(self) -> None:
         """Wait until all that was to be sent is with the kernel, within the bound of a write."""
-        self.written_within(self._driver.limits.write_timeout_s)
+        self.written_within(self._driver.due_in_s(self._driver.limits.write_timeout_s))
         await self.transport.flush()
         self.written_within(inf)
 
