@@ -108,7 +108,7 @@ class Driver:
         self._open[connection] = None
         with connection.scope:
             await serve(connection)
-        if connection.too_slow() is End.SLOW_HEAD:
+        if connection.too_slow() is End.SLOW_HEAD and not connection.hears_the_end:  # which HTTP/2 does
             line = self.date.line(connection.now())
             connection.transport.send_now(problem_bytes(refusals.SLOW_HEAD, line))
 
@@ -122,7 +122,9 @@ class Driver:
         self._rejected[connection] = None
         with connection.scope:
             connection.linger(self.limits.linger_timeout_s)
-            await connection.transport.handshake()
+            if await connection.transport.handshake() == "h2":
+                await connection.say_last(refusals.OVER_HTTP2)
+                return
             line = self.date.line(connection.now())
             await connection.say_last(problem_bytes(refusals.TOO_MANY_CONNECTIONS, line))
 

@@ -61,6 +61,8 @@ TOO_MANY_CONNECTIONS: Final = Problem(
     "Every connection that the server may hold is in use. Try again after the time in Retry-After.",
     headers=(("Retry-After", "1"),),
 )
+# The same over HTTP/2: empty SETTINGS, and a GOAWAY of ENHANCE_YOUR_CALM, by which no request has been read.
+OVER_HTTP2: Final = bytes.fromhex("000000 04 00 00000000 000008 07 00 00000000 00000000 0000000b")
 
 
 def body_of(problem: Problem) -> bytes:

@@ -11,9 +11,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 
+import h2.events
 import pytest
 import trio
 import trustme
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics
@@ -229,3 +232,35 @@ async def test_statistics_count_a_rejected_connection_once(certificate: Certific
         assert isinstance(world.driver.statistics(), DriverStatistics)
     assert world.driver.statistics().accepted == sum(world.ended.values()) == 1
     assert world.crashes == []
+
+
+async def test_an_http2_client_over_the_limit_is_told_in_http2(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    """G1: no answer of HTTP/1.1 to a client that has agreed on HTTP/2, which takes it for a broken frame."""
+    async with on_socket(Echo(slow_s=60), Limits(max_connections=1), certificate=certificate) as world:
+        await (await over_tls(world, authority, "http/1.1")).send_all(get("/slow"))
+        await until(lambda: world.driver.statistics().requests)
+        said = await until_the_end(await over_tls(world, authority, "h2"))
+    client = H2Connection()
+    client.initiate_connection()
+    _, end = client.receive_data(said)
+    assert isinstance(end, h2.events.ConnectionTerminated)
+    assert (end.error_code, end.last_stream_id) == (ErrorCodes.ENHANCE_YOUR_CALM, 0)
+
+
+async def test_an_http2_client_that_is_silent_gets_no_answer_of_http1(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    async with on_socket(Echo(), Limits(head_timeout_s=0.1), certificate=certificate) as world:
+        assert b"HTTP/1.1" not in await until_the_end(await over_tls(world, authority, "h2"))
+        await world.settled()
+    assert world.ended == {"slow_head": 1}
+
+
+async def until_the_end(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
+    pieces = []
+    with trio.fail_after(5):
+        while piece := await stream.receive_some():
+            pieces.append(piece)
+    return b"".join(pieces)
