@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from fanout.loop.turns import Turns
 from fanout.web.driver import refusals
 from fanout.web.driver.answer import DateField, problem_bytes, utc_now
 from fanout.web.driver.connection import Connection
@@ -27,6 +28,7 @@ from fanout.web.driver.transport import Transport
 # event-loop iteration: so many end at once, and the next as many a little later.
 ENDS_AT_ONCE: Final = 16  # about 1 ms
 ENDS_EVERY_S: Final = 0.0015
+PIECES_PER_ITERATION: Final = 2
 JUST_CAME_S: Final = 1.0  # a connection that waits for less may be about to send its request
 
 
@@ -59,6 +61,7 @@ class Driver:
         self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
         self.beginning = 0  # requests that were not refused, and whose task has yet to run
         self.requests = self.refused = self.malformed = 0
+        self.pieces: Final = Turns(PIECES_PER_ITERATION)  # of what HTTP/2 clients send: to parse them
         self.guard: Final = Guard(self.report)  # made once: to enter it takes no memory
         self._on_crash = on_crash
         self._due: dict[float, tuple[float, int]] = {}  # of each bound: the latest moment, and how many then

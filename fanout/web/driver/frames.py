@@ -48,9 +48,9 @@ class Allowance:
 
 
 class Frames:
-    """The frames of one connection, as they come in. `began`: one has, behind the preface."""
+    """The frames of one connection, as they come in. number: of those that have begun, behind the preface."""
 
-    __slots__ = ("_allowance", "_head", "_head_bytes", "_limits", "_newest", "_skip", "_too_long", "began")
+    __slots__ = ("_allowance", "_head", "_head_bytes", "_limits", "_newest", "_skip", "_too_long", "number")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -60,7 +60,7 @@ class Frames:
         self._newest = 0  # the highest stream
         self._head_bytes = 0  # of a header block
         self._too_long = False
-        self.began = False
+        self.number = 0
 
     def count(self, data: bytes) -> ErrorCodes | None:
         """Count what comes next. With an error the connection is to be closed, and `data` not parsed."""
@@ -82,7 +82,7 @@ class Frames:
         return None
 
     def _on_frame(self, high: int, low: int, kind: int, stream: int) -> None:
-        self.began = True
+        self.number += 1
         self._skip = high << 16 | low
         self._too_long = self._too_long or self._skip > MAX_FRAME_BYTES
         if kind == _CONTINUATION:

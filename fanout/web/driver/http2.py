@@ -2,7 +2,8 @@
 
 Rule 1: nothing is shielded. Tasks hand bytes to the one task that writes, so to cancel any of them breaks
         nothing, and a caller that does not read is found by the connection's deadline.
-Rule 2: bytes are counted before they are parsed (`frames`), and parsed few at a time, so that others run.
+Rule 2: bytes are counted before they are parsed (`frames`), and parsed few at a time, so that others run. A
+        piece of many frames is parsed at its turn: two per event-loop iteration, whoever sent them.
 Rule 3: what a caller does wrong is `REFUSED` or `FLOODING`, and never a crash.
 
 What hypercorn does, and is done otherwise here (more in `http2_streams`):
@@ -31,7 +32,8 @@ from fanout.web.driver.http2_streams import Streams
 from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import End
 
-_PIECE_BYTES: Final = 4096  # parsed at once: at most 455 frames
+_PIECE_BYTES: Final = 1024  # parsed at once: at most 113 frames, or 80 requests
+_FEW_FRAMES: Final = 8  # a piece with more of them is work, which waits for its turn
 _UNWRITTEN: Final = 16  # blocks of bytes that wait to be written; whoever has one more waits, too
 
 
@@ -90,10 +92,14 @@ class Http2(Streams):
             while data := await self._held.transport.receive():
                 for at in range(0, len(data), _PIECE_BYTES):
                     piece = data[at : at + _PIECE_BYTES]
+                    before = self._frames.number
                     error = self._frames.count(piece)
                     if error is not None:
                         self.stop(End.FLOODING, error)
-                    await trio.lowlevel.checkpoint()  # others run; and here it ends, once stopped
+                    if self._frames.number - before > _FEW_FRAMES:
+                        await self._driver.pieces.next()
+                    else:
+                        await trio.lowlevel.checkpoint()  # others run; and here it ends, once stopped
                     await self.handle(RawData(piece))
                     self.note_whether_idle()
 
@@ -133,7 +139,7 @@ class Http2(Streams):
             return
         if self.streams or self.stream_buffers:
             self._held.work()
-        elif self._held.state is State.BUSY or (self._held.state is State.HEAD and self._frames.began):
+        elif self._held.state is State.BUSY or (self._held.state is State.HEAD and self._frames.number):
             if self._driver.draining:
                 self.stop(End.DRAINED, ErrorCodes.NO_ERROR)
             else:

@@ -66,6 +66,6 @@ async def test_what_is_too_much(sent: bytes, error: ErrorCodes | None, piece_byt
 async def test_the_preface_is_no_frame() -> None:
     frames = Frames(LIMITS)
     frames.count(PREFACE)
-    assert not frames.began
+    assert frames.number == 0
     frames.count(settings())
-    assert frames.began
+    assert frames.number == 1
