@@ -60,6 +60,7 @@ def make_app(races: Races) -> App:
         races.observer.notify(BugFound(request_id, where, error, trio.current_time()))
         return _respond(request.scope, problems.INTERNAL)
 
+    app.url_map.update()  # else the first request does it that asks the matcher, and leaves a cycle behind
     return app
 
 
