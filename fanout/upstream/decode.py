@@ -1,7 +1,7 @@
 """Decodes compressed bodies as httpx does, but bounds their size and refuses leftover bytes.
 
 Rule: the decoder consumes every byte of the body or refuses the body. gzip may have several members, one
-      after the other, which are one body (RFC 1952 §2.2). A reader of only the first would see another answer.
+      after the other, which are one body (RFC 1952 §2.2). A reader of only the first sees another answer.
 """
 
 from __future__ import annotations
