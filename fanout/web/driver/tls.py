@@ -1,11 +1,11 @@
 """TLS over another transport: OpenSSL between two memory buffers.
 
-Rule 1: no lock, no task and no wait of its own. What OpenSSL has to say is handed to the transport below in
-        the order in which it was said, whoever made it say so.
-Rule 2: a handshake is work. However many clients come at once, each step of a handshake waits for its turn,
-        of which an event-loop iteration has `STEPS_PER_ITERATION`.
-Rule 3: a connection that ends in order says so (close_notify), as one that is refused does (an alert), and
-        waits for neither to be heard.
+Rule 1: this layer has no lock, no task and no wait of its own. It passes OpenSSL's output to the transport
+        below in its order, whichever call produced it.
+Rule 2: a handshake takes processor time. However many clients connect at once, each step of a handshake waits
+        for its turn. An event-loop iteration has `STEPS_PER_ITERATION` turns.
+Rule 3: a connection that ends in order sends close_notify, and a failed handshake sends an alert. Neither
+        waits for the client to read it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEPS_PER_ITERATION: Final = 4  # the expensive one, a signature, takes 0.2 ms (
 
 
 class TlsTransport(Transport):
-    """A client over TLS. `handshake` it before anything else but `watch`, `close` and `abort`."""
+    """A client over TLS. Call `handshake` before anything but `watch`, `close` and `abort`."""
 
     __slots__ = (
         "_below",
@@ -45,13 +45,13 @@ class TlsTransport(Transport):
         self._turns = turns
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls: ssl.SSLObject  # made when the client has said something: it takes 50 KiB
-        self._has_begun = False  # there is an `_tls`
+        self._tls: ssl.SSLObject  # made at the client's first bytes: it takes 50 KiB
+        self._has_begun = False  # `_tls` exists
         self._is_secure = False  # the handshake has succeeded
         self._has_ended = False  # no more will be sent
 
     async def handshake(self) -> str | None:
-        """Raises `trio.BrokenResourceError` when it fails; the client has been sent why."""
+        """Raises `trio.BrokenResourceError` when it fails; the client has received an alert."""
         while True:
             data = await self._below.receive()
             if not data:
@@ -93,12 +93,12 @@ class TlsTransport(Transport):
         while not self._has_ended:
             data = self._decrypted()
             if data is not None:
-                return data  # noqa: ASYNC910 - all of it is read at once, so the next one waits
+                return data  # noqa: ASYNC910 - this returns all bytes, so the next call waits
             more = await self._below.receive()
             if not more:
                 return b""
             self._incoming.write(more)
-        return await self._below.receive()  # nobody reads it; it is only taken, and counted
+        return await self._below.receive()  # discarded: the reader only counts these bytes
 
     def watch(self, client_left: Callable[[], None]) -> None:
         self._below.watch(client_left)
@@ -119,7 +119,7 @@ class TlsTransport(Transport):
         self._below.abort()
 
     def _decrypted(self) -> bytes | None:
-        """All that has come and is decrypted; `b""` at the end, `None` when more has to come."""
+        """All bytes that have come, decrypted; `b""` at the end, `None` when more have to come."""
         pieces = []
         try:
             while piece := self._tls.read(MAX_RECEIVE_BYTES):
@@ -130,15 +130,15 @@ class TlsTransport(Transport):
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as error:
-            if not pieces:  # else it comes again, behind them
+            if not pieces:  # else OpenSSL raises it again, behind them
                 self._send_said()
                 raise trio.BrokenResourceError(str(error)) from error
         return b"".join(pieces)
 
     def _say_goodbye(self) -> None:
-        """Once: close_notify, without waiting for the client's."""
+        """Send close_notify, once, without waiting for the client's."""
         if self._is_secure and not self._has_ended:
-            with suppress(ssl.SSLError, trio.BrokenResourceError):  # mostly it wants to read the client's
+            with suppress(ssl.SSLError, trio.BrokenResourceError):  # usually: wants the client's
                 try:
                     self._tls.unwrap()
                 finally:
@@ -146,5 +146,5 @@ class TlsTransport(Transport):
         self._has_ended = True
 
     def _send_said(self) -> bool:
-        """Hand over what OpenSSL has said. Whether all of it is with the kernel."""
+        """Pass OpenSSL's output on. Returns whether the kernel has all of it."""
         return self._below.send_now(self._outgoing.read())
