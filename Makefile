@@ -29,7 +29,9 @@ run: $(VENV)/.package ## install, then serve with a simulated upstream on this m
 
 # Two processes, then those that measure time, alone. A selection runs in one process, as a debugger wants it.
 PYTEST := $(BIN)/python -m pytest
-ALL_TESTS := $(PYTEST) -m "not alone" --numprocesses auto --maxprocesses 4 --dist worksteal && $(PYTEST) -m alone
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+LEFT_OUT := $(if $(LEAVE_OUT), and not $(LEAVE_OUT))
+ALL_TESTS := $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)"
 
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))

@@ -1,7 +1,7 @@
-"""The commands: settings in, exit codes out (`exits.py`). The composition root; the work is done elsewhere.
+"""The commands: settings in, exit codes out (`exits.py`). This is the composition root and does no work.
 
-A user's mistake never ends in a traceback: it is one line with the setting, the value and the fix. A command
-imports what it needs when it runs, so a wrong setting or a health check does not wait for a server's imports.
+A user's mistake never ends in a traceback. It is one line with the setting, the value and the fix. A command
+imports its modules when it runs, so a wrong setting or a health check does not wait for a server's imports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run() -> int:
 
 
 class Commands(click.Group):
-    """Most are imported when asked for: `serve` starts without a test kit."""
+    """Most commands are imported on demand: `serve` starts without the test kit."""
 
     LATE: ClassVar = {
         "load": "fanout.tools.load.command",
@@ -77,9 +77,9 @@ def cli() -> None:
       0    done
       1    no: not ready (health), or a guarantee was broken (load, simulate, replay)
       2    a setting, an argument or a port is wrong, and nothing was started
-      3    it could not be finished: the output cannot be written, nothing listens there, a worker was
-           lost while it drained, memory or threads ran out; or a bug, with its traceback
-      130  SIGINT before the command listened to signals (143: SIGTERM)
+      3    the command could not finish: the output cannot be written, nothing listens at the address, a
+           worker was lost while it drained, memory or threads ran out; or a bug, with its traceback
+      130  SIGINT before the command handled signals (143: SIGTERM)
     """
 
 
@@ -118,7 +118,7 @@ def _fail(line: str) -> NoReturn:
 
 
 def _say_error(text: str) -> None:
-    """One line, also when a value in it has line breaks."""
+    """Print one line, even if a value in it has line breaks."""
     click.echo(" ".join(text.split("\n")), err=True)
 
 

@@ -79,7 +79,7 @@ class Settings:
 
     @property
     def admin_names(self) -> tuple[str, ...]:
-        """What `Host` may be on the admin listener besides addresses: `admin_bind` may be a name, too."""
+        """The names that `Host` may be on the admin listener. `admin_bind` may be a name, too."""
         return (self.admin_bind.host.lower(), *self.admin_hosts)
 
     @property
@@ -120,7 +120,7 @@ def parse_bind(text: str) -> Bind:
 
 
 def is_host(text: str) -> bool:
-    """Whether `text` is an IP address without brackets, or a name that can be looked up."""
+    """Whether `text` is an IP address without brackets, or a valid name."""
     try:
         if ":" in text:
             ipaddress.IPv6Address(text)
@@ -136,7 +136,7 @@ def is_host(text: str) -> bool:
 
 
 def _is_decodable(label: str) -> bool:
-    """An international name is written in ASCII, and is refused by the resolver if it stands for nothing."""
+    """Whether an international name, written in ASCII, stands for one; if not, the resolver refuses it."""
     if label.lower().startswith("xn--"):
         label.encode("ascii").decode("idna")  # a `UnicodeError` is a `ValueError`
     return True
@@ -174,7 +174,7 @@ _HOST_NAME: Final = re.compile(
 
 
 def _host_names(text: str) -> tuple[str, ...]:
-    """In lower case and without a last dot, as `Host` is compared to them."""
+    """The names in lower case and without a final dot, to be compared to `Host`."""
     names = tuple(name.strip().lower().removesuffix(".") for name in text.split(",")) if text.strip() else ()
     if not all(map(_HOST_NAME.fullmatch, names)):
         raise ValueError(
@@ -217,7 +217,7 @@ SETTINGS: Final = (
         "--admin-hosts",
         "",
         _host_names,
-        "Names by which the admin listener may be asked, with commas. Addresses and localhost always may.",
+        "Names that Host may be on the admin listener, comma-separated. Addresses and localhost always may.",
     ),
     Setting(
         "upstreams",

@@ -1,4 +1,4 @@
-"""One run of a command: however it ends, it ends here, with a code of `exits.py`."""
+"""Runs one command. Every way to end passes through here, with a code of `exits.py`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NO_THREAD: Final = "can't start new thread"  # a `RuntimeError` of the `threadi
 
 
 def main() -> NoReturn:
-    """Run one command. Everything else is imported within, so that nothing of it is a traceback either."""
+    """Run one command. All other imports happen inside, so that their errors are handled as well."""
     code = FAILED
     try:
         code = _exit_code()
     except MemoryError:
-        pass  # not even enough to say so
+        pass  # too little memory even for a message
     finally:
         ignore_late_signals()
     sys.exit(code)
@@ -35,7 +35,7 @@ def _exit_code() -> int:
     except OutputError as error:
         if not error.reader_has_gone:  # `fanout simulate | head -1` ends quietly
             sys.stderr.write(f"fanout: {error}\n")
-    except Exception as error:  # noqa: BLE001 - the last one; 1 would be an answer, and is not Python's to give
+    except Exception as error:  # noqa: BLE001 - the last handler: Python's own code 1 would be an answer
         lack = lack_of(error)
         if lack is None:
             traceback.print_exception(error)
@@ -53,7 +53,7 @@ def _run() -> int:
 
 
 def lack_of(error: BaseException) -> str | None:
-    """What the machine lacks, in one line; `None` if anything else has gone wrong as well."""
+    """What the machine lacks, in one line; `None` if anything else went wrong as well."""
     if isinstance(error, BaseExceptionGroup):
         lacks = [lack_of(each) for each in error.exceptions]
         return lacks[0] if all(lacks) else None

@@ -1,8 +1,8 @@
-"""The standard streams: whatever they are connected to, they end no server and print no traceback.
+"""Makes the standard streams safe: no failed write ends a server or prints a traceback.
 
 Rule 1: descriptors 0, 1 and 2 are open, so that no socket gets one of these numbers.
-Rule 2: what standard output does not take is an `OutputError`, once.
-Rule 3: what standard error does not take is dropped: there is nobody left to complain to.
+Rule 2: a failed write to standard output is an `OutputError`, once.
+Rule 3: a failed write to standard error is dropped: no stream is left to report it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ERRORS: Final = 2
 
 
 class OutputError(Exception):
-    """Standard output cannot be written, for this `cause`. What is written later goes nowhere."""
+    """Standard output cannot be written, for this `cause`. Later output goes nowhere."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"standard output cannot be written: {(cause.strerror or str(cause)).lower()}")
@@ -30,7 +30,7 @@ class OutputError(Exception):
 
 
 def guard_standard_streams() -> None:
-    """Keep the three rules from now on. For the first lines of a program."""
+    """Apply the three rules from now on. Call it in the first lines of a program."""
     _open_what_is_closed()
     sys.stdout = _text(_Descriptor(_OUTPUT, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_ErrorsDescriptor(_ERRORS, "w", closefd=False), sys.stderr)
@@ -69,7 +69,7 @@ def _text(descriptor: _Descriptor, like: TextIO | None) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(descriptor),
         encoding="utf-8" if like is None else like.encoding,
-        errors="backslashreplace",  # a locale that cannot show a character is no reason to fail
+        errors="backslashreplace",  # a character that the locale cannot show must not fail
         line_buffering=True,
     )
 
@@ -79,6 +79,6 @@ def _open_what_is_closed() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number, so this one. In the wrong direction: writing fails, and so is noticed.
+            # This gets the lowest free number, so this one. The direction is wrong, so a write fails.
             os.open(os.devnull, os.O_WRONLY if descriptor == _INPUT else os.O_RDONLY)
             os.set_inheritable(descriptor, True)

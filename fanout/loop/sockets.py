@@ -1,20 +1,21 @@
 """Register a socket once; a callback runs whenever epoll reports it.
 
-Trio's own waits are for one task and one event: a system call for each wait, a task that wakes for each
-request, and no task that watches for a disconnect while a request runs. So every connection is registered
-with an epoll of our own, once, for as long as it lives. Trio is unmodified and used by its public names:
+Each of Trio's own waits is for one task and one event. That means a system call per wait, a task that wakes
+per request, and no task that notices a disconnect while a request runs. So this module registers every
+connection once, for its whole life, with its own epoll instance. Trio is unmodified and used by its public
+names:
 
 * An instrument drains that epoll in `after_io_wait`: after Trio has waited and before it picks the tasks of
   the iteration. So a task that a callback reschedules runs in the same iteration.
-* One system task waits until that epoll is readable. It makes a sleeping event loop wake, and keeps it awake
-  while disconnects are still to be delivered.
+* One system task waits until that epoll is readable. The task makes a sleeping event loop wake. It keeps the
+  event loop awake while disconnects are waiting to be delivered.
 
-Rule 1: nothing raises out of the instrument, because Trio removes one that raises, and that would be the end
-        of all network input. A callback that raises is reported, and its socket is forgotten. Should Trio
-        remove the instrument all the same, the system task adds it again.
-Rule 2: the work per iteration is bounded. epoll keeps the rest for the next iteration; disconnects are kept
-        here, and are delivered after everything else.
-Rule 3: to watch and to forget are synchronous, and cost a request nothing.
+Rule 1: the instrument never raises, because Trio removes an instrument that raises, and that would end all
+        network input. A callback that raises is reported, and its socket is forgotten. If Trio removes the
+        instrument anyway, the system task adds it again.
+Rule 2: the work per iteration is bounded. epoll keeps the rest for the next iteration. Disconnects are kept
+        here and delivered last.
+Rule 3: `watch` and `forget` are synchronous and run per connection, never per request.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from typing import Final, Protocol
 import trio
 
 LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # FIN, RST, or an error of the socket
-# What can be watched: the peer has closed its sending half or the socket, or is gone, reported once;
+# What can be watched. The end: the peer has closed its sending half or the socket, or is gone. Reported once.
 END: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
-# that, and that bytes have come, each reported once: a callback that does not read to the end remembers it;
+# The end and new bytes, each reported once. A callback that does not read everything must remember that.
 NEWS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
-# that there is something to read, the end included, reported until it was read.
+# Anything to read, the end included. Reported until it is read.
 UNREAD: Final = select.EPOLLIN
 _ONCE: Final = select.EPOLLET | select.EPOLLONESHOT
-# At most so many per iteration, which keeps it short. A request wakes a task; one that is shed does not.
+# Bounds per iteration, which keep it short. A request wakes a task; a request that is shed does not.
 _AT_A_TIME: Final = 16
 _MAX_WOKEN: Final = 32
-_MAX_TOLD: Final = 256  # to shed so many takes 3 ms
-# Ten thousand clients that disconnect at once would make one long iteration, so each delivers a few of them.
-# Nor must a client that sends wait behind them: that took a second, and its answer was late by as much.
+_MAX_TOLD: Final = 256  # to shed that many takes 3 ms
+# Ten thousand disconnects at once would make one long iteration, so each iteration delivers a few of them.
+# Behind all of them a client that sends would wait for a second, so it comes first.
 _MAX_SORTED: Final = 2048  # takes about 3 ms, too
 _MAX_LEAVERS: Final = 16
 _RETRY_S: Final = 0.01  # after the system task could not wait, as when the kernel is out of memory
@@ -51,7 +52,7 @@ OnCrash = Callable[[BaseException], None]
 
 
 class IterationWatch(Protocol):
-    """Told where each iteration of the event loop ends and begins, as an instrument of Trio's is."""
+    """Notified when each event-loop iteration ends and begins, as an instrument of Trio's is."""
 
     def before_io_wait(self, timeout: float) -> None: ...
 
@@ -63,27 +64,27 @@ def _log_crash(crash: BaseException) -> None:
 
 
 class Sockets(trio.abc.Instrument):
-    """The sockets of one run of Trio. To be made in that run, by `sockets`; closed when the run ends."""
+    """The sockets of one run of Trio. `sockets` makes it in that run; it closes when the run ends."""
 
     def __init__(self, on_crash: OnCrash = _log_crash) -> None:
-        """on_crash: receives what a callback raised. It may be replaced at any time."""
+        """on_crash: receives an exception that a callback raised. It may be replaced at any time."""
         self.on_crash = on_crash
         self._epoll = select.epoll()
-        # Of each socket: whether its disconnect waits its turn, and the callback.
+        # For each socket: whether its disconnect waits its turn, and the callback.
         self._watched: dict[int, tuple[bool, Tell]] = {}
-        self._leaving: dict[int, int] = {}  # disconnects to be delivered, and what has happened, in order
+        self._leaving: dict[int, int] = {}  # disconnects to be delivered and their events, in order
         self._loop_watch: IterationWatch | None = None
         self._is_waiting = False  # the system task, for the epoll to become readable
-        self._is_called = True  # by Trio, since the system task woke last
+        self._is_called = True  # by Trio, since the system task last woke
         self._has_reported_own = False
         trio.lowlevel.add_instrument(self)
         trio.lowlevel.spawn_system_task(self._wake_the_loop, name="fanout.loop.sockets")
 
     def watch(self, descriptor: int, events: int, tell: Tell, *, at_once: bool = False) -> None:
-        """Call `tell` with what has happened, as epoll names it. It says whether it woke a task.
+        """Call `tell` with epoll's events. It returns whether it woke a task.
 
         events: `END`, `NEWS` or `UNREAD`. at_once: a disconnect does not wait its turn behind others, because
-            a task waits for what the peer has sent before it.
+            a task waits for the bytes that the peer has sent before it.
         """
         if self._epoll.closed:
             return  # the run has ended
@@ -91,15 +92,15 @@ class Sockets(trio.abc.Instrument):
         self._watched[descriptor] = bool(events & _ONCE) and not at_once, tell
 
     def forget(self, descriptor: int) -> None:
-        """The socket is about to be closed, which is when the kernel forgets it. May be called twice."""
+        """Call it before the socket is closed, which makes the kernel forget it. It may be called twice."""
         self._watched.pop(descriptor, None)
         self._leaving.pop(descriptor, None)
 
     def watch_passes(self, watch: IterationWatch | None) -> None:
-        """Call `watch` in every iteration, or nobody. An instrument of its own would cost more."""
+        """Call `watch` in every iteration; `None` stops that. A second instrument would cost more."""
         self._loop_watch = watch
 
-    # What follows is called by Trio, twice per iteration.
+    # Trio calls the next two methods once per iteration each.
 
     def before_io_wait(self, timeout: float) -> None:
         if self._loop_watch is not None:
@@ -123,7 +124,7 @@ class Sockets(trio.abc.Instrument):
             self._report_own(crash)
 
     def _deliver(self, events: list[tuple[int, int]]) -> None:
-        """What there is to deliver in this iteration: first what clients send, then some disconnects."""
+        """Deliver the events of this iteration: first what clients send, then some disconnects."""
         watched, leaving = self._watched, self._leaving
         told = woken = 0
         most = len(leaving) + _MAX_SORTED
@@ -137,13 +138,13 @@ class Sockets(trio.abc.Instrument):
                     told += 1
                     if entry is not None:
                         woken += entry[1](what)
-                    else:  # forgotten: closed in this iteration, or still open, and reported for ever
+                    else:  # forgotten: closed in this iteration, or open, and then reported for ever
                         with suppress(OSError):
                             self._epoll.unregister(descriptor)
                 except BaseException as crash:  # noqa: BLE001 - Rule 1
                     self._drop(descriptor, crash)
             if len(events) < _AT_A_TIME:
-                break  # that was all
+                break  # epoll has no more
             if told >= _MAX_TOLD or woken >= _MAX_WOKEN or len(leaving) >= most:
                 break
             events = self._epoll.poll(0, _AT_A_TIME)
@@ -154,21 +155,21 @@ class Sockets(trio.abc.Instrument):
         for descriptor in list(islice(self._leaving, _MAX_LEAVERS)):
             try:
                 what = self._leaving.pop(descriptor, 0)
-                if what:  # else a callback before it has closed the socket
+                if what:  # else an earlier callback has closed the socket
                     self._watched[descriptor][1](what)
             except BaseException as crash:  # noqa: BLE001 - Rule 1
                 self._drop(descriptor, crash)
         if self._leaving and self._is_waiting:
-            trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the system task, which keeps us awake
+            trio.lowlevel.notify_closing(self._epoll.fileno())  # the system task wakes and keeps us awake
 
     def _drop(self, descriptor: int, crash: BaseException) -> None:
-        """The socket's callback has raised: its task runs into a timeout, and everybody else goes on."""
+        """A socket's callback has raised. Its task ends by its timeout; all others go on."""
         self.forget(descriptor)
-        with suppress(BaseException):  # there is nobody left to report it to
+        with suppress(BaseException):  # nothing is left to report it to
             self.on_crash(crash)
 
     def _report_own(self, crash: BaseException) -> None:
-        """Not a callback's: reported once, because it may well come in every iteration."""
+        """Report an exception that is no callback's. Once only, because it may come in every iteration."""
         if not self._has_reported_own:
             self._has_reported_own = True
             with suppress(BaseException):
@@ -178,7 +179,7 @@ class Sockets(trio.abc.Instrument):
         """The system task. Trio ends the run if it raises."""
         has_failed = False
         try:
-            while True:  # noqa: ASYNC913 - it waits in each turn
+            while True:  # noqa: ASYNC913 - every round waits
                 try:
                     if has_failed:
                         has_failed = False
@@ -188,11 +189,11 @@ class Sockets(trio.abc.Instrument):
                     self._is_waiting = True
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
                     if not self._is_called:
-                        trio.lowlevel.add_instrument(self)  # which does nothing if Trio still has it
+                        trio.lowlevel.add_instrument(self)  # does nothing if Trio still has it
                     self._is_called = False
                 except trio.ClosedResourceError:
-                    pass  # there are disconnects to deliver
-                except Exception as crash:  # noqa: BLE001 - the kernel may be out of memory, or we are
+                    pass  # disconnects are waiting to be delivered
+                except Exception as crash:  # noqa: BLE001 - the kernel or the process may be out of memory
                     has_failed = True
                     self._report_own(crash)
                 self._is_waiting = False
@@ -211,7 +212,7 @@ _of_this_run: Final = trio.lowlevel.RunVar[Sockets | None]("fanout.loop.sockets"
 
 
 def sockets() -> Sockets:
-    """Of the current run of Trio. Made when it is asked for first."""
+    """The sockets of the current run of Trio, made on first use."""
     ours = _of_this_run.get()
     if ours is None:
         ours = Sockets()

@@ -1,11 +1,11 @@
-"""Telling of requests that have ended a moment later, many at a time.
+"""Notifies observers of ended requests in batches.
 
-What is done about one request out of the blue has to be fetched from memory first, code and data, and costs
-three to four times what it costs for the tenth in a row. So a request pays for an append, and the rest is
-done here for all that have ended meanwhile.
+Work for a single request must first fetch its code and data from memory, and takes three to four times as
+long as for the tenth request in a row. So a request only appends to a list, and this module does the rest for
+all requests that have ended.
 
-Rule 1: nothing waits longer than `EVERY_S`, or than the loop takes to get here. `catch_up` waits for nothing.
-Rule 2: a pass of the loop does not get longer by more than `AT_ONCE` requests.
+Rule 1: nothing waits longer than `EVERY_S`, or than the event loop takes to get here. `catch_up` never waits.
+Rule 2: an event-loop iteration handles at most `AT_ONCE` requests more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import trio
 from fanout.observe.observers import Observers
 from fanout.race.events import Event, Observer, RequestEnded
 
-EVERY_S: Final = 0.25  # the rarer the cheaper: each time all that it takes has to be fetched first
+EVERY_S: Final = 0.25  # rarer is cheaper: each batch first fetches its code and data from memory
 AT_ONCE: Final = 16  # half a millisecond
 
 
@@ -53,7 +53,7 @@ class Later:
                 await self.caught_up()
 
     async def caught_up(self, turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> None:
-        """Tell of all that had ended when this was called, `AT_ONCE` per `turn`."""
+        """Notify the observers of all requests that had ended at the call, `AT_ONCE` per `turn`."""
         left = len(self._waiting)
         while left > 0 and self._waiting:
             await turn()

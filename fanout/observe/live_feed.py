@@ -1,10 +1,10 @@
 """The stream behind the live page: what happens, in batches, made once for all who watch.
 
-Rule 1: while nobody watches, no event is made for it, and nothing is kept.
+Rule 1: without a viewer, the core makes no event for it, and nothing is kept.
 Rule 2: a batch is serialised once. All viewers' queues hold the same bytes, and each queue is bounded:
-        a viewer that does not read loses its place and what is queued, and costs nothing from then on.
-Rule 3: no viewer is waited for.
-Rule 4: a session begins with the first viewer and ends with the first batch that nobody waits for. So viewers
+        a viewer that does not read loses its place and its queue, and takes no memory from then on.
+Rule 3: the feed waits for no viewer.
+Rule 4: a session begins with the first viewer and ends with the first batch that has no viewer. So viewers
         that come and go cost one greeting per batch, however many they are.
 """
 
@@ -27,7 +27,7 @@ from fanout.race.events import CallEnded, Event, RaceStarted
 BATCH_EVERY_S: Final = 0.15
 SAMPLE_EVERY_S: Final = 0.5
 MAX_VIEWERS: Final = 100
-VIEWERS_PER_TURN: Final = 5  # each of them writes in the next iteration: about 0.3 ms
+VIEWERS_PER_TURN: Final = 5  # each one writes in the next iteration: about 0.3 ms
 MAX_QUEUED: Final = 64  # batches: ten seconds
 END_WITHIN_S: Final = 0.25  # of the second that a drain may take beyond the last deadline (G9)
 PAST_ROWS: Final = 40  # what a new viewer is shown of what was before
@@ -114,7 +114,7 @@ class LiveFeed:
                 await self.publish()
 
     async def publish(self, *, with_sample: bool = False) -> None:
-        """Tell what has happened since the last time, if anything has. Without viewers the session ends."""
+        """Send what has happened since the last batch, if anything. Without viewers the session ends."""
         await self._turn()
         if not self._viewers:
             self._end_session()
@@ -201,7 +201,7 @@ class LiveFeed:
             try:
                 ours.send_nowait(message)
             except trio.WouldBlock:
-                self.leave(viewer)  # what is queued goes, too: others may have dropped those batches long ago
+                self.leave(viewer)  # drops its queue, too: others may have dropped those batches already
         await trio.lowlevel.checkpoint()
 
 

@@ -3,10 +3,10 @@
 Rule 1: `put` never waits, whatever the sink does. What does not fit into the queue is dropped and counted.
 Rule 2: lines are made in the thread, a few at a time. Writing them lets go of the interpreter, so the event
         loop waits for a batch at most, which takes a fraction of a millisecond.
-Rule 3: nothing ends the thread but `close`. Whatever a line or the sink raises drops a batch, and is counted.
-        When no thread can be started the lines wait, and another start is tried.
-Rule 4: the end is bounded. `close` waits for the queue for so long and no longer; a thread that is stuck in
-        a full pipe does not keep the process.
+Rule 3: only `close` ends the thread. An exception of a line or of the sink drops a batch, which is counted.
+        When no thread can be started, the lines wait, and the next `put` after a second tries again.
+Rule 4: the end is bounded. `close` waits for the queue for a limited time. A thread that is stuck in a full
+        pipe does not keep the process alive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LogWriter:
     """Writes lines with `write`, in its own thread, from now until `close`."""
 
     def __init__(self, write: Callable[[str], object], *, max_lines: int = MAX_LINES) -> None:
-        """write: may block, and may raise, which drops what it was given."""
+        """write: may block. It may also raise, which drops its lines."""
         self._write = write
         self._max_lines = max_lines
         self._lines: deque[tuple[Callable[[Any], str], Any]] = deque()
@@ -127,7 +127,7 @@ class LogWriter:
         batch: list[tuple[Callable[[Any], str], Any]] = []
         try:
             while self._lines and len(batch) < _BATCH:
-                batch.append(self._lines[0])  # first, so that a `MemoryError` loses none uncounted
+                batch.append(self._lines[0])  # before the pop: a `MemoryError` loses none uncounted
                 self._lines.popleft()
             self._write("".join([_line(make, item) for make, item in batch]))
             self._written += len(batch)

@@ -35,7 +35,7 @@ class LoopStatistics:
 
 
 class LoopWatch(trio.abc.Instrument):
-    """Measures every iteration of the event loop: called by `Sockets.watch_passes`, or as an instrument."""
+    """Measures every event-loop iteration. Use it with `Sockets.watch_passes`, or as an instrument."""
 
     def __init__(
         self,

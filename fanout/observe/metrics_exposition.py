@@ -1,8 +1,8 @@
-"""What a scrape gets: OpenMetrics with exemplars for who asks for it, the classic text for everybody else.
+"""The answer to a scrape: OpenMetrics with exemplars if the client accepts it, else the classic text.
 
-Rule 1: a scrape is written a few dozen samples at a time, each time in a turn of its own, so that it does
-        not make an event-loop iteration long. The numbers of one series are read at one moment, those of two
-        may be a few iterations apart.
+Rule 1: a scrape is written a few dozen samples at a time, each piece in its own turn, so that no event-loop
+        iteration gets long. The numbers of one series are read at one moment. Those of two series may be a
+        few iterations apart.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ async def expose(
 ) -> Exposition:
     """All of the families, in the format that the `Accept` header asks for.
 
-    families: may be lazy, and give a family in several pieces, one after the other. turn: awaited after each
-        piece.
+    families: may be lazy, and yield a family in several consecutive pieces. turn: awaited after each piece.
     """
     is_open = _OPENMETRICS in accept
     write = openmetrics.generate_latest if is_open else classic.generate_latest

@@ -1,4 +1,4 @@
-"""The options of the simulated upstream, which `fanout upstream` and `fanout demo` have in common."""
+"""The options of the simulated upstream, which `fanout upstream` and `fanout demo` share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def simulator_options(command: Any) -> Any:
-    """The options that say how slow and how unreliable the simulator is."""
+    """The options that set how slow and how unreliable the simulator is."""
     options = (
         click.option(
             "--seed", type=int, default=0, show_default=True, help="The same seed, the same answers."
@@ -51,7 +51,7 @@ def simulator_settings(
     connection_faults: tuple[str, ...],
     reliable: bool,
 ) -> SimulatorSettings:
-    """The settings that the options ask for. Raises `SettingsError` with one line."""
+    """The settings for these options. Raises `SettingsError` with one line."""
     from fanout.tools.simulator.settings import SimulatorSettings, parse_rates  # Trio comes with them
 
     try:

@@ -1,11 +1,13 @@
-"""The addresses of one name: in which order to try them, and what attempts to connect say about that.
+"""The addresses of one name: the order in which to try them, and what connect attempts say about it.
 
-Rule 1: an address that was waited for, for 250 ms in all, without a word from it, is tried last. In one call
-        or in many: calls that end sooner, because their time is up or another call has won, would come to the
-        same dead address for ever. Time in which several calls wait for it counts once.
-Rule 2: one that fails while another connects is tried last, too. One that connects is forgiven its silence.
-Rule 3: "last" is an order and no verdict. No address is left out, when all would be last none is, and every
-        look-up begins again.
+Rule 1: an address is tried last after calls have waited for it for 250 ms in total without an answer. The
+        time is added up over calls. A call may end sooner, because its time is up or another call has won;
+        without the sum such calls would try the same dead address for ever. Time in which several calls wait
+        counts once.
+Rule 2: an address that fails while another one connects is tried last, too. The silence of an address that
+        connects starts again at zero.
+Rule 3: "last" is only an order. No address is left out, when all would be last none is, and every look-up
+        begins again.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ import trio
 
 from fanout.upstream.wire import Address
 
-HEAD_START_S: Final = 0.25  # RFC 8305: how long an address has before the next one is tried beside it
+HEAD_START_S: Final = 0.25  # RFC 8305: how long an address has before the next one is tried as well
 _ROUNDING_S: Final = 1e-6
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One attempt to connect. Neither `connected` nor `failed`: the address has not said a word."""
+    """One attempt to connect. Neither `connected` nor `failed`: the address has been silent."""
 
     address: Address
     began_at: float
@@ -35,14 +37,14 @@ class Attempt:
 
 @dataclass(slots=True)
 class _Silence:
-    """For how long an address was waited for in vain, in all, and until when that was counted."""
+    """How long calls have waited for an address in vain, in total, and up to when that is counted."""
 
     lasted_s: float = 0.0
     counted_until: float = -math.inf
 
 
 class Addresses:
-    """known: all of them, as looked up. passed_over: how often one was put last."""
+    """known: all addresses, as looked up. passed_over: how often an address was put last."""
 
     def __init__(self) -> None:
         self.known: Sequence[Address] = ()
@@ -56,29 +58,29 @@ class Addresses:
         return self._last
 
     def renew(self, found: Sequence[Address]) -> None:
-        """A look-up has found these."""
+        """Start again with the addresses that a look-up has found."""
         self.known = tuple(dict.fromkeys(found))
         self._healthy, self._last = list(self.known), []
         self._silences = {address: _Silence() for address in self.known}
 
     def in_turn(self) -> Sequence[Address]:
-        """Each connection begins with another of the healthy addresses of the preferred family."""
+        """The order for one connection. Each begins with the next healthy address of the first family."""
         healthy = self._healthy
         if len(healthy) > 1:
             preferred = healthy[0][0]
             turn = [address for address in healthy if address[0] == preferred]
             others = [address for address in healthy if address[0] != preferred]
             self._healthy = turn[1:] + turn[:1] + others
-            # The second attempt is of the other family: a family that does not work costs one delay.
+            # The second attempt uses the other family, so a family that does not work causes one delay.
             healthy = [turn[0], *others[:1], *turn[1:], *others[1:]]
         return [*healthy, *self._last]
 
     def learn(self, attempts: Sequence[Attempt]) -> None:
-        """What became of them, in the order of trying, when their call was connected or gave up."""
+        """Learn from the attempts of one call, in their order, when it is connected or has ended."""
         winner = next((n for n, attempt in enumerate(attempts) if attempt.connected), None)
         for attempt in attempts[:winner]:
             if attempt.failed:
-                had_its_chance = winner is not None  # else none is better
+                had_its_chance = winner is not None  # else no address is better
             else:
                 had_its_chance = self._add_silence(attempt) >= HEAD_START_S - _ROUNDING_S
             if had_its_chance:
@@ -87,7 +89,7 @@ class Addresses:
             self._forgive(attempts[winner].address)
 
     def _add_silence(self, silent: Attempt) -> float:
-        """How long it has lasted now, in seconds."""
+        """Returns how long the silence has lasted, in seconds."""
         silence = self._silences.get(silent.address)
         if silence is None:  # the name no longer has it
             return 0.0

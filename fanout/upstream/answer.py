@@ -59,7 +59,7 @@ class Answer:
     def __init__(self, method: str, max_body_bytes: int) -> None:
         self.is_complete = False
         self.keeps_connection = False
-        self.is_on_reused = False  # it comes, or should have come, over a connection that was used before
+        self.is_on_reused = False  # its connection was used before
         self._is_to_head = method == "HEAD"
         self._max_body_bytes = max_body_bytes
         # Chunk sizes, extensions and trailers are bytes as well. Twice: no honest framing outweighs its body.

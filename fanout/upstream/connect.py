@@ -1,6 +1,6 @@
-"""From an origin to a connected wire: its addresses, happy eyeballs over them, for https the handshake.
+"""Opens a connected wire to an origin: it tries the addresses (happy eyeballs) and does the TLS handshake.
 
-Rule 1: however this ends, also by `Cancelled`, no wire is left open but the returned one.
+Rule 1: however this ends, also by `Cancelled`, no wire stays open but the returned one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Dial = Callable[[Address], Awaitable[Wire]]
 
 
 class Connector:
-    """Opens wires. `dial` is where a simulated world comes in: below happy eyeballs and TLS."""
+    """Opens wires. The simulation replaces `dial`, which is below happy eyeballs and TLS."""
 
     def __init__(self, resolver: Resolver, context: ssl.SSLContext, dial: Dial) -> None:
         self._resolver = resolver
@@ -49,7 +49,7 @@ class Connector:
         return wire
 
     async def _dial_any(self, origin: Origin, addresses: Sequence[Address]) -> Wire:
-        """What its attempts say about the addresses is learnt however they end, also when cancelled."""
+        """Dial, and learn about the addresses from the attempts, also when it is cancelled."""
         attempts: list[Attempt] = []
         wire: Wire | None = None
         try:
@@ -67,11 +67,11 @@ class Connector:
 
 
 async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: list[Attempt]) -> Wire:
-    """The first wire to be there.
+    """The first wire to connect.
 
-    An address has a head start of 250 ms over the next one, which begins at once when it fails.
-    Raises `OSError`, the first that came, when all have failed. attempts: one is added for each address that
-    was tried, also when this raises; of one address alone there is nothing to be told.
+    An address has a head start of 250 ms over the next one. If it fails, the next one begins at once.
+    Raises the first `OSError` when all have failed. attempts: this adds one for each address that it tries,
+    also when it raises, but none for a single address: there is no order to learn.
     """
     if len(addresses) == 1:
         return await dial(addresses[0])

@@ -11,12 +11,12 @@ from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.wire import Wire
 
 READ_BYTES: Final = 16 * 1024  # one TLS record
-# Python 3.11 takes longer to find a member of an enum than to mark it.
+# Python 3.11 takes longer to look up an enum member than to record it.
 _SEND, _FIRST_BYTE, _DONE = Phase.SEND, Phase.FIRST_BYTE, Phase.DONE
 
 
 class Connection:
-    """A slot of the pool; the wire comes when it is connected. `idle_since` is in Trio's time."""
+    """A slot of the pool. It has a wire once it is connected. `idle_since` is in Trio's time."""
 
     __slots__ = ("idle_since", "wire")
 
@@ -25,29 +25,30 @@ class Connection:
         self.idle_since = 0.0
 
     def is_quiet(self) -> bool:
-        """Nothing has arrived since the last answer, not even the end: the next answer will be ours.
+        """Nothing has arrived since the last answer, not even the end, so it can be used again.
 
-        The kernel is asked. What the loop has been told is a pass old, and a second answer to the call
-        before, which nobody asked for, would be this call's. Never raises: the pool could lose it then.
+        This asks the kernel. The last report of epoll is one event-loop iteration old, and this call would
+        take a second, unrequested answer to the previous call for its own. It never raises, because then the
+        pool could lose the connection.
         """
         try:
             return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
-        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used again
+        except Exception:  # noqa: BLE001 - after any error this connection is not used again
             return False
 
 
-async def exchange(  # noqa: ASYNC910 - to receive is a checkpoint, unless the answer came unasked
+async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the answer came early
     wire: Wire, is_new: bool, request: bytes, answer: Answer, on_phase: PhaseHook
 ) -> None:
-    """Send `request` and fill `answer`. When it is complete, the caller keeps or closes the wire.
+    """Send `request` and fill `answer`. After that `answer` says whether the wire can be kept.
 
     Raises httpx's errors: `WriteError`, `ReadError`, `RemoteProtocolError`, `DecodingError`,
     `BodyTooLarge`. After any exception the wire is in the middle of something and must be closed.
     """
     on_phase(_SEND)
     try:
-        # An idle connection was looked at when it was taken. What a new one says unasked is still our answer,
-        # the only one it may give: another may follow it.
+        # The pool has checked an idle connection when it gave it out. Early bytes of a new one still are the
+        # answer, and the only one: the connection is not kept, because another answer may follow.
         early = wire.receive_nowait(READ_BYTES) if is_new else None
     except OSError as error:
         raise httpx.ReadError(str(error)) from error

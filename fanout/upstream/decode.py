@@ -1,7 +1,7 @@
-"""Compressed bodies, as httpx decodes them, but bounded and whole: no bomb goes off, nothing is left over.
+"""Decodes compressed bodies as httpx does, but bounds their size and refuses leftover bytes.
 
-Rule: every byte of the body is decoded or the body is an error. gzip may have several members, one behind the
-      other, and they are one body (RFC 1952 §2.2). A reader of the first one only would see another answer.
+Rule: the decoder consumes every byte of the body or refuses the body. gzip may have several members, one
+      after the other, which are one body (RFC 1952 §2.2). A reader of only the first sees another answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FORMATS: Final = {
     b"x-gzip": (31,),
     b"deflate": (15, -15),
 }  # RFC 9110 §8.4.1.3: x-gzip is gzip
-# Each costs a decompressor and a copy of what follows: 64 KiB of empty members would be 3,000 of them.
+# Each takes a decompressor and a copy of the rest: 64 KiB of empty members would be 3,000 of them.
 MAX_MEMBERS: Final = 32
 
 
@@ -28,8 +28,8 @@ class BodyTooLarge(httpx.TransportError):
 def decode(encoding: bytes, body: bytes, max_bytes: int) -> bytes:
     """The decoded body; `encoding` is a content-encoding in lower case.
 
-    Raises `httpx.DecodingError` when it is damaged, incomplete, followed by other bytes, or of another
-    encoding, also of two in a row, and `BodyTooLarge` as soon as there is one byte too many.
+    Raises `httpx.DecodingError` when the body is damaged, incomplete, followed by other bytes, or in another
+    encoding or two of them. Raises `BodyTooLarge` at the first byte too many.
     """
     if encoding == b"identity":
         return body
@@ -48,7 +48,7 @@ def decode(encoding: bytes, body: bytes, max_bytes: int) -> bytes:
 
 
 def _inflate(wbits: int, body: bytes, max_bytes: int) -> bytes:
-    """Raises `zlib.error` where the bytes are not of this format."""
+    """Raises `zlib.error` if the bytes do not have this format."""
     decoded = b""
     for _ in range(MAX_MEMBERS):
         member = zlib.decompressobj(wbits)

@@ -2,10 +2,10 @@
 
 Rule 1: between taking a slot or a socket and giving it back there is no checkpoint that is not
         covered by a synchronous `finally`. Nothing in this file is async: it cannot be cancelled.
-Rule 2: taking, giving back and dropping cost the same with 10 and with 10,000 connections.
-Rule 3: nobody waits here. The limit is derived from the admission's; to cross it is a bug, and loud.
-Rule 4: a connection is idle or in use, never both, and counted in exactly one reason when closed.
-Rule 5: to take is one operation on a dictionary, behind everything that might fail for want of memory.
+Rule 2: taking, giving back and dropping take the same time with 10 and with 10,000 connections.
+Rule 3: no call waits here. The limit follows from the admission's limit; to exceed it is a bug, and raises.
+Rule 4: a connection is idle or in use, never both, and counted under exactly one reason when closed.
+Rule 5: taking a connection is one dictionary operation, after everything that could run out of memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fanout.upstream.origin import Origin
 from fanout.upstream.statistics import OriginStatistics
 from fanout.upstream.wire import Wire
 
-# So many dead idle connections does one call close before it opens a new one: after a restart of the
-# upstream all are dead, and one call must not pay for all.
+# The most dead idle connections that one call closes before it opens a new one. After a restart of the
+# upstream all are dead, and one call must not pay for all of them.
 _MAX_LOOKS: Final = 4
 
 
@@ -55,13 +55,13 @@ class OriginPool:
     def __init__(
         self, origin: Origin, max_connections: int, keepalive_expiry_s: float, on_news: OnNews
     ) -> None:
-        """on_news: called when something has come over a connection that no task reads from."""
+        """on_news: called when bytes or the end come over a connection that no task reads."""
         self.origin = origin
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
         self._on_news = on_news
         self._idle: dict[Connection, None] = {}  # in order, the oldest first
-        self._used: dict[Connection, None] = {}  # those that are yet to be connected included
+        self._used: dict[Connection, None] = {}  # including those not yet connected
         self._opened = 0
         self._reused = 0
         self._retries = 0
@@ -69,7 +69,7 @@ class OriginPool:
         self._cancelled_connects = 0
         self._closed = dict.fromkeys(CloseReason, 0)
         self._is_shut_down = False
-        self._now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` asks, found once
+        self._now = trio.lowlevel.current_clock().current_time  # `trio.current_time`, looked up once
 
     def take(self) -> Connection:
         """A live idle connection, or one yet to be connected. Raises `PoolLimitExceeded`."""
@@ -90,21 +90,21 @@ class OriginPool:
         return self._new_connection()
 
     def take_for_retry(self) -> Connection:
-        """One yet to be connected, after a reused one turned out to be dead: another idle one may be too."""
+        """A new connection, after a reused one was dead: another idle one may be dead, too."""
         self._check_limit()
         self._retries += 1
         return self._new_connection()
 
     def connected(self, connection: Connection, wire: Wire) -> None:
-        """The wire of a new connection is there, and belongs to it from now on."""
+        """A new connection has its wire, and owns it from now on."""
         connection.wire = wire
         self._opened += 1
         wire.on_news(partial(self._on_news, self, connection))
 
     def give_back(self, connection: Connection, reason: CloseReason | None) -> bool:
-        """End a use: idle again without a `reason`, else closed at once, with a reset. True: it was kept.
+        """End a use: without a `reason` it is idle again, else it is reset at once. True: it was kept.
 
-        One whose end was reported behind its answer is closed, too: no event will come for it any more.
+        If epoll has reported its end behind the answer, it is closed, too: no other event will come for it.
         """
         del self._used[connection]
         wire = connection.wire
@@ -122,13 +122,13 @@ class OriginPool:
         return False
 
     def look_at(self, connection: Connection) -> None:
-        """There was news of it: if it is idle, and something has come that it must not have, it is closed."""
+        """Handle news: close an idle connection that has ended or has unrequested bytes."""
         if connection in self._idle and not connection.is_quiet():
             del self._idle[connection]
             self._drop(connection, CloseReason.PEER)
 
     def close_expired(self, at_most: int) -> bool:
-        """Close idle connections that nobody came for. True if there may be more of them."""
+        """Close idle connections that have expired. True if there may be more of them."""
         oldest = list(islice(self._idle, at_most))
         for connection in oldest:
             if not self._has_expired(connection):
@@ -177,13 +177,13 @@ class OriginPool:
         return self._now() - connection.idle_since >= self._keepalive_expiry_s
 
     def _close_idle(self, connection: Connection, reason: CloseReason) -> None:
-        """In order, as the upstream may be doing: nothing is wrong with this connection."""
+        """Close in order: nothing is wrong with this connection."""
         self._closed[reason] += 1
         if connection.wire is not None:
             connection.wire.close()
 
     def _drop(self, connection: Connection, reason: CloseReason) -> None:
-        """With a reset: there is nothing left to say on it, and it must not keep a port in TIME_WAIT."""
+        """Reset: nothing more will be sent on it, and it must not keep a port in TIME_WAIT."""
         self._closed[reason] += 1
         if connection.wire is not None:
             connection.wire.abort()

@@ -1,6 +1,6 @@
-"""A look at the upstreams when the service starts: a wrong address is one clear line and not a riddle.
+"""Tries to connect to the upstreams when the service starts, so that a wrong address gives one clear line.
 
-Only a connect, never a request; only at start, never by `/readyz`.
+It only connects and sends no request. It runs only at the start, never for `/readyz`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ CONNECT_WITHIN_S = 5
 
 
 async def why_unreachable(url: str) -> str | None:
-    """Why no connection to `url`'s host can be made, in a few words, or `None` when one could.
+    """Why no connection to `url`'s host can be made, in a few words; `None` if one was made.
 
-    Never raises: it is a courtesy, and whatever goes wrong with it is the answer.
+    It never raises: any error is the answer.
     """
     await trio.lowlevel.checkpoint()
     try:

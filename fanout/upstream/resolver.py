@@ -1,14 +1,14 @@
-"""Names to addresses: looked up by a task of the service, refreshed in the background.
+"""Names to addresses: a task of the service looks them up and refreshes them in the background.
 
-Rule 1: a request never starts a thread and never a look-up of its own: it reads what is known, or
-        waits for the one look-up of its name, in its own scope.
-Rule 2: a stale answer is better than none: it is kept until a newer one comes.
-Rule 3: one look-up of a name at a time, so a DNS server that hangs costs one thread a name.
-Rule 4: whatever a look-up raises is a look-up that failed: counted, reported, and repeated. There are many
-        such exceptions (no name, no IDNA name, no thread, no memory), the addresses known are still good, and
-        a service that answers must not end because it could not look up what it knows already.
+Rule 1: a request never starts a thread or a look-up of its own. It reads the known addresses, or waits for
+        the one look-up of its name, in its own scope.
+Rule 2: a stale answer is better than none. It is kept until a newer one comes.
+Rule 3: there is one look-up per name at a time, so a DNS server that hangs blocks one thread per name.
+Rule 4: any exception of a look-up is a failed look-up: counted, reported, and repeated. There are many such
+        exceptions (no such name, no IDNA name, no thread, no memory). The known addresses are still good, and
+        the service must not end because it cannot look up a name that it knows.
 
-Names come from the configuration, so they are few and none is ever forgotten.
+Names come from the configuration, so they are few, and the resolver never forgets one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fanout.upstream.wire import Address
 Name = tuple[str, int]  # host and port: getaddrinfo answers with both
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
 
-REFRESH_S: Final = 30.0  # the order of a cloud's DNS lifetimes; getaddrinfo does not tell them
+REFRESH_S: Final = 30.0  # about a cloud's DNS lifetimes; getaddrinfo does not return them
 RETRY_S: Final = 1.0  # after a failure
 MAX_THREADS: Final = 8
 
@@ -39,9 +39,9 @@ _threads = trio.CapacityLimiter(MAX_THREADS)
 async def look_up_in_thread(host: str, port: int) -> list[Address]:
     """The system's resolver, so `/etc/hosts` and search domains work.
 
-    Raises `OSError`, `UnicodeError` for a name that is none, `RuntimeError` when no thread can be started.
+    Raises `OSError`, `UnicodeError` for an invalid name, `RuntimeError` when no thread can be started.
 
-    When cancelled it returns at once and leaves the thread to end by itself.
+    When cancelled it returns at once, and the thread ends by itself.
     """
     found = await trio.to_thread.run_sync(
         socket.getaddrinfo,
@@ -56,26 +56,26 @@ async def look_up_in_thread(host: str, port: int) -> list[Address]:
 
 
 class Resolver:
-    """The addresses of each name it was ever asked for."""
+    """The addresses of every name that was ever requested."""
 
     def __init__(self, look_up: LookUp = look_up_in_thread, refresh_s: float = REFRESH_S) -> None:
         self._look_up = look_up
         self._refresh_s = refresh_s
         self._entries: dict[Name, _Entry] = {}
         self._is_running = False
-        # The service's task reads what requests ask for; without a bound, because names are few.
+        # Requests put names in, and the service's task takes them out; unbounded, because names are few.
         self._asked, self._to_keep = trio.open_memory_channel[_Entry](math.inf)
 
     def want(self, host: str, port: int) -> None:
-        """Look the name up, if it is one, as soon as `run()` runs, before anybody asks."""
+        """Look up a name (not an IP literal) as soon as `run()` runs, before the first request."""
         if _literal(host, port) is None and (host, port) not in self._entries:
             self._entry((host, port))
 
     async def addresses(self, host: str, port: int) -> Sequence[Address]:
         """The addresses of a name, best first, or of an IP literal. Raises `httpx.ConnectError`.
 
-        Returns at once when they are known, however old. Otherwise waits for the look-up under
-        way, so it needs `run()` to be running.
+        Returns at once when they are known, however old. Otherwise it waits for the look-up under way, so
+        `run()` must be running.
         """
         literal = _literal(host, port)
         if literal is not None:
@@ -87,13 +87,13 @@ class Resolver:
         return entry.addresses.in_turn()
 
     def learn(self, host: str, port: int, attempts: Sequence[Attempt]) -> None:
-        """What became of these attempts to connect: they say which addresses to try last."""
+        """Learn from these attempts to connect which addresses to try last."""
         entry = self._entries.get((host, port))
         if entry is not None:
             entry.addresses.learn(attempts)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep all names until cancelled."""
+        """Keep the addresses of all names up to date until cancelled."""
         self._is_running = True
         try:
             async with trio.open_nursery() as nursery:
@@ -122,7 +122,7 @@ class Resolver:
 
 
 class _Entry:
-    """What is known about one name."""
+    """The state of one name."""
 
     def __init__(self, name: Name) -> None:
         self.name = name
@@ -171,7 +171,7 @@ class _Entry:
 
 @lru_cache(maxsize=64)  # there are a handful of origins
 def _literal(host: str, port: int) -> Address | None:
-    """The address that an IP literal is; `None` for a name, or what claims to be one. Never asks anybody."""
+    """The address of an IP literal; `None` for a name, valid or not. It never queries a DNS server."""
     try:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

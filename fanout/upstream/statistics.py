@@ -28,10 +28,10 @@ class OriginStatistics:
 
 @dataclass(frozen=True, slots=True)
 class NameStatistics:
-    """One name the resolver keeps. `age_s` is how old the addresses are; None before the first.
+    """One name of the resolver. `age_s` is how old its addresses are; None before the first.
 
-    tried_last: the addresses that did not answer in time since the last look-up. passed_over: how often that
-    was found of one.
+    tried_last: the addresses that have not answered in time since the last look-up. passed_over: how often an
+    address was put last.
     """
 
     name: str

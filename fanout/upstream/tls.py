@@ -38,7 +38,7 @@ def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
     else:
         context = ssl.create_default_context(cafile=None if _has_system_store() else certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # with TLS 1.2 a request could not be sent in the middle of it
+    context.options |= ssl.OP_NO_RENEGOTIATION  # TLS 1.2 could not send a request during one
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -1,12 +1,13 @@
 """A `Wire` that speaks TLS over another one.
 
-Rule 1: closing closes the wire below at once. No close_notify is sent or waited for: HTTP frames itself.
-Rule 2: without a close_notify the end of the wire is an error here, so a body that ends with its connection
-        cannot be cut short unseen.
-Rule 3: to close frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` on its way, or somebody who keeps
-        it, holds the frames it has passed, and with them this wire.
-Rule 4: OpenSSL gets one record at a time, and too many in a row that bring no data are an error: an upstream
-        that only changes keys would never let go of the event loop.
+Rule 1: closing closes the wire below at once. It neither sends nor awaits a close_notify: HTTP has its own
+        framing.
+Rule 2: an end of the wire without a close_notify is an error, so nobody can cut a body that ends with its
+        connection short unnoticed.
+Rule 3: closing frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` that travels or is kept holds the
+        frames it has passed, and with them this wire.
+Rule 4: OpenSSL gets one record at a time, and too many in a row that bring no data are an error. An upstream
+        that only changes keys could otherwise hold the event loop.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _FREED: Final[Any] = None
 
 
 class TlsWire:
-    """Two memory buffers and OpenSSL between them: no lock, no task, no wait of its own.
+    """OpenSSL between two memory buffers, without a lock, a task or a wait of its own.
 
-    Usable after `handshake()`. The wire below belongs to it.
+    It can be used after `handshake()`. It owns the wire below.
     """
 
     __slots__ = (
@@ -44,7 +45,7 @@ class TlsWire:
     )
 
     def __init__(self, wire: Wire, sessions: TlsSessions, origin: Origin) -> None:
-        """Raises `ValueError` for a host that no certificate can be for; the wire below is left as it was."""
+        """Raises `ValueError` for a host that no certificate can name; the wire below is unchanged."""
         self._wire = wire
         self._sessions: TlsSessions | None = sessions
         self._origin = origin
@@ -89,12 +90,12 @@ class TlsWire:
             data = self._read(max_bytes)
             if data is not None:
                 self._keep_session()
-                return data  # noqa: ASYNC910 - left over from the last record, for which it waited
+                return data  # noqa: ASYNC910 - the rest of a record, for which it has waited
             await self._flush()
             self._take_in(await self._wire.receive_some(_CIPHERTEXT_BYTES))
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        # A session ticket or a new key makes the wire below readable, but is nothing the peer said.
+        # A session ticket or a new key makes the wire below readable, but is no data of the upstream's.
         while True:
             data = self._read(max_bytes)
             if data is not None:
@@ -143,7 +144,7 @@ class TlsWire:
             await self._wire.send_all(self._outgoing.read())
 
     def _keep_session(self) -> None:
-        """Once a connection, after its first bytes."""
+        """Once per connection, after its first bytes."""
         if self._sessions is not None:
             self._sessions.keep(self._origin, self._tls, self._verified_at)
             self._sessions = None

@@ -1,11 +1,12 @@
 """The httpx transport: HTTP/1.1 over Trio, with a pool that cancellation cannot break.
 
-Rule 1: the caller owns time. Nothing here has a timeout; everything ends at once when it is cancelled.
+Rule 1: the cancel scope around a call owns its time. Nothing here has a timeout; everything ends at once when
+        it is cancelled.
 Rule 2: the body is read inside the call, so when the call returns, its connection is back in the pool
-        or closed. The response holds nothing, and to close it, late or never, means nothing.
+        or closed. The response holds nothing, and closing it has no effect.
 Rule 3: a GET that fails on a reused connection before any byte of its answer is made once more on a new
-        one: the upstream had closed the connection, and did not see the request or may see it again.
-        So is one that is answered with a 408 there: it was said to the idle connection (RFC 9110 15.5.9).
+        one. The upstream has closed the connection, and did not see the request or may see it again.
+        So is a GET that gets a 408 there: the upstream sent it to the idle connection (RFC 9110 15.5.9).
 """
 
 from __future__ import annotations
@@ -33,17 +34,16 @@ from fanout.upstream.wire import dial
 MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
 _REQUEST_TIMEOUT: Final = 408
-_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # found once, as in `connection`
+_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # looked up once, as in `connection`
 _SWEEP_EVERY_S: Final = 5.0
-_SWEEP_BATCH: Final = 16  # so many are closed per iteration: to close a socket takes about 50 µs
+_SWEEP_BATCH: Final = 16  # closed per iteration at most: to close a socket takes about 50 µs
 
 
 class PoolTransport(httpx.AsyncBaseTransport):
-    """One pool an origin; `max_connections` calls to it at a time, see `pool.py`.
+    """One pool per origin, with `max_connections` calls to it at a time, see `pool.py`.
 
-    `run()` must run somewhere while calls are made to names; calls to IP literals need it only to
-    close idle connections on time. `dial` and `look_up` are the only ways out: replace both, and
-    the transport lives in a simulated world.
+    `run()` must run while calls are made to names. Calls to IP literals need it only to close idle
+    connections on time. Only `dial` and `look_up` reach the network: replace both for a simulation run.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
         Raises `httpx.TransportError` (`ConnectError`, `WriteError`, `ReadError`,
         `RemoteProtocolError`, `LocalProtocolError`, `UnsupportedProtocol`, `BodyTooLarge`) or
-        `httpx.DecodingError`; `PoolLimitExceeded` when there are more calls than agreed.
+        `httpx.DecodingError`; `PoolLimitExceeded` when there are more than `max_connections` calls.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent for a caller who has left
+        await trio.lowlevel.checkpoint_if_cancelled()  # a cancelled call sends nothing
         if isinstance(request, PreparedRequest):
             outgoing, origin = request.outgoing, request.origin
         else:
@@ -101,10 +101,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
         return answer.response(request)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Resolve names, close idle connections that have expired or ended, until cancelled. To be run once.
+        """Resolve names, and close idle connections that have expired or ended, until cancelled. Run it once.
 
-        Started at once: a DNS server that hangs must not keep the service from starting. The first
-        calls wait for the look-ups that begin here.
+        It reports `started` at once: a DNS server that hangs must not keep the service from starting. The
+        first calls wait for the look-ups that begin here.
         """
         self._is_running = True
         try:
@@ -146,9 +146,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
         answer: Answer,
         on_phase: PhaseHook,
     ) -> None:
-        """Fill `answer` over a connection that is the pool's again when this returns or raises.
+        """Fill `answer` over a connection, which the pool has again when this returns or raises.
 
-        It is taken and connected inside the block that gives it back, so nothing can come in between.
+        The connection is taken and connected inside the block that gives it back, so nothing comes between.
         """
         reason: CloseReason | None = CloseReason.CANCELLED  # unless it turns out otherwise
         connection: Connection | None = None
@@ -192,9 +192,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
                     await trio.lowlevel.checkpoint()
 
     def _on_news(self, pool: OriginPool, connection: Connection) -> bool:
-        """Called by the event loop: the work is left to a task, so that it can be done in small portions."""
+        """The event loop calls it. It only notes the news; a task does the work in small portions."""
         if not self._is_running:
-            return False  # it is found out when the connection is taken
+            return False  # `take` notices it
         was_woken = bool(self._news)
         self._news.append((pool, connection))
         self._has_news.set()

@@ -1,9 +1,9 @@
-"""The byte stream a connection runs on, and what it is over a plain socket.
+"""The byte stream under a connection, and its implementation over a plain socket.
 
-Rule 1: closing is synchronous and never waits, fails or runs twice. A closed wire refers to nobody.
-Rule 2: one task at a time uses a wire, and only that task closes it: nobody waits in a closed one.
+Rule 1: closing is synchronous and never waits, fails or runs twice. A closed wire refers to no owner.
+Rule 2: one task at a time uses a wire, and only that task closes it, so no task waits in a closed wire.
 
-A wire is injected where there is no network: in the simulated world, in virtual time.
+The simulation injects wires of its own, in virtual time.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import trio
 
 from fanout.loop.sockets import LEFT, NEWS, sockets
 
-# An urgent byte (MSG_OOB) is on its way or has come. It is skipped, as TCP has it, and a read stops in front
-# of it: from then on, less than could have been read is not all there is.
+# An urgent byte (MSG_OOB) has come, or will. A read stops before it, and the next one skips it. So from then
+# on a short read does not mean that there is no more.
 URGENT: Final = select.EPOLLPRI
 
 # getaddrinfo's family and socket address: enough to connect.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
-# Linger for zero seconds: closing sends a RST, so the upstream learns of it and no TIME_WAIT is left here.
+# Linger for zero seconds: closing sends a RST, so the upstream notices, and no TIME_WAIT remains here.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 # A link that goes silent reports nothing. The kernel's probes find an idle connection dead within 8 s.
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
 _OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # not every system has all of the names
+    # not every system has all of these names
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), n)
         for name, n in _KEEP_ALIVE.items()
@@ -46,36 +46,36 @@ _CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALR
 
 
 class Wire(Protocol):
-    """A connected byte stream. Everything the world does to it is an `OSError`."""
+    """A connected byte stream. Every failure of the network is an `OSError`."""
 
     @property
     def has_ended(self) -> bool:
-        """The peer's end (FIN or RST) was reported, perhaps behind unread bytes."""
+        """Whether epoll has reported the upstream's end (FIN or RST), perhaps behind unread bytes."""
 
     def on_news(self, tell: Callable[[], bool]) -> None:
-        """Have `tell` called when something has come, or the end, and no task waits for it; until closed.
+        """Call `tell` when bytes or the end come while no task waits for them. It lasts until `close`.
 
-        It returns whether it woke a task.
+        `tell` returns whether it woke a task.
         """
 
     async def send_all(self, data: bytes) -> None:
-        """Send everything. Not a checkpoint when the bytes fit; after `Cancelled` some may be sent."""
+        """Send all of it. No checkpoint when the bytes fit; after `Cancelled` a part may be sent."""
 
     async def receive_some(self, max_bytes: int) -> bytes:
-        """Wait for at least one byte; `b""` when the peer has closed. Nothing is lost by `Cancelled`."""
+        """Wait for at least one byte; `b""` when the upstream has closed. `Cancelled` loses nothing."""
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """What has already arrived; `None` when nothing has and the peer has not closed."""
+        """The bytes that have arrived; `None` when none have and the upstream has not closed."""
 
     def close(self) -> None:
         """Close in order: what was sent is still delivered."""
 
     def abort(self) -> None:
-        """Close at once, so that the peer sees a reset and forgets the exchange."""
+        """Close at once with a reset, so that the upstream drops the exchange."""
 
 
 class SocketWire:
-    """A `Wire` over a connected, non-blocking stream socket, which it owns. To be made in a run of Trio."""
+    """A `Wire` over a connected, non-blocking stream socket, which it owns. Make it in a run of Trio."""
 
     __slots__ = (
         "_has_urgent",
@@ -92,19 +92,19 @@ class SocketWire:
         self.has_ended = False
         self._socket = connected
         self._has_urgent = False
-        self._is_readable = False  # it was told of, and will not be again
+        self._is_readable = False  # epoll has reported it, and will not again
         self._on_news: Callable[[], bool] = _wakes_nobody
         self._reader: trio.lowlevel.Task | None = None
         self._kernel = select.poll()
         self._kernel.register(connected, select.POLLIN)
         self._sockets = sockets()
-        # An upstream that answers and closes in one packet has answered: it is not one of those who leave.
+        # An upstream may answer and close in one packet, so its end must not wait behind other disconnects.
         self._sockets.watch(connected.fileno(), NEWS | URGENT, self._told, at_once=True)
 
     def on_news(self, tell: Callable[[], bool]) -> None:
         self._on_news = tell
 
-    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the answer is waited for next, always
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the next step waits for the answer
         sent = self._send_nowait(data)
         while sent < len(data):
             await trio.lowlevel.wait_writable(self._socket)
@@ -113,15 +113,15 @@ class SocketWire:
     async def receive_some(self, max_bytes: int) -> bytes:
         while True:
             if self._is_readable:
-                await trio.lowlevel.checkpoint()  # an upstream that always has more lets others run
-            else:  # it never answers at once: to wait first saves the receive that would fail
+                await trio.lowlevel.checkpoint()  # other tasks run while an upstream always has more
+            else:  # an upstream never answers at once: to wait first saves a receive that would fail
                 self._reader = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._give_up)
             data = self._receive(max_bytes)
             if data is None:
                 self._is_readable = False
                 continue
-            # Less than could have been received was all there is. The end is told once, and stays.
+            # A short read means that there is no more. The end is reported once, and stays readable.
             self._is_readable = self.has_ended or self._has_urgent or len(data) == max_bytes
             return data
 
@@ -130,7 +130,7 @@ class SocketWire:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _told(self, events: int) -> bool:
-        """Bytes have come, or the end. Returns whether it woke a task. Called by the loop: must not raise."""
+        """Bytes or the end have come. Returns whether it woke a task. The loop calls it: never raise."""
         self._is_readable = True
         if events & LEFT:
             self.has_ended = True
@@ -142,11 +142,11 @@ class SocketWire:
             return True
         try:
             return self._on_news()
-        except Exception:  # noqa: BLE001 - out of memory, say: it is found out when the connection is taken
+        except Exception:  # noqa: BLE001 - such as out of memory: `OriginPool.take` notices the news, too
             return False
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        # Mostly nothing has, and to be told so by an exception takes three times as long.
+        # Usually none have. Polling first avoids a BlockingIOError, which costs three times as much.
         return self._receive(max_bytes) if self._kernel.poll(0) else None
 
     def close(self) -> None:
@@ -173,8 +173,8 @@ class SocketWire:
             return 0
 
 
-async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the answer is waited for next, always
-    """Connect to one address. However this ends, no socket is left but the returned one.
+async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the next step waits for the answer
+    """Connect to one address. However this ends, no socket stays open but the returned one.
 
     Raises `OSError`.
     """
@@ -186,7 +186,7 @@ async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the answer is wait
         if not _is_connected(connecting, where) and not _is_connected(connecting, where):
             await trio.lowlevel.wait_writable(connecting)
             _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
-        return SocketWire(connecting)  # noqa: ASYNC910 - who dials waits for an answer next, always
+        return SocketWire(connecting)  # noqa: ASYNC910 - as above
     except BaseException:
         _reset_on_close(connecting)
         with suppress(OSError):
@@ -195,7 +195,7 @@ async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the answer is wait
 
 
 def _reset_on_close(sock: socket.SocketType) -> None:
-    with suppress(OSError):  # some systems refuse it after a reset, which is as good
+    with suppress(OSError):  # some systems refuse it after a reset, which has the same effect
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
@@ -204,10 +204,10 @@ def _wakes_nobody() -> bool:
 
 
 def _is_connected(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:
-    """Begin to connect, or ask how it goes.
+    """Begin to connect, or check whether the connection is established.
 
-    An upstream on this host (a sidecar, say) has answered already when it is asked: that saves a pass of the
-    loop.
+    An upstream on this host (such as a sidecar) has accepted by the second check, which saves an event-loop
+    iteration.
     """
     error = connecting.connect_ex(where)
     if error in _CONNECTING:

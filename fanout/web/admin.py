@@ -1,6 +1,7 @@
-"""The admin application: is it alive, is it ready, what is it doing. Never asks the upstream.
+"""The admin application: liveness, readiness, statistics and metrics. It never calls the upstream.
 
-Plain ASGI: a table of paths. What takes time is done in pieces, each at its turn (`admin_turns`).
+It is plain ASGI with a table of paths. Work that takes time is split into pieces, each at its turn
+(`admin_turns`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PLAIN: Final = "text/plain; charset=utf-8"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """content_type, body and status of an answer, and header fields besides."""
+    """An answer: content type, body, status, and further header fields."""
 
     content_type: str
     body: bytes
@@ -40,13 +41,13 @@ def make_admin(
 
     is_ready: started and not draining.
     statistics: an immutable snapshot, a (nested) dataclass.
-    metrics: what `/metrics` says, a family at a time.
-    caught_up: returns when both know of every request that has ended. It does so in turns.
+    metrics: the families of `/metrics`, one at a time.
+    caught_up: returns when both include every request that has ended. It does its work in turns.
     turn: awaited before each piece of work.
     """
 
     async def livez(scope: Scope) -> Answer:
-        # That this runs at all says that the loop turns.
+        # If this runs, the event loop works.
         return Answer(PLAIN, b"alive\n")  # noqa: ASYNC910 - sending it is a checkpoint
 
     async def readyz(scope: Scope) -> Answer:
@@ -61,7 +62,7 @@ def make_admin(
         await caught_up(turn)
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         exposition = await expose(metrics(), accept, turn)
-        # Two formats under one address: a cache must not mix them up, so it is told to keep neither.
+        # One address has two formats. `no-store` keeps a cache from mixing them up.
         return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
 
     answers = {

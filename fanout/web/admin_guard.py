@@ -1,15 +1,14 @@
-"""The guard around the whole admin listener: who may ask, and when it is their turn.
+"""The guard around the whole admin listener: it decides which requests are allowed, and when they run.
 
-The admin listener has no passwords. What protects it is the network, and against a browser inside of that
-network, which runs pages of anybody, these rules.
+The admin listener has no passwords. The network protects it. These rules protect it against a browser inside
+that network, which may run pages from anywhere.
 
-Rule 1: `Host` must be an address, `localhost`, or a name from `FANOUT_ADMIN_HOSTS`. Any other name may be
-        anybody's: its owner can make it point here (DNS rebinding), and then a page of that name reads what
-        this listener answers. A request without `Host` is allowed: HTTP/1.0 probes send none, and every
-        browser sends one.
+Rule 1: `Host` must be an address, `localhost`, or a name from `FANOUT_ADMIN_HOSTS`. The owner of any other
+        name can make it point here (DNS rebinding), and then a page of that name can read the answers of this
+        listener. A request without `Host` is allowed: HTTP/1.0 probes send none, and every browser sends one.
 Rule 2: a request that a browser sends for a page of another origin is rejected (`Origin`, `Sec-Fetch-Site`).
-        A link to a page here works: that is a navigation, and its page cannot be read by the other one.
-Rule 3: probes have turns of their own, so nothing that other admin clients do makes them wait.
+        A link to a page here works, because it is a navigation: the other page cannot read the result.
+Rule 3: probes have turns of their own, so no other admin client can make them wait.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ PROBES: Final = frozenset({"/livez", "/readyz"})
 
 
 class AdminGuard:
-    """An ASGI app around another one. It lets through what the rules allow, each request at its turn."""
+    """An ASGI app around another one. It passes allowed requests on, each at its turn."""
 
     def __init__(self, app: App, hosts: Iterable[str], turns: AdminTurns) -> None:
-        """hosts: the names that `Host` may have, in lower case."""
+        """hosts: the names that `Host` may be, in lower case."""
         self._app = app
         self._hosts = frozenset(hosts)
         self._turns = turns
@@ -55,14 +54,14 @@ class AdminGuard:
         return name == "localhost" or name in self._hosts or _is_address(name)
 
     def _warn_once(self, name: str) -> None:
-        """Once per process: whoever sends such requests must not be able to fill the log."""
+        """Warn once per process, so that such requests cannot fill the log."""
         if not self._has_warned:
             self._has_warned = True
             logger.warning("the admin listener rejected a request: {}", _unknown_host(name))
 
 
 def _host_name(fields: dict[bytes, bytes]) -> str | None:
-    """The host without its port, in lower case and without a last dot; `None`: the request has no `Host`."""
+    """The host without its port and final dot, in lower case; `None`: the request has no `Host`."""
     host = fields.get(b"host")
     if host is None:
         return None

@@ -1,4 +1,4 @@
-"""The public application: the API, its documentation, and a problem document for what goes wrong."""
+"""The public application: the API, its documentation, and a problem document for every error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 1024  # no endpoint takes a body; what comes without a length i
 
 
 class PublicApp(App):
-    """What has no route is answered by a problem, as everything that goes wrong is."""
+    """Answers a request without a route with a problem document, as all other errors."""
 
     def answer_not_found(self, scope: Scope) -> Response:
         return _respond(scope, problems.not_found(scope["path"]))
@@ -60,6 +60,7 @@ def make_app(races: Races) -> App:
         races.observer.notify(BugFound(request_id, where, error, trio.current_time()))
         return _respond(request.scope, problems.INTERNAL)
 
+    app.url_map.update()  # else the first request does it that asks the matcher, and leaves a cycle behind
     return app
 
 

@@ -29,7 +29,7 @@ class Caller(Protocol):
     left_at: float | None
 
     def reads_too_slowly(self) -> None:
-        """Reset the connection: its client has not read a long answer in time. It cancels the app."""
+        """Reset the connection and cancel the app, because the client has not read a long answer in time."""
 
 
 async def send_answer(
@@ -45,6 +45,6 @@ async def send_answer(
 async def send_json(
     send: Send, status: int, value: object, *fields: tuple[str, str], head_only: bool = False
 ) -> None:
-    """Send one complete answer of JSON, with these header fields besides."""
+    """Send one complete JSON answer with these further header fields."""
     headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), *fields]
     await send_answer(send, status, headers, json.dumps(value).encode("ascii"), head_only=head_only)

@@ -1,4 +1,4 @@
-"""Certificates in PEM files, loaded without a question: a server has nobody who could type a passphrase."""
+"""Loads certificates from PEM files without a prompt: nobody is there to type a passphrase."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def load_certificate(context: ssl.SSLContext, chain: Path | str, key: Path | str) -> None:
     """Load a chain and its private key. Raises `ValueError` with the reason and the fix in one line.
 
-    An encrypted key is refused. Where its passphrase would be kept, the decrypted key can be kept as well.
+    An encrypted key is refused. The decrypted key can be kept where its passphrase would be kept.
     """
 
     def refuse() -> str:

@@ -1,12 +1,12 @@
 """One request and its one answer, around the framework.
 
-Everything that must hold for every answer is done here: its id, its common headers, its admission,
-whether it was in time. The handlers only run races.
+This module handles everything that must hold for every answer: its id, its common headers, its admission,
+and whether it was on time. The handlers only run races.
 
-Rule 1: the admission token is given back before the first byte of the answer is sent (G3), and in
+Rule 1: the admission permit is given back before the first byte of the answer is sent (G3), and in
         any case when the request ends. Both are synchronous.
-Rule 2: whatever the framework raises becomes one reported bug and one 500 that has the request's id (G11).
-        Only when its answer has begun does it go further, to the driver, which resets the connection.
+Rule 2: an exception of the framework becomes one reported bug and one 500 with the request's id (G11). If the
+        answer has begun, the exception goes on to the driver, which resets the connection.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """What the edge knows of one request.
+    """What the edge knows about one request.
 
-    caller: our own driver's, if it is that. race: set once the timeout is known. reason: of the problem that
-    is the answer, if no race led to it. caller_left_at: when another server told that the caller had left.
-    crashed: the framework raised.
+    caller: the driver's connection, if fanout's driver serves it. race: set once the timeout is known.
+    reason: that of a problem which is the answer without a race. caller_left_at: when another server reported
+    the client disconnect. crashed: the framework raised.
     """
 
     request_id: str
@@ -244,7 +244,7 @@ class Exchanges:
 
 
 def _one_of(bugs: ExceptionGroup[Exception]) -> Exception:
-    """The exception itself where it is the only one, else the group of them."""
+    """The exception if it is the only one in the group, else the group."""
     bug: Exception = bugs
     while isinstance(bug, ExceptionGroup) and len(bug.exceptions) == 1:
         bug = bug.exceptions[0]

@@ -1,16 +1,16 @@
 """Quart, without the work that no request to this app needs.
 
-A request here has no body (`Exchanges` refuses one), there is no session, and the answer is in one piece.
-Its paths are fixed, so there is a table of them. The handler of a route runs in Quart's contexts, and what it
-raises goes to Quart's error handlers. A path or a method without a route is answered from the table: nothing
-is raised. A path with a variable, and an app with hooks or with receivers of signals, go all of Quart's way.
-Handlers, `request`, `g`, `current_app`, error handlers and hooks work as they always do.
-`tests/web/test_framework.py` holds what is relied on of Quart.
+A request here has no body (`Exchanges` rejects one), there is no session, and the answer is in one piece.
+The paths are fixed, so there is a table of them. The handler of a route runs in Quart's contexts, and its
+exceptions go to Quart's error handlers. A path or a method without a route is answered from the table, and
+nothing raises. A path with a variable, and an app with hooks or with receivers of signals, take Quart's full
+path. Handlers, `request`, `g`, `current_app`, error handlers and hooks work as they always do.
+`tests/web/test_framework.py` holds the behaviour of Quart that this module relies on.
 
-Rule 1: no frame that an exception passes keeps it in a variable, so that it dies with its request: such a
+Rule 1: no frame that an exception passes keeps it in a variable, so that it dies with its request. Such a
         cycle would need the garbage collector (`tests/garbage`).
-Rule 2: `Cancelled` never meets an error handler. What was raised beside it always does (G11).
-Rule 3: nothing of a request is read before its errors are handled. The host is never read: no route has one.
+Rule 2: `Cancelled` never reaches an error handler. An exception raised next to it always does (G11).
+Rule 3: no part of a request is read before its errors are handled. The host is never read: no route has one.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class FixedRoute(MapAdapter):
 
 
 class RoutedRequest(BodylessRequest):
-    """Quart's request for a fixed route. What a race does not ask for is made when it is asked for."""
+    """Quart's request for a fixed route. The parts that a race does not need are made on demand."""
 
     def __init__(self, route: FixedRoute, scope: Scope, make_whole: Callable[[], Request]) -> None:
         self.route = route
@@ -189,7 +189,7 @@ class App(QuartTrio):
         return super().asgi_app(scope, receive, send)
 
     def is_plain(self) -> bool:
-        """Whether a request needs no more of Quart than its contexts."""
+        """Whether a request needs only Quart's contexts."""
         if self._has_hooks:
             return False
         for signal in _SIGNALS:  # noqa: SIM110 - a generator takes three times as long
@@ -198,7 +198,7 @@ class App(QuartTrio):
         return True
 
     def answer_without_route(self, scope: Scope) -> TrioResponse:
-        """The answer to a request that has no route: to OPTIONS, or a 405 or 404."""
+        """The answer to a request without a route: to OPTIONS, or a 405 or 404."""
         path: str = scope["path"]
         allowed = self._methods.get(path)
         if allowed is None:
@@ -208,7 +208,7 @@ class App(QuartTrio):
         return self.answer_not_allowed(scope, allowed)
 
     def answer_not_found(self, scope: Scope) -> TrioResponse:
-        """May be overridden. Quart's contexts are not there."""
+        """May be overridden. Quart's contexts do not exist here."""
         return _response_to(NotFound())
 
     def answer_not_allowed(self, scope: Scope, allowed: Sequence[str]) -> TrioResponse:
@@ -216,14 +216,14 @@ class App(QuartTrio):
         return _response_to(MethodNotAllowed(list(allowed)))
 
     async def handle_routed(self, route: FixedRoute, request: RoutedRequest) -> ResponseTypes:
-        """What `handle_request` does, without its matcher, its signals and its hooks."""
+        """As `handle_request`, without its matcher, its signals and its hooks."""
         context = RequestContext(self, request, NullSession())
         of_app, of_request = _cv_app.set(AppContext(self)), _cv_request.set(context)
         try:
             try:
                 result = await route.view()
                 if isinstance(result, TrioResponse) and not context._after_request_functions:
-                    return result  # what `_finish` does, without its coroutine
+                    return result  # as `_finish`, without its coroutine
                 return await self._finish(result, context)
             except (Exception, BaseExceptionGroup) as raised:
                 if _is_cancelled(raised):
@@ -237,7 +237,7 @@ class App(QuartTrio):
         response = result if isinstance(result, TrioResponse) else await self.make_response(result)
         if context._after_request_functions:
             response = await self.process_response(response, context)
-        return response  # noqa: ASYNC910 - the handler has passed one
+        return response  # noqa: ASYNC910 - the handler has passed a checkpoint
 
     async def _answer_to(self, raised: Exception | BaseExceptionGroup[Any], context: Any) -> ResponseTypes:
         try:
@@ -290,7 +290,7 @@ class App(QuartTrio):
         return any(any(by_name.values()) for by_name in hooks) or bool(self.teardown_appcontext_funcs)
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
-        """Quart's looks at the host, and raises if that is no host name."""
+        """Quart's own method reads the host, and raises if it is not a host name."""
         if request is None:  # for the context of the app, which every request has
             return self._own_url_adapter
         if isinstance(request, RoutedRequest):
@@ -306,10 +306,10 @@ def _response_to(error: MethodNotAllowed | NotFound) -> TrioResponse:
 
 
 def _is_cancelled(raised: BaseException) -> bool:
-    """Whether it is nothing but that the task was cancelled."""
+    """Whether the exception is only a cancellation."""
     return isinstance(raised, BaseExceptionGroup) and raised.split(trio.Cancelled)[1] is None
 
 
 def _without_cancelled(raised: Exception | BaseExceptionGroup[Any]) -> Any:
-    """What error handlers may see of it: an exception, or a group without `Cancelled`."""
+    """The part that error handlers may see: an exception, or a group without `Cancelled`."""
     return raised.split(trio.Cancelled)[1] if isinstance(raised, BaseExceptionGroup) else raised

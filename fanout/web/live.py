@@ -1,12 +1,12 @@
 """`/live`: the page that shows requests as they happen, its event stream, and the trace file.
 
-An ASGI app of its own around the admin app: the stream has no end, so no framework's timeout fits it, and
-the files are a lookup. Everything that may wait on a viewer is a write, and the driver bounds those in time.
+It is an ASGI app of its own around the admin app: the stream has no end, so no framework's timeout fits it,
+and the files are a lookup. Only writes wait for a viewer, and the driver bounds their time.
 
 Rule 1: every file is read once, at the start, and served from memory (G12).
 Rule 2: the page works without the network, and under the policy below.
-Rule 3: one trace file at a time, written in small parts, each made at its turn (`admin_turns`). A client that
-        does not read it within `TRACE_WITHIN_S` is cut: until then the receipts are kept for it.
+Rule 3: one trace file at a time is written, in small parts, each at its turn (`admin_turns`). The receipts
+        are kept until its client has read it, so a client that takes longer than `TRACE_WITHIN_S` is cut.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Live:
         feed_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         """latest: the receipts that are kept. controls: `None` but in the demo; then they do not exist.
-        watched: see `LiveFeed`. turn, feed_turn: awaited before each piece of work, of one client
-        and of the feed."""
+        watched: see `LiveFeed`. turn, feed_turn: awaited before each piece of work for one client, or for
+        the feed."""
         self._latest = latest
         self._controls = controls
         self._turn = turn
@@ -106,7 +106,7 @@ class Live:
         return {"version": fanout.__version__, "demo": demo}
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Server-sent events, until the client disconnects or does not keep up."""
+        """Send events until the client disconnects or does not keep up."""
         start = _start("text/event-stream; charset=utf-8")
         if scope["method"] == "HEAD":
             await _send_head(send, start)
@@ -193,7 +193,7 @@ def _start(content_type: str, *more: tuple[str, str]) -> dict[str, Any]:
 
 
 async def _send_head(send: Send, start: dict[str, Any]) -> None:
-    """The answer to a HEAD request: nothing of the body is made."""
+    """Answer a HEAD request without making the body."""
     await send(start)
     await _send_end(send)
 
@@ -207,7 +207,7 @@ async def _send_end(send: Send) -> None:
 
 
 def _request_ids(query: bytes) -> frozenset[str] | None:
-    """Which requests a query asks for; `None`: all. Raises `ValueError` for too many."""
+    """The requests that a query selects; `None`: all. Raises `ValueError` for too many."""
     try:
         found = parse_qs(query.decode("latin-1"), max_num_fields=MAX_REQUEST_IDS).get("request")
     except ValueError:

@@ -1,9 +1,10 @@
-"""The controls of the demo: what the page may do, and who may ask for it.
+"""The controls of the demo: what the page can do, and which requests may do it.
 
-Rule 1: only a page of this server may. `admin_guard` rejects the pages of others by `Host`, `Origin` and
-        `Sec-Fetch-Site`. Besides, a browser lets no other page send `X-Fanout-Live` without asking, which is
-        not granted.
-Rule 2: everything is checked before anything is done; a wrong request does nothing and is told why.
+Rule 1: only a page of this server may use them. `admin_guard` rejects other pages by `Host`, `Origin` and
+        `Sec-Fetch-Site`. In addition, a browser asks the server before another page may send
+        `X-Fanout-Live`, and the server never allows it.
+Rule 2: a request is checked completely before anything is done. A wrong request does nothing, and its answer
+        says why.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from fanout.web.signals import stop_on_signals
 from fanout.web.tracing import tracing_settings
 
 Companion = Callable[[], Awaitable[None]]
-# Objects made and not yet freed, at which Python looks for cycles among about as many. On a busy machine that
-# stops the loop for 8 to 11 ms if most of them are garbage, and for 25 to 72 ms with 50,000.
+# When this many more objects were made than freed, Python looks for cycles among about as many. If most of
+# them are garbage, that stops the loop for 8 to 11 ms on a busy machine, and for 25 to 72 ms with 50,000.
 GC_THRESHOLD: Final = 10_000
 
 
@@ -99,7 +99,7 @@ async def serve_until_stopped(
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
             service = Service(settings, transport, tracing, controls, restarts)
-            gc.collect()  # takes 100 ms, so before anybody is served
+            gc.collect()  # takes 100 ms, so before the first client
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()
             say_ready()
@@ -107,9 +107,9 @@ async def serve_until_stopped(
 
 
 def freeze_what_stays() -> None:
-    """Have Python's garbage collector leave out what is alive now, and look less often at the rest.
+    """Make Python's garbage collector skip all objects that are alive now, and run less often.
 
-    No request leaves cycles behind, so there is little to find; a full collection of what stays takes 100 ms.
+    No request leaves cycles behind, so there is little to find. A full collection of the rest takes 100 ms.
     """
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
@@ -126,9 +126,9 @@ def say_ready(
     admins: Sequence[socket.socket],
     also_ready: Mapping[str, str] | None = None,
 ) -> None:
-    """The ready lines: one write, so that whoever waits for them reads all of them.
+    """Print the ready lines in one write, so that a program that waits for them reads all of them.
 
-    A server that cannot print them is ready all the same.
+    A server that cannot print them is ready anyway.
     """
     base = _url(public, "https" if is_tls else "http")
     lines = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}

@@ -49,7 +49,7 @@ from fanout.web.server import certificate_of, serve_app
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
-ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # a client that does not read holds no more: else it is up to 4 MiB
+ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # the most that a client that does not read can hold; by default 4 MiB
 ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
 
 

@@ -18,7 +18,7 @@ async def stop_on_signals(
     """Set `stop` on the first signal and cancel `everything` on the second. Runs until cancelled."""
     with trio.open_signal_receiver(*HANDLED) as received:
         event_loop_listens()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # a worker is started with these blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # a worker starts with these blocked
         task_status.started()
         async for _ in received:
             if stop.is_set():

@@ -34,7 +34,7 @@ def tracing_settings() -> TracingSettings | None:
 
 
 def open_tracing(tracing: TracingSettings | None, settings: Settings) -> Tracing | None:
-    """The tracer of this process. It starts a thread; when there is none to be had, there are no traces."""
+    """The tracer of this process. It starts a thread; if that fails, there are no traces."""
     if tracing is None:
         return None
     from fanout.observe.tracing import Tracing  # brings OpenTelemetry, which is an extra

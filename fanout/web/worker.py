@@ -50,7 +50,7 @@ class Order:
 def main() -> None:
     """Serve until told to stop. The one argument is the descriptor of the leash.
 
-    The parent has blocked signals here until the event loop listens to them.
+    The parent has blocked signals; the event loop unblocks them when it handles them.
     """
     leave_on_signals()
     try:
@@ -75,7 +75,7 @@ def _run(order: Order, leash: socket.socket) -> None:
     logger.configure(extra={"worker": order.index})
     try:
         transport = open_transport(settings)
-        certificate_of(settings)  # only to find out whether the service can
+        certificate_of(settings)  # only to check that the service can
         tracing = tracing_settings()
     except SettingsError as error:  # the parent has checked the same, but files can change
         logger.error("{}", error)

@@ -49,7 +49,7 @@ from fanout.web.worker import READY, Order
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
 
-LEAVE_WITHIN_S: Final = 5  # from a worker's end of the leash to the end of its process: then it is killed
+LEAVE_WITHIN_S: Final = 5  # from the end of a worker's leash to its exit; after that it is killed
 END_POLL_S: Final = 0.01
 
 _PROGRAM: Final = "from fanout.web.worker import main; main()"
@@ -58,9 +58,9 @@ _PROGRAM: Final = "from fanout.web.worker import main; main()"
 def run_workers(settings: Settings) -> int:
     """Serve with `settings.workers` processes until a signal has drained them all. Returns the exit code.
 
-    That is `FAILED` when a worker that served did not finish its drain: its requests got no answer. A second
-    signal ends all of them at once. Raises `SettingsError` or `ListenError`, each one clear line, before
-    anything is started.
+    The code is `FAILED` if a worker did not finish its drain: its requests got no answer. A second signal
+    ends all workers at once. Raises `SettingsError` or `ListenError`, each one clear line, before any worker
+    starts.
     """
     reserve_descriptors(settings)  # workers inherit the limit
     open_transport(settings)  # only to find out whether a worker can
@@ -77,7 +77,7 @@ def run_workers(settings: Settings) -> int:
 class Workers:
     """The workers of one server. Owns the listeners. Run it once.
 
-    lost: how many ended while they drained, and not by themselves.
+    lost: how many workers ended abnormally while they drained.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Workers:
         finally:
             leash.socket.close()
             process.kill()  # if it has ended, this does nothing
-            process.wait()  # for the kernel, which has killed it
+            process.wait()  # until the kernel has killed it
         how = _how_it_ended(process.returncode)
         if self._stop.is_set() and has_served and process.returncode != 0:
             self.lost += 1
@@ -135,7 +135,7 @@ class Workers:
         return how
 
     def _start(self, index: int) -> tuple[subprocess.Popen[bytes], trio.SocketStream, Order]:
-        """Without a thread, of which there may be none left. Nothing is served here, so nobody waits."""
+        """Start a worker without a thread, which may be unavailable. This blocks, but delays no client."""
         with ExitStack() as inherited:
             public = [sock.fileno() for sock in self._public]
             admin = [sock.fileno() for sock in self._admins[index]]
@@ -159,12 +159,12 @@ class Workers:
             return process, leash, Order(index, self._settings, public, admin, restarts)
 
     async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:
-        """Whether the worker serves. If not, it has died."""
+        """Returns whether the worker serves. If not, it has died."""
         try:
             await leash.send_all(pickle.dumps(order))
             is_ready = await leash.receive_some(len(READY)) == READY
         except trio.BrokenResourceError:
-            return False  # noqa: ASYNC910 - it was waited for
+            return False  # noqa: ASYNC910 - the leash was a checkpoint
         if is_ready:
             logger.bind(worker=order.index, pid=pid).info("worker {} is ready", order.index)
             self._count_ready(order.index)
@@ -190,7 +190,7 @@ class Workers:
 
 
 async def _ended(leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
-    """The worker closes its end of the leash when it ends, or shortly before: its log has a second."""
+    """Wait for a worker's end. Its leash closes then or up to a second before, while it writes its log."""
     with suppress(trio.BrokenResourceError):
         await leash.receive_some(1)
     gives_up_at = trio.current_time() + LEAVE_WITHIN_S

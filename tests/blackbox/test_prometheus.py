@@ -36,9 +36,10 @@ IN_FLIGHT_LIMIT = 20
 NO_ALERT = 'absent(ALERTS{alertstate="firing"})'
 OVERLOAD_PER_S = 250.0  # about 50 in flight, if they were let in
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="needs Debian's package prometheus"
-)
+pytestmark = [
+    pytest.mark.outside,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus"),
+]
 
 
 def in_seconds(rules: str) -> str:

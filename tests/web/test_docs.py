@@ -135,6 +135,7 @@ async def result(page: Page, endpoint: str) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
+@pytest.mark.outside
 @in_a_browser
 async def test_sending_shows_the_answer_and_how_each_call_went() -> None:
     async with serving([answers(60), fails(20)]) as server, open_page() as page:
@@ -157,6 +158,7 @@ async def test_sending_shows_the_answer_and_how_each_call_went() -> None:
     assert longer > shorter > 0
 
 
+@pytest.mark.outside
 @in_a_browser
 async def test_a_wrong_timeout_shows_the_problem_and_no_timeout_sends_none() -> None:
     async with serving([answers(0), answers(0)]) as server, open_page() as page:
@@ -173,6 +175,7 @@ async def test_a_wrong_timeout_shows_the_problem_and_no_timeout_sends_none() -> 
     assert f"{server.url}/api/all" in requested
 
 
+@pytest.mark.outside
 @in_a_browser
 async def test_hanging_up_cancels_the_calls() -> None:
     """G6, for everybody to see: the button closes the connection."""
@@ -189,6 +192,7 @@ async def test_hanging_up_cancels_the_calls() -> None:
     assert re.fullmatch(r"You hung up after \d+ ms", status)
 
 
+@pytest.mark.outside
 @in_a_browser
 async def test_a_server_that_is_gone_is_told_as_such() -> None:
     async with open_page() as page:
@@ -199,6 +203,7 @@ async def test_a_server_that_is_gone_is_told_as_such() -> None:
     assert re.fullmatch(r"No answer \(.+\) after \d+ ms", status)
 
 
+@pytest.mark.outside
 @in_a_browser
 async def test_the_page_fits_a_phone_and_follows_the_colour_scheme() -> None:
     """Nothing sticks out to the side, even with everything folded out."""

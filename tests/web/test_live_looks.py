@@ -15,7 +15,7 @@ import trio
 from tests.web.chromium import CHROMIUM, Page
 from tests.web.live_page import SLOW, fire, live_page, look, press
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+pytestmark = [pytest.mark.outside, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 MAX_PICTURE_BYTES = 150_000
 
 CONTRAST = """

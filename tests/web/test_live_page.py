@@ -13,7 +13,7 @@ from tests.blackbox.conftest import request
 from tests.web.chromium import CHROMIUM, open_page
 from tests.web.live_page import FREE, SLOW, fire, live_page, press, text_of
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+pytestmark = [pytest.mark.outside, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 
 
 # --- what it shows

@@ -62,7 +62,7 @@ def _broken(end: End, error: OSError) -> Exception:
 
 
 class CallerTransport(Transport):
-    """What the driver has instead of a `SocketTransport`: the same promises, method by method.
+    """The driver's replacement for a `SocketTransport`: the same guarantees, method by method.
 
     on_read: told how many bytes the server took. on_written: told of each write what there was room for.
     """
@@ -118,9 +118,9 @@ class CallerTransport(Transport):
 
 
 class EndWire:
-    """What the pool has instead of a `SocketWire`. `on_send`: told, and nothing was written yet.
+    """The pool's replacement for a `SocketWire`. `on_send`: called before anything is written.
 
-    News is the end only: what an upstream sends unasked is found when its connection is taken.
+    Only the end is news here. The pool notices unrequested bytes when it takes the connection.
     """
 
     __slots__ = ("_on_send", "_tell", "end", "has_ended")

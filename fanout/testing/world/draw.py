@@ -61,14 +61,14 @@ _GARBAGE: Final[tuple[tuple[bytes, int], ...]] = (
 def draw_plan(seed: int, requests: int) -> Plan:
     """The plan of this seed, with about so many requests (a drain in the middle leaves some unasked)."""
     plan = _Drawing(random.Random(f"world {seed}"), requests).plan()
-    # Of dice of its own, so the other worlds stay as they are.
+    # A random source of its own, so the other simulation runs stay the same.
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
         return with_a_silent_address(plan)
     return plan
 
 
 def with_a_silent_address(plan: Plan) -> Plan:
-    """The first address swallows every attempt to connect; at the others nothing goes wrong."""
+    """The first address never answers a connect attempt; the others always work."""
 
     def of(request: RequestScript) -> RequestScript:
         return replace(request, calls=tuple(replace(call, dials=()) for call in request.calls))

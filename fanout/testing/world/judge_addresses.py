@@ -1,4 +1,4 @@
-"""Is an address that swallows attempts to connect tried last, once it has been waited for long enough?"""
+"""Checks that an address that never answers is tried last, once calls have waited long enough for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CHANCE_S = 0.25  # RFC 8305
 
 
 def judge_addresses(ended: Ended) -> Iterator[str]:
-    """After a look-up it may be tried first until it was silent for 250 ms in all, and not afterwards.
+    """After a look-up the address may be tried first until it was silent for 250 ms in total, and not after.
 
-    Where the loop stands still, a sound address may look silent as well, and nothing is known.
+    If the event loop stalls, a healthy address may look silent as well, so the check says nothing.
     """
     if not ended.plan.silent_addresses or ended.stalls:
         return
@@ -25,7 +25,7 @@ def judge_addresses(ended: Ended) -> Iterator[str]:
     for began in sorted(began for _, began in waits):
         looked_up_at = ended.look_ups[bisect_right(ended.look_ups, began + INSTANT_S) - 1]
         silence_s, counted_until = 0.0, looked_up_at
-        for to, since in waits:  # by when they ended, which is when fanout could learn from them
+        for to, since in waits:  # ordered by their ends, when fanout learns from them
             if looked_up_at < to < began - INSTANT_S:
                 silence_s += to - max(since, counted_until)
                 counted_until = to
@@ -34,7 +34,7 @@ def judge_addresses(ended: Ended) -> Iterator[str]:
 
 
 def _waits(call: CallFacts) -> Iterator[tuple[float, float]]:
-    """When the call tried the silent address first, and until when it waited for it."""
+    """From when to when the call waited for the silent address, if it tried that one first."""
     for attempt in call.attempts:
         if attempt.dials and attempt.dials[0][1] is SWALLOWED and call.ended_at is not None:
             to = call.ended_at if attempt.wire is None else attempt.wire.connected_at

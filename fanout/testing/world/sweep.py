@@ -48,7 +48,7 @@ def run_seed(seed: int, requests: int) -> SeedReport:
 
 
 def sweep(seeds: range, requests: int, processes: int) -> Iterator[SeedReport]:
-    """Run these worlds; reports come as they are ready.
+    """Run these simulations, and yield each report when it is ready.
 
     Raises `RuntimeError` when no thread can be started, and `BrokenProcessPool` when a process died.
     """
@@ -56,7 +56,7 @@ def sweep(seeds: range, requests: int, processes: int) -> Iterator[SeedReport]:
         for seed in seeds:
             yield run_seed(seed, requests)
         return
-    threading.Thread(target=bool).start()  # without one the pool would hang
+    threading.Thread(target=bool).start()  # without a thread the pool would hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
         try:

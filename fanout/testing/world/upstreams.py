@@ -31,7 +31,7 @@ URL = f"http://{HOST}/api/work"
 CURRENT_REQUEST: ContextVar[RequestFacts] = ContextVar("the request that this task works for")
 _CURRENT_CALL: ContextVar[CallFacts] = ContextVar("the call that this task works for")
 _PLAIN = DialScript()
-SWALLOWED = DialScript("hang")  # not the call's script: the address is a silent one
+SWALLOWED = DialScript("hang")  # instead of the call's script: the address is silent
 _FIRST_ADDRESS = 100
 _SERVER_WINDOW_BYTES = 65536
 
@@ -96,7 +96,7 @@ class Upstreams:
         return call.script.dials[met] if met < len(call.script.dials) else _PLAIN
 
     def ended_wires(self, before: float) -> int:
-        """How many connections fanout holds open, although their end had come before that moment."""
+        """How many connections fanout holds open although they had ended before that moment."""
         ends = [wire.end for wire in self._wires if wire.end.closed_at is None]
         return sum((end.ended_at or before) < before or (end.broken_at or before) < before for end in ends)
 

@@ -1,10 +1,10 @@
-"""Accepting connections: all that wait, a bounded number per event-loop iteration, whatever accept(2) says.
+"""Accept all waiting connections, up to a bound per event-loop iteration, whatever error accept(2) returns.
 
-`trio.serve_listeners` accepts one connection per iteration: with an iteration of 2 ms that is 500 per second,
-and the kernel's queue overflows while the loop is busy. And an error that it does not know ends it, and the
+`trio.serve_listeners` accepts one connection per iteration. With iterations of 2 ms that is 500 per second,
+and the kernel's queue overflows while the event loop is busy. An error that it does not know ends it, and the
 server with it.
 
-Rule 1: nothing that accepting one connection raises ends the accepting.
+Rule 1: no exception of one connection ends the accepting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 _MAX_PER_ITERATION: Final = 64  # then the accepted connections get a turn
-_PAUSE_S: Final = 0.1  # when no connection can be accepted: mostly no descriptor or no memory is left
+_PAUSE_S: Final = 0.1  # when no connection can be accepted: usually no descriptor or no memory is left
 
 Begin = Callable[[socket.socket], object]
 _log: Final = logging.getLogger(__name__)
@@ -44,9 +44,9 @@ async def accept_connections(listener: socket.socket, begin: Begin) -> None:
 
 
 def accept_waiting(listener: socket.socket, begin: Begin) -> int:
-    """Accept what waits, without waiting, and say how many connections that was.
+    """Accept the waiting connections, without waiting, and return how many there were.
 
-    Raises what accept(2) or `begin` raised if not even one connection could begin.
+    Raises the exception of accept(2) or `begin` if not even one connection could begin.
     """
     begun = 0
     for _ in range(_MAX_PER_ITERATION):

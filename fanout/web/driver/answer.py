@@ -11,7 +11,7 @@ from typing import Final
 from fanout.web.driver.refusals import body_of, fields_of
 from fanout.web.problems import Problem
 
-_RENAMED: Final = {  # by RFC 9110; Python says so since 3.13
+_RENAMED: Final = {  # by RFC 9110; Python has these names since 3.13
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",

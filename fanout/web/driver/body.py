@@ -87,5 +87,5 @@ class Body:
 
 
 def _raised_in_callback(error: httptools.HttpParserCallbackError) -> BaseException:
-    """Nothing in `_Events` raises unless there is no memory: that is not the client's mistake."""
+    """The exception of a callback. Without memory `_Events` raises; that is not the client's mistake."""
     return error.__context__ or error

@@ -1,12 +1,12 @@
 """One open connection: what it waits for, until when, and how it ends.
 
-Rule 1: its scope has a deadline exactly while something is owed by the caller: the rest of a handshake, head
-        or body, reading an answer. A caller that owes a request, and an app that owes its return after the
-        answer, wait in the driver's queue, which one task looks after: to move a deadline twice a request
-        is 3 % of its cost.
+Rule 1: the scope has a deadline exactly while the client owes something: the rest of a handshake, head or
+        body, or reading an answer. A client that owes a request, and an app that has yet to return after its
+        answer, stand in the driver's queue, which one task handles. To move a deadline twice per request
+        would take 3 % of its processor time.
 Rule 2: nothing is shielded. Cancelling the scope ends the app and the connection, whatever they do.
-Rule 3: a caller that leaves while the app has its request cancels the scope (G6). Known a moment earlier or
-        later, it is the next read, or the write, that finds out.
+Rule 3: a client disconnect while the app has the request cancels the scope (G6). At any other time the next
+        read or write notices the disconnect.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 class State(Enum):
     HANDSHAKE = auto()
-    IDLE = auto()  # not a byte of the next request is here
-    HEAD = auto()  # some bytes are
+    IDLE = auto()  # no byte of the next request has come
+    HEAD = auto()  # some bytes have
     BUSY = auto()  # the app has the request
     ENDING = auto()  # its answer is sent, and it has yet to return
-    LINGERING = auto()  # the last answer is sent; what still comes is thrown away
+    LINGERING = auto()  # the last answer is sent; bytes that still come are discarded
 
 
 _WHEN_TOO_LATE = {
@@ -61,14 +61,14 @@ class Connection:
 
     def __init__(self, driver: Driver, transport: Transport) -> None:
         self._driver = driver
-        self.now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` asks, found once
+        self.now = trio.lowlevel.current_clock().current_time  # `trio.current_time`, looked up once
         self.transport = transport
         self.scope = trio.CancelScope()
         self.state = State.BUSY
-        self.end: End | None = None  # set by whoever knows it first
-        self.left_at: float | None = None  # Trio's clock, when it was known that the caller had left
-        self.reset = False  # close with RST: the caller must not take what it got for a whole answer
-        self.hears_the_end = False  # it reads while the app has a request, so it need not be cut (HTTP/2)
+        self.end: End | None = None  # the first cause to be known
+        self.left_at: float | None = None  # Trio's clock, when the disconnect was noticed
+        self.reset = False  # close with RST: the client must not take a part of an answer for the whole
+        self.hears_the_end = False  # HTTP/2 reads while the app has a request, so it need not be cut
         self._read_by = inf
         self._write_by = inf
 
@@ -77,35 +77,35 @@ class Connection:
         return self._driver.draining
 
     def wait(self, state: State, timeout_s: float) -> None:
-        """The caller owes bytes. Until it sends them it may be closed to make room for another."""
+        """The client owes bytes. Until it sends them, a newer connection may replace this one."""
         self.state = state
         self._to_the_end_of_the_queue()
         self.read_within(self._driver.due_in_s(timeout_s))
 
     def wait_idle(self) -> None:
-        """The caller owes a request. It has `idle_timeout_s`."""
+        """The client owes a request. It has `idle_timeout_s`."""
         self.state = State.IDLE
-        waiting = self._driver.waiting  # written out, as every request that is refused passes here
+        waiting = self._driver.waiting  # inlined, because every request that is shed comes here
         waiting.pop(self, None)
         waiting[self] = self.now()
         if self._read_by != inf:
             self._clear_read_by()
 
     def wait_again(self) -> None:
-        """Be idle, since the answer was sent."""
+        """Be idle from the moment at which the answer was sent."""
         self.state = State.IDLE
 
     def not_idle(self) -> None:
-        """Bytes have come, and its task is about to read them: no drain and no newcomer ends it now."""
+        """Bytes have come, and the task is about to read them. No drain or eviction ends it now."""
         self.state = State.HEAD
 
     @property
     def may_give_way(self) -> bool:
-        """Whether it may be closed to make room: not while its task has yet to run for bytes that came."""
+        """Whether a newer connection may replace it: not while its task has yet to run for new bytes."""
         return self.state is not State.HEAD or self._read_by != inf
 
     def work(self) -> None:
-        """The caller owes nothing any more: the app has its request."""
+        """The client owes nothing more: the app has the request."""
         self.state = State.BUSY
         self._driver.waiting.pop(self, None)
         self._clear_read_by()
@@ -113,25 +113,25 @@ class Connection:
             self._cut_for_the_caller_has_left()
 
     def answered(self) -> None:
-        """The app's answer is sent. It has as long to return as an idle caller to send its next request."""
+        """The app's answer is sent. The app has `idle_timeout_s` to return, as a client has to send."""
         self.state = State.ENDING
         self._to_the_end_of_the_queue()
         if self._driver.draining:
             self.read_within(self._driver.limits.drain_grace_s)
 
     def linger(self, timeout_s: float) -> None:
-        """Nothing the caller sends matters any more, but it may have to be read. `end` must be set."""
+        """Ignore what the client sends from now on, though it may have to be read. `end` must be set."""
         self.state = State.LINGERING
         self._driver.waiting.pop(self, None)
         self.read_within(self._driver.due_in_s(timeout_s))
 
     def read_within(self, timeout_s: float) -> None:
-        """The caller owes bytes `timeout_s` seconds from now; `inf`: it owes none."""
+        """The client owes bytes within `timeout_s` seconds; `inf`: it owes none."""
         self._read_by = self.now() + self._driver.patience_s(timeout_s)
         self.scope.deadline = min(self._read_by, self._write_by)
 
     def written_within(self, timeout_s: float) -> None:
-        """The caller must take what is being sent in `timeout_s` seconds; `inf`: nothing is."""
+        """The client must take what is being sent within `timeout_s` seconds; `inf`: nothing is sent."""
         self._write_by = self.now() + self._driver.patience_s(timeout_s)
         self.scope.deadline = min(self._read_by, self._write_by)
 
@@ -146,7 +146,7 @@ class Connection:
         waiting[self] = self.now()
 
     def caller_left(self) -> None:
-        """It is known that the caller has left, perhaps behind bytes that nobody has read."""
+        """The client has disconnected, perhaps behind bytes that are not read yet."""
         self.left_at = self.now()
         if self.state is State.BUSY and not self.hears_the_end:
             self._cut_for_the_caller_has_left()
@@ -161,12 +161,12 @@ class Connection:
         self.scope.cancel(reason=end)
 
     def reads_too_slowly(self) -> None:
-        """Of the app: its client has not read a long answer in time."""
+        """The app reports that its client has not read a long answer in time."""
         self.reset = True
         self.cut(End.SLOW_READER)
 
     def waited_too_long(self) -> bool:
-        """In the queue for `idle_timeout_s`: whether it ends now. The others have deadlines."""
+        """It has waited for `idle_timeout_s`. Whether it ends now: other states have a deadline."""
         is_over = self.state in (State.IDLE, State.ENDING) or not self.may_give_way
         if self.scope.cancel_called or not is_over:
             return False
@@ -174,9 +174,9 @@ class Connection:
         return True
 
     def drain(self, idle_until: float) -> bool:
-        """The server is about to stop: be as quick as one can be without losing an admitted request.
+        """The server shuts down: end as soon as possible without losing an admitted request.
 
-        Whether it is idle, and so ends at `idle_until`, unless a request comes before.
+        Whether it is idle. Then it ends at `idle_until`, unless a request comes before.
         """
         if self.state is State.HANDSHAKE or (self.state is State.IDLE and not self.transport.has_bytes()):
             if idle_until <= self.now():
@@ -195,30 +195,30 @@ class Connection:
         return False
 
     def too_slow(self) -> End | None:
-        """Which wait for the caller took too long, if that is what ended it. Known once the scope is left."""
+        """The wait for the client that took too long, if it ended the connection. Call it after the scope."""
         if self.end is not None or not self.scope.cancelled_caught:
             return None
         return End.SLOW_READER if self._write_by < self._read_by else _WHEN_TOO_LATE[self.state]
 
-    async def send(self, data: bytes) -> None:  # noqa: ASYNC910 - the client, or its end, is waited for next
+    async def send(self, data: bytes) -> None:  # noqa: ASYNC910 - the next step waits for the client or its end
         """Send all of it within the bound of a write. Raises `trio.BrokenResourceError`."""
         if not self.transport.send_now(data):
             await self.flush()
 
     async def flush(self) -> None:
-        """Wait until all that was to be sent is with the kernel, within the bound of a write."""
+        """Wait until the kernel has everything that was to be sent, within the bound of a write."""
         self.written_within(self._driver.due_in_s(self._driver.limits.write_timeout_s))
         await self.transport.flush()
         self.written_within(inf)
 
     async def say_last(self, answer: bytes) -> None:
-        """Send a last answer, and see to it that the client can read it. `end` must be set."""
+        """Send a last answer in such a way that the client can read it. `end` must be set."""
         self.linger(self._driver.limits.linger_timeout_s)
         await self.send(answer)
         await self.wait_for_the_end()
 
     async def wait_for_the_end(self) -> None:
-        """Read on for a while: closing on unread bytes is an RST, which can undo an answer."""
+        """Read on for a while: to close with unread bytes sends an RST, which can undo an answer."""
         self.linger(self._driver.limits.linger_timeout_s)
         await self.transport.send_eof()
         left = self._driver.limits.linger_max_bytes
@@ -226,13 +226,13 @@ class Connection:
             left -= len(data)
 
     def how_it_ended(self) -> End:
-        """Known for good once the scope is left."""
+        """The cause. It is final once the scope is left."""
         self.end = self.end or self.too_slow() or End.STOPPED
         return self.end
 
     def close(self) -> None:
-        """Close what is below. Called once the scope is left; synchronous."""
-        if self.reset or self.how_it_ended() in (End.SLOW_READER, End.STOPPED):  # SLOW_READER: of HTTP/2
+        """Close the transport. Called once the scope is left; synchronous."""
+        if self.reset or self.how_it_ended() in (End.SLOW_READER, End.STOPPED):  # SLOW_READER: from HTTP/2
             self.transport.abort()
         else:
             self.transport.close()

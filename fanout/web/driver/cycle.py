@@ -1,10 +1,10 @@
 """One request and its answer, as ASGI: `receive` and `send`.
 
-Rule 1: one write an answer. The head waits for the first bytes of the body, and an answer whose length is
-        known is complete with its last byte, not with the empty message behind it.
-Rule 2: once the answer is complete the app is never told that the caller left: that is then nobody's loss.
-Rule 3: while the request runs nothing behind it is read. A caller that leaves cancels the connection, and the
-        app with it (`loop/sockets`). FIN counts as leaving: a caller that half-closes gets no answer.
+Rule 1: one write per answer. The head waits for the first bytes of the body. An answer of known length is
+        complete with its last byte, not with the empty message behind it.
+Rule 2: once the answer is complete, the app receives no disconnect: it can lose nothing by it any more.
+Rule 3: while the request runs, nothing behind it is read. A client disconnect cancels the connection, and the
+        app with it (`loop/sockets`). FIN counts as a disconnect: a client that half-closes gets no answer.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NOTHING: Final = -3
 
 
 class Cycle:
-    """What the app gets for one request. `receive` and `send` are for one task each, as ASGI has it.
+    """The app's side of one request. One task may call `receive` and one `send`, as in ASGI.
 
-    An app that breaks the ASGI protocol gets a `RuntimeError`. A caller that leaves cancels it, whatever it
-    waits for; `receive` says `http.disconnect` only if that shows in the body.
+    An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect cancels the app, whatever
+    it waits for. `receive` returns `http.disconnect` only if the disconnect shows in the body.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Cycle:
         self._body_told = False
         self._start: Message | None = None
         self._framing = _NOTHING
-        self.ahead = b""  # what was received and is not part of this request's body, or not yet
+        self.ahead = b""  # bytes received that are not, or not yet, part of this request's body
         self.keep_alive = head.keep_alive
         self.caller_left = False
         self.refused: Refused | None = None  # the body turned out to be malformed
@@ -78,9 +78,9 @@ class Cycle:
         self.complete = False  # all of them
 
     async def receive(self) -> Message:
-        """The body piece by piece (at most 64 KiB each, none read before it is asked for).
+        """The body in pieces of at most 64 KiB, each read on demand.
 
-        After that, and after the answer is complete, it does not return.
+        After the body's end, and once the answer is complete, it does not return.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.complete or self._body_told:
@@ -92,7 +92,7 @@ class Cycle:
         return {"type": "http.request", "body": piece, "more_body": not self._body_told}
 
     async def send(self, message: Message) -> None:
-        """Take the head, or write a part of the body, or all at once. Returns when it is with the kernel."""
+        """Take the head, or write a part of the body, or all at once. Returns when the kernel has it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         kind = message["type"]
         if kind == ANSWER and self._start is None:
@@ -119,7 +119,7 @@ class Cycle:
             raise RuntimeError(f"{kind} is not expected now")
 
     def _begin(self, start: Message, body: bytes, last: bool) -> bytes:
-        """The head, and with it how the end of the body is marked."""
+        """The head, which says how the body ends."""
         fields: list[tuple[bytes, bytes]] = []
         length: int | None = None
         for name, value in _pairs(start):
@@ -155,7 +155,7 @@ class Cycle:
         return head_bytes(status, fields, *own)
 
     def _frame(self, body: bytes, last: bool) -> bytes:
-        """The body as it goes over the wire. Settles whether the answer is complete with it."""
+        """The body as it goes over the wire. Sets `complete` if the answer ends with it."""
         framing = self._framing
         if framing == _NOTHING:
             self.complete = True
@@ -177,7 +177,7 @@ class Cycle:
         connection = self._connection
         try:
             if not connection.transport.send_now(data):
-                connection.reset = True  # should it end now, for whatever reason
+                connection.reset = True  # in case it ends now, for any reason
                 await connection.flush()
                 connection.reset = False
         except trio.BrokenResourceError:
@@ -206,7 +206,7 @@ class Cycle:
         except Refused as refused:
             self.refused = refused
         finally:
-            # Once complete the deadline is another one; once cancelled it says why.
+            # Once the answer is complete the deadline is another one; once cancelled it says why.
             if not self.complete and not connection.scope.cancel_called:
                 connection.read_within(inf)
         return b""  # noqa: ASYNC910 - as above

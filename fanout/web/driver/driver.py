@@ -1,7 +1,7 @@
-"""What all connections of one listener share: the guard, the bounds, the drain, the counts.
+"""What all connections of one listener share: the guard, the bounds, the graceful shutdown, the counts.
 
-Rule 1: an exception in one connection, its beginning and its end included, is reported, counted, and ends
-        that connection. `Cancelled` passes. A client that is gone is no exception to speak of.
+Rule 1: an exception anywhere in one connection, its first and last line included, is reported and counted,
+        and ends that connection. `Cancelled` passes. A client disconnect is not an exception to report.
 Rule 2: making room, draining and counting are synchronous.
 """
 
@@ -24,26 +24,26 @@ from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import DriverStatistics, End
 from fanout.web.driver.transport import Transport
 
-# Connections that end together, as after 10,000 clients that began to send together, would make one long
-# event-loop iteration: so many end at once, and the next as many a little later.
+# If 10,000 clients began to send at the same time, their timeouts would make one long event-loop iteration.
+# So this many connections end at once, and as many again a little later.
 ENDS_AT_ONCE: Final = 16  # about 1 ms
 ENDS_EVERY_S: Final = 0.0015
 PIECES_PER_ITERATION: Final = 2
-JUST_CAME_S: Final = 1.0  # a connection that waits for less may be about to send its request
+JUST_CAME_S: Final = 1.0  # a client that has waited for less may be about to send its request
 
 
 def never(beginning: int) -> bytes | None:
-    """The `refuse` hook that lets everything pass."""
+    """The `refuse` hook that sheds nothing."""
     return None
 
 
 class Driver:
-    """The connections of one server. `run` it beside them.
+    """The connections of one server. `run` must run next to them.
 
-    refuse: asked before a new request is parsed, with the number of those it has let pass that have yet to
-        begin; `None`, or a complete answer with a Content-Length and without a Connection field, which is
-        sent as it is. It must be quick and must not raise.
-    on_crash: told of every exception that ended a connection. It must not raise.
+    refuse: called before a new request is parsed, with the number of requests admitted but not yet started.
+        It returns `None`, or a complete answer with a Content-Length and without a Connection field, which
+        the driver sends unchanged. It must be quick and must not raise.
+    on_crash: receives every exception that ended a connection. It must not raise.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class Driver:
         self.refuse: Final = refuse
         self.date: Final = DateField(wall_clock)
         self.draining = False
-        self.waiting: dict[Connection, float] = {}  # who owes bytes, and since when; the longest wait first
-        self.beginning = 0  # requests that were not refused, and whose task has yet to run
+        self.waiting: dict[Connection, float] = {}  # clients that owe bytes, and since when; longest first
+        self.beginning = 0  # requests admitted but not yet started
         self.requests = self.refused = self.malformed = 0
-        self.pieces: Final = Turns(PIECES_PER_ITERATION)  # of what HTTP/2 clients send: to parse them
-        self.guard: Final = Guard(self.report)  # made once: to enter it takes no memory
+        self.pieces: Final = Turns(PIECES_PER_ITERATION)  # turns to parse what HTTP/2 clients send
+        self.guard: Final = Guard(self.report)  # made once: entering it allocates nothing
         self._on_crash = on_crash
-        self._due: dict[float, tuple[float, int]] = {}  # of each bound: the latest moment, and how many then
-        self._open: dict[Connection, None] = {}  # in order, so that a drain is the same each time
-        self._rejected: dict[Connection, None] = {}  # beyond the limit, until they have been told so
+        self._due: dict[float, tuple[float, int]] = {}  # by timeout: the latest deadline, how many have it
+        self._open: dict[Connection, None] = {}  # in order, so that every drain is alike
+        self._rejected: dict[Connection, None] = {}  # over the limit, until their 503 is sent
         self._ended: Counter[End] = Counter()
         self._accepted = self._crashes = 0
 
     async def run(self) -> None:
-        """Close connections that are idle for too long, at the moment that each is due, until cancelled."""
-        while True:  # a connection that begins to wait later is due later, so none is missed
+        """Close each connection that is idle for too long, at the moment it expires, until cancelled."""
+        while True:  # a connection that begins to wait later expires later, so none is missed
             now, idle_s = trio.current_time(), self.limits.idle_timeout_s
             next_due_at = now + idle_s
             ended = 0
@@ -118,7 +118,7 @@ class Driver:
     async def _reject(  # noqa: ASYNC910 - as above
         self, connection: Connection, serve: Callable[[Connection], Awaitable[None]]
     ) -> None:
-        """Say that there is no room, to as many clients at once as are allowed to be listened to for that."""
+        """Send a 503, over the limit of connections. Only `max_rejected` clients at once get it."""
         connection.end = End.OVER_LIMIT
         if len(self._rejected) >= self.limits.max_rejected:
             return  # noqa: ASYNC910 - as above
@@ -136,7 +136,7 @@ class Driver:
         self.report(bug)
 
     def _forget(self, connection: Connection) -> None:
-        """It has ended: count it, and close what is below, whatever may be wrong with it."""
+        """Count a connection that has ended, and close its transport, even if the count raises."""
         try:
             self._open.pop(connection, None)
             self._rejected.pop(connection, None)
@@ -146,18 +146,18 @@ class Driver:
             connection.close()
 
     def report(self, error: BaseException) -> None:
-        """Count and report a crash. A group of one is reported as that one."""
+        """Count and report a crash. A group of one exception is reported as that exception."""
         self._crashes += 1
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         self._on_crash(error)
 
     def drain(self) -> None:
-        """Finish what was admitted, and nothing else. For good; may be called twice.
+        """Finish the admitted requests, and nothing else. Irrevocable; may be called twice.
 
         Idle connections and handshakes end now, a few at a time, and all within `drain_grace_s`. The others
-        say `Connection: close` with their answer and then close. No wait for a caller is longer than
-        `drain_grace_s` from here on. How long admitted requests may run is the app's affair.
+        send `Connection: close` with their answer and then close. From now on no wait for a client is longer
+        than `drain_grace_s`. The app decides how long admitted requests may run.
         """
         self.draining = True
         now, idle = trio.current_time(), 0
@@ -168,7 +168,7 @@ class Driver:
                 idle += connection.drain(now + idle // ENDS_AT_ONCE * step_s)
 
     def patience_s(self, timeout_s: float) -> float:
-        """How long to wait for a caller: `timeout_s`, less while draining. `inf` is not a wait."""
+        """How long to wait for a client: `timeout_s`, less while draining. `inf` is not a wait."""
         if self.draining and timeout_s != float("inf"):
             return min(timeout_s, self.limits.drain_grace_s)
         return timeout_s
@@ -202,7 +202,7 @@ class Driver:
         )
 
     def _make_room(self) -> bool:
-        """Whether one more may be open; the one that has waited longest for its caller gives way."""
+        """Whether one more may be open. It replaces the one that has waited longest for its client."""
         if len(self._open) < self.limits.max_connections:
             return True
         longest = next((waiting for waiting in self.waiting if waiting.may_give_way), None)
@@ -211,7 +211,7 @@ class Driver:
         if longest is None:
             return False
         self.waiting.pop(longest, None)
-        self._open.pop(longest, None)  # the next newcomer evicts another one
+        self._open.pop(longest, None)  # the next new connection evicts another one
         with self.guard:
             longest.cut(End.EVICTED)
         return True

@@ -1,7 +1,7 @@
-"""What an exception cannot leave.
+"""A guard that no exception leaves.
 
-A connection does what its client, the network and the machine make it do, in its clean-up too. So everything
-it does runs inside one guard, and no line of it has to be careful by itself.
+The client, the network or the machine can make any line of a connection raise, also in its clean-up. So all
+code of a connection runs inside one guard, and no single line has to be careful.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 class Guard:
     """`with Guard(report):` reports an exception that is raised inside, and ends it there.
 
-    `Cancelled`, `KeyboardInterrupt` and their like pass, also out of a group in which there is a bug beside
-    them. report: may fail itself, which changes nothing.
+    `Cancelled`, `KeyboardInterrupt` and similar exceptions pass, also when a group holds a bug next to them.
+    report: may raise, which changes nothing.
     """
 
     __slots__ = ("_report",)
@@ -38,11 +38,11 @@ class Guard:
         return False
 
     def _sort(self, group: BaseExceptionGroup[BaseException]) -> bool:
-        """Report the bugs in a group, and let the rest of it go on."""
+        """Report the bugs in a group, and let the rest of it pass."""
         try:
             bugs, others = group.split(Exception)
         except MemoryError:
-            return True  # the task ends here in any case
+            return True  # the task ends here either way
         if bugs is None:
             return False
         self._tell(bugs)

@@ -1,13 +1,13 @@
-"""The grammar of a request head, strict, and its bounds: the same for HTTP/1.1 and for HTTP/2.
+"""The strict grammar of a request head, and its bounds, for HTTP/1.1 and for HTTP/2.
 
-`parse_head` reads a head of HTTP/1.x: one regular expression, then a few rules between the fields. What a
-method, a target, a host and a body's length may be, and how many fields there may be, are functions of their
-own, which `http2_head` calls as well.
+`parse_head` reads a head of HTTP/1.x: one regular expression, then a few rules between the fields. The rules
+for a method, a target, a host, a body's length and the number of fields are functions of their own, which
+`http2_head` calls as well.
 
-Rule 1: what two servers could read differently is refused: bare CR or LF, NUL, a space before a colon, a
-        folded line, a repeated or odd length, a length beside a transfer coding, any coding but `chunked`,
+Rule 1: a head that two servers could read differently is refused: bare CR or LF, NUL, a space before a colon,
+        a folded line, a repeated or odd length, a length next to a transfer coding, any coding but `chunked`,
         and a request without exactly one host.
-Rule 2: llhttp reads every head of HTTP/1.x as well (`body`), and both must agree. Alone it would let pass:
+Rule 2: llhttp reads every head of HTTP/1.x as well (`body`), and both must agree. Alone it would accept:
         two spaces in the request line, blank lines before it, HTTP/0.9 and 2.0, RTSP and ICE, other methods,
         no host, two hosts, an odd host, codings before `chunked`, a coding in HTTP/1.0, `GET *`, a fragment,
         and any scheme.
@@ -27,7 +27,7 @@ Fields = list[tuple[bytes, bytes]]
 CHUNKED: Final = -1
 END: Final = b"\r\n\r\n"
 
-# RFC 9110, PATCH of RFC 5789, and QUERY. Every other token is a 501; so is CONNECT: no tunnels here.
+# RFC 9110, PATCH of RFC 5789, and QUERY. Every other token is a 501, and so is CONNECT: there are no tunnels.
 METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"QUERY"),
 )
@@ -190,7 +190,7 @@ def _check_upgrade(ruled: dict[bytes, bytes], body_length: int) -> None:
         raise malformed("A request with an Upgrade cannot have a body.")
 
 
-# What both protocols have. Each raises `Refused`.
+# The rules of both protocols. Each raises `Refused`.
 
 
 def check_method(method: bytes) -> None:
@@ -211,7 +211,7 @@ def check_number_of_fields(number: int, limits: Limits) -> None:
 
 
 def check_target(method: bytes, target: bytes) -> None:
-    """A path with a query, or `*`, which is about the server and only OPTIONS asks for. RFC 9110 9.3.7."""
+    """A path with a query, or `*`: the server itself, which only OPTIONS may ask for. RFC 9110 9.3.7."""
     if not _PATH.fullmatch(target) and (target != b"*" or method != b"OPTIONS"):
         raise malformed("The target is neither a path nor an http URL.")
 

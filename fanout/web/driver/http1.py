@@ -1,8 +1,8 @@
-"""HTTP/1.x on one connection: read a head, refuse or run the app, go on with the next.
+"""HTTP/1.x on one connection: read a head, shed the request or run the app, continue with the next one.
 
-Rule 1: before a byte of a new request is parsed, the `refuse` hook is asked. Its answer costs one read and
+Rule 1: the `refuse` hook is called before a byte of a new request is parsed. A rejection takes one read and
         one write, and wakes no task.
-Rule 2: after a request that was not understood to its end nothing more is read as a request.
+Rule 2: after a request whose end is unknown, nothing more is read as a request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fanout.web.driver.statistics import End
 from fanout.web.driver.transport import Transport
 from fanout.web.problems import Problem
 
-_MEMORABLE_BYTES: Final = 1024  # of one request, held for each connection
+_MEMORABLE_BYTES: Final = 1024  # the largest request that is kept per connection
 
 
 async def serve_stream(app: App, driver: Driver, transport: Transport) -> None:
@@ -64,12 +64,12 @@ class Http1:
         self._lifespan_state = lifespan_state
         self._body = Body()
         self._ahead = b""  # received and not yet part of a request
-        self._refusal = b""  # one that is still to be sent, or of which the kernel has not taken all
+        self._refusal = b""  # a rejection still to be sent, or of which the kernel has not taken all
         self._refusal_is_last = False
-        self._plain = b""  # what was refused before and could be: who is refused often asks the same again
+        self._plain = b""  # the last plain request that was shed: its client often repeats it
 
     async def run(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
-        """Serve until either side has had enough. How it ended is in the connection's record."""
+        """Serve until either side ends it. The connection records how it ended."""
         self._connection.wait_idle()
         try:
             while await self._serve_request():
@@ -79,7 +79,7 @@ class Http1:
             await self._answer_last(refused.problem)
 
     async def _serve_request(self) -> bool:
-        """One request and its answer. Whether there may be another."""
+        """Serve one request. Returns whether there may be another."""
         data = await self._first_bytes()
         if not data:
             return False
@@ -91,15 +91,15 @@ class Http1:
             return False
         arrived_at = self._connection.now()
         if self._connection.scope.cancel_called:
-            await trio.lowlevel.checkpoint()  # came in the pass that gave up waiting: too late
+            await trio.lowlevel.checkpoint()  # the head came in the iteration of its timeout: too late
         self._connection.work()
         self._driver.requests += 1
         return await self._run_app(head, arrived_at)
 
     async def _first_bytes(self) -> bytes:
-        """The first bytes of a request, or none: there will not be one. Others were refused meanwhile."""
+        """The first bytes of the next admitted request; none when there will be no more."""
         if self._ahead:
-            await trio.lowlevel.checkpoint()  # a caller with many requests waits like many callers with one
+            await trio.lowlevel.checkpoint()  # a client with many requests waits like many clients with one
             data, self._ahead = self._ahead, b""
             if not self._is_refused(data):
                 return data
@@ -112,10 +112,10 @@ class Http1:
         return data
 
     def _is_refused(self, data: bytes) -> bool:
-        """Whether `data` was a request that is refused, and all is done. Else it is to be read, or, if there
-        is a `_refusal`, to be refused with what that takes.
+        """Whether `data` was a request that is now shed completely.
 
-        The connection stays only if it is one whole request that cannot have a body.
+        If not, the task reads `data`, or finishes the `_refusal` if there is one. The connection stays open
+        only if `data` is one whole request that cannot have a body.
         """
         driver = self._driver
         answer = driver.refuse(driver.beginning)
@@ -135,17 +135,15 @@ class Http1:
         return False
 
     def _can_be_refused(self, data: bytes) -> bool:
-        """Whether a refusal of these unread bytes leaves nothing of them behind."""
+        """Whether a rejection of these unread bytes answers all of them."""
         is_plain = _is_plain(data)
         if is_plain and len(data) <= _MEMORABLE_BYTES:
             self._plain = data
         return is_plain
 
     async def _read_head(self, data: bytes) -> Head | None:
-        """The head that `data` begins with; `None` if the caller left within it. Raises `Refused`."""
-        passed_over = data.startswith(
-            b"\r\n"
-        )  # some callers end a body with a line of their own; RFC 9112 2.2
+        """The head that `data` begins with; `None` if the client disconnects within it. Raises `Refused`."""
+        passed_over = data.startswith(b"\r\n")  # some clients end a body with an extra line; RFC 9112 2.2
         if passed_over:
             data = data[2:]
         end = data.find(END)
@@ -160,7 +158,7 @@ class Http1:
                 self._connection.end = End.CALLER_LEFT
                 return None
             data += more
-            if not passed_over and data.startswith(b"\r\n"):  # it came in two pieces
+            if not passed_over and data.startswith(b"\r\n"):  # the extra line came in two pieces
                 data, checked, passed_over = data[2:], 0, True
             end = data.find(END, max(0, checked - 3))
         end += len(END)
@@ -168,10 +166,10 @@ class Http1:
         head_bytes, self._ahead = data[:end], data[end:]
         head = parse_head(head_bytes, self._limits)
         self._body.begin(head_bytes, head.body_length)
-        return head  # noqa: ASYNC910 - its first bytes were waited for
+        return head  # noqa: ASYNC910 - reading its first bytes was a checkpoint
 
     async def _finish_refusal(self) -> bool:
-        """Send what is left of it. Whether there may be another request."""
+        """Send the rest of the rejection. Returns whether there may be another request."""
         answer, self._refusal = self._refusal, b""
         if self._refusal_is_last:
             await self._send_last(answer, End.REFUSED)
@@ -241,11 +239,11 @@ class Http1:
 
 
 def _is_plain(data: bytes) -> bool:
-    """Whether this is one whole request that cannot have a body, on a connection that stays."""
+    """Whether this is one whole request without a body that does not end the connection."""
     if data.find(END) + len(END) != len(data) or not data.startswith(b"GET "):
         return False
     data = data.lower()
-    return not (  # written out, it takes a third of the time of a loop, and a tenth of a regular expression's
+    return not (  # spelled out, this takes a third of a loop's time, and a tenth of a regular expression's
         b"content-length" in data
         or b"transfer-encoding" in data
         or b"close" in data

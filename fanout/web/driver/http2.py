@@ -1,15 +1,16 @@
-"""HTTP/2 on one connection: hypercorn's protocol (which is h2's), within our bounds.
+"""HTTP/2 on one connection: hypercorn's protocol, on top of h2, within the driver's bounds.
 
-Rule 1: nothing is shielded. Tasks hand bytes to the one task that writes, so to cancel any of them breaks
-        nothing, and a caller that does not read is found by the connection's deadline.
-Rule 2: bytes are counted before they are parsed (`frames`), and parsed few at a time, so that others run. A
-        piece of many frames is parsed at its turn: two per event-loop iteration, whoever sent them.
-Rule 3: what a caller does wrong is `REFUSED` or `FLOODING`, and never a crash.
+Rule 1: nothing is shielded. All tasks pass their bytes to the one task that writes, so cancelling any of them
+        breaks nothing. The connection's deadline ends a client that does not read.
+Rule 2: bytes are counted before they are parsed (`frames`). They are parsed in small pieces, so that other
+        tasks run in between. A piece of many frames waits for its turn: an event-loop iteration has two.
+Rule 3: a client's mistake is `REFUSED` or `FLOODING`, and never a crash.
 
-What hypercorn does, and is done otherwise here (more in `http2_streams`):
-- it ends the connection, without the answers that are due, after a thousand requests;
-- while draining it can say goodbye before the last frame of an answer;
-- it and h2 refer to themselves: at the end they are taken apart, and need no garbage collector.
+Differences to hypercorn (more in `http2_streams`):
+- hypercorn ends a connection after a thousand requests and loses their answers; here there is no such limit;
+- while draining, hypercorn can send GOAWAY before the last frame of an answer; here the answers end first;
+- the objects of hypercorn and h2 refer to themselves; here their references are cleared at the end, so they
+  need no garbage collector.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from fanout.web.driver.limits import Limits
 from fanout.web.driver.statistics import End
 
 _PIECE_BYTES: Final = 1024  # parsed at once: at most 113 frames, or 80 requests
-_FEW_FRAMES: Final = 8  # a piece with more of them is work, which waits for its turn
-_UNWRITTEN: Final = 16  # blocks of bytes that wait to be written; whoever has one more waits, too
+_FEW_FRAMES: Final = 8  # a piece with more frames waits for its turn
+_UNWRITTEN: Final = 16  # blocks of bytes that wait to be written; a task with one more block waits, too
 
 
 def configure(config: Config, limits: Limits) -> None:
-    """Give hypercorn the bounds of HTTP/2. `config` is for `Http2`."""
+    """Set the bounds of HTTP/2 in `config`, which is for `Http2`."""
     config.h2_max_inbound_frame_size = MAX_FRAME_BYTES
     config.h2_max_concurrent_streams = limits.max_streams
     config.h2_max_header_list_size = limits.max_head_bytes
-    config.max_app_queue_size = sys.maxsize  # pieces of a body; a full one would hold up the connection
-    config.keep_alive_max_requests = sys.maxsize  # beyond it answers that are due would be lost
+    config.max_app_queue_size = sys.maxsize  # pieces of a body; a full queue would block the connection
+    config.keep_alive_max_requests = sys.maxsize  # beyond it hypercorn would lose answers
 
 
 class Http2(Streams):
@@ -65,10 +66,10 @@ class Http2(Streams):
         self._reading = trio.CancelScope()
 
     async def run(self) -> None:
-        """Serve until either side has had enough. How it ended is in the connection's record."""
+        """Serve until either side ends it. The connection records how it ended."""
         try:
             await self._serve()
-        finally:  # nothing runs any more, and this cannot raise, whatever hypercorn or h2 may add
+        finally:  # no task runs any more; to clear a dictionary cannot raise, whatever is in it
             vars(self.connection).clear()
             vars(self).clear()
 
@@ -86,8 +87,8 @@ class Http2(Streams):
                     await self._flush()
                 self._unwritten.close()
 
-    async def _read(self) -> None:  # noqa: ASYNC910 - hypercorn waits for the first bytes, and so does this
-        """Until the caller leaves."""
+    async def _read(self) -> None:  # noqa: ASYNC910 - receiving is a checkpoint
+        """Read until the client disconnects."""
         with suppress(trio.BrokenResourceError):
             while data := await self._held.transport.receive():
                 for at in range(0, len(data), _PIECE_BYTES):
@@ -99,24 +100,24 @@ class Http2(Streams):
                     if self._frames.number - before > _FEW_FRAMES:
                         await self._driver.pieces.next()
                     else:
-                        await trio.lowlevel.checkpoint()  # others run; and here it ends, once stopped
+                        await trio.lowlevel.checkpoint()  # other tasks run; a stopped reader ends here
                     await self.handle(RawData(piece))
                     self.note_whether_idle()
 
     async def _write(self) -> None:
-        """Write what is handed over, until there will be no more, or as long as the caller takes it."""
+        """Write the queued blocks until the queue is closed, or until the client takes no more."""
         limits, transport = self._driver.limits, self._held.transport
         async for data in self._to_write:
             blocks = [data]
             with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while True:  # noqa: ASYNC913 - as many as there are
+                while True:  # noqa: ASYNC913 - until the queue is empty
                     blocks.append(self._to_write.receive_nowait())
             self._held.written_within(limits.write_timeout_s)
-            with suppress(trio.BrokenResourceError):  # the reader is told as well
+            with suppress(trio.BrokenResourceError):  # the reader notices as well
                 await transport.send_all(b"".join(blocks))
             self._held.written_within(float("inf"))
 
-    async def send_event(self, event: Event) -> None:  # noqa: ASYNC910 - to say so waits for nothing
+    async def send_event(self, event: Event) -> None:  # noqa: ASYNC910 - `stop` waits for nothing
         if isinstance(event, RawData):
             await self._unwritten.send(event.data)
         elif isinstance(event, Closed):
@@ -134,7 +135,7 @@ class Http2(Streams):
         self._reading.cancel(reason=end)
 
     def note_whether_idle(self) -> None:
-        """A connection without a request waits for one, for so long; while draining it ends."""
+        """A connection without a request is idle; while draining it ends."""
         if self.is_stopped:
             return
         if self.streams or self.stream_buffers:

@@ -1,9 +1,11 @@
-"""An ASGI app as hypercorn's HTTP/2 may have it: what the app must not see, and what a caller must not do.
+"""Wraps an ASGI app for hypercorn's HTTP/2, and corrects three things between them.
 
-Hypercorn's own behaviour, and what is done about it:
-- it tells an app that the caller left when it is itself that closes after the answer: not passed on;
-- a caller that gives a stream no window blocks `send` for ever: bounded, then the connection is cut;
-- an app that raises or ends without an answer gets hypercorn's: ours is sent, and the bug reported.
+- Hypercorn sends the app a disconnect when it closes the stream itself after the answer. The app does not
+  get it.
+- A client that gives a stream no window blocks hypercorn's `send` for ever. Here `send` is bounded, and then
+  the connection ends.
+- When an app raises or returns without an answer, hypercorn sends its own. Here fanout's answer is sent, and
+  the bug is reported.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def for_http2(app: App, driver: Driver, connection: Connection) -> App:
             driver.report(group)
         if not (complete or left or crashed):
             driver.report(RuntimeError("the app returned without a complete answer"))
-        if not (started or left):  # of what was started the stream is reset
+        if not (started or left):  # if the answer has started, its stream is reset
             body = refusals.body_of(problems.INTERNAL)
             fields = [*refusals.fields_of(problems.INTERNAL), (b"content-length", b"%d" % len(body))]
             await send_in_time({"type": "http.response.start", "status": 500, "headers": fields})
@@ -66,7 +68,7 @@ def for_http2(app: App, driver: Driver, connection: Connection) -> App:
 
 
 class Tasks(TaskGroup):
-    """Hypercorn's, with the moment a head was read in the request's scope."""
+    """Hypercorn's task group. It puts the time at which the head was read into the request's scope."""
 
     def __init__(self, app: App) -> None:
         """app: raises only `Cancelled`."""
@@ -81,6 +83,6 @@ class Tasks(TaskGroup):
 
 
 async def _run(app: App, scope: Any, receive: Receive, send: Any) -> None:
-    """What hypercorn's task of a request does, without keeping the exception that a caller's leaving is."""
+    """As hypercorn's task of a request, but it does not keep the exception of a client disconnect."""
     await app(scope, receive, send)
-    await send(None)  # it has ended
+    await send(None)  # the app has returned

@@ -1,9 +1,9 @@
 """The head of an HTTP/2 request: what RFC 9113 adds to the grammar of `head`.
 
-Rule 1: what RFC 9113 calls malformed (8.1.1) is `Malformed`, and its stream is reset. What else HTTP/1.1
-        answers with a status raises the same `Refused` as there, and gets the same answer.
-Rule 2: h2 checks none of this (`Http2` has it so): it would end the connection, with every other request on
-        it. A Content-Length that is not a number, or not that of the data, is left to h2, which does that.
+Rule 1: a request that RFC 9113 calls malformed (8.1.1) raises `Malformed`, and its stream is reset. Any other
+        mistake raises the same `Refused` as over HTTP/1.1, and gets the same status.
+Rule 2: `Streams` turns h2's own check of heads off, because h2 would end the connection with every other
+        request on it. h2 still ends it for a Content-Length that is not a number or not that of the data.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Malformed(Exception):
 
 
 def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: bool) -> int:
-    """The length of the request's body in bytes; `CHUNKED`: where it ends, nobody knows before.
+    """The length of the request's body in bytes; `CHUNKED`: the length is not known in advance.
 
     ended: the stream ended with its head. Raises `Malformed` or `Refused`.
     """
@@ -85,13 +85,13 @@ def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: 
 
 
 def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Nobody reads them. Raises `Malformed`."""
+    """Check trailers, which no app reads. Raises `Malformed`."""
     for name, value in fields:
         _is_valid(name, value)
 
 
 def _is_valid(name: bytes, value: bytes) -> bool:
-    """Whether this is a header field of HTTP, which RFC 9113 leaves to RFC 9110. Raises `Malformed`."""
+    """Whether this is a valid field by RFC 9110. Raises `Malformed` where RFC 9113 demands it."""
     if (
         not name
         or name in _OF_A_CONNECTION
@@ -104,7 +104,7 @@ def _is_valid(name: bytes, value: bytes) -> bool:
 
 
 def _method_of(pseudo: dict[bytes, bytes]) -> bytes:
-    """The method, if the pseudo-header fields are those that go with it. Raises `Malformed`."""
+    """The method. Raises `Malformed` if the pseudo-header fields do not fit it."""
     method = pseudo.get(b":method")
     if method == b"CONNECT":
         if pseudo.keys() != _OF_CONNECT:

@@ -1,13 +1,14 @@
-"""The requests of one HTTP/2 connection and their answers: hypercorn's protocol, within our rules.
+"""The requests of one HTTP/2 connection and their answers: hypercorn's protocol, within the driver's rules.
 
-What hypercorn does, and is done otherwise here:
-- it never finds a connection idle whose last request was reset, and keeps the buffer of each that was;
-- DATA behind an early answer raises: it is dropped;
-- a head that breaks the rules ends the connection, or raises, or is served: `http2_head` has them instead;
-- an answer that its app does not complete is left open: its stream is reset;
-- priorities, which RFC 9113 has withdrawn, can loop and pile up: streams take turns (`turns`);
-- it opens websockets: not offered;
-- the client decides how much is remembered of answers' fields: not more than is usual.
+Differences to hypercorn:
+- hypercorn never finds a connection idle whose last request was reset, and keeps the buffer of every reset
+  request; here such a buffer is closed;
+- DATA behind an early answer makes hypercorn raise; here it is dropped;
+- hypercorn ends the connection for a wrong head, or raises, or serves it; here `http2_head` checks heads;
+- hypercorn leaves an answer open that its app does not complete; here its stream is reset;
+- priorities, which RFC 9113 has withdrawn, can loop and pile up; here streams take turns (`round_robin`);
+- hypercorn opens websockets; here they are not offered;
+- the client decides how much memory hypercorn uses for the fields of answers; here it has the usual bound.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ from fanout.web.driver.refusals import Refused
 from fanout.web.driver.round_robin import RoundRobin
 from fanout.web.driver.statistics import End
 
-_TABLE_BYTES: Final = 4096  # of fields that are remembered, RFC 7541
+_TABLE_BYTES: Final = 4096  # of remembered fields, RFC 7541
 
 
 class Streams(H2Protocol, ABC):
-    """`Http2` reads and writes for it. While the app has a request, its stream is in `streams`."""
+    """Requests and answers; `Http2` reads and writes. While the app has a request, it is in `streams`."""
 
     is_stopped = False
 
@@ -78,17 +79,17 @@ class Streams(H2Protocol, ABC):
         self.connection.decoder.max_header_list_size = limits.max_head_block_bytes
         self._driver = driver
         self._resets = Allowance(limits.max_resets, limits.resets_per_s)
-        self._unended: set[int] = set()  # requests that are still to come to their end
+        self._unended: set[int] = set()  # requests whose end has not arrived
 
     @abstractmethod
     async def send_event(self, event: Event) -> None:
-        """Where hypercorn hands over bytes, and says that the client has broken the protocol."""
+        """Receives hypercorn's bytes, and `Closed` when the client has broken the protocol."""
 
     @abstractmethod
     def stop(self, end: End, error: ErrorCodes | None = None) -> None:
-        """Read no more, and end: every request that still runs is told that its client has left.
+        """Read no more, and end. Every request that still runs receives a disconnect.
 
-        error: what to tell the client, if it has not been told.
+        error: sent to the client, unless it has received an error already.
         """
 
     @abstractmethod
@@ -101,28 +102,28 @@ class Streams(H2Protocol, ABC):
         await super().handle(event)
         if isinstance(event, Closed):
             for buffer in list(self.stream_buffers.values()):
-                await buffer.close()  # hypercorn leaves those waiting that wait for a window
+                await buffer.close()  # hypercorn never wakes tasks that wait for a window
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
             if isinstance(event, h2.events.TrailersReceived):
                 await self._check_trailers(event)
             if isinstance(event, h2.events.StreamReset) and event.stream_id in self.stream_buffers:
-                await self.stream_buffers[event.stream_id].close()  # else it is kept for ever
+                await self.stream_buffers[event.stream_id].close()  # else hypercorn keeps it for ever
             if self._is_for_hypercorn(event):
                 await super()._handle_events([event])
             if self._resets.overdrawn:
                 self.stop(End.FLOODING, ErrorCodes.ENHANCE_YOUR_CALM)
             if self.is_stopped:
-                return  # noqa: ASYNC910 - the reader has passed one
+                return  # noqa: ASYNC910 - the reader has passed a checkpoint
         await self._flush()
 
     def _is_for_hypercorn(self, event: h2.events.Event) -> bool:
-        """Do what is ours to do about it; and whether hypercorn has something to do."""
+        """Do the driver's part for an event. Returns whether hypercorn has to handle it, too."""
         match event:
             case h2.events.RequestReceived():
                 return self._admits(event)
-            case h2.events.StreamReset():  # by the caller, or by h2 because of the caller
+            case h2.events.StreamReset():  # by the client, or by h2 because of the client
                 self._resets.spend()
                 self._unended.discard(event.stream_id)
             case h2.events.StreamEnded():
@@ -132,7 +133,7 @@ class Streams(H2Protocol, ABC):
                 return False
             case h2.events.RemoteSettingsChanged():
                 encoder = self.connection.encoder
-                if encoder.header_table_size > _TABLE_BYTES:  # to set it to what it is would hide a change
+                if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
                     encoder.header_table_size = _TABLE_BYTES
             case h2.events.ConnectionTerminated():
                 self.stop(End.CALLER_LEFT)
@@ -142,12 +143,12 @@ class Streams(H2Protocol, ABC):
         return True
 
     def _admits(self, event: h2.events.RequestReceived) -> bool:
-        """Whether a new request may go on to the app. If not, it is reset or answered."""
+        """Whether a new request may go to the app. If not, it is reset or answered here."""
         stream_id = event.stream_id
         assert stream_id is not None
         stream = self.connection.streams.get(stream_id)
         if stream is None or stream.closed:
-            return False  # it was reset within the same bytes
+            return False  # the client reset it within the same bytes
         if event.stream_ended is None:
             self._unended.add(stream_id)
         driver = self._driver
@@ -160,7 +161,7 @@ class Streams(H2Protocol, ABC):
             driver.malformed += 1
             self._answer_now(event, problem_bytes(refused.problem, driver.date.line(trio.current_time())))
             return False
-        if length == CHUNKED:  # what a gateway to HTTP/1.1 makes of it, and an app knows
+        if length == CHUNKED:  # as a gateway to HTTP/1.1 would say it, which apps know
             event.headers.append((b"transfer-encoding", b"chunked"))
         if self._driver.draining:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
@@ -169,7 +170,7 @@ class Streams(H2Protocol, ABC):
         if answer is not None:
             driver.refused += 1
             if self._window(stream_id) < len(answer):
-                self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # it may be sent again, too
+                self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # the client may repeat it
             else:
                 self._answer_now(event, answer)
             return False
@@ -177,7 +178,7 @@ class Streams(H2Protocol, ABC):
         return True
 
     def _answer_now(self, request: h2.events.RequestReceived, answer: bytes) -> None:
-        """Send a complete HTTP/1.1 answer as one of HTTP/2; its body only if the client takes it at once."""
+        """Send a complete HTTP/1.1 answer over HTTP/2, with its body if that fits the window."""
         stream_id = request.stream_id
         head, _, body = answer.partition(b"\r\n\r\n")
         status, *lines = head.split(b"\r\n")
@@ -188,7 +189,7 @@ class Streams(H2Protocol, ABC):
         elif self._window(stream_id) < len(body):
             body = b""
             pairs = [(name, value) for name, value in pairs if name != b"content-length"]
-        with suppress(h2.exceptions.ProtocolError):  # the caller has said goodbye in the same bytes
+        with suppress(h2.exceptions.ProtocolError):  # the client has sent GOAWAY in the same bytes
             self.connection.send_headers(stream_id, pairs, end_stream=not body)
             if body:
                 self.connection.send_data(stream_id, body, end_stream=True)
@@ -199,7 +200,7 @@ class Streams(H2Protocol, ABC):
             return self.connection.local_flow_control_window(stream_id)
         return 0
 
-    async def _check_trailers(self, event: h2.events.TrailersReceived) -> None:  # noqa: ASYNC910 - its app is at its end
+    async def _check_trailers(self, event: h2.events.TrailersReceived) -> None:  # noqa: ASYNC910 - the app is at its end
         try:
             check_trailers(event.headers)
         except Malformed:
@@ -212,13 +213,13 @@ class Streams(H2Protocol, ABC):
         self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
 
     async def _drop(self, stream_id: int) -> None:
-        """Forget a stream that was reset, and tell its app that its caller has left."""
+        """Forget a stream that was reset, and send its app a disconnect."""
         if stream_id in self.stream_buffers:
             await self.stream_buffers[stream_id].close()
         await super()._handle_events([h2.events.StreamReset(stream_id=stream_id)])
 
     def _end_request(self, stream_id: int) -> None:
-        """The answer is complete. If the request is not, the rest of it is not wanted (RFC 9113 8.1)."""
+        """The answer is complete. If the request is not, ask the client to stop (RFC 9113 8.1)."""
         if stream_id in self._unended:
             self._reset(stream_id, ErrorCodes.NO_ERROR)
 
@@ -232,7 +233,7 @@ class Streams(H2Protocol, ABC):
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamClosed):
             buffer = self.stream_buffers.get(event.stream_id)
-            if buffer is not None and not buffer.complete:  # its app has ended within the answer
+            if buffer is not None and not buffer.complete:  # the app has returned within the answer
                 self._reset(event.stream_id, ErrorCodes.INTERNAL_ERROR)
                 await self._drop(event.stream_id)
             await self._close_stream(event.stream_id)

@@ -15,12 +15,12 @@ class Limits:
     """
 
     max_connections: int = 10_000  # one descriptor each; a second one while more than the below is pipelined
-    max_rejected: int = 32  # connections beyond it that are told so in order, at once; the others are closed
-    evict_busy: bool = False  # when all are busy a new one replaces the oldest, instead of getting a 503
+    max_rejected: int = 32  # connections beyond it that get a 503 at once; further ones are closed
+    evict_busy: bool = False  # when all are busy a new one replaces the oldest and gets no 503
     max_head_bytes: int = 16 * 1024  # request line and fields; beyond it 431
     max_target_bytes: int = 8 * 1024  # beyond it 414
     max_fields: int = 100  # beyond it 431
-    # Over HTTP/2, as it comes and as it was decoded: up to here there is a 431, beyond the connection ends
+    # A field block of HTTP/2, compressed and decoded. Up to here it is a 431; beyond, the connection ends.
     max_head_block_bytes: int = 32 * 1024
 
     # HTTP/2, a connection; beyond these it is closed with ENHANCE_YOUR_CALM

@@ -1,6 +1,6 @@
-"""The answers that the driver gives itself: what is wrong with the bytes of a request.
+"""The driver's own answers: they say what is wrong with the bytes of a request.
 
-Over HTTP/1.1 the connection closes after each of them; over HTTP/2 its stream ends.
+Over HTTP/1.1 the connection closes after each of them; over HTTP/2 the stream ends.
 
 Their `request_id` is `unread`: the request was refused before it had one, so there is nothing to look up.
 """
@@ -16,7 +16,7 @@ _UNREAD: Final = "unread"
 
 
 class Refused(Exception):
-    """The request gets no further than an answer."""
+    """The request gets this answer and does not reach the app."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.reason)

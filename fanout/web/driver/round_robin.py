@@ -1,7 +1,7 @@
-"""Which stream of an HTTP/2 connection sends next: each that has something to send, in turn.
+"""Decides which stream of an HTTP/2 connection sends next: all streams with data take turns.
 
-It has the methods of hypercorn's priority tree, and takes its place: RFC 9113 has withdrawn priorities, and a
-tree whose nodes know their parents needs the garbage collector.
+It has the methods of hypercorn's priority tree and replaces it. RFC 9113 has withdrawn priorities, and a tree
+whose nodes refer to their parents needs the garbage collector.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from priority.priority import DeadlockError
 
 
 class RoundRobin:
-    """A stream is blocked, or it is in the queue. One that is not known is neither."""
+    """A known stream is either blocked or in the queue."""
 
     __slots__ = ("_blocked", "_queue")
 
@@ -36,7 +36,7 @@ class RoundRobin:
             self._queue[stream_id] = None
 
     def __next__(self) -> int:
-        """The stream that has waited longest; it goes to the end. `DeadlockError`: all are blocked."""
+        """The stream that has waited longest. It moves to the end. `DeadlockError`: all are blocked."""
         for stream_id in self._queue:
             del self._queue[stream_id]
             self._queue[stream_id] = None

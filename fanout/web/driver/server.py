@@ -1,7 +1,7 @@
-"""Serving an app on listeners, from the start to the end of the last connection.
+"""Serves an app on listeners, from the start to the end of the last connection.
 
-Hypercorn gives the configuration, the TLS context, the lifespan, and HTTP/2. What it would do with each
-connection is done by the driver. `tests/web/driver/test_names.py` holds every name of hypercorn's in use.
+Hypercorn provides the configuration, the TLS context, the lifespan, and HTTP/2. The driver handles the
+connections. `tests/web/driver/test_names.py` checks every name of hypercorn's that is used.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ async def serve(
     shutdown: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` on sockets that listen, until `shutdown` returns; then drain.
+    """Serve `app` on listening sockets until `shutdown` returns; then drain.
 
-    config: of it count the TLS files, the error log, and `graceful_timeout`: what still runs that many
-        seconds after `shutdown` is cancelled. The other timeouts and limits are the driver's.
+    config: only its TLS files, its error log and its `graceful_timeout` count. That many seconds after
+        `shutdown`, what still runs is cancelled. The other timeouts and limits are the driver's.
     """
     configure(config, driver.limits)
     state: dict[str, Any] = {}
@@ -74,14 +74,14 @@ async def serve(
 
 
 async def _accept(listener: socket.socket, begin: Begin) -> None:
-    # Inherited by accepted sockets: no wait for an ACK, and of a slow client's answers 16 KiB in the kernel.
+    # Accepted sockets inherit these: no wait for an ACK, and 16 KiB of a slow client's answers in the kernel.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
     await accept_connections(listener, begin)
 
 
 class Connections:
-    """Begins connections: HTTP/1 by the driver, HTTP/2 by `Http2` on hypercorn, both held by the driver."""
+    """Begins connections: `Http1`, or `Http2` on top of hypercorn, each within `Driver.hold`."""
 
     def __init__(self, app: App, driver: Driver, config: Config, state: dict[str, Any]) -> None:
         self._app = app
@@ -92,7 +92,7 @@ class Connections:
         self._turns = Turns(STEPS_PER_ITERATION)
 
     def begin(self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket) -> None:
-        """Run a connection in `nursery`, over TLS with a context. It owns the socket from here on."""
+        """Run a connection in `nursery`, over TLS if there is a context. It owns the socket from here on."""
         nursery.start_soon(self._run, tls, sock, name="connection")
 
     async def _run(  # noqa: ASYNC910 - the task of a connection, and its last act

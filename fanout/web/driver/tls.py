@@ -1,12 +1,12 @@
 """TLS over another transport: OpenSSL between two memory buffers.
 
-Rule 1: no lock, no task and no wait of its own. What OpenSSL has to say is handed to the transport below in
-        the order in which it was said, whoever made it say so.
-Rule 2: a handshake is work. However many clients come at once, each step of a handshake waits for its turn,
-        of which an event-loop iteration has `STEPS_PER_ITERATION`.
-Rule 3: reading is work, too: a call of `receive` takes a bounded number of records, however small they are.
-Rule 4: a connection that ends in order says so (close_notify), as one that is refused does (an alert), and
-        waits for neither to be heard.
+Rule 1: this layer has no lock, no task and no wait of its own. It passes OpenSSL's output to the transport
+        below in its order, whichever call produced it.
+Rule 2: a handshake takes processor time. However many clients connect at once, each step of a handshake waits
+        for its turn. An event-loop iteration has `STEPS_PER_ITERATION` turns.
+Rule 3: reading takes processor time, too. A call of `receive` takes a bounded number of records.
+Rule 4: a connection that ends in order sends close_notify, and a failed handshake sends an alert. Neither
+        waits for the client to read it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RECORDS_AT_ONCE: Final = 64  # of one byte each they take 0.2 ms
 
 
 class TlsTransport(Transport):
-    """A client over TLS. `handshake` it before anything else but `watch`, `close` and `abort`."""
+    """A client over TLS. Call `handshake` before anything but `watch`, `close` and `abort`."""
 
     __slots__ = (
         "_below",
@@ -49,14 +49,14 @@ class TlsTransport(Transport):
         self._turns = turns
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._records = Records()  # once it is secure
-        self._tls: ssl.SSLObject  # made when the client has said something: it takes 50 KiB
-        self._has_begun = False  # there is an `_tls`
+        self._records = Records()  # used once the handshake has succeeded
+        self._tls: ssl.SSLObject  # made at the client's first bytes: it takes 50 KiB
+        self._has_begun = False  # `_tls` exists
         self._is_secure = False  # the handshake has succeeded
         self._has_ended = False  # no more will be sent
 
     async def handshake(self) -> str | None:
-        """Raises `trio.BrokenResourceError` when it fails; the client has been sent why."""
+        """Raises `trio.BrokenResourceError` when it fails; the client has received an alert."""
         while True:
             data = await self._below.receive()
             if not data:
@@ -101,12 +101,12 @@ class TlsTransport(Transport):
         while not self._has_ended:
             data = self._decrypted()
             if data is not None:
-                return data  # noqa: ASYNC910 - while records are left the next one begins with a checkpoint
+                return data  # noqa: ASYNC910 - if records are left, the next call begins with a checkpoint
             more = await self._below.receive()
             if not more:
                 return b""
             self._records.add(more)
-        return await self._below.receive()  # nobody reads it; it is only taken, and counted
+        return await self._below.receive()  # discarded: the reader only counts these bytes
 
     def watch(self, client_left: Callable[[], None]) -> None:
         self._below.watch(client_left)
@@ -129,7 +129,7 @@ class TlsTransport(Transport):
         self._below.abort()
 
     def _decrypted(self) -> bytes | None:
-        """What has come, decrypted; `b""` at the end, `None` when more has to come."""
+        """The bytes that have come, decrypted; `b""` at the end, `None` when more have to come."""
         pieces: list[bytes] = []
         try:
             for _ in range(_RECORDS_AT_ONCE):
@@ -150,15 +150,15 @@ class TlsTransport(Transport):
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as error:
-            if not pieces or isinstance(error, TooManyRecords):  # else it comes again, behind them
+            if not pieces or isinstance(error, TooManyRecords):  # else OpenSSL raises it again, behind them
                 self._send_said()
                 raise trio.BrokenResourceError(str(error)) from error
         return b"".join(pieces)
 
     def _say_goodbye(self) -> None:
-        """Once: close_notify, without waiting for the client's."""
+        """Send close_notify, once, without waiting for the client's."""
         if self._is_secure and not self._has_ended:
-            with suppress(ssl.SSLError, trio.BrokenResourceError):  # mostly it wants to read the client's
+            with suppress(ssl.SSLError, trio.BrokenResourceError):  # usually: wants the client's
                 try:
                     self._tls.unwrap()
                 finally:
@@ -166,5 +166,5 @@ class TlsTransport(Transport):
         self._has_ended = True
 
     def _send_said(self) -> bool:
-        """Hand over what OpenSSL has said. Whether all of it is with the kernel."""
+        """Pass OpenSSL's output on. Returns whether the kernel has all of it."""
         return self._below.send_now(self._outgoing.read())

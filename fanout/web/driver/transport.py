@@ -1,9 +1,9 @@
-"""What the driver needs of a connection to a client, and what that is over a TCP socket.
+"""What the driver needs from a connection to a client, and its implementation over a TCP socket.
 
-TLS is the same over another transport (`tls`). The test kit has transports over memory, in virtual time.
+`tls` implements it over another transport. The test kit has transports over memory, in virtual time.
 
-Rule 1: the end of a connection is `b""` from `receive` when the client said so (FIN), and
-        `trio.BrokenResourceError` from any method when it did not (RST, or whatever else the network did).
+Rule 1: the end of a connection is `b""` from `receive` after a FIN, and `trio.BrokenResourceError` from any
+        method after an RST or any other error of the network.
 Rule 2: `close` and `abort` are synchronous, may be called twice, and raise nothing.
 """
 
@@ -24,8 +24,8 @@ import trio
 from fanout.loop.sockets import LEFT, NEWS, sockets
 
 MAX_RECEIVE_BYTES: Final = 64 * 1024
-# An urgent byte (MSG_OOB) has come, or will. A read skips it, and stops before it: from then on, less than
-# could have been read is not all there is.
+# An urgent byte (MSG_OOB) has come, or will. A read stops before it, and the next one skips it. So from then
+# on a short read does not mean that there is no more.
 URGENT: Final = select.EPOLLPRI
 Address = tuple[str, int] | None
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and drops what is unsent
@@ -44,23 +44,23 @@ class Transport(ABC):
         self.client = client
         self.server = server
 
-    async def handshake(self) -> str | None:  # noqa: ASYNC910 - the first request is waited for next
-        """Agree on keys, where there are any. The protocol that was agreed on with them (ALPN), if any."""
+    async def handshake(self) -> str | None:  # noqa: ASYNC910 - the next step waits for a request
+        """Agree on keys, over TLS. Returns the protocol that was agreed on with them (ALPN), if any."""
         return None  # noqa: ASYNC910 - as above
 
     @abstractmethod
     def send_now(self, data: bytes) -> bool:
-        """Send without waiting. Whether all of it is with the kernel; if not, `flush` sends the rest."""
+        """Send without waiting. Returns whether the kernel has all of it; if not, `flush` sends the rest."""
 
     @abstractmethod
     async def flush(self) -> None:
-        """Wait until all that was to be sent is with the kernel.
+        """Wait until the kernel has everything that was to be sent.
 
         If it is cancelled, an unknown part was sent, and only `close` and `abort` remain.
         """
 
-    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - who sends waits for what comes back
-        """Send all of it. As `flush` if it is cancelled."""
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the next step waits for an answer
+        """Send all of it. If it is cancelled, as `flush`."""
         if not self.send_now(data):
             await self.flush()
 
@@ -69,9 +69,9 @@ class Transport(ABC):
         """At least one byte, or `b""` at the end. Nothing is lost if it is cancelled."""
 
     async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
-        """What `receive` returns, of which the caller of this has not already dealt with.
+        """As `receive`, but skip the bytes that `is_dealt_with` accepts.
 
-        is_dealt_with: called with what comes, never with `b""`. What it raises is raised here.
+        is_dealt_with: called with the bytes that come, never with `b""`. Its exceptions are raised here.
         """
         while True:
             data = await self.receive()
@@ -80,19 +80,18 @@ class Transport(ABC):
 
     @abstractmethod
     def watch(self, client_left: Callable[[], None]) -> None:
-        """Begin to listen, which has to be before the first `receive`. Called once.
+        """Begin to watch for events. Called once, before the first `receive`.
 
-        client_left: called once, when the client has left (FIN or RST), also behind bytes that nobody has
-            read.
+        client_left: called once, when the client disconnects (FIN or RST), also behind unread bytes.
         """
 
     @abstractmethod
     def has_bytes(self) -> bool:
-        """Whether `receive` would return at once. `False` if that cannot be known."""
+        """Whether `receive` would return at once. `False` if that is unknown."""
 
     @abstractmethod
     async def send_eof(self) -> None:
-        """Say that no more will be sent."""
+        """Send a FIN: no more bytes will follow."""
 
     @abstractmethod
     def close(self) -> None:
@@ -104,7 +103,7 @@ class Transport(ABC):
 
 
 class SocketTransport(Transport):
-    """A client at the other end of a TCP socket, which this owns and which is non-blocking."""
+    """A client at the other end of a TCP socket, which must be non-blocking. The transport owns it."""
 
     __slots__ = (
         "_client_left",
@@ -126,7 +125,7 @@ class SocketTransport(Transport):
         self._client_left: Callable[[], None] | None = None  # to be called
         self._has_left = False
         self._has_urgent = False
-        self._is_readable = False  # epoll reported it, and will not again
+        self._is_readable = False  # epoll has reported it, and will not again
         self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
         self._is_dealt_with: Callable[[bytes], bool] = _nothing
 
@@ -159,9 +158,9 @@ class SocketTransport(Transport):
         return await self.receive_unless(_nothing)
 
     async def receive_unless(self, is_dealt_with: Callable[[bytes], bool]) -> bytes:
-        """As it says above, and what is dealt with wakes no task."""
+        """As above. Bytes that are dealt with wake no task."""
         if self._is_readable:
-            await trio.lowlevel.checkpoint()  # a client that always sends waits like the others
+            await trio.lowlevel.checkpoint()  # a client that always sends waits its turn
             data = self._next(is_dealt_with)
             if data is not None:
                 return data
@@ -189,27 +188,27 @@ class SocketTransport(Transport):
         kernel.register(self._fd, select.POLLIN)
         return bool(kernel.poll(0))
 
-    async def send_eof(self) -> None:  # noqa: ASYNC910 - the client's end is waited for next
-        with suppress(OSError):  # it is gone already
+    async def send_eof(self) -> None:  # noqa: ASYNC910 - the next step waits for the client
+        with suppress(OSError):  # the client is gone
             self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
         sockets().forget(self._fd)
-        self._client_left, self._is_dealt_with = None, _nothing  # they refer to us, and cycles are garbage
-        with suppress(OSError):  # the descriptor is free in any case
+        self._client_left, self._is_dealt_with = None, _nothing  # they refer to this: no cycle
+        with suppress(OSError):  # the descriptor is free either way
             self._sock.close()
 
     def abort(self) -> None:
-        with suppress(OSError):  # it is closed, or some systems refuse it after a reset, which is as good
+        with suppress(OSError):  # closed; or reset, after which some systems refuse it
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
 
     def _on_events(self, events: int) -> bool:
-        """Bytes have come, or the client has left, or both. Whether a task was woken.
+        """Bytes have come, or the client has disconnected, or both. Returns whether it woke a task.
 
-        It is called inside the event loop. Whatever goes wrong is the reader's, which would wait for ever.
+        The event loop calls it. An exception goes to the reader, which would otherwise wait for ever.
         """
         try:
             return self._take_in(events)
@@ -228,7 +227,7 @@ class SocketTransport(Transport):
             self._has_left = True
             client_left, self._client_left = self._client_left, None
             if client_left is not None:
-                client_left()  # which may end the wait of the reader
+                client_left()  # this may end the wait of the reader
         if self._reader is None:
             return self._has_left
         data = self._next(self._is_dealt_with)
@@ -237,11 +236,11 @@ class SocketTransport(Transport):
         result = outcome.Value(data)
         reader, self._reader = self._reader, None
         trio.lowlevel.reschedule(reader, result)
-        del reader, result  # what is raised has a traceback that refers to this frame: no cycle
+        del reader, result  # the traceback of an exception refers to this frame: no cycle
         return True
 
     def _next(self, is_dealt_with: Callable[[bytes], bool]) -> bytes | None:
-        """What is there and not dealt with; `None`: nothing, and epoll reports when there is."""
+        """The next bytes that are not dealt with; `None`: there are none, and epoll reports the next."""
         while self._is_readable:
             try:
                 data = os.read(self._fd, MAX_RECEIVE_BYTES)
@@ -250,7 +249,7 @@ class SocketTransport(Transport):
                 break
             except OSError as error:
                 raise trio.BrokenResourceError from error
-            # Less than could have been read was all there is. The end is reported once, and stays.
+            # A short read means that there is no more. The end is reported once, and stays readable.
             self._is_readable = self._has_left or self._has_urgent or len(data) == MAX_RECEIVE_BYTES
             if not data or not is_dealt_with(data):
                 return data
@@ -262,7 +261,7 @@ def _nothing(data: bytes) -> bool:
 
 
 def _address(ask: Callable[[], object]) -> Address:
-    """The first two members of an IP address; `None` for any other kind, and for a client that is gone."""
+    """Host and port of an IP address; `None` for any other kind, and when the client is gone."""
     try:
         match ask():
             case (str(host), int(port), *_):
