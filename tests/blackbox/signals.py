@@ -41,7 +41,8 @@ def wrong_end(command: str, after_ms: int, number: signal.Signals) -> str | None
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    is_pythons = number is signal.SIGINT and process.returncode == 1 and _PYTHONS_OWN.search(said) is None
+    is_early = process.returncode in (1, -signal.SIGINT) and _PYTHONS_OWN.search(said) is None
+    is_pythons = number is signal.SIGINT and is_early
     if is_pythons or (process.returncode in (0, 128 + number, -number) and "Traceback" not in said):
         return None
     return f"{command}, {number.name} after {after_ms} ms: exit code {process.returncode}\n{said}"
