@@ -65,15 +65,15 @@ def as_frozen() -> Iterator[list[int]]:
         gc.unfreeze()
 
 
-def test_what_is_alive_at_the_start_is_left_out_and_garbage_is_freed_in_small_portions() -> None:
-    """G10. By Python, with nobody who has to be there for it: in a loop without a pause as well."""
+def test_what_is_alive_at_the_start_is_left_out_and_a_leak_of_cycles_is_collected() -> None:
+    """G10. By Python, in a loop without a pause as well: memory has a bound, whatever leaks."""
     with as_frozen() as freed:
         assert gc.get_freeze_count() > 1000
         assert gc.isenabled()
-        for _ in range(5 * GC_THRESHOLD):
+        for _ in range(GC_THRESHOLD + 1000):
             _make_cycle()
-    assert len(freed) >= 4
-    assert 0 < max(freed) <= GC_THRESHOLD + 1000
+    assert len(freed) == 1
+    assert GC_THRESHOLD // 2 < freed[0] <= GC_THRESHOLD + 1000
 
 
 def test_what_comes_and_goes_is_no_reason_to_collect() -> None:
