@@ -50,7 +50,7 @@ def client_hello() -> bytes:
 
 
 HELLO: Final = client_hello()
-# What comes behind the server's part of the handshake, and whether the end is a reset.
+# What the client sends after the server's part of the handshake, and whether the client then resets.
 _FAILURES: Final = cycle(
     [(HELLO, b"", False), (HELLO, b"", True), (HELLO, BAD_CERTIFICATE, False), (b"x" * 64, b"", False)]
 )
