@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING, Final, TextIO
 from loguru import logger
 
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.masking import Mask
 from fanout.race.events import BugFound, Event, RequestEnded
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 _CHATTY = ("httpx", "httpcore", "hypercorn.error")  # their INFO is a line a call; ours is the ready line
+MASK: Final = "***"
+_SHORTEST_SECRET: Final = 6
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#\s@\"'<>]+@")
 _TEXT = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>\n{exception}"
 
 
@@ -95,6 +98,23 @@ class LogObserver:
         elif isinstance(event, BugFound):
             bound = logger.bind(request_id=event.request_id)
             bound.opt(exception=event.exception).error("bug in {}", event.where)
+
+
+class Mask:
+    """Masks passwords in URLs, and the secrets that the settings name, in a line of the log.
+
+    A secret shorter than six characters is masked only where it is the password of a URL: it would be found
+    in innocent words.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        long_enough = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        in_json = {json.dumps(secret)[1:-1] for secret in long_enough}
+        longest_first = sorted(long_enough | in_json, key=lambda word: (-len(word), word))
+        self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def __call__(self, line: str) -> str:
+        return self._secrets.sub(MASK, _CREDENTIALS.sub(f"{MASK}@", line))
 
 
 def _text(record: Record) -> str:

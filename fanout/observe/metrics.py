@@ -8,6 +8,7 @@ A request costs a few look-ups and additions. Everything else happens when it is
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -25,7 +26,10 @@ from fanout.observe.metrics_family import (
     HistogramFamily,
     Series,
 )
-from fanout.observe.receipt import Receipt
+from fanout.observe.receipt import CALLER_LEFT, Receipt
+from fanout.observe.receipt import OTHER as NO_RACE
+from fanout.race.events import BugFound, Event
+from fanout.race.outcome import Failure, Success
 
 # Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
 DURATION_BOUNDS_S: Final = (
@@ -70,7 +74,7 @@ _STATUSES: Final[dict[int | None, str]] = {
     None: "",
     **{int(status): str(int(status)) for status in HTTPStatus},
 }
-_ENDED_WELL: Final = frozenset({"won", "ok"})
+_ENDED_WELL: Final = frozenset({"won", Success.word})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,34 @@ class Upstream:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What was promised and not kept, as far as the server can see it. All zero is the aim."""
+
+    late_answers: int
+    bugs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStatistics:
+    """answers: by status, also those that the client did not wait for. refused: requests without a race that
+    were answered with a problem, by its reason. races: by how they ended, those of clients that disconnected
+    left out. calls: by outcome or, of failed ones, by error word.
+    """
+
+    answers: dict[str, int]
+    refused: dict[str, int]
+    races: dict[str, int]
+    calls: dict[str, int]
+    callers_left: int
+    promises_broken: Promises
+
+
 class RequestMetrics:
-    """A consumer of receipts that counts and measures."""
+    """Counts and measures: a consumer of receipts, and an observer of bugs. `/metrics` and `/statistics` are
+    two views of the same numbers."""
+
+    told_of: Final = frozenset({BugFound})
 
     def __init__(self, upstreams: Sequence[Upstream], *, scheme: str) -> None:
         """upstreams: in call order. scheme: what the public listener speaks, `http` or `https`."""
@@ -96,9 +126,14 @@ class RequestMetrics:
         self._calls = Series(Counter, (OTHER,) * len(CALLS.labels))
         self._answers = Series(Counter, (OTHER,) * len(ANSWERS.labels))
         self._exit = Histogram(EXIT_BOUNDS_S)
+        self._bugs = 0
         # Requests and calls of one kind go to the same series: those are found once, not once a request.
         self._of_request = lru_cache(MAX_SERIES)(self._find_request)
         self._of_call = lru_cache(MAX_SERIES)(self._find_call)
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, BugFound):
+            self._bugs += 1
 
     def __call__(self, receipt: Receipt) -> None:
         """Take one receipt in. Neither blocks nor raises."""
@@ -108,7 +143,7 @@ class RequestMetrics:
         )
         answers.value += 1
         durations.observe(receipt.used_ms / 1000, trace_id, request_id)
-        caller_left = reason == "caller_left"
+        caller_left = reason == CALLER_LEFT
         for call in receipt.calls:
             started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
             calls, client = self._of_call(
@@ -157,10 +192,36 @@ class RequestMetrics:
         yield ANSWERS.metric((labels, counter.value) for labels, counter in self._answers.items())
         yield from CANCEL_TO_EXIT.metrics([((), self._exit)])
 
+    def statistics(self) -> RequestStatistics:
+        answers, refused, races, calls, results = (
+            Counts[str](),
+            Counts[str](),
+            Counts[str](),
+            Counts[str](),
+            Counts[str](),
+        )
+        for (_, _, _, status, _), durations in self._server.items():
+            if status:
+                answers[status] += durations.count
+        for (endpoint, result, reason), count in self._answers.items():
+            results[result] += count.value
+            if endpoint == NO_RACE:
+                if result == "refused":
+                    refused[reason] += count.value
+            elif result != "left":
+                races[reason] += count.value
+        for (_, _, outcome, reason), count in self._calls.items():
+            word = "success" if outcome in _ENDED_WELL else outcome
+            calls[reason if outcome == Failure.word else word] += count.value
+        promises = Promises(results["late"], self._bugs)
+        return RequestStatistics(
+            dict(answers), dict(refused), dict(races), dict(calls), results["left"], promises
+        )
+
 
 def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> str:
     """What the caller got, in one word."""
-    if reason == "caller_left":
+    if reason == CALLER_LEFT:
         return "left"
     if is_late:
         return "late"
@@ -181,7 +242,7 @@ def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_l
         case "deadline":
             return "deadline"
         case "explicit":
-            return "caller_left" if caller_left else "settled"
+            return CALLER_LEFT if caller_left else "settled"
         case _:
             return "other"
 

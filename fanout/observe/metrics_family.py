@@ -95,6 +95,10 @@ class Histogram:
         self._exemplars[bucket] = (value, trace_id, request_id)
         self.sum += value
 
+    @property
+    def count(self) -> int:
+        return sum(self._counts)
+
     def buckets(self) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
         """As prometheus-client wants them: the upper bound, the count up to it, and its exemplar if any."""
         rows = zip(self._names, accumulate(self._counts), map(_exemplar, self._exemplars), strict=True)

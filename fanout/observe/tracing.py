@@ -23,9 +23,8 @@ from fanout.observe import tracing_request
 from fanout.observe.receipt import Receipt
 from fanout.observe.tracing_delivery import Delivery
 from fanout.observe.tracing_request import RequestTrace, UnsampledTrace
-from fanout.observe.tracing_settings import TracingSettings
+from fanout.observe.tracing_settings import TracingSettings, TracingStatistics
 from fanout.observe.tracing_spans import Attributes, Spans, server_attributes
-from fanout.observe.tracing_statistics import TracingStatistics
 
 FLUSH_WITHIN_S: Final = 0.75  # with what else an exit takes, below the second that a drain may (G9)
 

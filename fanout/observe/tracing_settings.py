@@ -35,6 +35,21 @@ class TracingSettings:
     delay_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class TracingStatistics:
+    """Counts since the start. requests_sampled: those that have spans.
+
+    Of these spans: delivered to the collector; waiting to be; dropped, because too many were waiting; failed,
+    because the collector did not take them.
+    """
+
+    requests_sampled: int
+    spans_delivered: int
+    spans_waiting: int
+    spans_dropped: int
+    spans_failed: int
+
+
 def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
     """`None` when nothing is to be traced, which is so unless a variable says where spans go.
 

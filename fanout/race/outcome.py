@@ -1,8 +1,13 @@
-"""How one upstream call can end. Expected failures are data; bugs are a `Crash`."""
+"""How one upstream call can end. Expected failures are data; bugs are a `Crash`.
+
+Each outcome has one word, and everything that shows an outcome uses it. `fanout.race.verdict.word_of` adds
+`won`, which only the end of the race can tell.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +17,7 @@ class Success:
     payload: the answer, byte for byte. The core never looks inside.
     """
 
+    word: ClassVar[str] = "ok"
     payload: bytes
 
 
@@ -23,6 +29,7 @@ class Failure:
     status: the upstream's HTTP status, if a head was read.
     """
 
+    word: ClassVar[str] = "failed"
     error: str
     status: int | None = None
 
@@ -35,6 +42,7 @@ class Cancelled:
     reason: why, in a sentence, if the canceller said so.
     """
 
+    word: ClassVar[str] = "cancelled"
     source: str
     reason: str | None = None
 
@@ -43,6 +51,7 @@ class Cancelled:
 class Crash:
     """An unexpected exception: a bug. It fails the whole request and is reported where it happened (G11)."""
 
+    word: ClassVar[str] = "internal"
     exception: BaseException
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fanout.race.ledger import Ledger
-from fanout.race.outcome import Success
+from fanout.race.outcome import Cancelled, Outcome, Success
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +73,10 @@ def every_success(ledger: Ledger) -> Verdict | None:
         return None
     payloads = tuple([r.outcome.payload for r in ledger.records if isinstance(r.outcome, Success)])
     return Every(payloads) if payloads else NoSuccess()
+
+
+def word_of(outcome: Outcome | None, call: int, verdict: Verdict | None) -> str:
+    """What became of a call that is over, in one word: `won`, or the word of its outcome."""
+    if isinstance(verdict, One) and verdict.winner == call:
+        return "won"
+    return Cancelled.word if outcome is None else outcome.word

@@ -11,9 +11,9 @@ from typing import Any
 from quart_trio.wrappers import TrioResponse as Response
 
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.outcome import Cancelled, Crash, Failure
 from fanout.race.race import Race
-from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
+from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 from fanout.web import problems
 from fanout.web.exchange import exchange_of
 from fanout.web.framework import ReadyResponse, request_scope
@@ -84,13 +84,8 @@ def _call(record: CallRecord, verdict: Verdict) -> dict[str, Any]:
 
 def outcome_word(record: CallRecord, verdict: Verdict) -> str:
     """`won`, `ok`, `failed` or `cancelled`: part of the API."""
-    match record.outcome:
-        case Success():
-            return "won" if isinstance(verdict, One) and verdict.winner == record.call else "ok"
-        case Failure() | Crash():
-            return "failed"
-        case Cancelled() | None:
-            return "cancelled"
+    word = word_of(record.outcome, record.call, verdict)
+    return Failure.word if word == Crash.word else word
 
 
 def error_word(record: CallRecord) -> str | None:

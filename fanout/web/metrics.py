@@ -20,7 +20,7 @@ from fanout.observe.metrics_family import GaugeFamily as Gauge
 if TYPE_CHECKING:
     from fanout.observe.loop import LoopStatistics
     from fanout.observe.metrics_family import Labels
-    from fanout.observe.tracing_statistics import TracingStatistics
+    from fanout.observe.tracing_settings import TracingStatistics
     from fanout.upstream.statistics import NameStatistics, OriginStatistics
     from fanout.web.driver.statistics import DriverStatistics
     from fanout.web.service import ServiceStatistics

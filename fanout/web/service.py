@@ -21,9 +21,8 @@ from fanout.observe.census import CensusStatistics
 from fanout.observe.live_feed import MAX_VIEWERS
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopStatistics
-from fanout.observe.tally import TallyStatistics
-from fanout.observe.tracing_settings import TracingSettings
-from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.observe.metrics import RequestStatistics
+from fanout.observe.tracing_settings import TracingSettings, TracingStatistics
 from fanout.race.admission import Admission, AdmissionStatistics
 from fanout.race.events import BugFound
 from fanout.upstream.call import UpstreamCall
@@ -62,7 +61,7 @@ class ServiceStatistics:
     admission: AdmissionStatistics
     overload: OverloadStatistics
     connections: DriverStatistics
-    requests: TallyStatistics
+    requests: RequestStatistics
     loop: LoopStatistics
     upstream: TransportStatistics
     traces: TracingStatistics | None
@@ -143,7 +142,7 @@ class Service:
         )
         turns = observation.turns
         admin = make_admin(
-            self.is_ready, self.statistics, self._families, observation.later.caught_up, turns.others.next
+            self.is_ready, self.statistics, self._families, observation.batches.caught_up, turns.others.next
         )
         self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
         self._started_at: float | None = None
@@ -178,7 +177,7 @@ class Service:
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
             background.start_soon(live.run, name="tell the live page")
-            background.start_soon(self._observation.later.run, name="tell of requests that have ended")
+            background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(
@@ -225,7 +224,7 @@ class Service:
             draining=self._app.draining,
             restarts=self._restarts,
             admission=self._admission.statistics(),
-            requests=self._observation.tally.statistics(),
+            requests=self._observation.metrics.statistics(),
             overload=self._overload.statistics(),
             connections=self._public_driver.statistics(),
             loop=self._observation.watch.statistics(),

@@ -11,10 +11,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from fanout.observe.metrics import RequestMetrics, Upstream
+from fanout.observe.metrics import Promises, RequestMetrics, Upstream
 from fanout.observe.metrics_exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, HistogramFamily
 from fanout.observe.receipt import CallReceipt, Receipt
+from fanout.race.events import BugFound
 
 WON = CallReceipt(0, "won", None, None, 10.0, 10.25, (), True, True, None, None, None)
 LOST = WON._replace(
@@ -176,6 +177,28 @@ async def test_a_request_id_too_long_for_an_exemplar_is_left_out() -> None:
     assert "y" * 118 in text
     parsed = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     assert len(list(parsed)) == 5, "the parser refuses longer ones"
+
+
+def test_the_statistics_are_another_view_of_the_same_counts() -> None:
+    failed = WON._replace(outcome="failed", error="broken")
+    metrics = metrics_of(
+        FIRST,
+        FIRST._replace(status=500, reason="no_success", calls=(failed, failed)),
+        FIRST._replace(status=500, reason="deadline", late_by_ms=1.0, calls=(LOST,)),
+        FIRST._replace(status=None, reason="caller_left", calls=(LOST._replace(outcome="not_started"),)),
+        FIRST._replace(status=503, reason="overloaded", endpoint="other", calls=()),
+        FIRST._replace(endpoint="other", calls=()),
+    )
+    before = metrics.statistics()
+    metrics.notify(BugFound("r", "call 0", ValueError(), at=1))
+    statistics = metrics.statistics()
+    assert statistics.answers == {"200": 2, "500": 2, "503": 1}
+    assert statistics.refused == {"overloaded": 1}
+    assert statistics.races == {"success": 1, "no_success": 1, "deadline": 1}
+    assert statistics.calls == {"success": 1, "broken": 2, "cancelled": 2, "not_started": 1}
+    assert statistics.callers_left == 1
+    assert statistics.promises_broken == Promises(late_answers=1, bugs=1)
+    assert before.promises_broken.bugs == 0, "a snapshot does not change afterwards"
 
 
 def hostile(number: int) -> Receipt:

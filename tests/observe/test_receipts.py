@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import trio
 
+from fanout.observe.observers import Receipts
 from fanout.observe.receipt import Receipt
-from fanout.observe.receipts import Receipts
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord

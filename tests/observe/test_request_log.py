@@ -12,7 +12,8 @@ import pytest
 
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.receipts import Receipts, make_receipt
+from fanout.observe.observers import Receipts
+from fanout.observe.receipt import make_receipt
 from fanout.observe.request_log import RequestLog
 from fanout.race.events import RequestEnded
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
