@@ -138,7 +138,8 @@ def _json_line(message: Message) -> str:
     }
     if record["exception"] is not None:
         entry["traceback"] = str(message).removeprefix(record["message"]).strip()
-    return json.dumps(entry, default=str) + "\n"
+    # Not msgspec, which rejects text that is no Unicode: these lines are rare, and none may be lost.
+    return json.dumps(entry, default=str, separators=(",", ":")) + "\n"
 
 
 class _Intercept(logging.Handler):
