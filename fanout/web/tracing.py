@@ -30,6 +30,8 @@ def tracing_settings() -> TracingSettings | None:
         except ImportError as error:
             fix = "pip install 'fanout[otel]'"
             raise SettingsError(f"{settings.asked_by}: traces need an extra: {fix} ({error})") from None
+        except ValueError as error:  # OpenTelemetry reads some variables when it is imported
+            raise SettingsError(str(error)) from None
     return settings
 
 

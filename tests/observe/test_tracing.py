@@ -405,6 +405,16 @@ def test_traces_without_the_extra_are_one_clear_line(tmp_path: Path, workers: st
     )
 
 
+def test_a_wrong_limit_is_one_clear_line() -> None:
+    """OpenTelemetry reads it itself, and raises."""
+    command = [sys.executable, "-m", "fanout", *SERVE]
+    variables = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SPAN_EVENT_COUNT_LIMIT": "many"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=variables, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fanout: OTEL_SPAN_EVENT_COUNT_LIMIT must be")
+
+
 def test_without_traces_nothing_of_opentelemetry_is_imported(
     tmp_path: Path, upstream: TellingUpstream
 ) -> None:
