@@ -21,10 +21,10 @@ from fanout.observe.metrics_family import (
     MAX_SERIES,
     OTHER,
     Counter,
-    CounterFamily,
     Histogram,
-    HistogramFamily,
     Series,
+    counter,
+    histogram,
 )
 from fanout.observe.receipt import CALLER_LEFT, Receipt
 from fanout.observe.receipt import OTHER as NO_RACE
@@ -38,12 +38,12 @@ DURATION_BOUNDS_S: Final = (
 )
 EXIT_BOUNDS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
-SERVER_DURATION: Final = HistogramFamily(
+SERVER_DURATION: Final = histogram(
     "http_server_request_duration_seconds",
     "From the head of a request to the last byte of its answer.",
     ("http_request_method", "url_scheme", "http_route", "http_response_status_code", "error_type"),
 )
-CLIENT_DURATION: Final = HistogramFamily(
+CLIENT_DURATION: Final = histogram(
     "http_client_request_duration_seconds",
     "From the start of an upstream call to its end, however it ended.",
     (
@@ -56,15 +56,15 @@ CLIENT_DURATION: Final = HistogramFamily(
         "fanout_outcome",
     ),
 )
-CALLS: Final = CounterFamily(
+CALLS: Final = counter(
     "fanout_calls",
     "Upstream calls by how they ended, and why.",
     ("call", "server_address", "outcome", "reason"),
 )
-ANSWERS: Final = CounterFamily(
+ANSWERS: Final = counter(
     "fanout_answers", "Requests by what their callers got, and why.", ("endpoint", "result", "reason")
 )
-CANCEL_TO_EXIT: Final = HistogramFamily(
+CANCEL_TO_EXIT: Final = histogram(
     "fanout_call_cancel_to_exit_seconds",
     "From the moment an upstream call was cancelled to the moment it was gone.",
 )
@@ -186,11 +186,11 @@ class RequestMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those that have no series yet. Each piece is as it is when it is asked for."""
-        yield from SERVER_DURATION.metrics(list(self._server.items()))
-        yield from CLIENT_DURATION.metrics(list(self._client.items()))
-        yield CALLS.metric((labels, counter.value) for labels, counter in self._calls.items())
-        yield ANSWERS.metric((labels, counter.value) for labels, counter in self._answers.items())
-        yield from CANCEL_TO_EXIT.metrics([((), self._exit)])
+        yield from SERVER_DURATION.histograms(list(self._server.items()))
+        yield from CLIENT_DURATION.histograms(list(self._client.items()))
+        yield CALLS.metric((labels, counted.value) for labels, counted in self._calls.items())
+        yield ANSWERS.metric((labels, counted.value) for labels, counted in self._answers.items())
+        yield from CANCEL_TO_EXIT.histograms([((), self._exit)])
 
     def statistics(self) -> RequestStatistics:
         answers, refused, races, calls, results = (

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 
 from fanout.admin.exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics import Promises, RequestMetrics, Upstream
-from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, HistogramFamily
+from fanout.observe.metrics_family import MAX_SERIES, Histogram, gauge, histogram
 from fanout.observe.receipt import CallReceipt, Receipt
 from fanout.race.events import BugFound
 
@@ -233,12 +233,12 @@ def test_what_was_known_before_the_bound_goes_on_being_counted() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, SAMPLES_PER_TURN, 3 * SAMPLES_PER_TURN + 1])
 async def test_a_family_written_in_pieces_reads_as_if_written_at_once(count: int) -> None:
-    family = HistogramFamily("a_seconds", "Help\nof two lines.", ("label",))
-    pieces = list(family.metrics([((f'"{number}\n',), Histogram((0.1,))) for number in range(count)]))
+    family = histogram("a_seconds", "Help\nof two lines.", ("label",))
+    pieces = list(family.histograms([((f'"{number}\n',), Histogram((0.1,))) for number in range(count)]))
     at_once = Metric(family.name, family.help, "histogram")
     at_once.samples = [sample for piece in pieces for sample in piece.samples]
     numbers = [((f"{number}",), float(number)) for number in range(count)]
-    other = GaugeFamily("b", "Help.", ("label",)).metric(numbers)
+    other = gauge("b", "Help.", ("label",)).metric(numbers)
 
     class Registry(CollectorRegistry):
         def collect(self) -> Any:
