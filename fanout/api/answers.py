@@ -6,7 +6,7 @@ problem's `reason` and `calls`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from quart_trio.wrappers import TrioResponse as Response
 
@@ -15,9 +15,11 @@ from fanout.api.framework import ReadyResponse
 from fanout.api.problems import Problem
 from fanout.api.told import receipt_member, receipt_timings
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Crash, Failure
+from fanout.race.outcome import NOT_STARTED, Cancelled, Crash, Failure
 from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
+
+_WORDS: Final = {Crash.word: Failure.word, NOT_STARTED: Cancelled.word}  # clients are told no difference
 
 
 def answer(race: Race, now: float, with_receipt: bool) -> Response:
@@ -85,8 +87,8 @@ def _call(record: CallRecord, verdict: Verdict) -> dict[str, Any]:
 
 def outcome_word(record: CallRecord, verdict: Verdict) -> str:
     """`won`, `ok`, `failed` or `cancelled`: part of the API."""
-    word = word_of(record.outcome, record.call, verdict)
-    return Failure.word if word == Crash.word else word
+    word = word_of(record, verdict)
+    return _WORDS.get(word, word)
 
 
 def error_word(record: CallRecord) -> str | None:

@@ -29,7 +29,7 @@ from fanout.observe.metrics_family import (
 from fanout.observe.receipt import CALLER_LEFT, Receipt
 from fanout.observe.receipt import OTHER as NO_RACE
 from fanout.race.events import BugFound, Event
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 
 # Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
 DURATION_BOUNDS_S: Final = (
@@ -74,7 +74,6 @@ _STATUSES: Final[dict[int | None, str]] = {
     None: "",
     **{int(status): str(int(status)) for status in HTTPStatus},
 }
-_ENDED_WELL: Final = frozenset({"won", Success.word})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ class RequestMetrics:
         """One that was not started has no duration."""
         reason = _reason(outcome, error, cancel_source, caller_left)
         calls = self._calls[(*self._calls_to[call], outcome, reason)]
-        if outcome == "not_started":
+        if outcome == NOT_STARTED:
             return calls, None
         return calls, self._client[(*self._servers[call], *_ended(outcome, error, status, cancel_source))]
 
@@ -193,13 +192,7 @@ class RequestMetrics:
         yield from CANCEL_TO_EXIT.histograms([((), self._exit)])
 
     def statistics(self) -> RequestStatistics:
-        answers, refused, races, calls, results = (
-            Counts[str](),
-            Counts[str](),
-            Counts[str](),
-            Counts[str](),
-            Counts[str](),
-        )
+        answers, refused, races, calls, results = [Counts[str]() for _ in range(5)]
         for (_, _, _, status, _), durations in self._server.items():
             if status:
                 answers[status] += durations.count
@@ -211,7 +204,7 @@ class RequestMetrics:
             elif result != "left":
                 races[reason] += count.value
         for (_, _, outcome, reason), count in self._calls.items():
-            word = "success" if outcome in _ENDED_WELL else outcome
+            word = "success" if outcome in SUCCESSES else outcome
             calls[reason if outcome == Failure.word else word] += count.value
         promises = Promises(results["late"], self._bugs)
         return RequestStatistics(
@@ -232,9 +225,9 @@ def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> st
 
 def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_left: bool) -> str:
     """Why a call ended as it did, in one word; empty for a success."""
-    if outcome in _ENDED_WELL:
+    if outcome in SUCCESSES:
         return ""
-    if outcome == "internal":
+    if outcome == Crash.word:
         return "bug"
     if error is not None:
         return error
@@ -254,12 +247,11 @@ def _ended(
 
     An intended cancellation is no error. A deadline is one, `timeout`.
     """
-    match outcome:
-        case "won" | "ok":
-            return "200", "", "success"
-        case "cancelled":
-            return "", "timeout" if cancel_source == "deadline" else "", "cancelled"
-        case "internal":
-            return "", "internal", "internal"
+    if outcome in SUCCESSES:
+        return "200", "", "success"
+    if outcome == Cancelled.word:
+        return "", "timeout" if cancel_source == "deadline" else "", outcome
+    if outcome == Crash.word:
+        return "", outcome, outcome
     code = _STATUSES.get(status, OTHER)
-    return code, code if error == "bad_status" else error or OTHER, "failed"
+    return code, code if error == "bad_status" else error or OTHER, Failure.word

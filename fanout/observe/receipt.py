@@ -165,11 +165,10 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
     """By position, in one piece and with nothing asked twice: every request has several of them."""
     receipts = []
     verdict = race.verdict
-    for call, started_at, ended_at, outcome, marks in race.calls:
+    for record in race.calls:
+        call, started_at, ended_at, outcome, marks = record
+        word = word_of(record, verdict)
         reused = kept = error = status = source = reason = exit_ms = None
-        word = word_of(outcome, call, verdict)
-        if started_at is None:
-            word = "not_started"
         if isinstance(outcome, Failure):
             error, status = outcome.error, outcome.status
         elif isinstance(outcome, Cancelled):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fanout.observe.receipt import CallReceipt, Receipt
-from fanout.race.outcome import Cancelled, Success
+from fanout.race.outcome import SUCCESSES, Cancelled
 
 Attributes = dict[str, str | bool | int | float]
 
@@ -89,7 +89,7 @@ def client_attributes(call: CallReceipt) -> tuple[Attributes, bool]:
         "fanout.cancel.to_exit_ms": call.cancel_to_exit_ms,
     }
     attributes: Attributes = {name: value for name, value in said.items() if value is not None}
-    if call.outcome in ("won", Success.word):
+    if call.outcome in SUCCESSES:
         attributes["http.response.status_code"] = 200  # nothing else is a success
     elif call.outcome != Cancelled.word:
         is_bad_status = call.error == "bad_status" and call.status is not None

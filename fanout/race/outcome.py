@@ -1,13 +1,13 @@
 """How one upstream call can end. Expected failures are data; bugs are a `Crash`.
 
-Each outcome has one word, and everything that shows an outcome uses it. `fanout.race.verdict.word_of` adds
-`won`, which only the end of the race can tell.
+Each outcome has one word, and everything that shows what became of a call uses these, see
+`fanout.race.verdict.word_of`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +56,7 @@ class Crash:
 
 
 Outcome = Success | Failure | Cancelled | Crash
+
+WON: Final = "won"  # of a success, when it is the answer: only the end of the race can tell
+NOT_STARTED: Final = "not_started"  # its time was over, or the race was, before it could begin
+SUCCESSES: Final = frozenset({WON, Success.word})
