@@ -26,8 +26,7 @@ from fanout.observe.metrics_family import (
     counter,
     histogram,
 )
-from fanout.observe.receipt import CALLER_LEFT, Receipt
-from fanout.observe.receipt import OTHER as NO_RACE
+from fanout.observe.receipt import CALLER_LEFT, NO_RACE, Receipt
 from fanout.race.events import BugFound, Event
 from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 

@@ -17,7 +17,7 @@ from fanout.race.marks import Trace
 from fanout.race.outcome import Cancelled, Failure
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
-OTHER: Final = "other"
+NO_RACE: Final = "other"
 CALLER_LEFT: Final = "caller_left"
 ENDPOINTS: Final = {"first_success": "first", "every_success": "all"}
 _REASONS: Final[dict[type[Verdict] | type[None], str]] = {
@@ -133,7 +133,7 @@ class Receipt(NamedTuple):
 def make_receipt(ended: RequestEnded) -> Receipt:
     race = ended.race
     if race is None:
-        endpoint, reason, timeout_ms, reserve_ms = OTHER, "success", None, None
+        endpoint, reason, timeout_ms, reserve_ms = NO_RACE, "success", None, None
         calls: tuple[CallReceipt, ...] = ()
     else:
         endpoint, reason = endpoint_of(race.strategy), _REASONS[type(race.verdict)]
