@@ -1,7 +1,7 @@
 """Logs: loguru to standard error, text for people, one JSON object a line for machines.
 
 Everything else that logs (hypercorn, httpx, the standard library) is routed in. All of it leaves through
-one `LogWriter`: nobody who logs ever waits for the sink.
+one `LogWriter`, so code that logs never waits for the sink.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def configure_logging(
     """Send all logs to `stream`, until the next call or the end of the process.
 
     log_format: `auto` (text on a terminal, JSON elsewhere), `text`, `json`. secrets: masked wherever they
-    stand. At the end of the process, what is still to be written has a second.
+    stand. At the end of the process, the queued lines have a second to be written.
     """
     global _configured  # as loguru and logging are, which it configures
     is_terminal = stream.isatty()

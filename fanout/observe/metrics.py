@@ -30,7 +30,7 @@ from fanout.observe.receipt import CALLER_LEFT, NO_RACE, Receipt
 from fanout.race.events import BugFound, Event
 from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 
-# Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
+# Fine where the upstream answers, 100 to 600 ms, and at the timeouts that clients usually ask for.
 DURATION_BOUNDS_S: Final = (
     *(0.005, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7),
     *(0.85, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0),
@@ -86,7 +86,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What was promised and not kept, as far as the server can see it. All zero is the aim."""
+    """Guarantees that were not kept, as far as the server can see it. All zero is the aim."""
 
     late_answers: int
     bugs: int
@@ -158,7 +158,7 @@ class RequestMetrics:
         self, endpoint: str, status: int | None, reason: str, is_late: bool
     ) -> tuple[Counter, Histogram]:
         route = _ROUTES.get(endpoint, "")
-        # Nobody is told the method of a request without a race. A HEAD counts as the GET that it makes.
+        # A receipt has the method of a request only by its race. A HEAD counts as the GET that it makes.
         method = "GET" if route else OTHER
         error = reason if status is None or status >= 500 else ""
         return (
@@ -212,7 +212,7 @@ class RequestMetrics:
 
 
 def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> str:
-    """What the caller got, in one word."""
+    """What the client received, in one word."""
     if reason == CALLER_LEFT:
         return "left"
     if is_late:

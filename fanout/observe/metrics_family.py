@@ -23,7 +23,7 @@ from prometheus_client.samples import Exemplar
 
 MAX_SERIES: Final = 100
 HISTOGRAMS_A_PIECE: Final = 4  # about half a millisecond
-OTHER: Final = "_OTHER"  # as OpenTelemetry calls a value that is not told apart
+OTHER: Final = "_OTHER"  # OpenTelemetry's word for a value that is not distinguished
 _MAX_EXEMPLAR_CHARACTERS: Final = 128  # OpenMetrics' limit, label names included
 
 Labels = tuple[str, ...]
@@ -123,7 +123,7 @@ class Series(dict[Labels, C]):
 
 
 def _exemplar(latest: tuple[float, str | None, str] | None) -> Exemplar | None:
-    """Named by its trace, or else by its request. A caller's request id may be too long to be one."""
+    """Named by its trace, or else by its request. A client's request id may be too long to be one."""
     if latest is None:
         return None
     value, trace_id, request_id = latest
