@@ -116,9 +116,9 @@ def render(found: Found) -> str:
         f"{_sets(found)}. "
         "The CPU time is what the kernel counts for the process and its "
         "threads (`schedstat`), until the process is idle again. The ratio is the median over the rounds of "
-        "the ratio within a round, ± its standard error. *Useful* is the share of successful answers in time; "
-        "do not trust a row with less than 85 %. At low rates caches go cold between requests, so a request "
-        "costs less at a higher rate.\n\n"
+        "the ratio within a round, ± its standard error. *Useful* is the share of successful answers in "
+        "time; do not trust a row with less than 85 %. At low rates caches go cold between requests, so a "
+        "request costs less at a higher rate.\n\n"
         + rows(["load", "server", "µs per request", f"ratio to {BASE_NAME}", "useful", ""], cells)
     )
 

@@ -73,11 +73,11 @@ def render(found: Found) -> str:
         for name, got in one.items()
     ]
     return (
-        f"Open loop, always {RATE} per second of `/api/first`, `timeout={TIMEOUT_MS}`. The calls do not fail, "
-        f"and take as long as that number of requests in flight needs ({CONCURRENT[0]}: "
-        f"{CONCURRENT[0] * 1000 // RATE} ms, {CONCURRENT[-1]:,}: {CONCURRENT[-1] / RATE:.1f} s). The CPU time "
-        "is measured while as many requests arrive as end. Both calls of a race end together here, so fewer "
-        "are cancelled than above, and the cost per request differs from the first table. "
+        f"Open loop, always {RATE} per second of `/api/first`, `timeout={TIMEOUT_MS}`. The calls do not "
+        f"fail, and take as long as that number of requests in flight needs ({CONCURRENT[0]}: "
+        f"{CONCURRENT[0] * 1000 // RATE} ms, {CONCURRENT[-1]:,}: {CONCURRENT[-1] / RATE:.1f} s). The CPU "
+        "time is measured while as many requests arrive as end. Both calls of a race end together here, so "
+        "fewer are cancelled than above, and the cost per request differs from the first table. "
         "(`--max-in-flight 6000` for fanout.)\n\n"
         + rows(
             [

@@ -86,8 +86,8 @@ def render(found: Found) -> str:
         "reports in its payload for how long. *Added* is the latency that the client sees, by the kernel's "
         "time stamps, minus `time` in its answer. It includes what the upstream adds itself: two trips over "
         "loopback, and up to a millisecond because its timer counts whole milliseconds. The row "
-        f"*{UPSTREAM_NAME}* is the same without a server in between. The third column is the median minus the "
-        "median of that row: what the server adds. (In a race the earlier of two timers wins, so a small "
+        f"*{UPSTREAM_NAME}* is the same without a server in between. The third column is the median minus "
+        "the median of that row: what the server adds. (In a race the earlier of two timers wins, so a small "
         "difference can be too small by some tenths.)\n\n"
         + rows(
             [

@@ -95,9 +95,9 @@ def render(found: Found) -> str:
             ]
         )
     return (
-        f"{HANGING:,} clients, each with a connection of its own, send a request to an upstream that does not "
-        "answer, at most 250 per second so that none is shed. The growth of resident memory is divided by "
-        f"{HANGING:,}. It contains the client's connection, the request, and two calls with a connection "
+        f"{HANGING:,} clients, each with a connection of its own, send a request to an upstream that does "
+        "not answer, at most 250 per second so that none is shed. The growth of resident memory is divided "
+        f"by {HANGING:,}. It contains the client's connection, the request, and two calls with a connection "
         "each. Each server has served 100 requests before. (`--max-in-flight 2000` for fanout.)\n\n"
         + rows(["server", "idle, MiB", "KiB per request in flight", f"ratio to {BASE_NAME}", ""], cells)
     )

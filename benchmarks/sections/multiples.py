@@ -68,10 +68,10 @@ def render(found: Found) -> str:
             )
     return (
         "First, the peak of each server is measured: the highest goodput that any offered rate brings. "
-        f"Then a fresh process gets half of its peak for two seconds, a multiple of it for {found['seconds']} "
-        "s, and half of it again. *After* is the share of useful answers in the first second of that. Open "
-        "loop, `/api/first`, `timeout=1000`. *On time* is the share of all requests with a complete answer "
-        "within the timeout, rejections included. No peer sheds load.\n\n"
+        "Then a fresh process gets half of its peak for two seconds, a multiple of it for "
+        f"{found['seconds']} s, and half of it again. *After* is the share of useful answers in the first "
+        "second of that. Open loop, `/api/first`, `timeout=1000`. *On time* is the share of all requests "
+        "with a complete answer within the timeout, rejections included. No peer sheds load.\n\n"
         + rows(
             [
                 "server",

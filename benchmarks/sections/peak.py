@@ -83,11 +83,11 @@ def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_aft
 
 def render(found: Found) -> str:
     return (
-        "Closed loop: each client sends its next `/api/first?timeout=1000` when it has the answer to the last, "
-        f"for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the right body "
-        "within the timeout. An answer takes 280 ms, so 200 clients cannot get more than about 700 per second "
-        "from any server. A client that is rejected waits for a second, as `Retry-After` says. In the rows "
-        "*asked again at once* it retries at once, the worst that clients can do: the server spends on "
+        "Closed loop: each client sends its next `/api/first?timeout=1000` when it has the answer to the "
+        f"last, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the right "
+        "body within the timeout. An answer takes 280 ms, so 200 clients cannot get more than about 700 per "
+        "second from any server. A client that is rejected waits for a second, as `Retry-After` says. In the "
+        "rows *asked again at once* it retries at once, the worst that clients can do: the server spends on "
         "rejections what it cannot spend on answers, and the generator decides how many there are. The last "
         "columns show how busy the cores were, first the server's, then that of the generator and the "
         "upstream. A full core is the limit.\n\n" + table(found)

@@ -123,8 +123,8 @@ def render(found: Found) -> str:
     split = found["system_share"]
     return (
         f"One process of `fanout serve` at {RATE} per second of `/api/first`, sampled {SAMPLES_PER_S} times "
-        f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} samples "
-        "while it was not idle. A sample counts for the innermost frame of a known layer, so a layer "
+        f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} "
+        "samples while it was not idle. A sample counts for the innermost frame of a known layer, so a layer "
         "includes what Python's own functions do for it. A request costs "
         f"{found['cpu_us']:,.0f} µs at this rate, measured without py-spy.\n\n"
         + rows(["layer", "share", "µs per request"], cells)

@@ -123,8 +123,8 @@ def render(found: Found) -> str:
             ],
             ["resident memory when idle", f"{found['idle_mib']:,.0f} MiB"],
             [
-                f"installed: fanout and the {found['distributions'] - 1} distributions it needs, with byte code, "
-                "without pip and setuptools",
+                f"installed: fanout and the {found['distributions'] - 1} distributions it needs, with byte "
+                "code, without pip and setuptools",
                 f"{found['installed_mib']:,.0f} MiB",
             ],
         ],
