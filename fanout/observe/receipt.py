@@ -178,7 +178,7 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
                 if since is not None and since <= ended_at:
                     exit_ms = (ended_at - since) * 1000
                 if reason is None and since is not None and since == caller_left_at:
-                    reason = "the caller left"
+                    reason = "the client disconnected"
         if marks:
             phases = dict(marks)
             is_new = "connect" in phases

@@ -88,7 +88,7 @@ def test_a_caller_who_leaves_leaves_a_receipt() -> None:
     assert (ok.outcome, ok.cancel_to_exit_ms) == ("ok", None)
     assert cancelled.cancel_source == "explicit"
     assert cancelled.cancel_to_exit_ms == pytest.approx(30)
-    assert cancelled.cancel_reason == "the caller has left"
+    assert cancelled.cancel_reason == "the client disconnected"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,10 @@ def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
     (receipt,) = receipts.latest
     assert (receipt.trace_id, receipt.endpoint) == (Trace.trace_id, "quorum")
     assert receipt.trace is event.trace
-    assert (receipt.calls[0].cancel_reason, receipt.calls[0].cancel_to_exit_ms) == ("the caller left", 250)
+    assert (receipt.calls[0].cancel_reason, receipt.calls[0].cancel_to_exit_ms) == (
+        "the client disconnected",
+        250,
+    )
 
 
 def test_only_the_latest_are_kept_and_every_one_is_handed_on() -> None:
