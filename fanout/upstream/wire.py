@@ -8,8 +8,6 @@ The simulation injects wires of its own, in virtual time.
 
 from __future__ import annotations
 
-import errno
-import os
 import select
 import socket
 import struct
@@ -28,21 +26,9 @@ URGENT: Final = select.EPOLLPRI
 # getaddrinfo's family and socket address: enough to connect.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
+READ_BYTES: Final = 16 * 1024  # one TLS record
 # Linger for zero seconds: closing sends a RST, so the upstream notices, and no TIME_WAIT remains here.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-# A link that goes silent reports nothing. The kernel's probes find an idle connection dead within 8 s.
-_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
-_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # not every system has all of these names
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), n)
-        for name, n in _KEEP_ALIVE.items()
-        if hasattr(socket, name)
-    ),
-)
-_CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
 class Wire(Protocol):
@@ -157,7 +143,7 @@ class SocketWire:
 
     def abort(self) -> None:
         if self._socket.fileno() >= 0:
-            _reset_on_close(self._socket)
+            reset_on_close(self._socket)
             self.close()
 
     def _receive(self, max_bytes: int) -> bytes | None:
@@ -173,49 +159,10 @@ class SocketWire:
             return 0
 
 
-async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the next step waits for the answer
-    """Connect to one address. However this ends, no socket stays open but the returned one.
-
-    Raises `OSError`.
-    """
-    family, where = address
-    connecting = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        for option in _OPTIONS:
-            connecting.setsockopt(*option)
-        if not _is_connected(connecting, where) and not _is_connected(connecting, where):
-            await trio.lowlevel.wait_writable(connecting)
-            _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
-        return SocketWire(connecting)  # noqa: ASYNC910 - as above
-    except BaseException:
-        _reset_on_close(connecting)
-        with suppress(OSError):
-            connecting.close()
-        raise
-
-
-def _reset_on_close(sock: socket.SocketType) -> None:
+def reset_on_close(sock: socket.SocketType) -> None:
     with suppress(OSError):  # some systems refuse it after a reset, which has the same effect
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 def _wakes_nobody() -> bool:
     return False
-
-
-def _is_connected(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:
-    """Begin to connect, or check whether the connection is established.
-
-    An upstream on this host (such as a sidecar) has accepted by the second check, which saves an event-loop
-    iteration.
-    """
-    error = connecting.connect_ex(where)
-    if error in _CONNECTING:
-        return False
-    _raise_if(error, where)
-    return True
-
-
-def _raise_if(error: int, where: tuple[Any, ...]) -> None:
-    if error:
-        raise OSError(error, f"{os.strerror(error)} ({where[0]} port {where[1]})")

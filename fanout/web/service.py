@@ -26,9 +26,8 @@ from fanout.observe.tracing_settings import TracingSettings
 from fanout.observe.tracing_statistics import TracingStatistics
 from fanout.race.admission import Admission, AdmissionStatistics
 from fanout.race.events import BugFound
-from fanout.upstream.call import UpstreamCall
-from fanout.upstream.payload import MAX_BODY_BYTES
-from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.call import MAX_PAYLOAD_BYTES, UpstreamCall
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
 from fanout.upstream.transport import PoolTransport
@@ -86,7 +85,7 @@ def open_transport(settings: Settings) -> PoolTransport:
     return PoolTransport(
         max_connections=settings.max_in_flight * len(settings.calls),
         origins=settings.upstreams,
-        max_body_bytes=MAX_BODY_BYTES,
+        max_body_bytes=MAX_PAYLOAD_BYTES,
         ssl_context=ssl_context,
     )
 

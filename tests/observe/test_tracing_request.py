@@ -9,7 +9,7 @@ import pytest
 from fanout.observe.trace_context import TraceContext, read_context
 from fanout.observe.tracing_request import MAX_TEXT, RequestTrace, UnsampledTrace, begin
 from fanout.observe.tracing_sampler import read_sampler
-from fanout.upstream.request import PreparedRequest, request_bytes
+from fanout.upstream.messages import PreparedRequest, request_bytes
 
 EVERY = read_sampler("always_on", "")
 NONE = read_sampler("always_off", "")

@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from fanout.upstream.addresses import Addresses, Attempt
-from fanout.upstream.connect import first_to_connect
-from fanout.upstream.wire import Address, Wire, dial
+from fanout.upstream.connect import dial, first_to_connect
+from fanout.upstream.wire import Address, Wire
 from tests.upstream.scripted_wire import ScriptedWire
 
 
@@ -76,10 +76,10 @@ async def test_the_first_address_to_connect_wins(
     wire = await first_to_connect(network.addresses, network.dial, attempts)
     assert trio.current_time() - start == pytest.approx(took_s)
     assert wire is network.wires[winner]
-    known = Addresses()
-    known.renew(network.addresses)
+    known = Addresses("upstream.test")
+    known.looked_up(network.addresses)
     known.learn(attempts)
-    assert [where[0] for _, where in known.tried_last] == overtaken
+    assert list(known.statistics().tried_last) == overtaken
     assert not network.wires[winner].closed
 
 

@@ -10,9 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.upstream.connection import Connection
-from fanout.upstream.origin import Origin
-from fanout.upstream.pool import CloseReason, OriginPool, PoolLimitExceeded
+from fanout.upstream.messages import Origin
+from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection, PoolLimitExceeded
 from fanout.upstream.statistics import OriginStatistics
 from tests.upstream.scripted_wire import Piece, ScriptedWire
 
@@ -25,14 +24,14 @@ def new_pool(max_connections: int = 10) -> OriginPool:
     )
 
 
-def opened(pool: OriginPool) -> tuple[Connection, ScriptedWire]:
+def opened(pool: OriginPool) -> tuple[PooledConnection, ScriptedWire]:
     connection, wire = pool.take(), ScriptedWire()
     assert connection.wire is None
     pool.connected(connection, wire)
     return connection, wire
 
 
-def idle(pool: OriginPool, count: int) -> Sequence[tuple[Connection, ScriptedWire]]:
+def idle(pool: OriginPool, count: int) -> Sequence[tuple[PooledConnection, ScriptedWire]]:
     """Several idle connections, in the order in which they were given back."""
     connections = [opened(pool) for _ in range(count)]
     for connection, _ in connections:

@@ -15,9 +15,8 @@ import trio
 import trio.testing
 import trustme
 
-from fanout.upstream.origin import Origin
-from fanout.upstream.tls import VERIFICATION_S, TlsSessions, client_context
-from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.messages import Origin
+from fanout.upstream.tls import VERIFICATION_S, TlsSessions, TlsWire, client_context
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority, RawConnection, RawServer, answer, echo_path, raw_server
 

@@ -10,9 +10,8 @@ import pytest
 import trio
 import trustme
 
-from fanout.upstream.origin import Origin
-from fanout.upstream.tls import TlsSessions, client_context
-from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.messages import Origin
+from fanout.upstream.tls import TlsSessions, TlsWire, client_context
 from tests.openssl import Peer
 
 _MOST = 16 * 1024

@@ -13,8 +13,9 @@ import trio
 import trio.testing
 
 from fanout.loop.sockets import NEWS, sockets
-from fanout.upstream.connection import Connection
-from fanout.upstream.wire import SocketWire, dial
+from fanout.upstream.connect import dial
+from fanout.upstream.pool import PooledConnection
+from fanout.upstream.wire import SocketWire
 
 RST = struct.pack("ii", 1, 0)
 SOON_S = 5.0
@@ -258,9 +259,9 @@ async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_com
         theirs.sendall(b"answer")
         await settled()
         assert await received(wire) == b"answer"
-        connection = Connection()
+        connection = PooledConnection()
         connection.wire = wire
-        assert connection.is_quiet()
+        assert connection.is_reusable()
         if news == "bytes":
             theirs.sendall(b"unasked")
         elif news == "reset":
@@ -268,7 +269,7 @@ async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_com
         if news != "bytes":
             theirs.close()
         time.sleep(0.02)  # noqa: ASYNC251 - the kernel shall know, and the loop not yet
-        assert not connection.is_quiet()
+        assert not connection.is_reusable()
 
 
 async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 from fanout.loop.sockets import sockets
-from fanout.upstream.connection import Connection
-from fanout.upstream.pool import CloseReason
+from fanout.upstream.connect import dial
+from fanout.upstream.pool import CloseReason, PooledConnection
 from fanout.upstream.transport import PoolTransport
-from fanout.upstream.wire import SocketWire, dial
+from fanout.upstream.wire import SocketWire
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import ScriptedWire
 from tests.upstream.test_pool import idle, new_pool
@@ -180,7 +180,7 @@ async def test_a_connection_that_cannot_be_looked_at_is_not_reused_and_not_lost(
 
     pool = new_pool()
     [(healthy, _)] = idle(pool, 1)
-    odd, wire = Connection(), Odd()
+    odd, wire = PooledConnection(), Odd()
     pool._used[odd] = None
     pool.connected(odd, wire)
     pool.give_back(odd, None)

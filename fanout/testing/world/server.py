@@ -18,7 +18,7 @@ from fanout.race.race import Call
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.scheduler import VirtualLoopWatch
 from fanout.testing.world.upstreams import URL, Upstreams
-from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.call import MAX_PAYLOAD_BYTES
 from fanout.upstream.transport import PoolTransport
 from fanout.web.api import Races
 from fanout.web.app import make_app
@@ -50,7 +50,7 @@ class Server:
         self.transport = PoolTransport(
             max_connections=plan.max_in_flight * CALLS,
             origins=[URL],
-            max_body_bytes=MAX_BODY_BYTES,
+            max_body_bytes=MAX_PAYLOAD_BYTES,
             dial=upstreams.dial,
             look_up=upstreams.look_up,
         )
