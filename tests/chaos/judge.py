@@ -74,8 +74,11 @@ def _open(statistics: Any, *, idle_too: bool) -> int:
     return int(connections["open"] - (0 if idle_too else connections["waiting"]))
 
 
-def broken_at_rest(statistics: Any, *, idle_too: bool, machine_was_busy: bool) -> Iterator[str]:
-    """G2, G3, G6, G7, G11, of a process without clients, by what it counted since its start."""
+def broken_at_rest(statistics: Any, *, idle_too: bool, may_be_late: bool) -> Iterator[str]:
+    """G2, G3, G6, G7, G11, of a process without clients, by what it counted since its start.
+
+    may_be_late: it was stopped, or had to wait for a processor. What was due then is late, and counted.
+    """
     if statistics is None:
         yield "G10 the admin listener does not answer"
         return
@@ -89,7 +92,7 @@ def broken_at_rest(statistics: Any, *, idle_too: bool, machine_was_busy: bool) -
         if statistics["census"][name]:
             yield f"G3 the leak check found {name}: {statistics['census']}"
     for name, count in statistics["requests"]["promises_broken"].items():
-        if count and not (name == "late_answers" and machine_was_busy):
+        if count and not (name == "late_answers" and may_be_late):
             yield f"{'G2' if name == 'late_answers' else 'G11'} {name}: {count}"
     for origin in statistics["upstream"]["origins"]:
         if origin["in_use"] or origin["open"] != origin["idle"]:

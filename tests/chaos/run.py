@@ -81,6 +81,7 @@ class Run:
         self._unharmed: Program | None = None
         self._clients: dict[str, ClientProcess] = {}
         self._started = 0
+        self._was_stopped: set[str] = set()  # the targets that a step has stopped
         self.report = Report()
 
     def start(self) -> None:
@@ -197,6 +198,7 @@ class Run:
             return  # both workers are being replaced
         pid = self._random.choice(pids)
         if step.what == "stopped":
+            self._was_stopped.add(step.target)
             send(pid, signal.SIGSTOP)
             await trio.sleep_until(began_at + step.ends_s)
             send(pid, signal.SIGCONT)
@@ -233,8 +235,9 @@ class Run:
                 *judge.broken_for_bystander(self.report.seen[name], harmed),
                 *(judge.broken_by_growth(samples) if name == "one process" else ()),
             ]
+            may_be_late = busy or (name == "two workers" and "worker" in self._was_stopped)
             for each in statistics[name]:
-                found += judge.broken_at_rest(each, idle_too=self._patient, machine_was_busy=busy)
+                found += judge.broken_at_rest(each, idle_too=self._patient, may_be_late=may_be_late)
             self.report.broken += [f"{name}: {what}" for what in found]
         self.report.statistics = statistics
         self.report.packets = {name: f"{link.counts}" for name, link in self._links.items()}
