@@ -18,9 +18,10 @@ from typing import Final
 
 import trio
 
+from fanout.loop.stream import MAX_RECEIVE_BYTES
 from fanout.loop.tls_records import Records, TooManyRecords
 from fanout.loop.turns import Turns
-from fanout.server.transport import MAX_RECEIVE_BYTES, Transport
+from fanout.server.transport import Transport
 
 STEPS_PER_ITERATION: Final = 4  # the expensive one, a signature, takes 0.2 ms (P-256) to 1 ms (RSA 2048)
 _RECORDS_AT_ONCE: Final = 64  # of one byte each they take 0.2 ms

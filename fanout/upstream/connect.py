@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from fanout.loop.stream import SocketStream, reset_on_close
 from fanout.upstream.addresses import HEAD_START_S, Attempt
 from fanout.upstream.exchange import Phase, PhaseHook
 from fanout.upstream.messages import Origin
 from fanout.upstream.resolver import Resolver
 from fanout.upstream.tls import TlsSessions, TlsWire
-from fanout.upstream.wire import Address, SocketWire, Wire, reset_on_close
+from fanout.upstream.wire import Address, Wire
 
 # A link that goes silent reports nothing. The kernel's probes find an idle connection dead within 8 s.
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
@@ -132,7 +133,10 @@ async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the next step wait
         if not _is_connected(connecting, where) and not _is_connected(connecting, where):
             await trio.lowlevel.wait_writable(connecting)
             _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
-        return SocketWire(connecting)  # noqa: ASYNC910 - as above
+        wire = SocketStream(connecting)
+        # An upstream may answer and close in one packet, so its end must not wait behind other disconnects.
+        wire.watch(at_once=True)
+        return wire  # noqa: ASYNC910 - as above
     except BaseException:
         reset_on_close(connecting)
         with suppress(OSError):

@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 
 from fanout.upstream.answer import Answer
-from fanout.upstream.wire import READ_BYTES, Wire
+from fanout.upstream.wire import Wire
 
 EXTENSION: Final = "fanout.phase"
 
@@ -56,7 +56,7 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     try:
         # The pool has checked an idle connection when it gave it out. Early bytes of a new one still are the
         # answer, and the only one: the connection is not kept, because another answer may follow.
-        early = wire.receive_nowait(READ_BYTES) if is_new else None
+        early = wire.receive_nowait() if is_new else None
     except OSError as error:
         raise httpx.ReadError(str(error)) from error
     unsent: str | None = None
@@ -65,12 +65,12 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     except OSError as error:
         unsent = str(error)  # the upstream may have answered before it closed: read on
     try:
-        data = await wire.receive_some(READ_BYTES) if early is None else early
+        data = await wire.receive() if early is None else early
         if data:
             on_phase(_FIRST_BYTE)
         answer.feed(data)
         while not answer.is_complete:
-            answer.feed(await wire.receive_some(READ_BYTES))
+            answer.feed(await wire.receive())
     except (OSError, httpx.RemoteProtocolError) as error:
         if unsent is not None:
             raise httpx.WriteError(unsent) from error

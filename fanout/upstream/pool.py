@@ -20,7 +20,7 @@ import trio
 
 from fanout.upstream.messages import Origin
 from fanout.upstream.statistics import OriginStatistics
-from fanout.upstream.wire import READ_BYTES, Wire
+from fanout.upstream.wire import Wire
 
 # The most dead idle connections that one call closes before it opens a new one. After a restart of the
 # upstream all are dead, and one call must not pay for all of them.
@@ -58,7 +58,7 @@ class PooledConnection:
         pool could lose the connection.
         """
         try:
-            return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
+            return self.wire is not None and self.wire.receive_nowait() is None
         except Exception:  # noqa: BLE001 - after any error this connection is not used again
             return False
 

@@ -25,13 +25,13 @@ import certifi
 import trio
 import truststore
 
+from fanout.loop.stream import MAX_RECEIVE_BYTES
 from fanout.loop.tls_records import Records
 from fanout.upstream.messages import Origin
 from fanout.upstream.wire import Wire
 
 # A resumed connection is not verified again: so old may the verification be that it rests on.
 VERIFICATION_S: Final = 300.0
-_CIPHERTEXT_BYTES: Final = 16 * 1024 + 512  # a whole record
 _FREED: Final[Any] = None
 
 
@@ -137,7 +137,7 @@ class TlsWire:
                 break
             except ssl.SSLWantReadError:
                 await self._flush()
-                data = await self._wire.receive_some(_CIPHERTEXT_BYTES)
+                data = await self._wire.receive()
                 if data:
                     self._incoming.write(data)
                 else:
@@ -150,22 +150,22 @@ class TlsWire:
         self._tls.write(data)
         await self._flush()
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         while True:
-            data = self._read(max_bytes)
+            data = self._read()
             if data is not None:
                 self._keep_session()
                 return data  # noqa: ASYNC910 - the rest of a record, for which it has waited
             await self._flush()
-            self._take_in(await self._wire.receive_some(_CIPHERTEXT_BYTES))
+            self._take_in(await self._wire.receive())
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         # A session ticket or a new key makes the wire below readable, but is no data of the upstream's.
         while True:
-            data = self._read(max_bytes)
+            data = self._read()
             if data is not None:
                 return data
-            arrived = self._wire.receive_nowait(_CIPHERTEXT_BYTES)
+            arrived = self._wire.receive_nowait()
             if arrived is None:
                 return None
             self._take_in(arrived)
@@ -181,12 +181,12 @@ class TlsWire:
     def _free(self) -> None:
         self._tls = self._incoming = self._outgoing = self._sessions = _FREED
 
-    def _read(self, max_bytes: int) -> bytes | None:
+    def _read(self) -> bytes | None:
         """What has come, of one record; `None` when more has to come."""
         record = b""
         while True:
             try:
-                data = self._tls.read(max_bytes)
+                data = self._tls.read(MAX_RECEIVE_BYTES)
             except ssl.SSLWantReadError:
                 if record:
                     self._records.brought_nothing(is_answered=self._outgoing.pending > 0)
