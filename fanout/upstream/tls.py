@@ -8,8 +8,6 @@ Rule 2: an end of the wire without a close_notify is an error, so nobody can cut
         connection short unnoticed.
 Rule 3: closing frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` that travels or is kept holds the
         frames it has passed, and with them this wire.
-Rule 4: OpenSSL gets one record at a time, and too many in a row that bring no data are an error. An upstream
-        that only changes keys could otherwise hold the event loop.
 """
 
 from __future__ import annotations
@@ -18,21 +16,20 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import certifi
 import trio
 import truststore
 
-from fanout.loop.stream import MAX_RECEIVE_BYTES
-from fanout.loop.tls_records import Records
+from fanout.loop.tls import Tls
 from fanout.upstream.messages import Origin
 from fanout.upstream.wire import Wire
 
 # A resumed connection is not verified again: so old may the verification be that it rests on.
 VERIFICATION_S: Final = 300.0
-_FREED: Final[Any] = None
 
 
 def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -90,34 +87,18 @@ def _has_system_store() -> bool:
 
 
 class TlsWire:
-    """OpenSSL between two memory buffers, without a lock, a task or a wait of its own.
+    """TLS over another wire, which it owns. It has no lock, task or wait of its own. First `handshake()`."""
 
-    It can be used after `handshake()`. It owns the wire below.
-    """
-
-    __slots__ = (
-        "_incoming",
-        "_origin",
-        "_outgoing",
-        "_records",
-        "_sessions",
-        "_tls",
-        "_verified_at",
-        "_wire",
-    )
+    __slots__ = ("_origin", "_sessions", "_tls", "_verified_at", "_wire")
 
     def __init__(self, wire: Wire, sessions: TlsSessions, origin: Origin) -> None:
         """Raises `OSError` for a host that no certificate can name; the wire below is unchanged."""
         self._wire = wire
         self._sessions: TlsSessions | None = sessions
         self._origin = origin
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._records = Records()  # after the handshake
+        session = sessions.find(origin)
         try:
-            self._tls = sessions.context.wrap_bio(
-                self._incoming, self._outgoing, server_hostname=origin.host, session=sessions.find(origin)
-            )
+            self._tls = Tls(partial(sessions.context.wrap_bio, server_hostname=origin.host, session=session))
         except ValueError as error:
             raise OSError(str(error)) from error
         self._verified_at = 0.0
@@ -131,44 +112,31 @@ class TlsWire:
 
     async def handshake(self) -> None:
         """Agree on keys and verify the certificate. Raises `OSError`, and `ssl.SSLError` as one."""
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                await self._flush()
-                data = await self._wire.receive()
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+        while not self._tls.shake_hands():
+            await self._flush()
+            self._tls.take_in(await self._wire.receive())
         await self._flush()
-        self._records.add(self._incoming.read())  # what came behind the handshake
         self._verified_at = trio.current_time()
 
     async def send_all(self, data: bytes) -> None:
-        self._tls.write(data)
+        self._tls.encrypt(data)
         await self._flush()
 
     async def receive(self) -> bytes:
-        while True:
-            data = self._read()
-            if data is not None:
-                self._keep_session()
-                return data  # noqa: ASYNC910 - the rest of a record, for which it has waited
+        while (data := self._tls.decrypt()) is None:
             await self._flush()
-            self._take_in(await self._wire.receive())
+            self._tls.take_in(await self._wire.receive())
+        self._keep_session()
+        return data  # noqa: ASYNC910 - the rest of what it has waited for
 
     def receive_nowait(self) -> bytes | None:
         # A session ticket or a new key makes the wire below readable, but is no data of the upstream's.
-        while True:
-            data = self._read()
-            if data is not None:
-                return data
+        while (data := self._tls.decrypt()) is None:
             arrived = self._wire.receive_nowait()
             if arrived is None:
                 return None
-            self._take_in(arrived)
+            self._tls.take_in(arrived)
+        return data
 
     def close(self) -> None:
         self._wire.close()
@@ -179,37 +147,15 @@ class TlsWire:
         self._free()
 
     def _free(self) -> None:
-        self._tls = self._incoming = self._outgoing = self._sessions = _FREED
-
-    def _read(self) -> bytes | None:
-        """What has come, of one record; `None` when more has to come."""
-        record = b""
-        while True:
-            try:
-                data = self._tls.read(MAX_RECEIVE_BYTES)
-            except ssl.SSLWantReadError:
-                if record:
-                    self._records.brought_nothing(is_answered=self._outgoing.pending > 0)
-                record = self._records.take()
-                if not record:
-                    return None
-                self._incoming.write(record)
-            else:
-                self._records.brought_data()
-                return data
-
-    def _take_in(self, data: bytes) -> None:
-        if data:
-            self._records.add(data)
-        else:
-            self._incoming.write_eof()
+        self._tls.free()
+        self._sessions = None
 
     async def _flush(self) -> None:  # noqa: ASYNC910 - as `Wire.send_all`
-        if self._outgoing.pending:
-            await self._wire.send_all(self._outgoing.read())
+        if self._tls.has_to_send:
+            await self._wire.send_all(self._tls.to_send())
 
     def _keep_session(self) -> None:
         """Once per connection, after its first bytes."""
         if self._sessions is not None:
-            self._sessions.keep(self._origin, self._tls, self._verified_at)
+            self._sessions.keep(self._origin, self._tls.openssl, self._verified_at)
             self._sessions = None
