@@ -16,10 +16,10 @@ from fanout.loop.stream import SocketStream
 from fanout.upstream.connect import dial
 from fanout.upstream.pool import CloseReason, PooledConnection
 from fanout.upstream.transport import PoolTransport
+from tests.loop.test_stream import connected, received, settled
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import ScriptedWire
 from tests.upstream.test_pool import idle, new_pool
-from tests.upstream.test_wire import connected, received, settled
 
 URGENT = b"!"
 
