@@ -1,4 +1,4 @@
-"""The stream over a socket: what has come is reported once, and none of it is missed or waited for in vain."""
+"""The stream over a socket: what has come is reported once, and none is missed or waited for in vain."""
 
 from __future__ import annotations
 
