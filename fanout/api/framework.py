@@ -201,11 +201,11 @@ class App(QuartTrio):
             return route
         return self.url_map.bind("", "/", "", request.scheme, request.method, request.path)
 
-    async def do_teardown_request(self, *args: Any) -> None:
+    async def do_teardown_request(self, *args: Any) -> None:  # noqa: ASYNC910 - nothing to do
         if not self.is_plain():
             await super().do_teardown_request(*args)
 
-    async def do_teardown_appcontext(self, *args: Any) -> None:
+    async def do_teardown_appcontext(self, *args: Any) -> None:  # noqa: ASYNC910 - nothing to do
         if not self.is_plain():
             await super().do_teardown_appcontext(*args)
 
