@@ -37,7 +37,7 @@ from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from fanout.server.serve import serve
 from fanout.upstream.call import UpstreamCall
-from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.transport import PoolTransport
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
