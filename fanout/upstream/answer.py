@@ -23,7 +23,7 @@ import httpx
 
 from fanout.upstream.decode import decode
 from fanout.upstream.errors import BodyTooLarge
-from fanout.upstream.messages import CompleteResponse, Headers
+from fanout.upstream.messages import Headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
@@ -129,22 +129,24 @@ class Answer:
         """No more bytes will come: without the parser, which refers back to it, this is freed at once."""
         self._parser = None
 
+    def content(self) -> bytes:
+        """The body, decoded. Raises `httpx.DecodingError`, or `BodyTooLarge` when it is then over the cap."""
+        body = b"".join(self._body)
+        return decode(self._encoding, body, self._max_body_bytes) if body and self._encoding else body
+
     def response(self, request: httpx.Request) -> httpx.Response:
         """The complete answer as httpx's response, decoded and read: it holds nothing to be closed.
 
-        Of a compressed answer, the headers that described the compressed bytes are left out. Raises
-        `httpx.DecodingError`, or `BodyTooLarge` when the decoded body is over the cap.
+        Of a compressed answer, the headers that described the compressed bytes are left out. Raises as
+        `content`.
         """
-        body = b"".join(self._body)
-        if body and self._encoding:
-            body = decode(self._encoding, body, self._max_body_bytes)
-            self._headers = [
-                header for header in self._headers if header[0].lower() not in _ABOUT_ENCODED_BODY
-            ]
-        return CompleteResponse(self.status, self._all_headers, body, request)
-
-    def _all_headers(self) -> Headers:
-        return self._headers or read_fields(self._fields)
+        content, headers = self.content(), self._headers or read_fields(self._fields)
+        if self._body and self._encoding:
+            headers = [header for header in headers if header[0].lower() not in _ABOUT_ENCODED_BODY]
+        stream = httpx.ByteStream(content)
+        response = httpx.Response(self.status, headers=list(headers), stream=stream, request=request)
+        response.read()
+        return response
 
     def _is_whole(self, data: bytes) -> bool:
         """Whether the first bytes are all of it, and were read without a parser."""

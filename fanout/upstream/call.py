@@ -4,9 +4,10 @@ Rule 1: expected failures are data. One family of exceptions is caught, `httpx`'
 Rule 2: the transport gives complete answers, so when a call has ended nothing of it is left to close.
 Rule 3: a payload is checked, then passed on unchanged: to parse and print it again could change a number.
 
-The transport is used directly. `httpx.AsyncClient` would add policy that would have to be switched off
-again piece by piece (redirects, cookies kept from one client's answer to another's call, proxies from
-the environment, timeouts), and async generators that outlive an early exit.
+The transport is used directly, and `PoolTransport` without httpx's objects in between. `httpx.AsyncClient`
+would add policy that would have to be switched off again piece by piece (redirects, cookies kept from one client's
+answer to another's call, proxies from the environment, timeouts), and async generators that outlive an early
+exit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import httpx
@@ -22,8 +26,9 @@ import fanout
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
-from fanout.upstream.exchange import EXTENSION
-from fanout.upstream.messages import PreparedRequest
+from fanout.upstream.exchange import EXTENSION, PhaseHook
+from fanout.upstream.messages import Headers, PreparedGet
+from fanout.upstream.transport import PoolTransport
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 # The usual payload, and all of it valid: it needs no parser.
@@ -39,7 +44,6 @@ class UpstreamCall:
 
         A user and password in `url` become basic authentication.
         """
-        self._transport = transport
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # a few dozen bytes; what comes compressed is decoded
@@ -49,7 +53,8 @@ class UpstreamCall:
         if parts.userinfo:
             credentials = f"{parts.username}:{parts.password}".encode()
             headers["Authorization"] = f"Basic {b64encode(credentials).decode('ascii')}"
-        self._request = PreparedRequest(url, headers)
+        self._request = PreparedGet(url, headers)
+        self._get = transport.get if isinstance(transport, PoolTransport) else partial(_get, transport)
 
     async def __call__(self, marks: Marks) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
         """Make the call once. Its phases are marked, and the headers of `marks` are sent along.
@@ -59,15 +64,30 @@ class UpstreamCall:
         """
         status = None
         try:
-            request = self._request.again({EXTENSION: marks.mark}, marks.headers)
-            response = await self._transport.handle_async_request(request)
-            status = response.status_code
+            answer = await self._get(self._request, marks.headers, marks.mark)
+            status = answer.status
             if status != _OK:
                 return Failure(BAD_STATUS, status)
-            body = response.read()
+            body = answer.content()
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Failure(error_word(error), status)  # noqa: ASYNC910 - as above
         return Success(body) if is_valid_payload(body) else Failure(BAD_PAYLOAD, status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    content: Callable[[], bytes]
+
+
+async def _get(
+    transport: httpx.AsyncBaseTransport, request: PreparedGet, more_headers: Headers, on_phase: PhaseHook
+) -> _Answer:
+    """The same over any transport of httpx's that reads its responses to the end."""
+    headers = [*request.request.headers.raw, *more_headers]
+    made = httpx.Request("GET", request.request.url, headers=headers, extensions={EXTENSION: on_phase})
+    response = await transport.handle_async_request(made)
+    return _Answer(response.status_code, response.read)
 
 
 def is_valid_payload(body: bytes) -> bool:

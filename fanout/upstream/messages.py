@@ -1,13 +1,9 @@
-"""A request and its response: httpx's objects, without the parts that a race does not use.
-
-A race makes the same request again and again, and reads status and content of the response. To make all of
-httpx's objects for that takes longer than the call. So the other parts are made when they are first read.
-"""
+"""A request, its bytes and whom it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import httpx
 
@@ -40,70 +36,22 @@ def origin_of(url: httpx.URL) -> Origin:
     return Origin(scheme, url.raw_host.decode("ascii"), url.port or default_port)
 
 
-class _Unfinished:
-    """An object of httpx's that its constructor did not make. The first missing attribute completes it."""
+class PreparedGet:
+    """A GET that is made again and again: httpx makes its parts once. Raises `httpx.UnsupportedProtocol`.
 
-    _rest: Any  # what `_in_full` needs
-
-    def _in_full(self, rest: Any) -> object:
-        """httpx's own object, to take the missing attributes from."""
-        raise NotImplementedError
-
-    def __getattr__(self, name: str) -> Any:
-        rest = self.__dict__.pop("_rest", None)
-        if rest is None:
-            raise AttributeError(name)
-        self.__dict__ = {**vars(self._in_full(rest)), **self.__dict__}
-        return getattr(self, name)
-
-
-class PreparedRequest(_Unfinished, httpx.Request):
-    """A GET that is made again and again.
-
-    outgoing: the bytes to send. origin: the server that it is for. Raises `httpx.UnsupportedProtocol`.
+    origin: the server that it is for.
     """
 
-    method = "GET"
-
     def __init__(self, url: str, headers: dict[str, str]) -> None:
-        super().__init__("GET", url, headers=headers)
-        self.outgoing = _head_bytes(self)
-        self.origin = origin_of(self.url)
+        self.request = httpx.Request("GET", url, headers=headers)
+        self.origin = origin_of(self.request.url)
+        self._bytes = _head_bytes(self.request)
 
-    def again(self, extensions: dict[str, Any], more_headers: Headers) -> PreparedRequest:
-        """The same request with these extensions, for a tenth of the cost. more_headers: no line breaks."""
-        request = PreparedRequest.__new__(PreparedRequest)
-        request.extensions = extensions
-        request.origin = self.origin
-        request._rest = self, more_headers
-        request.outgoing = self.outgoing
-        if more_headers:
-            more = [b"%b: %b\r\n" % header for header in more_headers]
-            request.outgoing = b"".join([self.outgoing[:-2], *more, b"\r\n"])
-        return request
-
-    def _in_full(self, rest: tuple[PreparedRequest, Headers]) -> httpx.Request:
-        like, more_headers = rest
-        return httpx.Request("GET", like.url, headers=[*like.headers.raw, *more_headers])
-
-
-class CompleteResponse(_Unfinished, httpx.Response):
-    """A response that was read, and closed: nothing of it is left to close."""
-
-    def __init__(
-        self, status: int, headers: Callable[[], Headers], content: bytes, request: httpx.Request
-    ) -> None:
-        self.status_code = status
-        self.is_stream_consumed = self.is_closed = True
-        self._content = content  # what `read` would find
-        self._rest = headers, request
-
-    def _in_full(self, rest: tuple[Callable[[], Headers], httpx.Request]) -> httpx.Response:
-        headers, request = rest
-        stream = httpx.ByteStream(self._content)
-        response = httpx.Response(self.status_code, headers=list(headers()), stream=stream, request=request)
-        response.read()
-        return response
+    def bytes_with(self, more_headers: Headers) -> bytes:
+        """What to send. more_headers: no line breaks."""
+        if not more_headers:
+            return self._bytes
+        return b"".join([self._bytes[:-2], *[b"%b: %b\r\n" % header for header in more_headers], b"\r\n"])
 
 
 async def request_bytes(request: httpx.Request) -> bytes:  # noqa: ASYNC910 - the answer is waited for next, always

@@ -22,7 +22,7 @@ import trio
 from fanout.upstream.answer import Answer
 from fanout.upstream.connect import Connector, Dial, dial
 from fanout.upstream.exchange import EXTENSION, Phase, PhaseHook, exchange, ignore_phase
-from fanout.upstream.messages import Origin, PreparedRequest, origin_of, request_bytes
+from fanout.upstream.messages import Headers, Origin, PreparedGet, origin_of, request_bytes
 from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
 from fanout.upstream.statistics import TransportStatistics
@@ -77,25 +77,35 @@ class PoolTransport(httpx.AsyncBaseTransport):
         `httpx.DecodingError`; `PoolLimitExceeded` when there are more than `max_connections` calls.
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # a cancelled call sends nothing
-        if isinstance(request, PreparedRequest):
-            outgoing, origin = request.outgoing, request.origin
-        else:
-            outgoing, origin = await request_bytes(request), origin_of(request.url)
+        outgoing, origin = await request_bytes(request), origin_of(request.url)
         on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
+        answer = await self._answer(request.method, origin, outgoing, on_phase)
+        return answer.response(request)
+
+    async def get(self, request: PreparedGet, more_headers: Headers, on_phase: PhaseHook) -> Answer:
+        """As `handle_async_request`, for a request that is made again and again. To make httpx's objects
+        each time takes longer than the call itself.
+
+        `Answer.content` may raise `httpx.DecodingError` or `BodyTooLarge`.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self._answer("GET", request.origin, request.bytes_with(more_headers), on_phase)
+
+    async def _answer(self, method: str, origin: Origin, outgoing: bytes, on_phase: PhaseHook) -> Answer:
         pool = self._pool(origin)
-        answer = Answer(request.method, self._max_body_bytes)
+        answer = Answer(method, self._max_body_bytes)
         try:
             await self._use(pool, pool.take, outgoing, answer, on_phase)
         except httpx.TransportError:
-            if not answer.is_on_reused or answer.has_begun or request.method != "GET":
+            if not answer.is_on_reused or answer.has_begun or method != "GET":
                 raise
         else:
-            if not answer.is_on_reused or answer.status != _REQUEST_TIMEOUT or request.method != "GET":
-                return answer.response(request)
+            if not answer.is_on_reused or answer.status != _REQUEST_TIMEOUT or method != "GET":
+                return answer
         on_phase(Phase.RETRY)
-        answer = Answer(request.method, self._max_body_bytes)
+        answer = Answer(method, self._max_body_bytes)
         await self._use(pool, pool.take_for_retry, outgoing, answer, on_phase)
-        return answer.response(request)
+        return answer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resolve names, and close idle connections that have expired or ended, until cancelled. Run it once.

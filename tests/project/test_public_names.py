@@ -26,9 +26,6 @@ ALLOWED: Final = {
     # hypercorn's HTTP/2 has no public hook between h2's events and its streams
     "fanout.server.http2": _HTTP2,
     "fanout.server.http2_streams": _HTTP2,
-    # all requests to an upstream are alike, and httpx's constructors take 15 times as long as these
-    "fanout.upstream.request": {"PreparedRequest.__new__(PreparedRequest)", "setattr(self, name, value)"},
-    "fanout.upstream.response": {"self.__dict__", "CompleteResponse.__init__"},
 }
 
 
