@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fanout.testing import Program, running
+from fanout.testing import Program
+from tests.forked import running
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.blackbox.conftest import request
+from tests.forked import running
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy/observability"
 FIRES_WITHIN_S = 25

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fanout.testing import Program, running
+from fanout.testing import Program
+from tests.forked import running
 from tests.web.chromium import Page, open_page
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from fanout.web.service import ADMIN_CONNECTIONS
 from tests.blackbox.conftest import request
 from tests.bystander import bystander
+from tests.forked import running
 from tests.web.live_app import FREE
 
 ATTACK_S = 2.5

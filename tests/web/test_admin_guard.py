@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from trio.testing import MockClock
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.blackbox.conftest import Reply, request
+from tests.forked import running
 from tests.web.driver.serving import in_memory
 from tests.web.live_app import FREE, admin, guarded
 

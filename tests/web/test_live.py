@@ -20,10 +20,10 @@ from trio.testing import MockClock
 from fanout.observe.live_feed import MAX_VIEWERS
 from fanout.observe.live_trace import TraceEvent, trace_events
 from fanout.observe.receipt import Receipt
-from fanout.testing import running
 from fanout.web.driver.limits import Limits
 from fanout.web.live import EVENTS_PER_PART, TRACE_WITHIN_S
 from fanout.web.service import ADMIN_CONNECTIONS
+from tests.forked import running
 from tests.observe.live_receipts import receipt
 from tests.web.driver.serving import Caller, get, in_memory
 from tests.web.live_app import FREE, admin, control, make_live, post, wait_until

@@ -13,11 +13,11 @@ import trio
 import trustme
 from trio.testing import MockClock
 
-from fanout.testing import running
 from fanout.tools.demo import Demo, Order
 from fanout.tools.simulator import SimulatorSettings
 from fanout.web.live_controls import MAX_BODY_BYTES
 from tests.blackbox.conftest import request
+from tests.forked import running
 from tests.web.driver.serving import get, in_memory
 from tests.web.live_app import FREE, PAGE, admin, control, guarded, make_live, post, wait_until
 

@@ -8,8 +8,8 @@ import re
 import pytest
 import trio
 
-from fanout.testing import running
 from tests.blackbox.conftest import request
+from tests.forked import running
 from tests.web.chromium import CHROMIUM, open_page
 from tests.web.live_page import FREE, SLOW, fire, live_page, press, text_of
 
