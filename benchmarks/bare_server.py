@@ -13,8 +13,8 @@ from typing import Any
 
 from fanout.__main__ import main
 from fanout.observe.receipt import Receipt
+from fanout.process import observation
 from fanout.race.events import Event
-from fanout.web import observation
 
 
 class NoReceipts:

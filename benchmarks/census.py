@@ -23,6 +23,9 @@ from typing import Any, Final
 
 import trio
 
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
 from fanout.observe.census import Census
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
@@ -30,13 +33,10 @@ from fanout.observe.observers import Observers
 from fanout.observe.receipts import Receipts
 from fanout.observe.request_log import RequestLog
 from fanout.observe.tally import Tally
+from fanout.process.run import freeze_what_stays
 from fanout.race.admission import Admission
+from fanout.server.asgi import ARRIVAL_KEY, Message
 from fanout.testing import answers, hangs
-from fanout.web.api import Races
-from fanout.web.app import make_app
-from fanout.web.asgi import ARRIVAL_KEY, Message
-from fanout.web.exchange import Exchanges
-from fanout.web.process import freeze_what_stays
 
 REQUESTS: Final = 100  # a variant and round
 AT_A_TIME: Final = 10

@@ -1,10 +1,56 @@
-"""The program: `fanout` and `python -m fanout`."""
+"""The program: `fanout` and `python -m fanout`. Every end passes through here, with a code of `exits`."""
 
-from fanout.early_signals import leave_on_signals
+from __future__ import annotations
+
+from fanout.process.early_signals import ignore_late_signals, leave_on_signals
 
 leave_on_signals()  # before anything else is imported, so that no signal is a traceback
 
-from fanout.ending import main  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from typing import NoReturn  # noqa: E402
+
+from fanout.process.exits import FAILED  # noqa: E402
+from fanout.process.lack import lack_of  # noqa: E402
+from fanout.process.streams import OutputError, guard_standard_streams  # noqa: E402
+
+
+def main() -> NoReturn:
+    """Run one command. All other imports happen inside, so that their errors are handled as well."""
+    code = FAILED
+    try:
+        code = _exit_code()
+    except MemoryError:
+        pass  # too little memory even for a message
+    finally:
+        ignore_late_signals()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    try:
+        guard_standard_streams()
+        return _run()
+    except OutputError as error:
+        if not error.reader_has_gone:  # `fanout simulate | head -1` ends quietly
+            sys.stderr.write(f"fanout: {error}\n")
+    except Exception as error:  # noqa: BLE001 - the last handler: Python's own code 1 would be an answer
+        lack = lack_of(error)
+        if lack is None:
+            traceback.print_exception(error)
+        else:
+            sys.stderr.write(f"fanout: {lack}: give this process more\n")
+    return FAILED
+
+
+def _run() -> int:
+    for name in [name for name in os.environ if name.startswith("LOGURU_")]:
+        del os.environ[name]  # read when loguru is imported, where a wrong one is a traceback; ours count
+    from fanout.cli import run
+
+    return run()
+
 
 if __name__ == "__main__":
     main()

@@ -18,9 +18,9 @@ import click
 
 import fanout
 from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load, mask_url
-from fanout.exits import DONE, NO, REFUSED
-from fanout.tools.simulator_options import simulator_options, simulator_settings
-from fanout.web.listeners import ListenError, open_listeners
+from fanout.process.exits import DONE, NO, REFUSED
+from fanout.server.listeners import ListenError, open_listeners
+from fanout.tools.simulator.options import simulator_options, simulator_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 HEALTH_WITHIN_S = 2
@@ -133,11 +133,11 @@ def serve(**flags: Any) -> None:
     """
     settings = _load(flags).settings
     if settings.workers == 1:
-        from fanout.web.process import run_process
+        from fanout.process.run import run_process
 
         _serve(run_process, settings)
     else:
-        from fanout.web.workers import run_workers
+        from fanout.process.workers import run_workers
 
         _serve(run_workers, settings)
 
@@ -176,8 +176,8 @@ def demo(
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     settings = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}).settings
 
+    from fanout.process.run import run_process
     from fanout.tools.demo import Demo
-    from fanout.web.process import run_process
 
     controls = Demo(simulated, listening)
     _serve(run_process, settings, controls=controls, also_ready={"upstream": f"{upstream_url}/calls"})

@@ -40,8 +40,8 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("observe: log, metrics, receipts, census", r"\(fanout/observe/|\(loguru/|\(prometheus_client/"),
     ("the race", r"\(fanout/race/"),
     ("upstream call, pool, httpx", r"\(fanout/upstream/|\(httpx/|\(httpcore/"),
-    ("hypercorn and the driver", r"\(fanout/web/driver/|\(hypercorn/|\(h11/|\(h2/|\(wsproto/"),
-    ("Quart and the handlers", r"\(fanout/web/|\(quart\w*/|\(werkzeug/|\(fanout/"),
+    ("hypercorn and the driver", r"\(fanout/server/|\(hypercorn/|\(h11/|\(h2/|\(wsproto/"),
+    ("Quart and the handlers", r"\(fanout/api/|\(quart\w*/|\(werkzeug/|\(fanout/"),
     ("Trio", r"\(trio/|\(outcome/|\(sniffio/|\(attr/"),
 )
 

@@ -15,15 +15,15 @@ from typing import Any
 import trio
 import trio.testing
 
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
 from fanout.observe.census import Census
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, Event, RaceEnded
 from fanout.race.ledger import CallRecord
+from fanout.server.asgi import ARRIVAL_KEY, App, Message
 from fanout.testing.scripted import ScriptedCall
-from fanout.web.api import Races
-from fanout.web.app import make_app
-from fanout.web.asgi import ARRIVAL_KEY, App, Message
-from fanout.web.exchange import Exchanges
 
 
 class LeftBehind(AssertionError):

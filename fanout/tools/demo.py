@@ -49,7 +49,7 @@ class Order:
 
 
 class Demo:
-    """`run` is the companion of the server; the rest is `fanout.web.live_controls.Controls`."""
+    """`run` is the companion of the server; the rest is `fanout.admin.live.controls.Controls`."""
 
     def __init__(self, settings: SimulatorSettings, listener: socket.socket) -> None:
         self._simulator = Simulator(settings)

@@ -36,7 +36,7 @@ def from_now_on(*_):
 if {at_once}:
     from_now_on()
 signal.signal(signal.SIGUSR1, from_now_on)
-from fanout.ending import main
+from fanout.__main__ import main
 main()
 """
 

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from fanout.admin import metrics as of_service
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import Family
-from fanout.web import metrics as of_service
 from tests.blackbox.conftest import World
 
 CATALOGUE = {

@@ -6,8 +6,8 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
+from tests.api.test_timeouts import BAD_TIMEOUTS
 from tests.blackbox.conftest import World, request
-from tests.web.test_timeouts import BAD_TIMEOUTS
 
 
 @pytest.mark.parametrize("endpoint", ["first", "all"])

@@ -27,7 +27,7 @@ from tests.faults.stage import Stage
 from tests.faults.sweep import Fault, Net
 
 _ROOT: Final = Path(fanout.__file__).parent
-DRIVER: Final = "web/driver"
+DRIVER: Final = "server"
 UPSTREAM: Final = "upstream"
 PARTS: Final = (DRIVER, UPSTREAM)
 _FOLDERS: Final = tuple(str(_ROOT / part) for part in PARTS)

@@ -22,22 +22,24 @@ import trio
 import trio.testing
 import trustme
 
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
+from fanout.api.problems import render
 from fanout.config import Bind
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, BugFound, Event
+from fanout.server.asgi import Receive, Scope, Send
+from fanout.server.certificates import Certificate
+from fanout.server.driver import Driver
+from fanout.server.limits import Limits
+from fanout.server.listeners import open_listeners
+from fanout.server.serve import serve
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.transport import PoolTransport
-from fanout.web.api import Races
-from fanout.web.app import make_app
-from fanout.web.asgi import Receive, Scope, Send
-from fanout.web.driver.driver import Driver
-from fanout.web.driver.limits import Limits
-from fanout.web.exchange import Exchanges
-from fanout.web.listeners import open_listeners
-from fanout.web.server import Certificate, serve_app
 from tests.faults.clock import HandClock
 from tests.faults.peers import Client, Upstream
-from tests.web.driver.apps import answer, lifespan
+from tests.server.apps import answer, lifespan
 
 LARGE: Final = 200_000  # more than all buffers of both ends
 SHED: Final = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nshed"
@@ -126,10 +128,10 @@ class Server:
             for listener in listeners:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # inherited
             self.ports[name] = listeners[0].getsockname()[1]
-            driver = Driver(limits, on_crash=self.bugs.append, refuse=lambda _: self.refusal)
+            driver = Driver(limits, on_crash=self.bugs.append, render=render, refuse=lambda _: self.refusal)
             self.drivers[name] = driver
-            serve = partial(serve_app, self._app, driver, listeners, certificate=tls, grace_s=5)
-            await self.nursery.start(partial(serve, shutdown=self.stop.wait))
+            run = partial(serve, self._app, driver, listeners, certificate=tls, grace_s=5)
+            await self.nursery.start(partial(run, shutdown=self.stop.wait))
 
     def client(self, listener: str = "plain") -> Client:
         return Client(self.ports[listener], contexts().client if "tls" in listener else None)

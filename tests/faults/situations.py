@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
-from fanout.web.driver.statistics import End
+from fanout.server.statistics import End
 from tests.faults import scripts
 from tests.faults.stage import OnListener, Script
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from fanout.web.driver.limits import Limits
+from fanout.server.limits import Limits
 from tests.faults.peers import Client
 from tests.faults.server import Server
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import pytest
 
-from fanout.web.driver.statistics import End
+from fanout.server.statistics import End
 from tests.breakages.patches import apply, copy_of_tree
 from tests.faults.resets import RESETS
 from tests.faults.situations import SITUATIONS, Situation, named

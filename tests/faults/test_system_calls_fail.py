@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 import trio
 
-from fanout.web.driver.guard import Guard
+from fanout.server.guard import Guard
 from tests.faults.bench import Bench
 from tests.faults.calls import NAMES
 from tests.faults.clock import HandClock

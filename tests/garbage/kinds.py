@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fanout.web.driver.head import Head, parse_head
-from fanout.web.driver.limits import Limits
-from fanout.web.exchange import Exchanges
-from fanout.web.overload import Overload
+from fanout.api.exchange import Exchanges
+from fanout.api.overload import Overload
+from fanout.server.head import Head, parse_head
+from fanout.server.limits import Limits
 
 LONG: Final = "/api/first?timeout=30000"
 
@@ -75,7 +75,7 @@ def _leaves(name: str, **options: Any) -> list[Kind]:
 
 
 def _limits(**limits: float) -> Mapping[str, object]:
-    return {"fanout.web.service.Limits": lambda **given: Limits(**{**given, **limits})}
+    return {"fanout.process.service.Limits": lambda **given: Limits(**{**given, **limits})}
 
 
 def _bug(target: str) -> Mapping[str, object]:
@@ -147,13 +147,13 @@ FAILED: Final = [
         calls=2,
         settings={"max_in_flight": "1"},
     ),
-    Kind("503 draining", "503", patches={"fanout.web.service.Exchanges": _Draining}),
-    Kind("503 shed", "503", patches={"fanout.web.overload.Overload.refuse": _shed}),
+    Kind("503 draining", "503", patches={"fanout.process.service.Exchanges": _Draining}),
+    Kind("503 shed", "503", patches={"fanout.api.overload.Overload.refuse": _shed}),
     Kind(
         "503 shed, one connection",
         "503",
         action="one_connection",
-        patches={"fanout.web.overload.Overload.refuse": _shed},
+        patches={"fanout.api.overload.Overload.refuse": _shed},
     ),
     Kind(
         "503 too many connections",
@@ -172,12 +172,12 @@ FAILED: Final = [
         bugs=1,
         leaves=(40, "the record of the call keeps the exception, whose traceback knows the record"),
     ),
-    Kind("500 a bug in the handler", "500", patches=_bug("fanout.web.api.answer"), bugs=1),
+    Kind("500 a bug in the handler", "500", patches=_bug("fanout.api.handlers.answer"), bugs=1),
     Kind(
         "500 a bug in the framework",
         "500",
         "/nowhere",
-        patches=_bug("fanout.web.framework.App.answer_without_route"),
+        patches=_bug("fanout.api.framework.App.answer_without_route"),
         bugs=1,
     ),
     Kind(
@@ -185,7 +185,7 @@ FAILED: Final = [
         "reset",
         "/nowhere",
         action="wait_for_the_end",
-        patches={"fanout.web.driver.http1.parse_head": _parse_head_with_a_bug},
+        patches={"fanout.server.http1.parse_head": _parse_head_with_a_bug},
         bugs=1,
     ),
 ]

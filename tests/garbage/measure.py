@@ -28,8 +28,9 @@ import trio
 import trustme
 
 from fanout.config import load
-from fanout.web.listeners import open_listeners
-from fanout.web.service import Service, open_transport
+from fanout.process.resources import open_transport
+from fanout.process.service import Service
+from fanout.server.listeners import open_listeners
 from tests.garbage.kinds import Kind
 from tests.garbage.peers import Order
 

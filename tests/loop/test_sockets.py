@@ -19,7 +19,7 @@ import trio.testing
 
 from fanout.loop import sockets as sockets_module
 from fanout.loop.sockets import END, NEWS, UNREAD, sockets
-from tests.web.driver.serving import until
+from tests.server.serving import until
 
 RST = struct.pack("ii", 1, 0)
 

@@ -10,12 +10,12 @@ import pytest
 import trio
 from loguru import logger
 
+from fanout.api.exchange import Exchanges
 from fanout.observe.census import Census, CensusStatistics
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS
+from fanout.server.asgi import Message, Receive, Scope, Send
 from fanout.testing import answers, hangs, run_scenario
-from fanout.web.asgi import Message, Receive, Scope, Send
-from fanout.web.exchange import Exchanges
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -11,8 +11,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from fanout.admin.exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics import RequestMetrics, Upstream
-from fanout.observe.metrics_exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, HistogramFamily
 from fanout.observe.receipt import CallReceipt, Receipt
 

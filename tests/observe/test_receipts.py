@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 
+from fanout.api.told import receipt_member, receipt_timings
 from fanout.observe.receipt import Receipt
 from fanout.observe.receipts import Receipts
 from fanout.race.budget import Budget
@@ -17,7 +18,6 @@ from fanout.race.marks import Headers, Marks
 from fanout.race.outcome import Cancelled, Failure, Outcome, Success
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 from fanout.testing.scenario import Replay
-from fanout.web.told import receipt_member, receipt_timings
 
 GOOD = Success(b'{"time": 1}')
 

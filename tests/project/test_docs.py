@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import fanout
+from fanout.api.documentation.schemas import ERROR_WORDS
+from fanout.api.handlers import run_race
 from fanout.config import SETTINGS
 from fanout.upstream import errors
-from fanout.web.api import run_race
-from fanout.web.schemas import ERROR_WORDS
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/api.md").read_text()
@@ -26,11 +26,11 @@ def test_the_proof_in_the_readme_is_the_code() -> None:
 
 
 def reasons_in_code() -> set[tuple[int, str]]:
-    """Status and reason of every problem that is spelled out under `fanout/web`."""
+    """Status and reason of every problem that is spelled out in `fanout/server` and `fanout/api`."""
     found = set()
-    for path in (ROOT / "fanout/web").rglob("*.py"):
+    for path in [*(ROOT / "fanout/server").rglob("*.py"), *(ROOT / "fanout/api").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Problem", "Rejection"):
                 match node.args[:2]:
                     case [ast.Constant(int(status)), ast.Constant(str(reason))]:
                         found.add((status, reason))
@@ -66,7 +66,8 @@ def test_documents_link_to_files_that_exist_and_have_no_gaps(path: Path) -> None
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_only_tests_and_modules_that_exist(path: Path) -> None:
     for name in re.findall(
-        r"`((?:fanout|tests|web|race|upstream|observe|tools|benchmarks)/[\w./]+)`", path.read_text()
+        r"`((?:fanout|tests|race|upstream|loop|server|observe|api|admin|process|tools|testing|benchmarks)/[\w./]+)`",
+        path.read_text(),
     ):
         assert (ROOT / name).exists() or (ROOT / "fanout" / name).exists(), name
 

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from prometheus_client import PROCESS_COLLECTOR
 
+from fanout.admin import metrics as of_service
 from fanout.config import load
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import MAX_SERIES, CounterFamily, Family, GaugeFamily, HistogramFamily
-from fanout.web import metrics as of_service
-from fanout.web.service import ADMIN_GRACE_S, GRACE_MARGIN_S
-from fanout.web.workers import STUCK_MARGIN_S
+from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
+from fanout.process.workers import STUCK_MARGIN_S
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"

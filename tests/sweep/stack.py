@@ -8,19 +8,20 @@ from typing import Final
 
 import trio
 
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
+from fanout.api.problems import render
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, BugFound, Event
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
+from fanout.server.driver import Driver
+from fanout.server.http1 import serve_stream
+from fanout.server.limits import Limits
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.transport import PoolTransport
-from fanout.web.api import Races
-from fanout.web.app import make_app
-from fanout.web.driver.driver import Driver
-from fanout.web.driver.http1 import serve_stream
-from fanout.web.driver.limits import Limits
-from fanout.web.exchange import Exchanges
 from tests.sweep.line import Line, LineTransport
 from tests.sweep.upstream import Upstream
 
@@ -143,7 +144,9 @@ class Stack:
         self.events: list[Event] = []
         self.crashes: list[BaseException] = []
         self.refusal: bytes | None = None
-        self.driver = Driver(Limits(), on_crash=self.crashes.append, refuse=lambda _: self.refusal)
+        self.driver = Driver(
+            Limits(), on_crash=self.crashes.append, render=render, refuse=lambda _: self.refusal
+        )
         _RELAY.stack = self
         self.app = Exchanges(_RELAY.app, self.admission, _RELAY, id_prefix="sweep")
         self.nursery: trio.Nursery

@@ -6,9 +6,9 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from fanout.api.handlers import Races
 from fanout.race.marks import Marks
 from fanout.testing import LeftBehind, answers, hangs, run_scenario
-from fanout.web.api import Races
 
 
 def test_a_call_that_is_not_awaited_is_found() -> None:

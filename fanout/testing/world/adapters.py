@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
+from fanout.server.transport import MAX_RECEIVE_BYTES, Transport
 from fanout.testing.world.network import End
-from fanout.web.driver.transport import MAX_RECEIVE_BYTES, Transport
 
 Taken = Callable[[int], None]
 Written = Callable[[bytes], None]

@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from fanout.exits import DONE, FAILED, NO
+from fanout.process.exits import DONE, FAILED, NO
 from fanout.testing.world.chrome import chrome_trace
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.ended import Ended

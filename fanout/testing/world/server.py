@@ -1,4 +1,4 @@
-"""The server as `fanout.web.service` composes it, without what a world has not: listeners, TLS, signals."""
+"""The server as `process/service` composes it, without listeners, TLS and signals."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Final
 import trio
 import trio.testing
 
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
+from fanout.api.overload import Overload
+from fanout.api.problems import render
 from fanout.observe.census import Census
 from fanout.observe.observers import Observers
 from fanout.race.admission import Admission
 from fanout.race.events import Observer
 from fanout.race.race import Call
+from fanout.server.driver import Driver
+from fanout.server.limits import Limits
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.scheduler import VirtualLoopWatch
 from fanout.testing.world.upstreams import URL, Upstreams
 from fanout.upstream.payload import MAX_BODY_BYTES
 from fanout.upstream.transport import PoolTransport
-from fanout.web.api import Races
-from fanout.web.app import make_app
-from fanout.web.driver.driver import Driver
-from fanout.web.driver.limits import Limits
-from fanout.web.exchange import Exchanges
-from fanout.web.overload import Overload
 
 CALLS: Final = 2
 DEFAULT_TIMEOUT_MS: Final = 1000
@@ -76,6 +77,7 @@ class Server:
             Limits(max_connections=plan.max_connections),
             on_crash=on_crash,
             refuse=overload.refuse,
+            render=render,
             wall_clock=lambda: _NOON,
         )
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from fanout.exits import DONE, FAILED, NO
+from fanout.process.exits import DONE, FAILED, NO
 from fanout.testing.world.sweep import SeedReport, sweep
 
 _SHOWN = 5

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from fanout.early_signals import blocked_signals
-from fanout.exits import FAILED
+from fanout.process.early_signals import blocked_signals
+from fanout.process.exits import FAILED
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.world import run_plan

@@ -13,6 +13,8 @@ import trio
 import trio.testing
 
 from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
+from fanout.server.asgi import Message, Receive, Scope, Send
+from fanout.server.http1 import serve_stream
 from fanout.testing.world import callers
 from fanout.testing.world.adapters import CallerTransport
 from fanout.testing.world.answers import BadAnswer
@@ -26,8 +28,6 @@ from fanout.testing.world.server import Server
 from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import CURRENT_REQUEST, PlannedCall, Upstreams
 from fanout.upstream.transport import PoolTransport
-from fanout.web.asgi import Message, Receive, Scope, Send
-from fanout.web.driver.http1 import serve_stream
 
 HORIZON_S: Final = 3600.0  # no plan lasts that long: what is still there then hangs
 AFTERWARDS_S: Final = 1.0  # for what is on its way to arrive, and for upstreams to see that we left

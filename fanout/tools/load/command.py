@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import click
 import trio
 
-from fanout.exits import DONE, FAILED, NO
+from fanout.process.exits import DONE, FAILED, NO
 
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of

@@ -9,14 +9,14 @@ import click
 import trio
 
 from fanout.config import Bind, SettingsError, parse_bind
-from fanout.exits import REFUSED
-from fanout.streams import OutputError
+from fanout.process.exits import REFUSED
+from fanout.process.signals import stop_on_signals
+from fanout.process.streams import OutputError
+from fanout.server.certificates import load_certificate
+from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.faults import describe_faults
+from fanout.tools.simulator.options import simulator_options, simulator_settings
 from fanout.tools.simulator.simulator import Simulator
-from fanout.tools.simulator_options import simulator_options, simulator_settings
-from fanout.web.certificates import load_certificate
-from fanout.web.listeners import ListenError, open_listeners
-from fanout.web.signals import stop_on_signals
 
 _HELP = """Run the simulated upstream: GET /api/work answers {"time": MS} after a random delay, or misbehaves.
 

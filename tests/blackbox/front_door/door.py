@@ -23,7 +23,7 @@ from fanout.testing import Program
 from tests.blackbox.conftest import request
 from tests.bystander import Seen, bystander
 from tests.forked import running
-from tests.web.driver.serving import Caller
+from tests.server.serving import Caller
 
 SETTLE_WITHIN_S: Final = 20  # generous: on a busy machine, after thousands of connections
 _RESET: Final = struct.pack("ii", 1, 0)

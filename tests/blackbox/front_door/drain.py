@@ -12,7 +12,7 @@ import trio
 
 from tests.blackbox.front_door.door import Door, closing, first_status
 from tests.blackbox.front_door.hostile import idle_between_requests, never_reading
-from tests.web.driver.serving import Caller
+from tests.server.serving import Caller
 
 STUCK: Final = 5
 IDLE: Final = 50

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from tests.blackbox.front_door.door import Door, closing, first_status, socket_of
-from tests.web.driver.hostile import BODIES, CHUNKS, GET, HEADS, POST, STOPPERS
+from tests.server.hostile import BODIES, CHUNKS, GET, HEADS, POST, STOPPERS
 
 Act = Callable[[Door], Awaitable[None]]
 _REQUEST: Final = b"GET /api/first?timeout=2000 HTTP/1.1\r\nHost: a\r\n\r\n"

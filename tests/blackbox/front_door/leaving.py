@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 from tests.blackbox.front_door.door import SETTLE_WITHIN_S, Door, closing, socket_of
-from tests.web.driver.serving import Caller
+from tests.server.serving import Caller
 
 _REQUEST: Final = b"GET /api/all?timeout=30000 HTTP/1.1\r\nHost: a\r\n\r\n"
 Departure = Callable[[Caller], None]

@@ -10,7 +10,7 @@ import trio
 import trio.lowlevel
 
 from tests.blackbox.front_door.door import Door, Reading, closing, first_status
-from tests.web.driver.serving import Caller
+from tests.server.serving import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The admin listener: health, statistics, metrics, and the live page. It never calls the upstream."""

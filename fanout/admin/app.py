@@ -1,0 +1,96 @@
+"""The admin application: liveness, readiness, statistics and metrics. It never calls the upstream.
+
+It is plain ASGI with a table of paths. Work that takes time is split into pieces, each at its turn
+(`admin_turns`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client import Metric
+
+from fanout.admin.exposition import expose
+from fanout.server.asgi import App, Receive, Scope, Send, send_answer, send_json
+
+Turn = Callable[[], Awaitable[None]]
+PLAIN: Final = "text/plain; charset=utf-8"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer: content type, body, status, and further header fields."""
+
+    content_type: str
+    body: bytes
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def make_admin(
+    is_ready: Callable[[], bool],
+    statistics: Callable[[], Any],
+    metrics: Callable[[], Iterable[Metric]],
+    caught_up: Callable[[Turn], Awaitable[None]],
+    turn: Turn,
+) -> App:
+    """The admin app.
+
+    is_ready: started and not draining.
+    statistics: an immutable snapshot, a (nested) dataclass.
+    metrics: the families of `/metrics`, one at a time.
+    caught_up: returns when both include every request that has ended. It does its work in turns.
+    turn: awaited before each piece of work.
+    """
+
+    async def livez(scope: Scope) -> Answer:
+        # If this runs, the event loop works.
+        return Answer(PLAIN, b"alive\n")  # noqa: ASYNC910 - sending it is a checkpoint
+
+    async def readyz(scope: Scope) -> Answer:
+        body, status = (b"ready\n", 200) if is_ready() else (b"not ready\n", 503)
+        return Answer(PLAIN, body, status)  # noqa: ASYNC910 - sending it is a checkpoint
+
+    async def show_statistics(scope: Scope) -> Answer:
+        await caught_up(turn)
+        return Answer("application/json", json.dumps(dataclasses.asdict(statistics())).encode("ascii"))
+
+    async def show_metrics(scope: Scope) -> Answer:
+        await caught_up(turn)
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        exposition = await expose(metrics(), accept, turn)
+        # One address has two formats. `no-store` keeps a cache from mixing them up.
+        return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
+
+    answers = {
+        "/livez": livez,
+        "/readyz": readyz,
+        "/statistics": show_statistics,
+        "/metrics": show_metrics,
+    }
+
+    async def admin(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _nothing_to_start(receive, send)
+        elif scope["path"] not in answers:
+            await send_json(
+                send, 404, {"error": "there is nothing here"}, head_only=scope["method"] == "HEAD"
+            )
+        elif scope["method"] not in ("GET", "HEAD"):
+            await send_json(send, 405, {"error": "allowed: GET, HEAD"}, ("Allow", "GET, HEAD"))
+        else:
+            answer = await answers[scope["path"]](scope)
+            fields = [("Content-Type", answer.content_type), ("Cache-Control", "no-store"), *answer.fields]
+            is_head = scope["method"] == "HEAD"
+            await send_answer(send, answer.status, fields, answer.body, head_only=is_head)
+
+    return admin
+
+
+async def _nothing_to_start(receive: Receive, send: Send) -> None:
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})

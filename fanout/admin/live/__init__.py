@@ -1,0 +1,1 @@
+"""The live page, its event stream, its controls and its trace file."""

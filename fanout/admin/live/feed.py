@@ -1,0 +1,213 @@
+"""The stream behind the live page: what happens, in batches, made once for all who watch.
+
+Rule 1: without a viewer, the core makes no event for it, and nothing is kept.
+Rule 2: a batch is serialised once. All viewers' queues hold the same bytes, and each queue is bounded:
+        a viewer that does not read loses its place and its queue, and takes no memory from then on.
+Rule 3: the feed waits for no viewer.
+Rule 4: a session begins with the first viewer and ends with the first batch that has no viewer. So viewers
+        that come and go cost one greeting per batch, however many they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import trio
+
+from fanout.admin.live.promises import PromiseBoard
+from fanout.admin.live.rows import Rows, receipt_row
+from fanout.admin.live.window import Window
+from fanout.observe.receipt import Receipt
+from fanout.race.events import CallEnded, Event, RaceStarted
+
+BATCH_EVERY_S: Final = 0.15
+SAMPLE_EVERY_S: Final = 0.5
+MAX_VIEWERS: Final = 100
+VIEWERS_PER_TURN: Final = 5  # each one writes in the next iteration: about 0.3 ms
+MAX_QUEUED: Final = 64  # batches: ten seconds
+END_WITHIN_S: Final = 0.25  # of the second that a drain may take beyond the last deadline (G9)
+PAST_ROWS: Final = 40  # what a new viewer is shown of what was before
+PAST_SAMPLES: Final = 240  # two minutes
+
+Viewer = trio.MemoryReceiveChannel[bytes]
+
+
+class LiveFeed:
+    """An observer, and a consumer of receipts, that tells viewers.
+
+    vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
+        go to the board of promises. latest: the receipts of the past. about: what a new viewer is told of the
+        server, as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
+        turn: awaited before each piece of work.
+    """
+
+    told_of: Final = frozenset({RaceStarted, CallEnded})
+
+    def __init__(
+        self,
+        vitals: Callable[[], dict[str, Any]],
+        latest: Callable[[], Sequence[Receipt]],
+        about: Callable[[], dict[str, Any]],
+        watched: Callable[[bool], object] = bool,
+        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        self._vitals = vitals
+        self._latest = latest
+        self._about = about
+        self._watched = watched
+        self._turn = turn
+        self._in_session = False
+        self._viewers: dict[Viewer, trio.MemorySendChannel[bytes]] = {}
+        self._first_came = trio.Event()
+        self._last_left = trio.Event()
+        self._has_ended = False
+
+    def join(self) -> Viewer | None:
+        """A queue of messages, the greeting first; `None` when too many watch. It must `leave`."""
+        if self._has_ended or len(self._viewers) >= MAX_VIEWERS:
+            return None
+        if not self._in_session:
+            self._begin()
+        ours, theirs = trio.open_memory_channel[bytes](MAX_QUEUED)
+        self._viewers[theirs] = ours
+        ours.send_nowait(self._greeting())
+        return theirs
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget a viewer. May be called twice."""
+        ours = self._viewers.pop(viewer, None)
+        if ours is not None:
+            ours.close()
+        viewer.close()
+        if not self._viewers:
+            self._last_left.set()
+
+    @property
+    def viewers(self) -> int:
+        return len(self._viewers)
+
+    def notify(self, event: Event) -> None:
+        if self._in_session:
+            match event:
+                case RaceStarted():
+                    self._rows.started(event)
+                case CallEnded():
+                    self._rows.call_ended(event)
+
+    def consume(self, receipt: Receipt) -> None:
+        if self._in_session:
+            self._rows.ended(receipt)
+            self._window.add(receipt)
+            self._board.receipt(receipt)
+
+    async def run(self) -> None:
+        """Tell what happens until cancelled. Sleeps while nobody watches."""
+        while True:
+            await self._first_came.wait()
+            self._first_came = trio.Event()
+            while self._in_session:
+                await trio.sleep(BATCH_EVERY_S)
+                await self.publish()
+
+    async def publish(self, *, with_sample: bool = False) -> None:
+        """Send what has happened since the last batch, if anything. Without viewers the session ends."""
+        await self._turn()
+        if not self._viewers:
+            self._end_session()
+        if not self._in_session or self._has_ended:
+            return
+        now = trio.current_time()
+        rows, left_out = self._rows.take(now)
+        sample = None
+        if with_sample or now - self._sampled_at >= SAMPLE_EVERY_S:
+            sample = self._sample(now)
+        if rows or left_out or sample is not None:
+            batch = {"now_ms": round(now * 1000, 3), "rows": rows, "left_out": left_out, "sample": sample}
+            await self._send(_message("batch", _json(batch)))
+
+    async def end(self) -> None:
+        """Tell the last, and end every stream. Waits a little, so that viewers who read can read it."""
+        within = trio.current_time() + END_WITHIN_S
+        with trio.move_on_at(within):
+            await self.publish(with_sample=True)
+        self._has_ended = True
+        self._last_left = trio.Event()
+        for ours in self._viewers.values():
+            ours.close()
+        if self._viewers:
+            with trio.move_on_at(within):
+                await self._last_left.wait()
+
+    def _begin(self) -> None:
+        now = trio.current_time()
+        self._rows = Rows(now)
+        self._window = Window(now)
+        self._board = PromiseBoard()
+        self._samples: deque[str] = deque(maxlen=PAST_SAMPLES)  # as JSON: a greeting has all of them
+        self._sampled_at = now
+        self._greeted: bytes | None = None
+        self._in_session = True
+        self._first_came.set()
+        self._watched(True)
+
+    def _end_session(self) -> None:
+        if self._in_session:
+            self._in_session = False
+            del self._rows, self._window, self._board, self._samples, self._greeted
+            self._watched(False)
+
+    def _sample(self, now: float) -> dict[str, Any]:
+        vitals = self._vitals()
+        self._board.check("G7", vitals.pop("pool_is_whole"))
+        self._board.check("G8", vitals.pop("is_within_limit"))
+        sample = {
+            "at_ms": round(now * 1000, 3),
+            **self._window.to_json(now),
+            **vitals,
+            "viewers": len(self._viewers),
+        }
+        self._samples.append(_json(sample))
+        self._window = Window(now)
+        self._sampled_at = now
+        return {**sample, "promises": self._board.to_json()}
+
+    def _greeting(self) -> bytes:
+        """Made at most once a batch, however many come: what happens after it is in the next batch."""
+        if self._greeted is None:
+            past = list(islice(reversed(self._latest()), PAST_ROWS))
+            rows = [receipt_row(receipt) for receipt in reversed(past)] + self._rows.running()
+            greeting = {
+                "now_ms": round(trio.current_time() * 1000, 3),
+                "rows": rows,
+                "about": self._about(),
+            }
+            text = _json(greeting).removesuffix("}")
+            self._greeted = _message("greeting", f'{text},"samples":[{",".join(self._samples)}]}}')
+        return self._greeted
+
+    async def _send(self, message: bytes) -> None:
+        """Wake a few viewers per turn."""
+        self._greeted = None
+        for number, viewer in enumerate(list(self._viewers), 1):
+            if number % VIEWERS_PER_TURN == 0:
+                await self._turn()
+            ours = self._viewers.get(viewer)
+            if ours is None or self._has_ended:
+                continue
+            try:
+                ours.send_nowait(message)
+            except trio.WouldBlock:
+                self.leave(viewer)  # drops its queue, too: others may have dropped those batches already
+        await trio.lowlevel.checkpoint()
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _message(event: str, data: str) -> bytes:
+    return f"event: {event}\ndata: {data}\n\n".encode("ascii")

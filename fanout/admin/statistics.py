@@ -1,0 +1,32 @@
+"""The snapshot of one process that `/statistics`, `/metrics` and the live page show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fanout.api.overload import OverloadStatistics
+from fanout.observe.census import CensusStatistics
+from fanout.observe.log_writer import LogStatistics
+from fanout.observe.loop import LoopStatistics
+from fanout.observe.tally import TallyStatistics
+from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.race.admission import AdmissionStatistics
+from fanout.server.statistics import DriverStatistics
+from fanout.upstream.statistics import TransportStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatistics:
+    version: str
+    uptime_s: float
+    draining: bool
+    restarts: int
+    admission: AdmissionStatistics
+    overload: OverloadStatistics
+    connections: DriverStatistics
+    requests: TallyStatistics
+    loop: LoopStatistics
+    upstream: TransportStatistics
+    traces: TracingStatistics | None
+    census: CensusStatistics | None
+    logs: LogStatistics | None

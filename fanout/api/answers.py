@@ -1,0 +1,117 @@
+"""What to answer: one table from verdicts to responses.
+
+200 for an answer, 500 for a deadline, for no success and for a bug. Whose fault it was stands in the
+problem's `reason` and `calls`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart_trio.wrappers import TrioResponse as Response
+
+from fanout.api import problems
+from fanout.api.framework import ReadyResponse
+from fanout.api.problems import Problem
+from fanout.api.told import receipt_member, receipt_timings
+from fanout.race.ledger import CallRecord
+from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.race import Race
+from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
+
+
+def answer(race: Race, now: float, with_receipt: bool) -> Response:
+    """The response to a race whose nursery is closed. Synchronous: nothing can be cancelled here.
+
+    now: Trio's clock. with_receipt: whether the client asked for the receipt (`told`).
+    """
+    verdict = race.verdict()
+    timings = [_timing(record, verdict) for record in race.ledger.records]
+    if with_receipt:
+        timings += receipt_timings(race.record())
+    server_timing = ("Server-Timing", ", ".join(timings))
+    match verdict:
+        case One(_, payload):
+            return _json(payload, server_timing)
+        case Every(payloads):
+            return _json(b"[" + b",".join(payloads) + b"]", server_timing)
+        case NoSuccess() | DeadlineReached() | Crashed():
+            problem = _race_problem(verdict, race, now)
+            if with_receipt:
+                problem.members["receipt"] = receipt_member(race.record())
+            response = problem_response(problem, race.request_id)
+            response.headers.add(*server_timing)
+            return response
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    response = Response(problem.body(request_id), status=problem.status, content_type=problems.CONTENT_TYPE)
+    response.headers.extend(problem.headers)
+    return response
+
+
+def _json(body: bytes, server_timing: tuple[str, str]) -> Response:
+    return ReadyResponse(body, ("Content-Type", "application/json"), server_timing)
+
+
+def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, now: float) -> Problem:
+    members = {
+        "timeout_ms": race.budget.timeout_ms,
+        "elapsed_ms": _ms(race.budget.elapsed_ms(now)),
+        "calls": [_call(record, verdict) for record in race.ledger.records],
+    }
+    match verdict:
+        case NoSuccess():
+            detail = "Every upstream call failed. See calls for how."
+            return Problem(500, "no_success", "No upstream call succeeded", detail, members=members)
+        case DeadlineReached():
+            detail = f"The deadline of {race.budget.timeout_ms} ms came before the upstream had answered."
+            return Problem(500, "deadline", "The deadline was reached", detail, members=members)
+        case Crashed():
+            internal = problems.INTERNAL
+            return Problem(internal.status, internal.reason, internal.title, internal.detail, members=members)
+
+
+def _call(record: CallRecord, verdict: Verdict) -> dict[str, Any]:
+    outcome = record.outcome
+    return {
+        "upstream": record.call,
+        "outcome": outcome_word(record, verdict),
+        "error": error_word(record),
+        "status": outcome.status if isinstance(outcome, Failure) else None,
+        "elapsed_ms": _ms(record.elapsed_s * 1000),
+    }
+
+
+def outcome_word(record: CallRecord, verdict: Verdict) -> str:
+    """`won`, `ok`, `failed` or `cancelled`: part of the API."""
+    match record.outcome:
+        case Success():
+            return "won" if isinstance(verdict, One) and verdict.winner == record.call else "ok"
+        case Failure() | Crash():
+            return "failed"
+        case Cancelled() | None:
+            return "cancelled"
+
+
+def error_word(record: CallRecord) -> str | None:
+    """The stable word for what went wrong with a call, or `None`."""
+    match record.outcome:
+        case Failure(error):
+            return error
+        case Crash():
+            return "internal"
+        case Cancelled("deadline"):
+            return "deadline"
+        case _:
+            return None
+
+
+def _timing(record: CallRecord, verdict: Verdict) -> str:
+    tenths = int(record.elapsed_s * 10_000 + 0.5)  # of a millisecond; a float takes longer to write
+    word = outcome_word(record, verdict)
+    return f'call{record.call};dur={tenths // 10}.{tenths % 10};desc="{word}"'
+
+
+def _ms(value: float) -> float:
+    return round(value, 1)

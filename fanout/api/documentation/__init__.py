@@ -1,0 +1,1 @@
+"""The API's documentation: `/openapi.json`, and the page `/docs` that is made of it."""

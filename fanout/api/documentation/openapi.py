@@ -1,0 +1,224 @@
+"""The API as an OpenAPI 3.1 document: what callers may send, and every answer they may get.
+
+Rule 1: the document is exact. What it allows is accepted and what it forbids is refused; no answer
+        has a status, a reason or a member that is not here. The tests hold it to the server.
+
+What belongs to no operation (an unknown path, another method) stands in `components.responses`. Left
+out are hop-by-hop headers, and what the HTTP parser refuses before there is a request.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import fanout
+from fanout.api import problems
+from fanout.api.documentation import examples
+from fanout.api.documentation.schemas import (
+    RECEIPT_TIMING_PATTERN,
+    REQUEST_ID_PATTERN,
+    TIMING_PATTERN,
+    Json,
+    make_schemas,
+    ref,
+)
+
+_DESCRIPTION: Final = (
+    "One request makes several upstream calls at once. Its answer comes within the timeout you choose, and "
+    "nothing it started is left when you read that answer: calls that are no longer needed are cancelled, "
+    "and when you hang up, all of them are."
+)
+_HEADERS: Final[Json] = {
+    "Cache-Control": {
+        "description": "Every answer is new.",
+        "required": True,
+        "schema": {"const": "no-store"},
+    },
+    "X-Request-Id": {
+        "description": "The id of this request: yours if you sent a usable one, else a new one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": REQUEST_ID_PATTERN},
+        "example": examples.REQUEST_ID,
+    },
+    "Server-Timing": {
+        "description": "How many milliseconds each call took and how it ended. Absent if none was made. With "
+        "X-Fanout-Receipt: 1, also each phase of each call, and how long a cancelled one took to be gone.",
+        "schema": {
+            "type": "string",
+            "pattern": f"^{TIMING_PATTERN}(, {TIMING_PATTERN})*(, {RECEIPT_TIMING_PATTERN})*$",
+        },
+        "example": 'call0;dur=187.2;desc="won", call1;dur=187.3;desc="cancelled"',
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the next try.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 1,
+    },
+    "Allow": {
+        "description": "The methods of this path.",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": examples.METHODS,
+    },
+}
+# What every operation may answer, by status. OPTIONS makes no call and reads no timeout.
+_SHARED: Final = {"400": "InvalidTimeout", "413": "UnexpectedBody", "500": "NoAnswer", "503": "Refused"}
+_SHARED_BY_OPTIONS: Final = ("413", "503")
+
+
+def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> Json:
+    """The document of a server that makes `calls` upstream calls a request: a JSON object."""
+    payload = ref("schemas", "Payload")
+    payloads = {"type": "array", "items": payload, "minItems": 1, "maxItems": calls}
+    first = _operation(
+        "first",
+        "The first success",
+        f"Makes {calls} calls, answers with the first success and cancels the rest. A failure never wins, "
+        "however early it comes. When every call has failed, the error comes at once.",
+        _answer("What the call that won got from the upstream, unchanged.", payload, examples.for_first()),
+    )
+    every = _operation(
+        "all",
+        "Every success",
+        f"Makes {calls} calls and answers with every success when all have ended; calls that failed are left "
+        "out. It is an error if none succeeded, or if the time is up before all have ended.",
+        _answer(
+            "What each call that succeeded got from the upstream, unchanged, in call order.",
+            payloads,
+            examples.for_all(calls),
+        ),
+    )
+    responses = _responses(calls, max_timeout_ms)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "fanout",
+            "version": fanout.__version__,
+            "summary": "Ask several upstreams at once, get one answer on time.",
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {"/api/first": _path(first, responses), "/api/all": _path(every, responses)},
+        "components": {
+            "parameters": _parameters(default_timeout_ms, max_timeout_ms),
+            "headers": _HEADERS,
+            "responses": responses,
+            "schemas": make_schemas(calls, max_timeout_ms),
+        },
+    }
+
+
+def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
+    limits = {"minimum": 1, "maximum": max_timeout_ms, "default": default_timeout_ms}
+    return {
+        "timeout": {
+            "name": "timeout",
+            "in": "query",
+            "description": "Milliseconds from the arrival of your request to the last byte of the answer, in "
+            f"decimal digits: at most {max_timeout_ms}, and {default_timeout_ms} if you do not say.",
+            "schema": {"type": "integer", **limits},
+        },
+        "request_id": {
+            "name": "X-Request-Id",
+            "in": "header",
+            "description": "Your own id for this request. Up to 128 letters, digits and . _ : - come back in "
+            "the answer; anything else is ignored, and a new id is made.",
+            "schema": {"type": "string"},  # no pattern, since another value is not refused
+            "example": examples.REQUEST_ID,
+        },
+        "receipt": {
+            "name": "X-Fanout-Receipt",
+            "in": "header",
+            "description": "Say 1 to be told everything about each call: in Server-Timing, and in the "
+            "receipt of a problem. Anything else is ignored.",
+            "schema": {"type": "string"},
+            "example": "1",
+        },
+    }
+
+
+def _operation(word: str, summary: str, description: str, answer: Json) -> Json:
+    return {
+        "operationId": word,
+        "summary": summary,
+        "description": description,
+        "parameters": [
+            ref("parameters", "timeout"),
+            ref("parameters", "request_id"),
+            ref("parameters", "receipt"),
+        ],
+        "responses": {"200": answer, **{status: ref("responses", name) for status, name in _SHARED.items()}},
+    }
+
+
+def _path(get: Json, responses: Json) -> Json:
+    """GET, HEAD (the same without content: its responses cannot be shared) and OPTIONS of one endpoint."""
+    whole = {"200": get["responses"]["200"], **{status: responses[name] for status, name in _SHARED.items()}}
+    head = {
+        "operationId": f"{get['operationId']}Head",
+        "summary": f"{get['summary']}, without content",
+        "description": "Makes the same calls as GET and sends only the head of the answer.",
+        "parameters": get["parameters"],
+        "responses": {
+            status: {member: value for member, value in response.items() if member != "content"}
+            for status, response in whole.items()
+        },
+    }
+    options = {
+        "operationId": f"{get['operationId']}Options",
+        "summary": "The methods of this path",
+        "description": "Makes no call. The methods stand in Allow.",
+        "parameters": [ref("parameters", "request_id")],
+        "responses": {
+            "200": _response("The methods of this path.", "Allow"),
+            **{status: ref("responses", _SHARED[status]) for status in _SHARED_BY_OPTIONS},
+        },
+    }
+    return {"get": get, "head": head, "options": options}
+
+
+def _responses(calls: int, max_timeout_ms: int) -> Json:
+    return {
+        "InvalidTimeout": _problem(
+            "The timeout is not a number in range, or was given twice.",
+            examples.for_400(max_timeout_ms),
+            ["InvalidTimeout"],
+        ),
+        "NotFound": _problem("There is nothing at this path.", examples.for_404(), ["NotFound"]),
+        "MethodNotAllowed": _problem(
+            "This path does not have this method.", examples.for_405(), ["MethodNotAllowed"], "Allow"
+        ),
+        "UnexpectedBody": _problem(
+            "The request has a body, or says that one follows.", examples.for_413(), ["UnexpectedBody"]
+        ),
+        "NoAnswer": _problem(
+            "The time was up (deadline), every call failed (no_success), or fanout has a bug (internal).",
+            examples.for_500(calls),
+            ["NoAnswer", "InternalError"],
+            "Server-Timing",
+        ),
+        "Refused": _problem(
+            "Refused at once, before any call: the server is busy (overloaded) or stopping (draining).",
+            examples.for_503(),
+            ["Refused"],
+            "Retry-After",
+        ),
+    }
+
+
+def _response(description: str, *headers: str) -> Json:
+    names = ("Cache-Control", "X-Request-Id", *headers)
+    return {"description": description, "headers": {name: ref("headers", name) for name in names}}
+
+
+def _answer(description: str, schema: Json, found: Json) -> Json:
+    media = {"schema": schema, "examples": found}
+    return {**_response(description, "Server-Timing"), "content": {"application/json": media}}
+
+
+def _problem(description: str, found: Json, schemas: list[str], *headers: str) -> Json:
+    refs = [ref("schemas", name) for name in schemas]
+    media = {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}, "examples": found}
+    return {**_response(description, *headers), "content": {problems.CONTENT_TYPE: media}}

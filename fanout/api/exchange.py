@@ -1,0 +1,253 @@
+"""One request and its one answer, around the framework.
+
+This module handles everything that must hold for every answer: its id, its common headers, its admission,
+and whether it was on time. The handlers only run races.
+
+Rule 1: the admission permit is given back before the first byte of the answer is sent (G3), and in
+        any case when the request ends. Both are synchronous.
+Rule 2: an exception of the framework becomes one reported bug and one 500 with the request's id (G11). If the
+        answer has begun, the exception goes on to the driver, which resets the connection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from fanout.api import problems
+from fanout.api.problems import Problem
+from fanout.observe.census import Census, Household
+from fanout.race.admission import Admission
+from fanout.race.events import AnswerSent, BugFound, CallerLeft, Observer, RequestEnded, RequestRefused
+from fanout.race.marks import Trace
+from fanout.race.race import Race
+from fanout.server.asgi import (
+    ANSWER,
+    ARRIVAL_KEY,
+    CALLER_KEY,
+    App,
+    Caller,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    send_answer,
+)
+
+SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
+_RECEIPT_FIELD: Final = b"x-fanout-receipt"  # "1": a caller that wants to be told everything
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """What the edge knows about one request.
+
+    caller: the driver's connection, if fanout's driver serves it. race: set once the timeout is known.
+    reason: that of a problem which is the answer without a race. caller_left_at: when another server reported
+    the client disconnect. crashed: the framework raised.
+    """
+
+    request_id: str
+    arrived_at: float
+    trace: Trace | None
+    wants_receipt: bool
+    query: bytes
+    caller: Caller | None
+    race: Race | None = None
+    reason: str | None = None
+    status: int | None = None
+    caller_left_at: float | None = None
+    answered: bool = False
+    crashed: bool = False
+    household: Household | None = None
+
+
+def exchange_of(scope: Mapping[str, Any]) -> Exchange:
+    """The exchange that a request's ASGI scope belongs to."""
+    exchange = scope[SCOPE_KEY]
+    assert isinstance(exchange, Exchange)
+    return exchange
+
+
+def not_traced(scope: Scope, fields: Mapping[bytes, bytes]) -> Trace | None:
+    """The tracer of a server that has none."""
+    return None
+
+
+class Exchanges:
+    """An ASGI app around the framework's."""
+
+    def __init__(
+        self,
+        app: App,
+        admission: Admission,
+        observer: Observer,
+        *,
+        id_prefix: str,
+        begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
+        census: Census | None = None,
+    ) -> None:
+        """begin_trace: asked once a request, with its headers; what it gives comes back in `RequestEnded`."""
+        self._app = app
+        self._admission = admission
+        self._observer = observer
+        self._begin_trace = begin_trace
+        self._census = census
+        self._id_prefix = f"{id_prefix}-"
+        self._numbers = itertools.count(1)
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        fields = dict(scope["headers"])
+        arrived_at = scope.get(ARRIVAL_KEY)
+        exchange = Exchange(
+            self._request_id(scope, fields),
+            trio.current_time() if arrived_at is None else arrived_at,
+            self._begin_trace(scope, fields),
+            fields.get(_RECEIPT_FIELD) == b"1",
+            scope["query_string"],
+            scope.get(CALLER_KEY),
+        )
+        scope[SCOPE_KEY] = exchange
+        problem = self._refuse(fields)
+        if problem is not None:
+            await self._send_refusal(exchange, problem, scope, send)
+            return
+        if self._census is not None:
+            exchange.household = self._census.begin(exchange.request_id)
+        try:
+            await self._answer(exchange, scope, receive, send)
+        finally:
+            if exchange.status is None:
+                self._admission.give_back()
+            if self._census is not None and exchange.household is not None:
+                self._census.end(exchange.household)
+            if not exchange.answered:
+                self._not_answered(exchange)
+
+    def _request_id(self, scope: Scope, fields: Mapping[bytes, bytes]) -> str:
+        """The caller's id if it sent one sane one, else a new one."""
+        if b"x-request-id" in fields:
+            sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+            if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):
+                return bytes(sent[0]).decode("ascii")
+        return self._id_prefix + hex(next(self._numbers))[2:]
+
+    def _refuse(self, fields: Mapping[bytes, bytes]) -> Problem | None:
+        """Why this request gets no further, or `None`: then it holds a token."""
+        if b"transfer-encoding" in fields or fields.get(b"content-length", b"").strip(b"0"):
+            return problems.UNEXPECTED_BODY
+        if self.draining:
+            return problems.DRAINING
+        if not self._admission.try_take():
+            return problems.OVERLOADED
+        return None
+
+    async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
+        now = trio.current_time()
+        if RequestRefused in self._observer.told_of:
+            self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
+        self._end(exchange, problem.status, problem.reason, 0.0, now)
+        headers = [
+            ("Content-Type", problems.CONTENT_TYPE),
+            *problem.headers,
+            ("Cache-Control", "no-store"),
+            ("X-Request-Id", exchange.request_id),
+        ]
+        body = problem.body(exchange.request_id)
+        await send_answer(send, problem.status, headers, body, head_only=scope["method"] == "HEAD")
+
+    async def _answer(  # noqa: ASYNC910 - to send is a checkpoint
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        common = [(b"cache-control", b"no-store"), (b"x-request-id", exchange.request_id.encode("ascii"))]
+        head_only = scope["method"] == "HEAD"  # Quart sends the body all the same
+
+        async def send_part(message: Message) -> None:
+            kind = message["type"]
+            if kind != "http.response.body":
+                exchange.status = message["status"]
+                self._admission.give_back()  # Rule 1
+                if self._census is not None and exchange.household is not None:
+                    self._census.answer(exchange.household)
+                message["headers"] += common
+            if head_only and kind != "http.response.start":
+                message["body"] = b""
+            await send(message)
+            if kind == ANSWER or (kind == "http.response.body" and not message.get("more_body", False)):
+                self._sent(exchange)
+
+        async def receive_part() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.caller_left_at = trio.current_time()  # the app is cancelled in this very step
+            return message
+
+        try:
+            await self._app(scope, receive_part if exchange.caller is None else receive, send_part)
+        except* Exception as bugs:
+            exchange.crashed = True
+            if exchange.status is not None:
+                raise
+            where = f"{scope['method']} {scope['path']}"
+            self._observer.notify(BugFound(exchange.request_id, where, _one_of(bugs), trio.current_time()))
+        if exchange.crashed:
+            problem, exchange.reason = problems.INTERNAL, problems.INTERNAL.reason
+            fields = [("Content-Type", problems.CONTENT_TYPE)]
+            await send_answer(send_part, problem.status, fields, problem.body(exchange.request_id))
+
+    def _not_answered(self, exchange: Exchange) -> None:
+        """The client has disconnected, or the answer broke off."""
+        now, reason = trio.current_time(), problems.INTERNAL.reason
+        if not exchange.crashed:
+            reason = "caller_left"
+            if CallerLeft in self._observer.told_of:
+                self._observer.notify(CallerLeft(exchange.request_id, now))
+        self._end(exchange, exchange.status, reason, 0.0, now)
+
+    def _sent(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        assert exchange.status is not None
+        now = trio.current_time()
+        race = exchange.race
+        late_by_s = 0.0 if race is None else max(0.0, now - race.budget.answer_due_at)
+        if AnswerSent in self._observer.told_of:
+            self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
+        self._end(exchange, exchange.status, exchange.reason, late_by_s, now)
+
+    def _end(
+        self, exchange: Exchange, status: int | None, reason: str | None, late_by_s: float, now: float
+    ) -> None:
+        """Tell all there is to tell. Called exactly once a request."""
+        race = None if exchange.race is None else exchange.race.record()
+        left_at = exchange.caller_left_at if exchange.caller is None else exchange.caller.left_at
+        self._observer.notify(
+            RequestEnded(
+                exchange.request_id,
+                exchange.trace,
+                exchange.arrived_at,
+                status,
+                reason,
+                late_by_s,
+                left_at if reason == "caller_left" else None,
+                race,
+                now,
+            )
+        )
+
+
+def _one_of(bugs: ExceptionGroup[Exception]) -> Exception:
+    """The exception if it is the only one in the group, else the group."""
+    bug: Exception = bugs
+    while isinstance(bug, ExceptionGroup) and len(bug.exceptions) == 1:
+        bug = bug.exceptions[0]
+    return bug

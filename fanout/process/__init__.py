@@ -1,0 +1,1 @@
+"""One process, from settings to exit: what it owns, its signals, its workers, its exit codes."""

@@ -1,0 +1,120 @@
+"""All that watches one process: the observers of its requests, and the instruments of its loop.
+
+One set of facts, the core's events, many views: counts, receipts, and of each receipt a log line, metrics,
+spans and the live page. All but bugs and refusals is told a moment later (`later`), so that a request pays
+little for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+
+from fanout.admin.live.app import Live
+from fanout.admin.live.controls import Controls
+from fanout.admin.metrics import request_metrics
+from fanout.admin.turns import AdminTurns
+from fanout.api.exchange import not_traced
+from fanout.config import Settings
+from fanout.loop.sockets import sockets
+from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.later import Later
+from fanout.observe.log import LogObserver, configured_logs
+from fanout.observe.log_writer import LogStatistics
+from fanout.observe.loop import LoopWatch
+from fanout.observe.observers import Observers
+from fanout.observe.receipts import Receipts
+from fanout.observe.request_log import RequestLog
+from fanout.observe.tally import Tally
+from fanout.observe.tracing_settings import TracingSettings
+from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.process.resources import open_tracing
+from fanout.race.admission import Admission
+from fanout.race.events import BugFound
+from fanout.upstream.transport import PoolTransport
+
+
+class Observation:
+    """`observer` is to be told of every event. `watch` and `census` watch while `installed`.
+
+    Run `later.run` beside the server. What is told here is complete after `await later.caught_up()`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        admission: Admission,
+        transport: PoolTransport,
+        statistics: Callable[[], Any],
+        tracing: TracingSettings | None,
+        controls: Controls | None,
+    ) -> None:
+        """statistics: the service's, for the live page."""
+        self.watch = LoopWatch(time.perf_counter, time.thread_time)  # noqa: TID251 - Trio's own clock
+        self.census = None
+        if settings.census == "on":
+            self.census = Census(lambda: admission.in_flight, transport.connections_in_use)
+        self.tally = Tally()
+        self.metrics = request_metrics(settings)
+        self.tracing = open_tracing(tracing, settings)
+        self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
+        self.logs = configured_logs()
+        self.turns = AdminTurns(lambda: self.watch.is_behind(settings.max_pass_ms / 2000))
+        self.live = Live(
+            statistics,
+            lambda: self.receipts.latest,
+            controls,
+            self._tell_the_page,
+            turn=self.turns.others.next,
+            feed_turn=self.turns.feed.next,
+        )
+        traces = [] if self.tracing is None else [self.tracing.consume]
+        lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
+        self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])
+        self.later = Later([self.tally, LogObserver(), self.receipts])
+        self.observer = Observers([self.later])
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The instruments are installed, in the current run of Trio."""
+        ours = sockets()
+        ours.on_crash = self._on_crash
+        ours.watch_passes(self.watch)
+        if self.census is not None:
+            trio.lowlevel.add_instrument(self.census)
+        try:
+            yield
+        finally:
+            self.later.catch_up()  # also when all ends at once, by a second signal or a crash
+            ours.watch_passes(None)
+            if self.census is not None:
+                trio.lowlevel.remove_instrument(self.census)
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self.observer.notify(BugFound("unread", "a socket's callback", bug, trio.current_time()))
+
+    def _tell_the_page(self, is_watched: bool) -> None:
+        if is_watched:
+            self.observer.join(self.live.feed)
+        else:
+            self.observer.leave(self.live.feed)
+
+    async def end(self) -> None:
+        """The last answer has been sent: tell the viewers, and send what spans are left. Bounded."""
+        await self.later.caught_up()
+        await self.live.feed.end()
+        if self.tracing is not None:
+            await self.tracing.close()
+
+    def census_statistics(self) -> CensusStatistics | None:
+        return None if self.census is None else self.census.statistics()
+
+    def log_statistics(self) -> LogStatistics | None:
+        return None if self.logs is None else self.logs.writer.statistics()
+
+    def tracing_statistics(self) -> TracingStatistics | None:
+        return None if self.tracing is None else self.tracing.statistics()

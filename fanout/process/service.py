@@ -1,0 +1,212 @@
+"""The service: everything one process owns, opened around the server and closed after it.
+
+Nothing here lives in Quart's lifespan, which cuts clean-up short and hides crashes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import trio
+from loguru import logger
+from prometheus_client import Metric
+
+import fanout
+from fanout.admin.app import make_admin
+from fanout.admin.guard import AdminGuard
+from fanout.admin.live.controls import Controls
+from fanout.admin.live.feed import MAX_VIEWERS
+from fanout.admin.metrics import families
+from fanout.admin.statistics import ServiceStatistics
+from fanout.api.app import make_app
+from fanout.api.exchange import Exchanges
+from fanout.api.handlers import Races
+from fanout.api.overload import Overload
+from fanout.api.problems import render
+from fanout.config import Settings, mask_url
+from fanout.observe.tracing_settings import TracingSettings
+from fanout.process.descriptors import connections_allowed
+from fanout.process.observation import Observation
+from fanout.process.resources import certificate_of
+from fanout.race.admission import Admission
+from fanout.race.events import BugFound
+from fanout.server.driver import Driver
+from fanout.server.limits import Limits
+from fanout.server.serve import serve
+from fanout.upstream.call import UpstreamCall
+from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.transport import PoolTransport
+
+GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
+ADMIN_GRACE_S = 1  # admin answers take milliseconds
+ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # the most that a client that does not read can hold; by default 4 MiB
+ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
+
+
+class Service:
+    """One server process: its upstream connections, its applications, its state. Run it once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: PoolTransport,
+        tracing: TracingSettings | None = None,
+        controls: Controls | None = None,
+        restarts: int = 0,
+    ) -> None:
+        """controls: of the demo, for the live page. restarts: how often it was replaced."""
+        self._settings = settings
+        self._restarts = restarts
+        self._transport = transport
+        self._admission = Admission(settings.max_in_flight)
+        self._observation = observation = Observation(
+            settings, self._admission, transport, self.statistics, tracing, controls
+        )
+        id_prefix = secrets.token_hex(4)
+        self._overload = Overload(
+            observation.watch,
+            max_pass_ms=settings.max_pass_ms,
+            reserve_ms=settings.reserve_ms,
+            id_prefix=id_prefix,
+            in_flight=lambda: self._admission.in_flight,
+        )
+        races = Races(
+            calls=tuple(UpstreamCall(transport, url) for url in settings.calls),
+            observer=observation.observer,
+            default_timeout_ms=settings.default_timeout_ms,
+            max_timeout_ms=settings.max_timeout_ms,
+            reserve_ms=self._overload.reserve_ms,
+        )
+        self._app = Exchanges(
+            make_app(races),
+            self._admission,
+            observation.observer,
+            id_prefix=id_prefix,
+            begin_trace=observation.begin_trace,
+            census=observation.census,
+        )
+        self._public_driver = Driver(
+            Limits(max_connections=connections_allowed(settings)),
+            on_crash=self._on_crash,
+            refuse=self._overload.refuse,
+            render=render,
+        )
+        self._admin_driver = Driver(
+            Limits(max_connections=ADMIN_CONNECTIONS, evict_busy=True),
+            on_crash=self._on_crash,
+            render=render,
+        )
+        turns = observation.turns
+        admin = make_admin(
+            self.is_ready, self.statistics, self._families, observation.later.caught_up, turns.others.next
+        )
+        self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
+        self._started_at: float | None = None
+
+    async def run(
+        self,
+        public: Sequence[socket.socket],
+        admin: Sequence[socket.socket],
+        stop: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` is set; then drain: finish what was admitted, refuse what is new.
+
+        `task_status.started()` is called when both listeners answer.
+        """
+        with self._observation.installed():
+            await self._serve(public, admin, stop, task_status)
+        logger.info("stopped")
+
+    async def _serve(
+        self,
+        public: Sequence[socket.socket],
+        admin: Sequence[socket.socket],
+        stop: trio.Event,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        admin_stop = trio.Event()
+        for listener in admin:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
+        live = self._observation.live.feed
+        async with self._transport, trio.open_nursery() as background:
+            await background.start(self._transport.run)
+            background.start_soon(live.run, name="tell the live page")
+            background.start_soon(self._observation.later.run, name="tell of requests that have ended")
+            for url in self._settings.upstreams:
+                background.start_soon(_warn_if_unreachable, url)
+            await background.start(
+                partial(
+                    serve,
+                    self._admin,
+                    self._admin_driver,
+                    admin,
+                    shutdown=admin_stop.wait,
+                    grace_s=ADMIN_GRACE_S,
+                )
+            )
+            grace_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S
+            async with trio.open_nursery() as nursery:
+                await nursery.start(
+                    partial(
+                        serve,
+                        self._app,
+                        self._public_driver,
+                        public,
+                        certificate=certificate_of(self._settings),
+                        shutdown=stop.wait,
+                        grace_s=grace_s,
+                    )
+                )
+                self._started_at = trio.current_time()
+                task_status.started()
+                await stop.wait()
+                self._app.draining = True
+                await live.publish(with_sample=True)
+                logger.info("draining: {} requests in flight", self._admission.in_flight)
+            await self._observation.end()
+            admin_stop.set()
+            background.cancel_scope.cancel(reason="the service has drained")
+
+    def is_ready(self) -> bool:
+        return self._started_at is not None and not self._app.draining
+
+    def statistics(self) -> ServiceStatistics:
+        started_at = trio.current_time() if self._started_at is None else self._started_at
+        return ServiceStatistics(
+            version=fanout.__version__,
+            uptime_s=round(trio.current_time() - started_at, 3),
+            draining=self._app.draining,
+            restarts=self._restarts,
+            admission=self._admission.statistics(),
+            requests=self._observation.tally.statistics(),
+            overload=self._overload.statistics(),
+            connections=self._public_driver.statistics(),
+            loop=self._observation.watch.statistics(),
+            upstream=self._transport.statistics(),
+            traces=self._observation.tracing_statistics(),
+            census=self._observation.census_statistics(),
+            logs=self._observation.log_statistics(),
+        )
+
+    def _families(self) -> Iterator[Metric]:
+        pool_limit = self._settings.max_in_flight * len(self._settings.calls)
+        return families(self._observation.metrics, self.statistics(), pool_limit=pool_limit)
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self._observation.observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))
+
+
+async def _warn_if_unreachable(url: str) -> None:
+    why = await why_unreachable(url)
+    if why is not None:
+        logger.warning(
+            "the upstream {} cannot be reached: {}. Start it or set FANOUT_UPSTREAMS; "
+            "`fanout upstream` runs a simulated one",
+            mask_url(url),
+            why,
+        )

@@ -1,0 +1,107 @@
+"""One worker: a fresh process that serves on listeners it has inherited, under the parent of `workers.py`.
+
+Between the two there is a socket pair, the leash. The worker reads its `Order` from it and writes one byte
+when it serves. From then on the leash says one thing only, that it has ended: the parent lets go to make the
+worker drain, and the kernel lets go when the parent is gone, whatever killed it. Both are the same to a
+worker. And as no order is a signal, a Ctrl-C, which a terminal sends to every process of the group, is one
+signal to each of them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import trio
+from loguru import logger
+
+from fanout.config import Settings, SettingsError
+from fanout.observe.log import configure_logging
+from fanout.process.early_signals import ignore_late_signals, leave_on_signals
+from fanout.process.exits import REFUSED
+from fanout.process.resources import certificate_of, open_transport, tracing_settings
+from fanout.process.run import serve_until_stopped
+
+READY: Final = b"r"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is to serve. The listeners are descriptors that it has inherited.
+
+    restarts: how many processes of the same index there were before.
+    """
+
+    index: int
+    settings: Settings
+    public: Sequence[int]
+    admin: Sequence[int]
+    restarts: int
+
+
+def main() -> None:
+    """Serve until told to stop. The one argument is the descriptor of the leash.
+
+    The parent has blocked signals; the event loop unblocks them when it handles them.
+    """
+    leave_on_signals()
+    try:
+        _main()
+    finally:
+        ignore_late_signals()
+
+
+def _main() -> None:
+    leash = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        with leash.makefile("rb") as file:
+            order: Order = pickle.load(file)  # from the parent; nobody else has the other end
+    except EOFError:
+        return  # let go before it was told anything
+    _run(order, leash)
+
+
+def _run(order: Order, leash: socket.socket) -> None:
+    settings = order.settings
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+    logger.configure(extra={"worker": order.index})
+    try:
+        transport = open_transport(settings)
+        certificate_of(settings)  # only to check that the service can
+        tracing = tracing_settings()
+    except SettingsError as error:  # the parent has checked the same, but files can change
+        logger.error("{}", error)
+        sys.exit(REFUSED)
+    public, admin = ([socket.socket(fileno=fd) for fd in fds] for fds in (order.public, order.admin))
+
+    async def run() -> None:
+        stop = trio.Event()
+        await serve_until_stopped(
+            settings,
+            transport,
+            public,
+            admin,
+            stop,
+            say_ready=partial(_say_ready, leash),
+            beside=partial(_stop_when_let_go, leash, stop),
+            tracing=tracing,
+            restarts=order.restarts,
+        )
+
+    trio.run(run)
+
+
+def _say_ready(leash: socket.socket) -> None:
+    with suppress(OSError):  # the parent is gone, which `_stop_when_let_go` sees
+        leash.send(READY)
+
+
+async def _stop_when_let_go(leash: socket.socket, stop: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(leash)  # nothing comes after the order, so this is the end
+    stop.set()

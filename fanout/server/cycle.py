@@ -1,0 +1,217 @@
+"""One request and its answer, as ASGI: `receive` and `send`.
+
+Rule 1: one write per answer. The head waits for the first bytes of the body. An answer of known length is
+        complete with its last byte, not with the empty message behind it.
+Rule 2: once the answer is complete, the app receives no disconnect: it can lose nothing by it any more.
+Rule 3: while the request runs, nothing behind it is read. A client disconnect cancels the connection, and the
+        app with it (`loop/sockets`). FIN counts as a disconnect: a client that half-closes gets no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+import trio
+
+from fanout.server.answer import LAST_CHUNK, DateField, chunk, head_bytes
+from fanout.server.asgi import ANSWER, Message
+from fanout.server.body import Body
+from fanout.server.connection import Connection
+from fanout.server.head import Head
+from fanout.server.limits import Limits
+from fanout.server.rejections import Rejected
+from fanout.server.statistics import End
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # the only 1xx: sent when the app asks for a body
+_CLOSE: Final = b"connection: close\r\n"
+_KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+_BODYLESS: Final = frozenset((204, 304))
+_CHUNKS: Final = -1
+_UNTIL_CLOSE: Final = -2
+_NOTHING: Final = -3
+
+
+class Cycle:
+    """The app's side of one request. One task may call `receive` and one `send`, as in ASGI.
+
+    An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect cancels the app, whatever
+    it waits for. `receive` returns `http.disconnect` only if the disconnect shows in the body.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_by",
+        "_body_told",
+        "_connection",
+        "_date",
+        "_framing",
+        "_head",
+        "_limits",
+        "_start",
+        "ahead",
+        "caller_left",
+        "complete",
+        "keep_alive",
+        "rejected",
+        "started",
+    )
+
+    def __init__(
+        self, connection: Connection, limits: Limits, date: DateField, head: Head, body: Body
+    ) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._date = date
+        self._head = head
+        self._body = body
+        self._body_by = inf
+        self._body_told = False
+        self._start: Message | None = None
+        self._framing = _NOTHING
+        self.ahead = b""  # bytes received that are not, or not yet, part of this request's body
+        self.keep_alive = head.keep_alive
+        self.caller_left = False
+        self.rejected: Rejected | None = None  # the body turned out to be malformed
+        self.started = False  # bytes of the answer were written
+        self.complete = False  # all of them
+
+    async def receive(self) -> Message:
+        """The body in pieces of at most 64 KiB, each read on demand.
+
+        After the body's end, and once the answer is complete, it does not return.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.complete or self._body_told:
+            await trio.sleep_forever()  # Rules 2 and 3
+        piece = b"" if self._body.ended else await self._receive_body()
+        if self.caller_left or self.rejected:
+            return {"type": "http.disconnect"}
+        self._body_told = self._body.ended
+        return {"type": "http.request", "body": piece, "more_body": not self._body_told}
+
+    async def send(self, message: Message) -> None:
+        """Take the head, or write a part of the body, or all at once. Returns when the kernel has it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        kind = message["type"]
+        if kind == ANSWER and self._start is None:
+            self._start, body = message, message["body"]
+            data = self._begin(message, body, True) + self._frame(body, True)
+            self.started = True
+            await self._write(data)
+        elif kind == "http.response.start" and self._start is None:
+            self._start = message
+        elif kind == "http.response.body" and self._start is not None:
+            body = message.get("body", b"")
+            last = not message.get("more_body", False)
+            if self.complete:
+                if body and self._framing != _NOTHING:
+                    raise RuntimeError("a body beyond its end")
+                return
+            head = b"" if self.started else self._begin(self._start, body, last)
+            data = head + self._frame(body, last)  # a bug of the app shows before anything is sent
+            self.started = True
+            await self._write(data)
+            if not last:
+                await trio.lowlevel.checkpoint()  # a long answer to a fast reader lets others run
+        else:
+            raise RuntimeError(f"{kind} is not expected now")
+
+    def _begin(self, start: Message, body: bytes, last: bool) -> bytes:
+        """The head, which says how the body ends."""
+        fields: list[tuple[bytes, bytes]] = []
+        length: int | None = None
+        for name, value in _pairs(start):
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection":
+                self.keep_alive = self.keep_alive and value.strip().lower() != b"close"
+                continue
+            elif name == b"transfer-encoding":
+                continue
+            fields.append((name, value))
+        own = [self._date.line(self._connection.now())]
+        status = start["status"]
+        if length is None and last and status not in _BODYLESS:
+            length = len(body)
+            own.append(b"content-length: %d\r\n" % length)
+        if status in _BODYLESS or self._head.method == "HEAD":
+            self._framing = _NOTHING
+        elif length is not None:
+            self._framing = length
+        elif self._head.version == "1.1":
+            self._framing = _CHUNKS
+            own.append(b"transfer-encoding: chunked\r\n")
+        else:
+            self._framing = _UNTIL_CLOSE
+            self.keep_alive = False
+        if not self._body.ended or self._connection.draining:
+            self.keep_alive = False
+        if not self.keep_alive:
+            own.append(_CLOSE)
+        elif self._head.version == "1.0":
+            own.append(_KEEP_ALIVE)
+        return head_bytes(status, fields, *own)
+
+    def _frame(self, body: bytes, last: bool) -> bytes:
+        """The body as it goes over the wire. Sets `complete` if the answer ends with it."""
+        framing = self._framing
+        if framing == _NOTHING:
+            self.complete = True
+            return b""
+        if framing == _CHUNKS:
+            self.complete = last
+            return (chunk(body) if body else b"") + (LAST_CHUNK if last else b"")
+        if framing == _UNTIL_CLOSE:
+            self.complete = last
+            return body
+        self._framing = left = framing - len(body)
+        if left < 0 or (last and left):
+            raise RuntimeError(f"the body ends {left} bytes from where content-length says")
+        self.complete = not left
+        return body
+
+    async def _write(self, data: bytes) -> None:  # noqa: ASYNC910 - `send` has passed one
+        """Write all of it within the bound, or end the connection. Never shielded."""
+        connection = self._connection
+        try:
+            if not connection.transport.send_now(data):
+                connection.reset = True  # in case it ends now, for any reason
+                await connection.flush()
+                connection.reset = False
+        except trio.BrokenResourceError:
+            connection.cut(End.CALLER_LEFT)
+            await trio.lowlevel.checkpoint()  # raises Cancelled
+        if self.complete:
+            connection.answered()
+
+    async def _receive_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
+        connection, transport = self._connection, self._connection.transport
+        if self._body_by == inf:
+            self._body_by = connection.now() + self._limits.body_timeout_s
+            if self._head.expects_continue and not self.ahead and not self.started:
+                await self._write(_CONTINUE)
+        connection.read_within(self._body_by - connection.now())
+        try:
+            while True:  # noqa: ASYNC913 - `ahead` is used up in one turn
+                data = self.ahead or await transport.receive()
+                if not data:
+                    raise trio.BrokenResourceError
+                piece, self.ahead = self._body.decode(data)
+                if piece or self._body.ended:
+                    return piece  # noqa: ASYNC910 - as above
+        except trio.BrokenResourceError:
+            self.caller_left = True
+        except Rejected as rejected:
+            self.rejected = rejected
+        finally:
+            # Once the answer is complete the deadline is another one; once cancelled it says why.
+            if not self.complete and not connection.scope.cancel_called:
+                connection.read_within(inf)
+        return b""  # noqa: ASYNC910 - as above
+
+
+def _pairs(start: Message) -> Iterable[tuple[bytes, bytes]]:
+    headers: Iterable[tuple[bytes, bytes]] = start.get("headers", ())
+    return headers

@@ -1,0 +1,115 @@
+"""The head of an HTTP/2 request: what RFC 9113 adds to the grammar of `head`.
+
+Rule 1: a request that RFC 9113 calls malformed (8.1.1) raises `Malformed`, and its stream is reset. Any other
+        mistake raises the same `Rejected` as over HTTP/1.1, and gets the same status.
+Rule 2: `Streams` turns h2's own check of heads off, because h2 would end the connection with every other
+        request on it. h2 still ends it for a Content-Length that is not a number or not that of the data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from fanout.server import head, rejections
+from fanout.server.head import CHUNKED, TOKEN
+from fanout.server.limits import Limits
+from fanout.server.rejections import malformed
+
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
+_MANDATORY: Final = frozenset((b":method", b":scheme", b":path"))
+_OF_CONNECT: Final = frozenset((b":method", b":authority"))
+_OF_A_CONNECTION: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_ONCE: Final = frozenset((b"host", b"content-length", b"expect"))
+_PROHIBITED_IN_A_NAME: Final = re.compile(rb"[\x00-\x20A-Z\x7f-\xff:]")  # RFC 9113 8.2.1
+_PROHIBITED_IN_A_VALUE: Final = re.compile(rb"\A[ \t]|[\x00\r\n]|[ \t]\Z")
+_NAME: Final = re.compile(TOKEN)
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
+_HTTP: Final = frozenset((b"http", b"https"))
+
+
+class Malformed(Exception):
+    """A stream error of the type PROTOCOL_ERROR."""
+
+
+def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: bool) -> int:
+    """The length of the request's body in bytes; `CHUNKED`: the length is not known in advance.
+
+    ended: the stream ended with its head. Raises `Malformed` or `Rejected`.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    ruled: dict[bytes, bytes] = {}
+    number = size_bytes = 0
+    wrong = None
+    for name, value in fields:
+        size_bytes += len(name) + len(value) + 4  # as HTTP/1.1 would write it
+        if name in _PSEUDO and name not in pseudo and not number:
+            if _PROHIBITED_IN_A_VALUE.search(value):
+                raise Malformed
+            pseudo[name] = value
+            continue
+        number += 1
+        if not _is_valid(name, value):
+            wrong = "A header field is not a name and a value."
+        if name in _ONCE:
+            if name in ruled:
+                wrong = f"The field {name.decode('ascii')} is there more than once."
+            ruled[name] = value
+    method, host = _method_of(pseudo), pseudo.get(b":authority")
+    if host is not None and ruled.get(b"host", host) != host:
+        raise Malformed
+    head.check_method(method)
+    head.check_target_size(pseudo[b":path"], limits)
+    if size_bytes > limits.max_head_bytes:
+        raise rejections.head_too_large(f"The head is longer than {limits.max_head_bytes} bytes.")
+    head.check_number_of_fields(number, limits)
+    if wrong is not None:
+        raise malformed(wrong)
+    host = ruled.get(b"host", host)
+    if host is None:
+        raise malformed("A request needs an :authority, or a Host field.")
+    head.check_host(host)
+    head.check_target(method, pseudo[b":path"])
+    if pseudo[b":scheme"].lower() not in _HTTP:
+        raise malformed("The scheme is neither http nor https.")
+    head.check_expectation(ruled.get(b"expect"))
+    if b"content-length" not in ruled:
+        return 0 if ended else CHUNKED
+    length = head.length_of(ruled[b"content-length"])
+    if ended and length:
+        raise Malformed
+    return length
+
+
+def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Check trailers, which no app reads. Raises `Malformed`."""
+    for name, value in fields:
+        _is_valid(name, value)
+
+
+def _is_valid(name: bytes, value: bytes) -> bool:
+    """Whether this is a valid field by RFC 9110. Raises `Malformed` where RFC 9113 demands it."""
+    if (
+        not name
+        or name in _OF_A_CONNECTION
+        or (name == b"te" and value != b"trailers")
+        or _PROHIBITED_IN_A_NAME.search(name)
+        or _PROHIBITED_IN_A_VALUE.search(value)
+    ):
+        raise Malformed
+    return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
+
+
+def _method_of(pseudo: dict[bytes, bytes]) -> bytes:
+    """The method. Raises `Malformed` if the pseudo-header fields do not fit it."""
+    method = pseudo.get(b":method")
+    if method == b"CONNECT":
+        if pseudo.keys() != _OF_CONNECT:
+            raise Malformed
+    elif not pseudo.keys() >= _MANDATORY or not pseudo[b":path"]:
+        raise Malformed
+    assert method is not None
+    return method

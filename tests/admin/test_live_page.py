@@ -1,0 +1,225 @@
+"""`/live` in a real browser: what it shows, its controls, keyboard and voice. Nothing leaves this host."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import trio
+
+from tests.admin.chromium import CHROMIUM, open_page
+from tests.admin.live_page import FREE, SLOW, fire, live_page, press, text_of
+from tests.blackbox.conftest import request
+from tests.forked import running
+
+pytestmark = [pytest.mark.outside, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+
+
+# --- what it shows
+
+
+async def test_a_running_race_then_its_winner_and_why_the_other_call_was_cancelled() -> None:
+    async with live_page("demo", *SLOW) as (_, page):
+        await page.click("#controls .primary")
+        await page.wait_until("document.querySelector('#rows tr.running')")
+        bar = "Number.parseFloat(document.querySelector('#rows .call.running rect').getAttribute('width'))"
+        narrow = await page.evaluate(bar)
+        await page.wait_until(f"!document.querySelector('tr.running') || {bar} > {narrow}")
+        await page.wait_until("document.querySelector('#rows tr.answered')")
+        story = await text_of(page, "#rows .story")
+        marks = await page.evaluate(
+            "['won', 'cancelled'].map(word => document.querySelectorAll(`#rows .call.${word} .mark`).length)"
+        )
+        label = await page.evaluate("document.querySelector('#rows button').ariaLabel")
+        await page.click("#rows tr.answered .story")
+        receipt = await text_of(page, "#receipt")
+        trace = await page.evaluate(
+            "fetch(document.querySelector('#receipt a').href).then(answer => answer.json())"
+        )
+        # Not any promise's: they come as they are known, in one batch or in two.
+        kept = r"/G2\s*on time\s*1 kept/"
+        await page.wait_until(f"{kept}.test(document.querySelector('#promises').textContent)")
+        board = await text_of(page, "#promises")
+    winner, loser = ("0", "1") if "call 0 won" in story else ("1", "0")
+    assert f"call {winner} won call {loser} cancelled, gone in" in story
+    assert marks == [1, 1]
+    assert label.startswith("first within 1000 ms: 200 after ")
+    assert f"because call {winner} settled the race" in receipt
+    assert "cancelled by explicit" in receipt
+    assert f"cancelled: call {winner} settled the race" in [event["name"] for event in trace["traceEvents"]]
+    assert "G2 on time 1 kept" in board
+    assert "G9 drain by tests" in board
+
+
+async def test_only_the_bars_of_calls_that_run_grow_and_none_beyond_the_deadline() -> None:
+    """The news of an end is up to a batch old; until it comes nothing late is claimed."""
+    calls = [
+        {"upstream": 0, "outcome": "running", "started_ms": 0, "phases": []},
+        {"upstream": 1, "outcome": "failed", "started_ms": 0, "ended_ms": 100, "phases": [["send", 0]]},
+    ]
+    row = {"reason": "running", "timeout_ms": 600, "reserve_ms": 20, "calls": calls}
+    async with live_page("demo", *SLOW) as (_, page):
+        widths = await page.evaluate(
+            "import('/live/timeline.js').then(({drawing, grow}) => {"
+            f" const row = {json.dumps(row)}; const line = document.createElement('tr');"
+            " line.className = 'running'; line.append(drawing(row, 1000, 200));"
+            " const look = () => [...line.querySelectorAll('rect[data-from]')]"
+            ".map(bar => bar.getAttribute('width'));"
+            " const found = [look()]; for (const now of [400, 900]) { grow(line, row, 1000, now);"
+            " found.push(look()); } return found; })"
+        )
+    assert widths == [["20%", "10%"], ["40%", "10%"], ["60%", "10%"]]
+
+
+async def test_deadlines_hang_ups_and_failures_each_say_what_they_are() -> None:
+    async with live_page("demo", *SLOW, "--fault", "status=0.0") as (_, page):
+        await fire(page, endpoint="all", timeout_ms=150)
+        await page.wait_until("document.querySelector('#rows tr.failed')")
+        deadline = await text_of(page, "#rows tr.failed")
+        await page.click("#controls .buttons button:nth-child(3)")
+        await page.wait_until("document.querySelector('#rows tr.left')")
+        left = await text_of(page, "#rows tr.left")
+        await page.evaluate(
+            "for (const name of ['status', 'max_delay_ms']) {"
+            " const slider = document.querySelector(`[name=${name}]`); slider.value = 100;"
+            " slider.dispatchEvent(new Event('input', {bubbles: true})); }"
+        )
+        await page.wait_until("document.querySelector('[name=min_delay_ms]').value === '100'")
+        await trio.sleep(0.1)
+        await page.click("#controls .primary")
+        await page.wait_until("document.querySelectorAll('#rows tr.failed').length === 2")
+        failed = await text_of(page, "#rows tr.failed")
+    assert "500" in deadline
+    assert "the deadline came both cancelled, gone in" in deadline
+    assert "the caller left after" in left
+    assert "both cancelled" in left
+    assert "call 0 failed: bad_status" in failed
+
+
+async def test_the_filter_and_freezing() -> None:
+    async with live_page("demo", *SLOW) as (_, page):
+        await fire(page, count=3)
+        await fire(page, endpoint="all", timeout_ms=100)
+        await page.wait_until("document.querySelectorAll('#rows tr:not(.running)').length === 4")
+        rows = "document.querySelectorAll('#rows tr').length"
+        choose = (
+            "(name, value) => { const field = document.querySelector('#filter').elements[name];"
+            " field.value = value; field.dispatchEvent(new Event('input', {bubbles: true})); }"
+        )
+        found = []
+        for name, value in (("endpoint", "first"), ("endpoint", ""), ("kind", "failed"), ("kind", "")):
+            await page.evaluate(f"({choose})({name!r}, {value!r})")
+            found.append(await page.evaluate(rows))
+        for text in ("deadline", "settled the race", "no such thing", ""):
+            await page.evaluate(f"({choose})('text', {text!r})")
+            found.append(await page.evaluate(rows))
+        await page.click("#freeze")
+        await fire(page, count=2)
+        await page.wait_until("document.querySelector('#freeze').innerText === 'Go on (2 since)'")
+        frozen = await page.evaluate(rows)
+        await page.click("#freeze")
+        going_on = await page.evaluate(rows)
+    assert found == [3, 4, 1, 4, 1, 3, 0, 4]
+    assert (frozen, going_on) == (4, 6)
+
+
+async def test_above_the_rate_it_says_how_many_it_leaves_out() -> None:
+    async with live_page("demo", *SLOW) as (_, page):
+        await fire(page, count=300, over_ms=500)
+        await page.wait_until("document.querySelector('#shown').innerText.startsWith('showing ')")
+        await page.wait_until("/of \\d+ in the last second/.test(document.querySelector('#shown').innerText)")
+        assert await page.evaluate("document.querySelectorAll('#rows tr').length") <= 40
+
+
+async def test_a_new_viewer_sees_what_was_before_and_hostile_ids_are_only_text() -> None:
+    """What a caller sends is shown as text, never as a part of the page."""
+    with running("demo", *FREE, *SLOW) as program:
+        assert request(program.urls["api"], "/api/first?timeout=<b>").status == 400
+        async with open_page() as page:
+            await page.open(f"{program.urls['live']}/live")
+            await page.wait_until("document.querySelector('#rows tr.refused')")
+            story = await text_of(page, "#rows .story")
+    assert story.startswith("invalid timeout, told in")
+
+
+async def test_it_says_when_the_server_drains_and_comes_back_by_itself() -> None:
+    async with open_page() as page:
+        with running("demo", *FREE, *SLOW) as program:
+            await page.open(f"{program.urls['live']}/live")
+            await page.wait_until("document.querySelector('#connection').dataset.state === 'live'")
+            port = program.urls["live"].rpartition(":")[2]
+            program.stop()
+        await page.wait_until("document.querySelector('#connection').dataset.state === 'stopped'")
+        said = await text_of(page, "#connection")
+        with running("demo", "--bind", "127.0.0.1:0", "--admin-bind", f"127.0.0.1:{port}"):
+            await page.wait_until("document.querySelector('#connection').dataset.state === 'live'")
+    assert said == "the server has drained and stopped; waiting for it"
+
+
+async def test_outside_the_demo_there_are_no_controls() -> None:
+    async with live_page("serve", "--upstream", "http://127.0.0.1:1/x") as (_, page):
+        assert await page.evaluate("getComputedStyle(document.querySelector('#controls')).display") == "none"
+
+
+# --- keyboard, and those who do not see it
+
+
+async def test_the_keyboard_reaches_opens_and_closes_a_receipt() -> None:
+    async with live_page("demo", *SLOW) as (_, page):
+        await fire(page, count=2)
+        await page.wait_until("document.querySelectorAll('#rows tr.answered').length === 2")
+        await press(page, "Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await press(page, "Enter")
+        for _ in range(10):
+            await press(page, "Tab")
+            if await page.evaluate("Boolean(document.activeElement.closest('#rows'))"):
+                break
+        here = "[...document.querySelectorAll('#rows button')].indexOf(document.activeElement)"
+        places = [await page.evaluate(here)]
+        for key in ("ArrowDown", "ArrowUp", "ArrowDown"):
+            await press(page, key)
+            places.append(await page.evaluate(here))
+        await press(page, "Enter")
+        await page.wait_until("document.querySelector('#receipt').open")
+        await press(page, "Escape")
+        await page.wait_until("!document.querySelector('#receipt').open")
+        places.append(await page.evaluate(here))
+        outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert places == [0, 1, 0, 1, 1]
+    assert outline == "solid"
+
+
+async def test_focus_stays_on_its_row_while_others_come_in() -> None:
+    async with live_page("demo", *SLOW) as (_, page):
+        await fire(page, count=1)
+        await page.wait_until("document.querySelector('#rows tr.answered')")
+        await page.evaluate("document.querySelector('#rows button').focus()")
+        label = await page.evaluate("document.activeElement.ariaLabel")
+        await fire(page, count=5)
+        await page.wait_until("document.querySelectorAll('#rows tr.answered').length === 6")
+        assert await page.evaluate("document.activeElement.ariaLabel") == label
+
+
+async def test_it_has_landmarks_names_and_a_real_table() -> None:
+    """As assistive technology sees it: the browser's own accessibility tree."""
+    async with live_page("demo", *SLOW) as (_, page):
+        await fire(page, count=1)
+        await page.wait_until("document.querySelector('#rows tr.answered')")
+        tree = await page.command("Accessibility.getFullAXTree")
+        nodes = [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in tree["nodes"]
+            if not node["ignored"]
+        ]
+        await page.wait_until("document.querySelector('#announcer').innerText !== ''")
+        announced = await text_of(page, "#announcer")
+    roles = [role for role, _ in nodes]
+    for role in ("banner", "main", "search", "table", "row", "columnheader", "cell", "status"):
+        assert role in roles, role
+    for region in ("Requests", "Promises", "Try it", "Vital signs, last 30 seconds"):
+        assert ("region", region) in nodes, region
+    unnamed = [role for role, name in nodes if not name and role in ("button", "slider", "combobox", "radio")]
+    assert unnamed == []
+    assert re.match(r"In the last \d+ seconds: 1 answered, 0 failed", announced)

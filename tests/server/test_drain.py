@@ -1,0 +1,137 @@
+"""Draining: what was admitted is answered, and nobody else is waited for."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from fanout.server.limits import Limits
+from tests.server.apps import Echo
+from tests.server.serving import Caller, get, in_memory, on_socket, until
+
+LIMITS = Limits(drain_grace_s=0.5)
+
+
+async def test_idle_connections_end_at_once_and_busy_ones_after_their_answer(
+    autojump_clock: MockClock,
+) -> None:
+    """G9."""
+    async with in_memory(Echo(slow_s=5), LIMITS) as world:
+        fresh, used, busy = world.connect(), world.connect(), world.connect()
+        await used.ask(get())
+        await busy.send(get("/slow"))
+        await trio.sleep(1)
+        drained_at = trio.current_time()
+        world.driver.drain()
+        assert await fresh.closed()
+        assert await used.closed()
+        assert trio.current_time() == drained_at
+        status, fields, _ = await busy.answer()
+        assert (status, fields["connection"]) == (200, "close")
+        assert trio.current_time() == drained_at + 4
+        assert await busy.closed()
+        await world.all_ended()
+    assert world.ended == {"drained": 2, "answered": 1}
+
+
+async def test_no_wait_for_a_caller_is_longer_than_the_grace(autojump_clock: MockClock) -> None:
+    """Half a head, a lingering close, and two answers that are not read, one of them only begun later."""
+    async with in_memory(Echo(slow_s=5), LIMITS) as world:
+        await world.connect().send(b"GET / HT")
+        lingering = world.connect()
+        await lingering.send(b"nonsense\r\n\r\n")
+        await world.connect(lockstep=True).send(get("/big"))
+        late = world.connect(lockstep=True)
+        await late.send(get("/slow"))
+        await trio.sleep(0.1)
+        began = trio.current_time()
+        world.driver.drain()
+        await trio.sleep(0.6)
+        assert world.driver.statistics().open == 1
+        await trio.sleep(4.9)
+        assert world.driver.statistics().open == 0
+        assert trio.current_time() - began == pytest.approx(5.5)
+    assert world.ended == {"slow_head": 1, "refused": 1, "slow_reader": 2}
+
+
+async def test_a_connection_that_comes_while_draining_ends_unserved(autojump_clock: MockClock) -> None:
+    app = Echo()
+    async with in_memory(app, LIMITS) as world:
+        world.driver.drain()
+        assert await world.connect().closed()
+    assert world.ended == {"drained": 1}
+
+
+async def test_a_request_that_was_in_the_kernel_is_answered() -> None:
+    """It came before the end of service and is not read yet: it gets what the app says, not an RST."""
+    async with on_socket(Echo(), LIMITS) as world:
+        caller = await world.connect()
+        await caller.ask(get())
+        await trio.testing.wait_all_tasks_blocked()
+        await caller.send(get("/late"))  # a checkpoint at most: the server has not had its turn
+        world.driver.drain()
+        status, fields, body = await caller.answer()
+        assert (status, fields["connection"], body) == (200, "close", b"GET /late")
+        await world.settled()
+
+
+async def test_a_request_that_was_read_and_whose_task_has_yet_to_run_is_answered() -> None:
+    """It was told of and let pass: nothing of it is with the kernel any more, and it is not idle either."""
+
+    class DrainBetween(trio.abc.Instrument):
+        let_pass = False
+
+        def refuse(self, beginning: int) -> None:
+            self.let_pass = True
+
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            if self.let_pass:
+                world.driver.drain()
+
+    between = DrainBetween()
+    async with on_socket(Echo(), LIMITS, between.refuse) as world:
+        caller = await world.connect()
+        await world.settled(1)
+        trio.lowlevel.add_instrument(between)
+        status, fields, _ = await caller.ask(get())
+        trio.lowlevel.remove_instrument(between)
+        assert (status, fields["connection"]) == (200, "close")
+        await world.settled()
+
+
+async def test_shutdown_ends_the_server_whatever_its_callers_do() -> None:
+    """G9: 100 requests in flight are answered; 50 idle callers and 5 that never read are not waited for."""
+    app = Echo(slow_s=0.5)
+    async with on_socket(app, Limits(drain_grace_s=0.2)) as world:
+        idle = [await world.connect() for _ in range(50)]
+        await idle[0].ask(get())
+        stuck = [await world.connect() for _ in range(5)]
+        for caller in stuck:
+            await caller.send(get("/big"))
+        answered = []
+
+        async def slow(caller: Caller) -> None:
+            answered.append((await caller.ask(get("/slow")))[0])
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(slow, await world.connect())
+            await until(lambda: app.running == 105)
+            world.shutdown.set()
+        assert answered == [200] * 100
+        await until(lambda: not world.nursery.child_tasks, 1)
+    assert world.ended == {"drained": 50, "slow_reader": 5, "answered": 100}
+
+
+async def test_what_outlasts_the_grace_of_the_app_is_cancelled() -> None:
+    app = Echo(slow_s=60)
+    async with on_socket(app, grace_s=0.1) as world:
+        caller = await world.connect()
+        await caller.send(get("/slow"))
+        await until(lambda: app.running)
+        world.shutdown.set()
+        assert await caller.closed()
+        await until(lambda: not world.nursery.child_tasks, 1)
+    assert world.ended == {"stopped": 1}

@@ -1,0 +1,208 @@
+"""HTTP/2 has the grammar and the bounds of HTTP/1.1: the same requests, and the same answers. G1, G10."""
+
+from __future__ import annotations
+
+import json
+
+import h2.events
+import pytest
+from h2.errors import ErrorCodes
+from trio.testing import MockClock
+
+from fanout.server.asgi import Receive, Scope, Send
+from tests.server.apps import Echo
+from tests.server.hostile import HEADS
+from tests.server.http2 import H2Caller, Header, http2_in_memory, request
+from tests.server.http2_hostile import ALLOWED, GOODBYE, OWN, RESET, SAME, Ending, get
+from tests.server.serving import in_memory
+
+ALL = SAME | OWN
+
+
+async def ending(caller: H2Caller, stream_id: int) -> Ending:
+    """How a stream ends: the status of its answer, `RESET` or `GOODBYE`."""
+    while True:
+        event = await caller.next(h2.events.Event)
+        match event:
+            case h2.events.ConnectionTerminated():
+                return GOODBYE
+            case h2.events.StreamReset(stream_id=reset_id, error_code=error) if reset_id == stream_id:
+                assert error == ErrorCodes.PROTOCOL_ERROR
+                return RESET
+            case h2.events.ResponseReceived(stream_id=answered_id, headers=fields) if (
+                answered_id == stream_id
+            ):
+                return int(dict(fields)[b":status"])
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_what_is_refused_is_refused_on_its_stream_and_the_app_hears_nothing(
+    name: str, autojump_clock: MockClock
+) -> None:
+    """And the connection stays, except where h2 ends it. RFC 9113 8.1.1."""
+    sent, expected = ALL[name]
+    app = Echo()
+    async with http2_in_memory(app) as world:
+        caller = world.connect()
+        await caller.flush()
+        await caller.next(h2.events.SettingsAcknowledged)  # so that its bounds are what they will be
+        await caller.send(sent)
+        assert await ending(caller, 1) == expected
+        if expected != GOODBYE:
+            await caller.send(request(), stream_id=3)
+            assert await ending(caller, 3) == 200
+            assert world.driver.malformed == 1
+    assert len(app.scopes) == (expected != GOODBYE)
+    assert world.crashes == []
+
+
+@pytest.mark.parametrize("name", [name for name, (_, expected) in SAME.items() if isinstance(expected, int)])
+def test_the_status_is_that_of_http_1(name: str) -> None:
+    """One grammar, and one table of limits."""
+    assert SAME[name][1] == HEADS[name][1]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+async def test_what_is_unusual_and_allowed_is_served_by_both(name: str, autojump_clock: MockClock) -> None:
+    http1, http2 = ALLOWED[name]
+    app = Echo()
+    async with in_memory(app) as world:
+        assert (await world.connect().ask(http1))[0] == 200
+    async with http2_in_memory(app) as over_http2:
+        caller = over_http2.connect()
+        await caller.send(http2)
+        assert await ending(caller, 1) == 200
+    over_http1, same = app.scopes
+    for key in ("method", "path", "raw_path", "query_string"):
+        assert over_http1[key] == same[key]
+    assert world.crashes == over_http2.crashes == []
+
+
+async def test_an_answer_to_a_refused_request_is_the_problem_document_of_http_1(
+    autojump_clock: MockClock,
+) -> None:
+    async with in_memory(Echo()) as world:
+        _, fields, body = await world.connect().ask(HEADS["method in lower case"][0])
+    async with http2_in_memory(Echo()) as over_http2:
+        caller = over_http2.connect()
+        await caller.send(get(method=b"get"))
+        got = {
+            name.decode(): value.decode()
+            for name, value in (await caller.next(h2.events.ResponseReceived)).headers
+        }
+        assert got.pop(":status") == "501"
+        assert (await caller.next(h2.events.DataReceived)).data == body
+        assert await caller.ended() == 1
+    del fields["connection"]
+    assert got == fields
+    assert json.loads(body)["reason"] == "method_not_implemented"
+
+
+async def test_a_refused_head_request_gets_no_body(autojump_clock: MockClock) -> None:
+    async with http2_in_memory(Echo()) as world:
+        caller = world.connect()
+        await caller.send(get((b"expect", b"foo"), method=b"HEAD"))
+        answered = await caller.next(h2.events.ResponseReceived)
+        assert dict(answered.headers)[b":status"] == b"417"
+        assert answered.stream_ended is not None
+
+
+async def test_a_caller_without_a_window_gets_the_status_of_its_mistake(autojump_clock: MockClock) -> None:
+    """Not REFUSED_STREAM: it would send the same again."""
+    async with http2_in_memory(Echo()) as world:
+        caller = world.connect()
+        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await caller.send(get(method=b"get"))
+        answered = await caller.next(h2.events.ResponseReceived)
+        assert dict(answered.headers)[b":status"] == b"501"
+        assert b"content-length" not in dict(answered.headers)  # there is no body of that length
+        assert answered.stream_ended is not None
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_body_without_a_length_is_told_to_the_app_as_over_http_1(
+    method: bytes, autojump_clock: MockClock
+) -> None:
+    """An app that takes no body sees that there is one, as it does over HTTP/1.1."""
+    app = Echo()
+    async with http2_in_memory(app) as world:
+        caller = world.connect()
+        await caller.send(get(method=method), end=False)
+        caller.connection.send_data(1, b"x", end_stream=True)
+        await caller.flush()
+        assert await ending(caller, 1) == 200
+        await caller.send(get((b"content-length", b"1"), method=method), stream_id=3, end=False)
+        assert await ending(caller, 3) == 200
+    assert [dict(scope["headers"]).get(b"transfer-encoding") for scope in app.scopes] == [b"chunked", None]
+
+
+@pytest.mark.parametrize("parts", [[b"123456"], [b"1234"], [b"123", b"456"], []])
+async def test_data_that_is_not_as_long_as_it_says_ends_the_connection(
+    parts: list[bytes], autojump_clock: MockClock
+) -> None:
+    """RFC 9113 8.1.1, as h2 has it."""
+    app = Echo(slow_s=60)
+    async with http2_in_memory(app) as world:
+        caller = world.connect()
+        await caller.send(get((b"content-length", b"5"), path=b"/slow", method=b"POST"), end=False)
+        for part in parts:
+            caller.connection.send_data(1, part)
+        caller.connection.end_stream(1)
+        await caller.flush()
+        assert await caller.goodbye() == ErrorCodes.PROTOCOL_ERROR
+    assert world.crashes == []
+
+
+TRAILERS: dict[str, tuple[Header, bool]] = {
+    "a field": ((b"x", b"y"), True),
+    "a field that ends in a space": ((b"x", b"y "), False),
+    "upper case": ((b"X", b"y"), False),
+    "a pseudo-header field": ((b":path", b"/"), False),
+    "a field of a connection": ((b"connection", b"close"), False),
+}
+
+
+@pytest.mark.parametrize("name", TRAILERS)
+async def test_trailers_are_checked_as_well(name: str, autojump_clock: MockClock) -> None:
+    """RFC 9113 8.1: without pseudo-header fields, and with the grammar of fields."""
+    field, is_valid = TRAILERS[name]
+    app = Echo(slow_s=1)
+    async with http2_in_memory(app) as world:
+        caller = world.connect()
+        await caller.send(request(b"/slow", b"POST"), end=False)
+        caller.connection.send_headers(1, [field], end_stream=True)
+        await caller.flush()
+        assert await ending(caller, 1) == (200 if is_valid else RESET)
+        await caller.send(request(), stream_id=3)
+        assert await ending(caller, 3) == 200
+    assert len(app.told_at) == (not is_valid)
+    assert world.crashes == []
+
+
+async def test_a_crash_within_an_answer_ends_its_stream(autojump_clock: MockClock) -> None:
+    """G1, G11. The caller must not wait for the rest, nor take a part for the whole."""
+
+    async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        raise KeyError("a bug")
+
+    async with http2_in_memory(breaking) as world:
+        caller = world.connect()
+        await caller.send(request())
+        assert await caller.reset() == ErrorCodes.INTERNAL_ERROR
+    assert [type(error) for error in world.crashes] == [KeyError]
+
+
+async def test_an_app_that_ends_without_an_answer_has_a_bug(autojump_clock: MockClock) -> None:
+    """G1, G11."""
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    async with http2_in_memory(silent) as world:
+        caller = world.connect()
+        await caller.send(request())
+        assert await ending(caller, 1) == 500
+        assert await caller.ended() == 1
+    assert [type(error) for error in world.crashes] == [RuntimeError]

@@ -1,0 +1,62 @@
+"""G10: many requests in few bytes from many HTTP/2 clients do not make one long event-loop iteration."""
+
+from __future__ import annotations
+
+import h2.connection
+import h2.events
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fanout.server.driver import PIECES_PER_ITERATION
+from tests.server.apps import Echo
+from tests.server.http2 import http2_in_memory, request
+
+_CALLERS = 20
+_STREAMS = 100
+_MANY_BYTES = 200  # as it is encoded here, a request takes 14
+
+
+class Parsed(trio.abc.Instrument):
+    """How many pieces with many requests were parsed in one event-loop iteration, at most."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._parse = h2.connection.H2Connection.receive_data
+        self.now = self.most = 0
+        parsed = self
+
+        def receive_data(connection: h2.connection.H2Connection, data: bytes) -> list[h2.events.Event]:
+            parsed.now += not connection.config.client_side and len(data) > _MANY_BYTES
+            return parsed._parse(connection, data)
+
+        monkeypatch.setattr(h2.connection.H2Connection, "receive_data", receive_data)
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.now, self.most = 0, max(self.most, self.now)
+
+
+async def test_requests_that_come_all_at_once_are_parsed_in_turns(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 requests of 30 clients were parsed in one iteration of 250 ms."""
+    parsed = Parsed(monkeypatch)
+    async with http2_in_memory(Echo(slow_s=5)) as world:
+        callers = [world.connect() for _ in range(_CALLERS)]
+        for caller in callers:
+            await caller.flush()
+        await trio.sleep(1)
+        trio.lowlevel.add_instrument(parsed)
+        began = trio.current_time()
+        for caller in callers:
+            for number in range(_STREAMS):
+                caller.connection.send_headers(2 * number + 1, request(b"/slow"), end_stream=True)
+        async with trio.open_nursery() as nursery:
+            for caller in callers:
+                nursery.start_soon(caller.flush)
+        for caller in callers:
+            assert await caller.status() == b"200"
+        assert trio.current_time() == began + 5
+        assert world.driver.requests == _CALLERS * _STREAMS
+        assert 0 < parsed.most <= PIECES_PER_ITERATION
+        for caller in callers:
+            await caller.stream.aclose()

@@ -1,0 +1,149 @@
+"""How many connections there may be, and what is left of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import ExitStack
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from fanout.loop.sockets import sockets
+from fanout.server.accept import accept_connections, accept_waiting
+from fanout.server.limits import Limits
+from tests.server.apps import Echo
+from tests.server.serving import SOON_S, get, in_memory, listener, on_socket, until
+
+
+async def test_who_has_waited_longest_gives_way_to_a_newer_connection(autojump_clock: MockClock) -> None:
+    """G10. Idle connections cannot keep others out, nor can half a head."""
+    async with in_memory(Echo(), Limits(max_connections=3)) as world:
+        callers = []
+        for _ in range(3):
+            callers.append(world.connect())
+            await trio.sleep(1)
+        await callers[0].ask(get())  # now the second has waited longest
+        await callers[2].send(b"GET / HT")
+        await trio.sleep(1)
+        newest = world.connect()
+        assert (await newest.ask(get()))[0] == 200
+        assert await callers[1].closed()
+        assert (await callers[0].ask(get()))[0] == 200
+        assert world.driver.statistics().open == 3
+    assert world.ended["evicted"] == 1
+
+
+async def test_when_all_are_busy_the_newest_is_refused() -> None:
+    async with on_socket(Echo(slow_s=0.3), Limits(max_connections=2)) as world:
+        busy = [await world.connect() for _ in range(2)]
+        for caller in busy:
+            await caller.send(get("/slow"))
+        await until(lambda: world.driver.statistics().busy == 2)
+        newest = await world.connect()
+        status, fields, _ = await newest.answer()
+        assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+        assert [(await caller.answer())[0] for caller in busy] == [200, 200]
+    assert world.ended["over_limit"] == 1
+
+
+async def test_where_busy_ones_are_evicted_a_new_connection_replaces_the_oldest(
+    autojump_clock: MockClock,
+) -> None:
+    """G10. The admin listener has few connections, and a probe must get one, whatever holds the others."""
+    async with in_memory(Echo(slow_s=5), Limits(max_connections=2, evict_busy=True)) as world:
+        busy = [world.connect() for _ in range(2)]
+        for caller in busy:
+            await caller.send(get("/slow"))
+        await trio.testing.wait_all_tasks_blocked()
+        newest = [world.connect() for _ in range(2)]  # at once: each replaces another one
+        assert [(await caller.ask(get()))[0] for caller in newest] == [200, 200]
+        assert [await caller.closed() for caller in busy] == [True, True]
+        assert world.driver.statistics().open == 2
+    assert world.ended["evicted"] == 2
+    assert "over_limit" not in world.ended
+
+
+async def test_two_thousand_idle_connections_delay_nobody_and_leave_nothing() -> None:
+    """G10. Descriptors and tasks are as before."""
+    app = Echo()
+    async with on_socket(app, Limits(idle_timeout_s=60)) as world:
+        await trio.testing.wait_all_tasks_blocked()
+        sockets()  # has a descriptor of its own, for the whole run
+        descriptors = len(os.listdir("/proc/self/fd"))
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        idle = [await world.connect() for _ in range(2000)]
+        caller = await world.connect()
+        with trio.fail_after(SOON_S):
+            for _ in range(20):
+                assert (await caller.ask(get()))[0] == 200
+        await world.settled(2001)
+        for one in [*idle, caller]:
+            await one.stream.aclose()
+        await world.settled()
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.mark.parametrize("waiting", [0, 5, 100])
+async def test_all_that_wait_are_accepted_at_once(waiting: int) -> None:
+    """Up to a bound, then the accepted connections get a turn."""
+    with listener() as sock, ExitStack() as opened:
+        for _ in range(waiting):
+            opened.enter_context(socket.create_connection(sock.getsockname()))
+        begun = accept_waiting(sock, opened.enter_context)
+    assert begun == min(waiting, 64)
+
+
+async def test_accepting_goes_on_whatever_a_connection_or_the_kernel_raises(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G10. One line in the log, however often it fails, and the connection that could not begin is closed."""
+    begun: list[socket.socket] = []
+    bugs: list[Exception] = [MemoryError(), RuntimeError("no thread"), OSError(errno.EMFILE, "no descriptor")]
+
+    def begin(sock: socket.socket) -> None:
+        if bugs:
+            raise bugs.pop()
+        begun.append(sock)
+
+    with listener() as sock, ExitStack() as clients:
+        refused = [clients.enter_context(socket.create_connection(sock.getsockname())) for _ in bugs]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_connections, sock, begin)
+            with trio.fail_after(10):
+                while not begun:
+                    if not bugs:
+                        clients.enter_context(socket.create_connection(sock.getsockname()))
+                    await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert [client.recv(1) for client in refused] == [b""] * 3
+        begun[0].close()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_a_burst_is_accepted_in_a_few_passes_of_the_loop() -> None:
+    """Trio's own listener takes one a pass; 200 that wait would take 200 passes."""
+    async with on_socket(Echo()) as world:
+        with ExitStack() as callers:
+            for _ in range(200):  # the kernel completes them: the server has not had a turn yet
+                callers.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+            passes = 0
+            while world.driver.statistics().accepted < 200:
+                await trio.lowlevel.checkpoint()
+                passes += 1
+        await world.settled()
+    assert passes < 20
+
+
+async def test_a_burst_of_connections_is_served_whole() -> None:
+    async with on_socket(Echo()) as world:
+        callers = [await world.connect() for _ in range(300)]
+        for caller in callers:
+            await caller.send(get())
+        assert [(await caller.answer())[0] for caller in callers] == [200] * 300
+    assert world.driver.statistics().accepted == 300
