@@ -8,12 +8,13 @@ import re
 import pytest
 import trio
 
-from tests.admin.chromium import CHROMIUM, open_page
+from tests.admin.chromium import open_page
 from tests.admin.live_page import FREE, SLOW, fire, live_page, press, text_of
 from tests.blackbox.conftest import request
 from tests.forked import running
+from tests.lacking import needs
 
-pytestmark = [pytest.mark.outside, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+pytestmark = [pytest.mark.same_on_every_python, needs("chromium")]
 
 
 # --- what it shows

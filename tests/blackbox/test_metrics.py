@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import subprocess
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +14,7 @@ from fanout.admin import metrics as of_service
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import Family
 from tests.blackbox.conftest import World
+from tests.lacking import needs
 
 CATALOGUE = {
     row.name: row
@@ -125,7 +125,7 @@ def test_no_accept_header_breaks_a_scrape(world: World, accept: str) -> None:
     assert b"fanout_build_info" in scrape(world, accept)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's prometheus")
+@needs("promtool")
 def test_promtool_finds_nothing_to_say_about_the_metrics(world: World) -> None:
     world.get("/api/first")
     checked = subprocess.run(["promtool", "check", "metrics"], input=scrape(world, ""), capture_output=True)

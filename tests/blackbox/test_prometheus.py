@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import queue
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ import pytest
 from fanout.testing import Program
 from tests.blackbox.conftest import request
 from tests.forked import running
+from tests.lacking import needs
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy/observability"
 FIRES_WITHIN_S = 25
@@ -38,8 +38,8 @@ NO_ALERT = 'absent(ALERTS{alertstate="firing"})'
 OVERLOAD_PER_S = 250.0  # about 50 in flight, if they were let in
 
 pytestmark = [
-    pytest.mark.outside,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus"),
+    pytest.mark.same_on_every_python,
+    needs("prometheus"),
 ]
 
 

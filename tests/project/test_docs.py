@@ -15,6 +15,8 @@ from fanout.api.handlers import run_race
 from fanout.config import SETTINGS
 from fanout.upstream import errors
 
+pytestmark = pytest.mark.same_on_every_python
+
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/api.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
