@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from random import randint
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.blackbox.conftest import request
 
 FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
 WITHIN_S = 40
+LOST = b"the ready lines are lost: standard output cannot be written"
 
 # No thread from the start, or none from SIGUSR1 on; it is the interpreter's own call that fails.
 NO_THREADS = """
@@ -106,24 +108,32 @@ def test_a_server_whose_ready_lines_cannot_be_printed_serves_on(command: str, st
     else:
         reading, output = os.pipe()
         os.close(reading)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fanout", *command.split(), bind, address, *others],
-        stdout=output,
-        stderr=subprocess.PIPE,
-    )
-    os.close(output)
-    try:
-        wait_for(address, "/calls" if command == "upstream" else "/readyz")
-        time.sleep(0.5)  # a parent says that all of its workers are ready a moment later
-        assert process.poll() is None
-        process.terminate()
-        said = process.communicate(timeout=WITHIN_S)[1]
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
+    with TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fanout", *command.split(), bind, address, *others],
+            stdout=output,
+            stderr=errors,
+        )
+        os.close(output)
+        try:
+            wait_for(address, "/calls" if command == "upstream" else "/readyz")
+            wait_for_text(errors, LOST)  # a parent says it when all of its workers are ready
+            assert process.poll() is None
+            process.terminate()
+            assert process.wait(WITHIN_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+        said = os.pread(errors.fileno(), 1_000_000, 0)
     assert b"Traceback" not in said
-    assert said.count(b"the ready lines are lost: standard output cannot be written") == 1
+    assert said.count(LOST) == 1
+
+
+def wait_for_text(file: IO[bytes], text: bytes) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while text not in os.pread(file.fileno(), 1_000_000, 0):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
 
 
 @pytest.mark.timeout(120)  # two thousand requests, on a busy machine

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from fanout.admin import metrics as of_service
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import Family
-from tests.blackbox.conftest import World
+from tests.blackbox.conftest import World, request
 from tests.lacking import needs
 
 CATALOGUE = {
@@ -65,7 +65,7 @@ def test_a_race_moves_the_counters_of_its_calls(world: World) -> None:
     world.set_slots({"delay_ms": 500}, {"delay_ms": 1})
     before = families(world)
     for _ in range(3):
-        assert world.get("/api/first").status == 200
+        assert request(world.fanout.urls["api"], "/api/first").status == 200
     after = families(world)
 
     def grown(name: str, **labels: str) -> float:
