@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -67,16 +68,16 @@ class TlsWire:
     async def handshake(self) -> None:
         """Agree on keys and verify the certificate. Raises `OSError`, and `ssl.SSLError` as one."""
         while True:
-            try:
+            with suppress(ssl.SSLWantReadError):
                 self._tls.do_handshake()
                 break
-            except ssl.SSLWantReadError:
-                await self._flush()
-                data = await self._wire.receive_some(_CIPHERTEXT_BYTES)
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+            # Not in an `except`: a `Cancelled` would keep that error, and by its frames OpenSSL's memory.
+            await self._flush()
+            data = await self._wire.receive_some(_CIPHERTEXT_BYTES)
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
         await self._flush()
         self._records.add(self._incoming.read())  # what came behind the handshake
         self._verified_at = trio.current_time()
