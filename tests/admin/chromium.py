@@ -144,9 +144,12 @@ class Page:
         return said["result"].get("value")
 
     async def wait_until(self, condition: str) -> None:
-        """Until a JavaScript expression is true; looked at in every frame."""
-        look = f"const look = () => {condition} ? done() : requestAnimationFrame(look)"
-        await self.evaluate(f"new Promise(done => {{ {look}; look() }})")
+        """Until a JavaScript expression is true; looked at in every frame. Raises what it throws."""
+        look = (
+            "const look = () => { try { if (" + condition + ") done(); else requestAnimationFrame(look); }"
+            " catch (error) { fail(error); } }"
+        )
+        await self.evaluate(f"new Promise((done, fail) => {{ {look}; look() }})")
 
     async def click(self, selector: str) -> None:
         """A real click in the middle of an element, as by a mouse."""

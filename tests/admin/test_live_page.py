@@ -24,7 +24,8 @@ async def test_a_running_race_then_its_winner_and_why_the_other_call_was_cancell
     async with live_page("demo", *SLOW) as (_, page):
         await page.click("#controls .primary")
         await page.wait_until("document.querySelector('#rows tr.running')")
-        bar = "Number.parseFloat(document.querySelector('#rows .call.running rect').getAttribute('width'))"
+        rect = "document.querySelector('#rows .call.running rect')"
+        bar = f"Number.parseFloat({rect}?.getAttribute('width') ?? 0)"
         narrow = await page.evaluate(bar)
         await page.wait_until(f"!document.querySelector('tr.running') || {bar} > {narrow}")
         await page.wait_until("document.querySelector('#rows tr.answered')")
