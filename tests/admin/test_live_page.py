@@ -101,7 +101,7 @@ async def test_deadlines_hang_ups_and_failures_each_say_what_they_are() -> None:
 
 async def test_the_filter_and_freezing() -> None:
     async with live_page("demo", *SLOW) as (_, page):
-        await fire(page, count=3)
+        await fire(page, count=3, timeout_ms=20_000)
         await fire(page, endpoint="all", timeout_ms=100)
         await page.wait_until("document.querySelectorAll('#rows tr:not(.running)').length === 4")
         rows = "document.querySelectorAll('#rows tr').length"

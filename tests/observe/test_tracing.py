@@ -194,6 +194,7 @@ def test_garbage_from_a_caller_begins_a_new_trace_and_is_not_logged(
         get(program, traceparent=f"00-{CALLER}-{'0' * 16}-01", tracestate="shop=1")
         server, _ = one_trace(collector)
         (call, _) = upstream.calls("/fast", 2)
+        program.stop()
         logged = program.errors
     assert server.parent == ""
     assert server.trace not in (CALLER, "0" * 32)
