@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
-run: $(VENV)/.package ## install, then serve with a simulated upstream on this machine
+run: $(VENV)/.package ## install, then run the server with a simulated upstream
 	@$(BIN)/fanout demo $(ARGS)
 
 # Several processes, then what measures time, alone. A selection runs in one process, as a debugger wants it.
@@ -41,7 +41,7 @@ test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some o
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
-mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the core (ARGS=pool.py: a part of it)
+mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notice each small change? (ARGS=pool.py: a part)
 	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
 
 .venv-mutants/.ready: requirements-dev.lock
@@ -50,7 +50,7 @@ mutants: .venv-mutants/.ready ## would a test notice? the mutation score of the 
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
-bench: $(BENCH)/.ready ## fanout beside its peers, 25 quiet minutes; writes docs/performance.md (ARGS=--short: 7)
+bench: $(BENCH)/.ready ## measure fanout and its peers, 40 minutes; writes docs/performance.md (ARGS=--short: 7 minutes)
 	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
@@ -59,28 +59,28 @@ $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	  --requirement benchmarks/requirements.lock
 	@touch $@
 
-simulate: $(VENV)/.package ## the whole server in simulated worlds, every promise checked (SEEDS=, REQUESTS= a world)
+simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
 	@$(BIN)/fanout simulate --seeds $(or $(SEEDS),100) --requests $(or $(REQUESTS),1000) $(ARGS)
 
-sweep: $(VENV)/.dev ## interrupt one request at every point of the whole stack (ARGS="--seeds 10": orders of tasks)
+sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)
 
-faults: $(VENV)/.dev ## real sockets: each system call fails, or its peer resets (ARGS="--help"; --share, --seed)
+faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side resets (ARGS="--help")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, iterations, bystander (ARGS="--count 1000")
 	@$(BIN)/python -m tests.blackbox.front_door.masses $(ARGS)
 
-chaos: $(VENV)/.dev ## a real network that fails, processes that die; needs root (ARGS="--minutes 30 --seed 7")
+chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-breakages: $(VENV)/.dev ## would the proof fail? break a copy of the tree on purpose (ARGS="NAME ... --why": some)
+breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)
 
-httpcore-leak: $(VENV)/.dev ## httpx's own pool in worlds and sweep, until it loses a slot
+httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool
 
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
@@ -111,7 +111,7 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 image: ## build the container image with buildah, start it, stop it
 	deploy/image/build-and-try.sh $(ARGS)
 
-clean: ## remove what make and the tools have made
+clean: ## remove everything that make and the tools have created
 	rm -rf .venv .venv-* build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -155,7 +155,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	@.venv-uv/bin/python -m pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)
 	@touch $@
 
-lock: .venv-uv/.ready ## renew the locks after setup.cfg changed (ARGS=--upgrade: newest releases)
+lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS=--upgrade: newest releases)
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) - --output-file requirements-build.lock
 	echo uv==$(UV_VERSION) | $(COMPILE) - --output-file requirements-uv.lock
 	$(COMPILE) setup.cfg --output-file requirements.lock

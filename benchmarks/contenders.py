@@ -26,12 +26,12 @@ BASE_NAME = AIOHTTP_NAME  # every ratio is to this one
 
 WHAT = {
     FANOUT_NAME: "`fanout serve` as it comes, observability on, its log to a file",
-    BARE_NAME: "the same without receipts, log, metrics and census (`benchmarks/bare_server.py`)",
-    PATIENT_NAME: "`fanout serve --max-pass-ms 1000`: its overload protection as good as off",
+    BARE_NAME: "the same without receipts, log, metrics and leak check (`benchmarks/bare_server.py`)",
+    PATIENT_NAME: "`fanout serve --max-pass-ms 1000`: load shedding practically off",
     AIOHTTP_NAME: "aiohttp, server and client, on uvloop (`benchmarks/peers/aiohttp_peer.py`)",
     ASYNCIO_NAME: "the same on asyncio's own loop",
     FASTAPI_NAME: "FastAPI, uvicorn with uvloop and httptools, httpx (`benchmarks/peers/fastapi_peer.py`)",
-    QUART_NAME: "Quart-Trio, hypercorn and httpx as one would first write it "
+    QUART_NAME: "Quart-Trio, hypercorn and httpx, as in a first version "
     "(`benchmarks/peers/quart_trio_peer.py`)",
     GO_NAME: "Go's net/http, `GOMAXPROCS=1` (`benchmarks/peers/go_peer.go`)",
 }

@@ -78,7 +78,8 @@ def cli() -> None:
       1    no: not ready (health), or a guarantee was broken (load, simulate, replay)
       2    a setting, an argument or a port is wrong, and nothing was started
       3    the command could not finish: the output cannot be written, nothing listens at the address, a
-           worker was lost while it drained, memory or threads ran out; or a bug, with its traceback
+           worker was lost during a graceful shutdown, or memory or threads ran out; or a bug, with its
+           traceback
       130  SIGINT before the command handled signals (143: SIGTERM)
     """
 
@@ -125,7 +126,9 @@ def _say_error(text: str) -> None:
 @cli.command()
 @_setting_options()
 def serve(**flags: Any) -> None:
-    """Run the server until SIGTERM or Ctrl-C; then finish what is in flight and exit.
+    """Run the server until SIGTERM or Ctrl-C.
+
+    It then answers the requests in flight and exits.
 
     \b
     Example:
@@ -161,7 +164,7 @@ def demo(
     reliable: bool,
     **flags: Any,
 ) -> None:
-    """Run the server with a simulated upstream in one process: everything to try it, on this machine.
+    """Run the server with a simulated upstream, to try it.
 
     \b
     Example:
@@ -187,7 +190,7 @@ def demo(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_setting_options()
 def config(as_json: bool, **flags: Any) -> None:
-    """Show the effective settings and where each value came from. Secrets are masked."""
+    """Show every setting and where its value came from. Secrets are masked."""
     loaded = _load(flags)
     shown = {setting.name: _shown(getattr(loaded.settings, setting.name)) for setting in SETTINGS}
     if as_json:
@@ -209,9 +212,10 @@ def _shown(value: Any) -> Any:
 @cli.command()
 @_setting_options()
 def health(**flags: Any) -> None:
-    """Exit 0 when the server at FANOUT_ADMIN_BIND is ready, 1 when it is not. For container health checks.
+    """Exit 0 if the server is ready, 1 if it is not. For container health checks.
 
-    A server with workers is ready when all of them are: give the same FANOUT_WORKERS as to `serve`.
+    The server is the one at FANOUT_ADMIN_BIND. With workers it is ready when all of them are: set the same
+    FANOUT_WORKERS as for `serve`.
     """
     ends_at = time.monotonic() + HEALTH_WITHIN_S  # noqa: TID251 - no event loop here
     for bind in _load(flags).settings.admin_binds:

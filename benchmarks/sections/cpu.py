@@ -110,29 +110,29 @@ def render(found: Found) -> str:
                 [f"`{endpoint}` {rate}/s", name, f"{figure(mine).value:,.0f}", base, f"{useful:.1%}", remark]
             )
     return (
-        "Every server runs at once on its core, and in turn gets the same open-loop load for "
-        f"{found['seconds']} s; the order is rotated every round, {count} "
+        "All servers run at the same time on the server's core, and in turn get the same open-loop load for "
+        f"{found['seconds']} s. The order rotates every round; {count} "
         f"{'rounds' if count > 1 else 'round'} (FastAPI and quart-trio: at most {SLOW_ROUNDS})"
         f"{_sets(found)}. "
-        "The CPU is what the kernel counts for the process and its "
-        "threads (`schedstat`), until it has come to rest. The ratio is the median over the rounds of the "
-        "ratio within a round, ± its standard error. A row with less than 85 % useful answers is not to be "
-        "trusted. What is seldom used has to be fetched from memory anew, so a request costs less the more "
-        "there are.\n\n"
-        + rows(["load", "server", "µs a request", f"ratio to {BASE_NAME}", "useful", ""], cells)
+        "The CPU time is what the kernel counts for the process and its "
+        "threads (`schedstat`), until the process is idle again. The ratio is the median over the rounds of "
+        "the ratio within a round, ± its standard error. *Useful* is the share of successful answers in "
+        "time; do not trust a row with less than 85 %. At low rates caches go cold between requests, so a "
+        "request costs less at a higher rate.\n\n"
+        + rows(["load", "server", "µs per request", f"ratio to {BASE_NAME}", "useful", ""], cells)
     )
 
 
 def _sets(found: Found) -> str:
     """Older figures are of one set of processes."""
     rounds = found.get("rounds_a_set")
-    return f", every {rounds} of them with fresh processes" if rounds else ""
+    return f", with fresh processes every {rounds} rounds" if rounds else ""
 
 
 def glance(found: Found) -> list[list[str]]:
     return [
         [
-            f"CPU of a request, `{load.replace(' ', '` at ')}/s",
+            f"CPU per request, `{load.replace(' ', '` at ')}/s",
             *(f"{figure([one[name]['cpu_us'] for one in taken]).value:,.0f} µs" for name in PAIR),
             ratio(*([one[name]["cpu_us"] for one in taken] for name in PAIR)),
         ]

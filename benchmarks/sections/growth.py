@@ -73,18 +73,18 @@ def render(found: Found) -> str:
         for name, got in one.items()
     ]
     return (
-        f"Open loop, always {RATE} a second of `/api/first`, `timeout={TIMEOUT_MS}`; both calls take as long "
-        f"as it needs to have so many requests under way ({CONCURRENT[0]}: {CONCURRENT[0] * 1000 // RATE} "
-        f"ms, {CONCURRENT[-1]:,}: {CONCURRENT[-1] / RATE:.1f} s) and do not fail. The CPU is measured while "
-        "as many requests come as go. Both calls of a race end together here, so less is cancelled than "
-        "above, and a request costs another sum than in the first table. (`--max-in-flight 6000` for "
-        "fanout.)\n\n"
+        f"Open loop, always {RATE} per second of `/api/first`, `timeout={TIMEOUT_MS}`. The calls do not "
+        f"fail, and take as long as that number of requests in flight needs ({CONCURRENT[0]}: "
+        f"{CONCURRENT[0] * 1000 // RATE} ms, {CONCURRENT[-1]:,}: {CONCURRENT[-1] / RATE:.1f} s). The CPU "
+        "time is measured while as many requests arrive as end. Both calls of a race end together here, so "
+        "fewer are cancelled than above, and the cost per request differs from the first table. "
+        "(`--max-in-flight 6000` for fanout.)\n\n"
         + rows(
             [
                 "concurrent",
                 "server",
-                "µs a request",
-                f"of its own at {min(map(int, concurrent))}",
+                "µs per request",
+                f"relative to itself at {min(map(int, concurrent))}",
                 f"ratio to {BASE_NAME}",
                 "MiB",
                 "useful",

@@ -82,20 +82,19 @@ def render(found: Found) -> str:
             ]
         )
     return (
-        f"Open loop, {RATE} a second of `/api/first` for {found['seconds']} s. The upstream sleeps and says "
-        "in its payload for how long, so *added* is what the caller saw, by the kernel's time stamps, less "
-        "`time` in its answer. That contains what the upstream adds itself: its timer counts whole "
-        "milliseconds and its clock is the one of its last event, so it wakes up to a millisecond early or "
-        f"late, and two trips over loopback. The row *{UPSTREAM_NAME}* is the same measured without a server "
-        "between; the third column is the median less the median of that row, which is what the server "
-        "adds. (In a race the earlier of two timers wins, so a small difference can be too small by some "
-        "tenths.)\n\n"
+        f"Open loop, {RATE} per second of `/api/first` for {found['seconds']} s. The upstream sleeps and "
+        "reports in its payload for how long. *Added* is the latency that the client sees, by the kernel's "
+        "time stamps, minus `time` in its answer. It includes what the upstream adds itself: two trips over "
+        "loopback, and up to a millisecond because its timer counts whole milliseconds. The row "
+        f"*{UPSTREAM_NAME}* is the same without a server in between. The third column is the median minus "
+        "the median of that row: what the server adds. (In a race the earlier of two timers wins, so a small "
+        "difference can be too small by some tenths.)\n\n"
         + rows(
             [
                 "server",
                 "added p50, ms",
                 "added p99, ms",
-                "p50 less the upstream's",
+                "p50 minus the upstream's",
                 f"ratio to {BASE_NAME}",
                 "",
             ],

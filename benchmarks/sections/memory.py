@@ -95,9 +95,9 @@ def render(found: Found) -> str:
             ]
         )
     return (
-        f"{HANGING:,} callers, each with a connection of its own, ask an upstream that does not answer, at "
-        "most 250 a second so that nobody is refused; the growth of resident memory, divided by "
-        f"{HANGING:,}, holds the caller's connection, the request, and two calls with a connection each. "
-        "Before, each server has had 100 requests. (`--max-in-flight 2000` for fanout.)\n\n"
-        + rows(["server", "idle, MiB", "KiB a request in flight", f"ratio to {BASE_NAME}", ""], cells)
+        f"{HANGING:,} clients, each with a connection of its own, send a request to an upstream that does "
+        "not answer, at most 250 per second so that none is shed. The growth of resident memory is divided "
+        f"by {HANGING:,}. It contains the client's connection, the request, and two calls with a connection "
+        "each. Each server has served 100 requests before. (`--max-in-flight 2000` for fanout.)\n\n"
+        + rows(["server", "idle, MiB", "KiB per request in flight", f"ratio to {BASE_NAME}", ""], cells)
     )

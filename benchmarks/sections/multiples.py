@@ -67,11 +67,11 @@ def render(found: Found) -> str:
                 ]
             )
     return (
-        "The peak of each server is looked for first: the best useful rate that any offered rate brings. "
-        f"Then a fresh process gets two seconds of half its peak, {found['seconds']} s of a multiple of it, "
-        "and half of it again: *after* is the share that is useful in the first second of that. Open loop, "
-        "`/api/first`, `timeout=1000`; *on time* is any complete answer within it, refusals included, of "
-        "all that was offered. No peer has a protection from overload.\n\n"
+        "First, the peak of each server is measured: the highest goodput that any offered rate brings. "
+        "Then a fresh process gets half of its peak for two seconds, a multiple of it for "
+        f"{found['seconds']} s, and half of it again. *After* is the share of useful answers in the first "
+        "second of that. Open loop, `/api/first`, `timeout=1000`. *On time* is the share of all requests "
+        "with a complete answer within the timeout, rejections included. No peer sheds load.\n\n"
         + rows(
             [
                 "server",
@@ -79,9 +79,9 @@ def render(found: Found) -> str:
                 "offered/s",
                 "useful/s",
                 "of its peak",
-                "refused/s",
+                "rejected/s",
                 "on time",
-                "refusal p99, ms",
+                "rejection p99, ms",
                 "after",
                 "",
             ],

@@ -29,7 +29,7 @@ WARMUP_S = 1.5
 AT_ONCE_NAME = "fanout, asked again at once"
 RETRY_AFTER_S = 1.0  # as fanout asks for
 COLUMNS = (
-    *("callers", "server", "useful/s", f"ratio to {BASE_NAME}", "refused/s", "on time", "useful p99, ms"),
+    *("clients", "server", "useful/s", f"ratio to {BASE_NAME}", "rejected/s", "on time", "useful p99, ms"),
     *("core of the server, others", "limited by"),
 )
 FULL = 0.93  # of a core: it is what limits
@@ -83,14 +83,14 @@ def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_aft
 
 def render(found: Found) -> str:
     return (
-        "Closed loop: so many callers, each sends its next `/api/first?timeout=1000` when its last was "
-        f"answered, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the "
-        "promised body within the timeout. With 200 callers and answers that take 280 ms no server can have "
-        "more than about 700 a second. Who is refused waits for a second, as `Retry-After` asks for. In one "
-        "row they ask again at once, the worst that callers can do: what the server spends on refusing them "
-        "it cannot spend on answers, and how many they are is up to the generator. The last columns tell how "
-        "busy the cores were, the one of the server, and that of the generator and the upstream, which is "
-        "what limits when it is full.\n\n" + table(found)
+        "Closed loop: each client sends its next `/api/first?timeout=1000` when it has the answer to the "
+        f"last, for {found['seconds']} s after {WARMUP_S:g} s of warm-up. *Useful* is a 200 with the right "
+        "body within the timeout. An answer takes 280 ms, so 200 clients cannot get more than about 700 per "
+        "second from any server. A client that is rejected waits for a second, as `Retry-After` says. In the "
+        "rows *asked again at once* it retries at once, the worst that clients can do: the server spends on "
+        "rejections what it cannot spend on answers, and the generator decides how many there are. The last "
+        "columns show how busy the cores were, first the server's, then that of the generator and the "
+        "upstream. A full core is the limit.\n\n" + table(found)
     )
 
 
@@ -121,7 +121,7 @@ def row(name: str, taken: list[Any]) -> list[str]:
         f"{mid('on_time'):.1%}",
         f"{mid('p99_ms'):,.0f}",
         f"{mid('server_core'):.0%}, {mid('other_core'):.0%}",
-        " and ".join(limits) or "the callers",
+        " and ".join(limits) or "the clients",
     ]
 
 
@@ -135,7 +135,7 @@ def glance(found: Found) -> list[list[str]]:
                 remark = name.removeprefix(FANOUT_NAME)
                 cells.append(
                     [
-                        f"useful answers a second, {callers:,} callers{remark}",
+                        f"useful answers per second, {callers:,} clients{remark}",
                         f"{figure(mine).value:,.0f}",
                         f"{figure(base).value:,.0f}",
                         ratio(mine, base),

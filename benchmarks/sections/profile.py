@@ -122,14 +122,14 @@ def render(found: Found) -> str:
     cells = [[name, f"{share:.0%}", f"{share * found['cpu_us']:,.0f}"] for name, share in shares.items()]
     split = found["system_share"]
     return (
-        f"One process of `fanout serve` at {RATE} a second of `/api/first`, sampled {SAMPLES_PER_S} times a "
-        f"second for {found['seconds']} s by py-spy, native frames included, {found['samples']:,} samples "
-        "while it was not idle. A sample belongs to the innermost frame that is of a known layer, so a "
-        "layer has what it does itself and what Python's own functions do for it. A request costs "
-        f"{found['cpu_us']:,.0f} µs at this rate, measured before py-spy was there.\n\n"
-        + rows(["layer", "share", "µs a request"], cells)
-        + f"\n\nBy the kernel's own account (`/proc/PID/stat`) {split:.0%} of the processor time was spent "
-        f"in the kernel and {1 - split:.0%} in the program."
+        f"One process of `fanout serve` at {RATE} per second of `/api/first`, sampled {SAMPLES_PER_S} times "
+        f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} "
+        "samples while it was not idle. A sample counts for the innermost frame of a known layer, so a layer "
+        "includes what Python's own functions do for it. A request costs "
+        f"{found['cpu_us']:,.0f} µs at this rate, measured without py-spy.\n\n"
+        + rows(["layer", "share", "µs per request"], cells)
+        + f"\n\nAccording to the kernel (`/proc/PID/stat`), {split:.0%} of the processor time was spent "
+        f"in the kernel and {1 - split:.0%} in the process."
     )
 
 

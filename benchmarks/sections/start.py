@@ -114,18 +114,17 @@ def render(found: Found) -> str:
                 f"{ready[0]:,.0f} and {ready[len(ready) // 2]:,.0f} ms",
             ],
             [
-                "import: `import fanout.cli` less an empty interpreter, best of 5 each",
+                "import: `import fanout.cli` minus an empty interpreter, best of 5 each",
                 f"{found['import_ms']:,.0f} ms",
             ],
             [
                 f"CPU when idle, measured for {found['idle_seconds']} s",
-                f"{found['idle_ms_a_minute']:,.0f} ms a minute",
+                f"{found['idle_ms_a_minute']:,.0f} ms per minute",
             ],
             ["resident memory when idle", f"{found['idle_mib']:,.0f} MiB"],
             [
-                f"installed: site-packages with fanout and the {found['distributions'] - 1} distributions it "
-                "needs, "
-                "byte code included, pip and setuptools not",
+                f"installed: fanout and the {found['distributions'] - 1} distributions it needs, with byte "
+                "code, without pip and setuptools",
                 f"{found['installed_mib']:,.0f} MiB",
             ],
         ],

@@ -61,8 +61,8 @@ def render(found: Found) -> str:
     if "skipped" in found:
         return f"Not measured: {found['skipped']}.\n"
     return (
-        f"As above with fewer callers, and nginx speaks TLS 1.3 with a certificate that both trust by "
-        f"its authority (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A "
+        "As above with fewer clients. nginx speaks TLS 1.3 with a certificate of an authority that both "
+        f"servers trust (fanout: `FANOUT_UPSTREAM_CA`; {BASE_NAME}: an `ssl` context, {found['tls']}). A "
         "cancelled call costs its connection, so about half of the calls of `/api/first` begin with a "
-        "handshake, which loads the upstream's core as well.\n\n" + peak.table(found)
+        "handshake, which takes time on the upstream's core as well.\n\n" + peak.table(found)
     )

@@ -75,18 +75,17 @@ def render(found: Found) -> str:
         for workers in rounds[0]
     ]
     return (
-        f"{CALLERS:,} callers that wait for each answer, `/api/first`, `--max-pass-ms 1000`. This machine "
-        "has two cores, and the generator and the upstream need one of them: with two workers all four "
-        "share both. So the raw rate says little, and the second figure is what counts: useful answers a "
-        "second of processor time that the server used, times the cores it was given. It is the rate that "
-        "the workers would have with so many cores for themselves, if nothing but their processor limits "
-        "them.\n\n"
+        f"{CALLERS:,} clients that wait for each answer, `/api/first`, `--max-pass-ms 1000`. This machine "
+        "has two cores, and the generator and the upstream need one of them. With two workers, all four "
+        "share both cores, so the raw rate says little. The CPU-limited capacity is what counts: useful "
+        "answers per second of processor time that the server used, times the number of its cores. It is the "
+        "rate of the workers if each had a core for itself and only the processor limited them.\n\n"
         + rows(
             [
                 "workers and cores",
                 "useful/s, raw",
                 "ratio",
-                "useful a CPU second",
+                "useful per CPU second",
                 "CPU-limited capacity/s",
                 "ratio",
                 "on time",

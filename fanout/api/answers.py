@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from quart_trio.wrappers import TrioResponse as Response
+from werkzeug.datastructures import Headers
 
 from fanout.api import problems
-from fanout.api.framework import ReadyResponse
 from fanout.api.problems import Problem
 from fanout.api.told import receipt_member, receipt_timings
 from fanout.race.ledger import CallRecord
@@ -51,7 +51,8 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 
 def _json(body: bytes, server_timing: tuple[str, str]) -> Response:
-    return ReadyResponse(body, ("Content-Type", "application/json"), server_timing)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), server_timing]
+    return Response(Response.data_body_class(body), headers=Headers(headers))
 
 
 def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, now: float) -> Problem:

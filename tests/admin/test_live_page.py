@@ -44,14 +44,14 @@ async def test_a_running_race_then_its_winner_and_why_the_other_call_was_cancell
         await page.wait_until(f"{kept}.test(document.querySelector('#promises').textContent)")
         board = await text_of(page, "#promises")
     winner, loser = ("0", "1") if "call 0 won" in story else ("1", "0")
-    assert f"call {winner} won call {loser} cancelled, gone in" in story
+    assert f"call {winner} won call {loser} cancelled, ended in" in story
     assert marks == [1, 1]
     assert label.startswith("first within 1000 ms: 200 after ")
     assert f"because call {winner} settled the race" in receipt
     assert "cancelled by explicit" in receipt
     assert f"cancelled: call {winner} settled the race" in [event["name"] for event in trace["traceEvents"]]
     assert "G2 on time 1 kept" in board
-    assert "G9 drain by tests" in board
+    assert "G9 graceful shutdown held by tests" in board
 
 
 async def test_only_the_bars_of_calls_that_run_grow_and_none_beyond_the_deadline() -> None:
@@ -93,8 +93,8 @@ async def test_deadlines_hang_ups_and_failures_each_say_what_they_are() -> None:
         await page.wait_until("document.querySelectorAll('#rows tr.failed').length === 2")
         failed = await text_of(page, "#rows tr.failed")
     assert "500" in deadline
-    assert "the deadline came both cancelled, gone in" in deadline
-    assert "the caller left after" in left
+    assert "the deadline came both cancelled, ended in" in deadline
+    assert "the client disconnected after" in left
     assert "both cancelled" in left
     assert "call 0 failed: bad_status" in failed
 
@@ -118,7 +118,7 @@ async def test_the_filter_and_freezing() -> None:
             found.append(await page.evaluate(rows))
         await page.click("#freeze")
         await fire(page, count=2)
-        await page.wait_until("document.querySelector('#freeze').innerText === 'Go on (2 since)'")
+        await page.wait_until("document.querySelector('#freeze').innerText === 'Resume (2 new)'")
         frozen = await page.evaluate(rows)
         await page.click("#freeze")
         going_on = await page.evaluate(rows)
@@ -142,7 +142,7 @@ async def test_a_new_viewer_sees_what_was_before_and_hostile_ids_are_only_text()
             await page.open(f"{program.urls['live']}/live")
             await page.wait_until("document.querySelector('#rows tr.refused')")
             story = await text_of(page, "#rows .story")
-    assert story.startswith("invalid timeout, told in")
+    assert story.startswith("invalid timeout, answered in")
 
 
 async def test_it_says_when_the_server_drains_and_comes_back_by_itself() -> None:
@@ -156,7 +156,7 @@ async def test_it_says_when_the_server_drains_and_comes_back_by_itself() -> None
         said = await text_of(page, "#connection")
         with running("demo", "--bind", "127.0.0.1:0", "--admin-bind", f"127.0.0.1:{port}"):
             await page.wait_until("document.querySelector('#connection').dataset.state === 'live'")
-    assert said == "the server has drained and stopped; waiting for it"
+    assert said == "the server has stopped; waiting for it to start again"
 
 
 async def test_outside_the_demo_there_are_no_controls() -> None:
@@ -220,7 +220,7 @@ async def test_it_has_landmarks_names_and_a_real_table() -> None:
     roles = [role for role, _ in nodes]
     for role in ("banner", "main", "search", "table", "row", "columnheader", "cell", "status"):
         assert role in roles, role
-    for region in ("Requests", "Promises", "Try it", "Vital signs, last 30 seconds"):
+    for region in ("Requests", "Guarantees", "Try it", "Vital signs, last 30 seconds"):
         assert ("region", region) in nodes, region
     unnamed = [role for role, name in nodes if not name and role in ("button", "slider", "combobox", "radio")]
     assert unnamed == []

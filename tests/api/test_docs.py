@@ -188,7 +188,7 @@ async def test_hanging_up_cancels_the_calls() -> None:
         await server.told(CallerLeft)
         assert [call.running for call in calls] == [0, 0]
 
-    assert re.fullmatch(r"You hung up after \d+ ms", status)
+    assert re.fullmatch(r"You disconnected after \d+ ms", status)
 
 
 @pytest.mark.same_on_every_python

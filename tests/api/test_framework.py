@@ -10,13 +10,20 @@ from typing import Any
 
 import pytest
 import trio
-from quart import abort, after_this_request, current_app, g, has_request_context, request, signals, url_for
-from quart.ctx import RequestContext
-from quart.globals import _cv_app, _cv_request
-from quart_trio.wrappers import TrioResponse
+from quart import (
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    has_app_context,
+    has_request_context,
+    request,
+    signals,
+    url_for,
+)
 from werkzeug.exceptions import Conflict
 
-from fanout.api.framework import App, BodylessRequest, ReadyResponse
+from fanout.api.framework import App, BodylessRequest
 from fanout.server.asgi import ANSWER, CALLER_KEY, Message, Receive, Scope, Send
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
@@ -247,7 +254,7 @@ async def test_a_cancelled_handler_leaves_no_context_behind() -> None:
         await ask(app, "/short")
     assert scope.cancelled_caught
     assert not has_request_context()
-    assert _cv_app.get(None) is None
+    assert not has_app_context()
 
 
 async def test_an_app_with_hooks_goes_the_long_way() -> None:
@@ -287,40 +294,6 @@ async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
-
-
-async def test_a_ready_response_is_what_quart_makes_of_its_body() -> None:
-    """Every attribute, so also the private ones that are set here."""
-    ours, quarts = (
-        ReadyResponse(b"{}", ("Content-Type", "application/json")),
-        TrioResponse(b"{}", content_type="application/json"),
-    )
-    assert vars(ours).keys() == vars(quarts).keys()
-    for name, value in vars(quarts).items():
-        if name == "response":
-            assert vars(ours.response) == vars(value)
-        else:
-            assert getattr(ours, name) == value
-    ours.status_code = 500
-    assert (ours.status, await ours.get_data()) == ("500 INTERNAL SERVER ERROR", b"{}")
-
-
-async def test_the_names_of_quart_that_the_short_way_relies_on() -> None:
-    """Its contexts have every attribute that Quart's own have, and stand where Quart looks for them."""
-    kept: list[RequestContext] = []
-
-    async def handler() -> str:
-        kept.append(_cv_request.get())
-        assert _cv_app.get().app is app
-        return "done"
-
-    app = app_with(handler)
-    await ask(app, "/short")
-    app.is_plain = lambda: False  # type: ignore[method-assign]
-    await ask(app, "/short")
-    ours, quarts = kept
-    assert vars(ours).keys() == vars(quarts).keys()
-    assert quarts.session is None or quarts.session.__class__ is ours.session.__class__
 
 
 @pytest.mark.parametrize(

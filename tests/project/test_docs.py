@@ -14,6 +14,7 @@ from fanout.api.documentation.schemas import ERROR_WORDS
 from fanout.api.handlers import run_race
 from fanout.config import SETTINGS
 from fanout.upstream import errors
+from tests.project.names import file_of, is_there, named_in
 
 pytestmark = pytest.mark.same_on_every_python
 
@@ -84,3 +85,35 @@ def test_the_defaults_in_the_api_document_are_the_settings() -> None:
 def test_the_changelog_has_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert "Unreleased" in text or fanout.__version__ in text
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_files_and_functions_that_exist(path: Path) -> None:
+    named = named_in(path.read_text("utf-8"))
+    assert [f"{file}::{name}" for file, name in named if not is_there(file, name)] == []
+
+
+def test_every_pattern_names_a_function_and_quotes_the_code() -> None:
+    sections = re.split(r"^#{2,3} ", (ROOT / "docs/patterns.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+    patterns = [section for section in sections if len(section.splitlines()) > 2]
+    assert len(patterns) > 30
+    for pattern in patterns:
+        files = [file_of(file) for file, name in named_in(pattern)]
+        assert files, pattern
+        code = [line.strip() for file in files if file for line in file.read_text("utf-8").splitlines()]
+        for excerpt in re.findall(r"```python\n(.*?)```", pattern, re.DOTALL):
+            lines = iter(code)
+            assert [line for line in excerpt.splitlines() if line.strip() not in lines] == []
+
+
+def test_the_glossary_has_each_term_once_in_order_with_a_place_in_the_code() -> None:
+    tables = re.findall(
+        r"^\| --- .*\n((?:\|.*\n)+)", (ROOT / "docs/glossary.md").read_text("utf-8"), re.MULTILINE
+    )
+    rows = [[[cell.strip() for cell in row.split(" | ")] for row in table.splitlines()] for table in tables]
+    terms = [term for table in rows for term, _, _ in table]
+    assert len(set(terms)) == len(terms) > 60
+    for table in rows:
+        words = [term.strip("|` ").casefold() for term, _, _ in table]
+        assert words == sorted(words)
+        assert all(meaning.endswith(".") and named_in(place) for _, meaning, place in table)

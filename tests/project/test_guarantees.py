@@ -21,16 +21,16 @@ from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
 pytestmark = pytest.mark.same_on_every_python
 
 TEXT: Final = DOCUMENT.read_text("utf-8")
-PROMISES: Final = {  # the design's
+PROMISES: Final = {
     "G1": "one answer",
     "G2": "on time",
     "G3": "nothing outlives",
     "G4": "first success",
     "G5": "all",
-    "G6": "hang-up",
+    "G6": "disconnect",
     "G7": "the pool stays whole",
-    "G8": "overload is refused, not queued",
-    "G9": "drain",
+    "G8": "overload is shed, not queued",
+    "G9": "graceful shutdown",
     "G10": "bulkhead",
     "G11": "bugs are loud",
     "G12": "no threads",

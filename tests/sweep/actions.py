@@ -165,7 +165,7 @@ class CancelServer(CancelConnection):
 
 class HangUp(CancelConnection):
     def __init__(self, how: str) -> None:
-        self.name = f"the caller sends {how.upper()}"
+        self.name = f"the client sends {how.upper()}"
         self._how = how
 
     def aim(self, sight: Sight, point: Point) -> Blow | None:

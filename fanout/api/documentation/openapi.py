@@ -25,24 +25,24 @@ from fanout.api.documentation.schemas import (
 
 _DESCRIPTION: Final = (
     "One request makes several upstream calls at once. Its answer comes within the timeout you choose, and "
-    "nothing it started is left when you read that answer: calls that are no longer needed are cancelled, "
-    "and when you hang up, all of them are."
+    "nothing it started is left when you read that answer: calls that are no longer needed are cancelled. "
+    "If you disconnect, all of them are cancelled."
 )
 _HEADERS: Final[Json] = {
     "Cache-Control": {
-        "description": "Every answer is new.",
+        "description": "No answer may be cached.",
         "required": True,
         "schema": {"const": "no-store"},
     },
     "X-Request-Id": {
-        "description": "The id of this request: yours if you sent a usable one, else a new one.",
+        "description": "The id of this request: yours if you sent a valid one, else a new one.",
         "required": True,
         "schema": {"type": "string", "pattern": REQUEST_ID_PATTERN},
         "example": examples.REQUEST_ID,
     },
     "Server-Timing": {
         "description": "How many milliseconds each call took and how it ended. Absent if none was made. With "
-        "X-Fanout-Receipt: 1, also each phase of each call, and how long a cancelled one took to be gone.",
+        "X-Fanout-Receipt: 1, also each phase of each call, and how long a cancelled one took to end.",
         "schema": {
             "type": "string",
             "pattern": f"^{TIMING_PATTERN}(, {TIMING_PATTERN})*(, {RECEIPT_TIMING_PATTERN})*$",
@@ -76,15 +76,15 @@ def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> J
         "The first success",
         f"Makes {calls} calls, answers with the first success and cancels the rest. A failure never wins, "
         "however early it comes. When every call has failed, the error comes at once.",
-        _answer("What the call that won got from the upstream, unchanged.", payload, examples.for_first()),
+        _answer("The payload of the call that won, unchanged.", payload, examples.for_first()),
     )
     every = _operation(
         "all",
         "Every success",
         f"Makes {calls} calls and answers with every success when all have ended; calls that failed are left "
-        "out. It is an error if none succeeded, or if the time is up before all have ended.",
+        "out. The answer is an error if none succeeded, or if the deadline comes before all have ended.",
         _answer(
-            "What each call that succeeded got from the upstream, unchanged, in call order.",
+            "The payload of each call that succeeded, unchanged, in call order.",
             payloads,
             examples.for_all(calls),
         ),
@@ -95,7 +95,7 @@ def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> J
         "info": {
             "title": "fanout",
             "version": fanout.__version__,
-            "summary": "Ask several upstreams at once, get one answer on time.",
+            "summary": "Call several upstreams at once, get one answer on time.",
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -117,21 +117,21 @@ def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
             "name": "timeout",
             "in": "query",
             "description": "Milliseconds from the arrival of your request to the last byte of the answer, in "
-            f"decimal digits: at most {max_timeout_ms}, and {default_timeout_ms} if you do not say.",
+            f"decimal digits: at most {max_timeout_ms}. The default is {default_timeout_ms}.",
             "schema": {"type": "integer", **limits},
         },
         "request_id": {
             "name": "X-Request-Id",
             "in": "header",
-            "description": "Your own id for this request. Up to 128 letters, digits and . _ : - come back in "
-            "the answer; anything else is ignored, and a new id is made.",
+            "description": "Your own id for this request: up to 128 letters, digits and . _ : - that the "
+            "answer repeats. Anything else is ignored, and the answer has a new id.",
             "schema": {"type": "string"},  # no pattern, since another value is not refused
             "example": examples.REQUEST_ID,
         },
         "receipt": {
             "name": "X-Fanout-Receipt",
             "in": "header",
-            "description": "Say 1 to be told everything about each call: in Server-Timing, and in the "
+            "description": "Send 1 to get everything about each call: in Server-Timing, and in the "
             "receipt of a problem. Anything else is ignored.",
             "schema": {"type": "string"},
             "example": "1",
@@ -169,7 +169,7 @@ def _path(get: Json, responses: Json) -> Json:
     options = {
         "operationId": f"{get['operationId']}Options",
         "summary": "The methods of this path",
-        "description": "Makes no call. The methods stand in Allow.",
+        "description": "Makes no call. Allow lists the methods.",
         "parameters": [ref("parameters", "request_id")],
         "responses": {
             "200": _response("The methods of this path.", "Allow"),
@@ -191,16 +191,16 @@ def _responses(calls: int, max_timeout_ms: int) -> Json:
             "This path does not have this method.", examples.for_405(), ["MethodNotAllowed"], "Allow"
         ),
         "UnexpectedBody": _problem(
-            "The request has a body, or says that one follows.", examples.for_413(), ["UnexpectedBody"]
+            "The request has a body, or announces one.", examples.for_413(), ["UnexpectedBody"]
         ),
         "NoAnswer": _problem(
-            "The time was up (deadline), every call failed (no_success), or fanout has a bug (internal).",
+            "The deadline came (deadline), every call failed (no_success), or fanout has a bug (internal).",
             examples.for_500(calls),
             ["NoAnswer", "InternalError"],
             "Server-Timing",
         ),
         "Refused": _problem(
-            "Refused at once, before any call: the server is busy (overloaded) or stopping (draining).",
+            "Rejected at once, before any call: the server is busy (overloaded) or shutting down (draining).",
             examples.for_503(),
             ["Refused"],
             "Retry-After",

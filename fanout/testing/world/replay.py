@@ -24,24 +24,26 @@ _TRACE: Final = click.File(
 
 
 @click.command("replay")
-@click.option("--seed", type=click.IntRange(0), required=True, help="The world.")
+@click.option("--seed", type=click.IntRange(0), required=True, help="The seed of the run.")
 @click.option(
     "--requests",
     type=click.IntRange(1, 5000),
     default=1000,
     show_default=True,
-    help="As in `fanout simulate`: another number is another world.",
+    help="As in `fanout simulate`: another number is another run.",
 )
-@click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="So many requests.")
-@click.option("--only", metavar="ID", multiple=True, help="These requests, such as w17. Repeatable.")
+@click.option(
+    "--show", type=click.IntRange(0), default=20, show_default=True, help="How many requests to show."
+)
+@click.option("--only", metavar="ID", multiple=True, help="Show this request, such as w17. Repeatable.")
 @click.option("--trace", type=_TRACE, help="Write a Chrome trace here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything in order.")
 def replay(
     seed: int, requests: int, show: int, only: tuple[str, ...], trace: TextIO | None, as_json: bool
 ) -> None:
-    """Run one simulated world again and show what happened in it, request by request.
+    """Repeat one simulation run and show it, request by request.
 
-    Requests to which a promise was broken are shown first. Exit code 1 when there are any.
+    Requests whose guarantees were broken come first. Exit code 1 if there are any.
 
     \b
     Example:

@@ -18,18 +18,23 @@ _SHOWN = 5
 
 
 @click.command("simulate")
-@click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many worlds.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many simulation runs."
+)
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
 @click.option(
-    "--requests", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Requests a world."
+    "--requests", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Requests per run."
 )
-@click.option("--processes", type=click.IntRange(1), default=os.cpu_count() or 1, help="Default: one a core.")
+@click.option(
+    "--processes", type=click.IntRange(1), default=os.cpu_count() or 1, help="Default: one per core."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json: bool) -> None:
-    """Run the whole server in simulated worlds and check every promise on every request.
+    """Run the whole server in a simulation and check every guarantee.
 
-    Each world is drawn from its seed: callers, upstreams, the network, a drain. The same seed is the same
-    world, on any machine. Exit code 1 when a promise was broken.
+    Each simulation run is drawn from its seed: clients, upstreams, the network, a graceful shutdown. The
+    same seed is the same run, on any machine. Every guarantee is checked on every request. Exit code 1 if
+    one was broken.
 
     \b
     Example:
@@ -38,7 +43,7 @@ def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json
     reports = sweep(range(first_seed, first_seed + seeds), requests, min(processes, seeds))
     try:
         if sys.stderr.isatty():
-            with click.progressbar(reports, length=seeds, label="worlds", file=sys.stderr) as progress:
+            with click.progressbar(reports, length=seeds, label="runs", file=sys.stderr) as progress:
                 reports = iter(list(progress))
         ordered = sorted(reports, key=lambda report: report.seed)
     except BrokenProcessPool:
@@ -71,8 +76,8 @@ def _summary(reports: list[SeedReport]) -> dict[str, object]:
 
 def _say(summary: dict[str, object], reports: list[SeedReport], requests: int) -> None:
     click.echo(
-        f"{summary['requests']:,} requests in {summary['seeds']:,} worlds: "
-        f"{summary['violations']:,} with a broken promise; "
+        f"{summary['requests']:,} requests in {summary['seeds']:,} simulation runs: "
+        f"{summary['violations']:,} with a broken guarantee; "
         f"{summary['requests_per_cpu_hour']:,} requests per CPU-hour"
     )
     broken = [report for report in reports if report.violations]
@@ -82,4 +87,4 @@ def _say(summary: dict[str, object], reports: list[SeedReport], requests: int) -
             click.echo(f"  {violation}")
         click.echo(f"  replay it: fanout replay --seed {report.seed} --requests {requests}")
     if len(broken) > _SHOWN:
-        click.echo(f"\nand {len(broken) - _SHOWN} more worlds; --json lists them")
+        click.echo(f"\nand {len(broken) - _SHOWN} more runs; --json lists them")

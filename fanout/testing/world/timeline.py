@@ -21,10 +21,10 @@ def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
     plan = ended.plan
     statuses = Counter(answer.status for c in ended.connections for answer in c.reader.answers)
     answers = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
-    verdict = "every promise was kept" if not violations else f"{len(violations)} times a promise was broken"
+    verdict = "every guarantee was kept" if not violations else f"guarantees broken: {len(violations)}"
     return "\n".join(
         [
-            f"world {seed}: {len(ended.requests)} requests over {len(ended.connections)} connections, "
+            f"seed {seed}: {len(ended.requests)} requests over {len(ended.connections)} connections, "
             f"{ended.ended_at:.3f} s",
             f"  answers    {answers}",
             f"  calls      {sum(len(r.calls) for r in ended.requests)} "
@@ -32,7 +32,7 @@ def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
             f"  limits     {plan.max_in_flight} in flight, {plan.max_connections} connections, "
             f"reserve {plan.reserve_ms} ms, "
             f"latency {plan.caller_latency_ms} and {plan.upstream_latency_ms} ms",
-            f"  drain      at {ended.drained_at:.3f} s",
+            f"  shutdown   at {ended.drained_at:.3f} s",
             f"  trace      {ended.trace.digest()}",
             "  verdict    " + click.style(verdict, fg="red" if violations else "green", bold=True),
         ]

@@ -32,64 +32,76 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 _FROM_ZERO = click.FloatRange(min=0)
 _PAGE = click.File("w", encoding="utf-8", lazy=False)  # opened before the run, so a bad path is bad usage
 
-_HELP = """Offer load on a fixed schedule and tell kept promises from broken ones.
+_HELP = """Send load on a fixed schedule and check every answer.
 
-Requests start when the schedule says, whether or not earlier ones were answered (open loop), and
-latency counts from the intended start, so a stall of the server is seen in full.
+Requests start when the schedule says, whether or not earlier ones were answered (open loop).
+Latency counts from the intended start, so a stall of the server shows in full.
 
 \b
 Examples:
   fanout load                                      100/s of /api/first for 10 s
   fanout load --rate 500 --duration 60 --ramp 10   grow to 500/s, hold it
   fanout load --mix first=3,all=1 --timeout-ms 300,1000
-  fanout load --arrivals poisson --hang-up 0.1     a tenth of the callers leaves early
+  fanout load --arrivals poisson --hang-up 0.1     a tenth of the clients disconnect early
   fanout load --requests 1000 --json >result.json  for a machine
   fanout load --rate 2000 --html load.html         with plots
 
 \b
-A promise is broken when an answer is late (by its own timeout), missing, cut off, not HTTP, or
-a 200 without the promised body. Refusals (503) and errors (500) in time are kept promises.
-Ctrl-C ends the schedule early and still reports; a second one cuts what is in flight.
+A guarantee is broken when an answer is late (by its own timeout), missing, cut off, not HTTP, or
+a 200 without the right body. Rejections (503) and errors (500) in time break none.
+Ctrl-C ends the schedule early and still reports; a second one ends the requests in flight.
 
 \b
 Exit codes:
-  0  every promise was kept
-  1  a promise was broken
+  0  every guarantee was kept
+  1  a guarantee was broken
   2  bad usage
-  3  the run could not be made, for example because nothing listens there
+  3  the run was not possible, for example because nothing listens there
 """
 
 
 @click.command("load", help=_HELP, context_settings={"show_default": True})
 @click.option("--url", default="http://127.0.0.1:8080", help="Base URL of the server, http or https.")
-@click.option("--rate", type=float, default=100.0, help="Requests a second.")
+@click.option("--rate", type=float, default=100.0, help="Requests per second.")
 @click.option(
-    "--arrivals", type=click.Choice(["constant", "poisson"]), default="constant", help="Their kind."
+    "--arrivals",
+    type=click.Choice(["constant", "poisson"]),
+    default="constant",
+    help="How arrivals are spaced.",
 )
 @click.option("--duration", type=_POSITIVE, help="Seconds of load.  [default: 10, or none with --requests]")
 @click.option("--requests", type=click.IntRange(min=1), help="End after this many requests.")
 @click.option("--ramp", type=_FROM_ZERO, default=0.0, help="Seconds in which the rate grows from 0.")
 @click.option("--warmup", type=_FROM_ZERO, default=0.0, help="Seconds of load before counting starts.")
 @click.option("--mix", default="first=1", help="Endpoints by weight, such as first=3,all=1.")
-@click.option("--timeout-ms", default="1000", help="The `timeout` asked for; several are drawn from evenly.")
 @click.option(
-    "--allowance-ms", type=_FROM_ZERO, default=0.0, help="Later than the timeout by this is in time."
+    "--timeout-ms", default="1000", help="`timeout` of the requests; several: each is equally likely."
 )
-@click.option("--give-up-ms", type=_FROM_ZERO, default=1000.0, help="Wait this long past the timeout.")
+@click.option(
+    "--allowance-ms", type=_FROM_ZERO, default=0.0, help="An answer this much later still counts as in time."
+)
+@click.option(
+    "--give-up-ms", type=_FROM_ZERO, default=1000.0, help="Wait this long beyond the timeout, then give up."
+)
 @click.option("--keep-alive/--no-keep-alive", default=True, help="Reuse connections.")
-@click.option("--connections", type=click.IntRange(min=1), help="At most.  [default: as descriptors allow]")
 @click.option(
-    "--hang-up", type=click.FloatRange(0, 1), default=0.0, help="Share of callers that leave early."
+    "--connections", type=click.IntRange(min=1), help="Most connections.  [default: as descriptors allow]"
 )
 @click.option(
-    "--hang-up-within-ms", type=_FROM_ZERO, default=100.0, help="They leave, by FIN or RST, within this."
+    "--hang-up", type=click.FloatRange(0, 1), default=0.0, help="Share of clients that disconnect early."
 )
-@click.option("--seed", type=int, default=1, help="Of everything random.")
+@click.option(
+    "--hang-up-within-ms",
+    type=_FROM_ZERO,
+    default=100.0,
+    help="They disconnect, by FIN or RST, within this time.",
+)
+@click.option("--seed", type=int, default=1, help="Seed of everything random.")
 @click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Trust this CA file (https).")
 @click.option("--insecure", is_flag=True, help="Accept any certificate (https).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--html", type=_PAGE, help="Write plots to this file.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> None:
     """Run one load and exit with the code that its verdict asks for."""
     try:

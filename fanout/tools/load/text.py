@@ -45,15 +45,15 @@ def verdict_line(report: Report) -> str:
     if report["verdict"] == "unreachable":
         return "COULD NOT RUN: not one request found a connection"
     if report["verdict"] == "kept":
-        return "every promise kept" if report["offered"] else "nothing was measured"
+        return "every guarantee kept" if report["offered"] else "nothing was measured"
     parts = [
         f"{report['outcomes'][outcome]} {_WORDS[outcome].removeprefix('! ')}"
         for outcome in BROKEN_PROMISES
         if report["outcomes"].get(outcome)
     ]
     if report["unasked_answers"]:
-        parts.append(f"{report['unasked_answers']} answers nobody asked for")
-    return f"PROMISES BROKEN: {', '.join(parts)}"
+        parts.append(f"{report['unasked_answers']} answers to no request")
+    return f"GUARANTEES BROKEN: {', '.join(parts)}"
 
 
 def warnings_of(report: Report) -> list[str]:
@@ -73,7 +73,7 @@ def warnings_of(report: Report) -> list[str]:
     if not_connected := report["outcomes"].get(Outcome.NOT_CONNECTED):
         lines.append(f"{not_connected} requests found no connection: {_reasons(report)}")
     if broken := report["warmup"]["broken_promises"]:
-        lines.append(f"{broken} promises were broken in the warm-up, which is not counted")
+        lines.append(f"{broken} guarantees were broken in the warm-up, which is not counted")
     return lines
 
 

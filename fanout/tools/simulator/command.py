@@ -18,17 +18,19 @@ from fanout.tools.simulator.faults import describe_faults
 from fanout.tools.simulator.options import simulator_options, simulator_settings
 from fanout.tools.simulator.simulator import Simulator
 
-_HELP = """Run the simulated upstream: GET /api/work answers {"time": MS} after a random delay, or misbehaves.
+_HELP = """Run the simulated upstream: slow, unreliable, and reproducible.
+
+GET /api/work answers {"time": MS} after a random delay, or misbehaves.
 
 \b
 Examples:
   fanout upstream                                       100-600 ms, about 10 % failures
-  fanout upstream --fault status=0.5 --seed 7           half of the calls fail, always the same ones
+  fanout upstream --fault status=0.5 --seed 7           half of the calls fail, the same ones every time
   curl 'http://127.0.0.1:9000/api/work?delay_ms=50&fault=truncated_json'
-  curl 'http://127.0.0.1:9000/calls?since=0'            what the wire saw, call by call
+  curl 'http://127.0.0.1:9000/calls?since=0'            what happened on the wire, call by call
 
 \b
-Faults, what a strict client makes of each, and what they do:
+Faults: the name, how a strict client counts the call, and what it does.
 """
 
 

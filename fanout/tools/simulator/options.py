@@ -16,27 +16,29 @@ def simulator_options(command: Any) -> Any:
     """The options that set how slow and how unreliable the simulator is."""
     options = (
         click.option(
-            "--seed", type=int, default=0, show_default=True, help="The same seed, the same answers."
+            "--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers."
         ),
-        click.option("--min-delay-ms", type=int, default=100, show_default=True, help="The fastest answer."),
-        click.option("--max-delay-ms", type=int, default=600, show_default=True, help="The slowest answer."),
+        click.option(
+            "--min-delay-ms", type=int, default=100, show_default=True, help="Delay of the fastest answer."
+        ),
+        click.option(
+            "--max-delay-ms", type=int, default=600, show_default=True, help="Delay of the slowest answer."
+        ),
         click.option(
             "--fault",
             "faults",
             multiple=True,
             metavar="NAME=SHARE",
-            help="A share of calls, 0 to 1. Repeatable.",
+            help="Share of calls with this fault, 0 to 1. Repeatable.",
         ),
         click.option(
             "--connection-fault",
             "connection_faults",
             multiple=True,
             metavar="NAME=SHARE",
-            help="A share of connections, 0 to 1. Repeatable.",
+            help="Share of connections with this fault, 0 to 1. Repeatable.",
         ),
-        click.option(
-            "--reliable", is_flag=True, help="No faults but those of --fault and --connection-fault."
-        ),
+        click.option("--reliable", is_flag=True, help="No faults except --fault and --connection-fault."),
     )
     for option in reversed(options):
         command = option(command)

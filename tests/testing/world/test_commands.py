@@ -43,7 +43,7 @@ def test_replay_shows_a_timeline_and_no_colours_in_a_pipe(tmp_path: Path) -> Non
     trace = tmp_path / "world.json"
     run = CliRunner().invoke(cli, ["replay", "--seed", "5", "--requests", "20", "--trace", str(trace)])
     assert run.exit_code == 0, run.output
-    assert "every promise was kept" in run.output
+    assert "every guarantee was kept" in run.output
     assert "\x1b[" not in run.output
     assert "call 0 |" in run.output
     events = json.loads(trace.read_text())["traceEvents"]

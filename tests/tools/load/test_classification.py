@@ -116,7 +116,7 @@ async def test_an_answer_nobody_asked_for_is_a_broken_promise(extra: bytes) -> N
     assert report["outcomes"] == {"useful": 10}
     assert report["unasked_answers"] == report["broken_promises"] == 10
     assert visits.connections == 11  # the first look, then one a request
-    assert "10 answers nobody asked for" in verdict_line(report)
+    assert "10 answers to no request" in verdict_line(report)
 
 
 async def test_keep_alive_uses_one_connection_and_without_it_each_request_has_its_own() -> None:

@@ -38,7 +38,7 @@ async def test_kept_promises_exit_0_with_a_table() -> None:
     table = done.stdout.decode()
     assert done.returncode == 0, done.stderr
     assert "useful (200 in time)           20    100.00%" in table
-    assert table.rstrip().endswith("every promise kept")
+    assert table.rstrip().endswith("every guarantee kept")
     assert "µs a request" in table
 
 
@@ -47,7 +47,7 @@ async def test_broken_promises_exit_1_and_are_named() -> None:
     async with serving(always(answer(200, b"{}"))) as (url, _):
         done = await run_command("--url", url, *FEW, "--quiet")
     assert done.returncode == 1
-    assert done.stdout.decode().rstrip().endswith("PROMISES BROKEN: 20 wrong body")
+    assert done.stdout.decode().rstrip().endswith("GUARANTEES BROKEN: 20 wrong body")
     assert done.stderr == b""
 
 
@@ -60,7 +60,7 @@ async def test_json_is_one_object_of_the_documented_shape_and_html_one_page(tmp_
     report = json.loads(done.stdout)
     assert misfits(report, Report) == []
     assert report["outcomes"] == {"useful": 20}
-    assert "every promise kept" in page.read_text(encoding="utf-8")
+    assert "every guarantee kept" in page.read_text(encoding="utf-8")
 
 
 async def test_ctrl_c_ends_early_and_still_reports() -> None:

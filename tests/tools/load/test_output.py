@@ -45,7 +45,7 @@ async def test_the_table_is_aligned_and_fits_the_screen() -> None:
     assert len({len(row) for row in rows}) == 1
     assert re.search(r"! wrong body +\d+ +\d+ +10 +33\.33%", text)
     assert "reasons: overloaded 10" in text
-    assert text.endswith("PROMISES BROKEN: 10 wrong body")
+    assert text.endswith("GUARANTEES BROKEN: 10 wrong body")
 
 
 async def test_the_page_is_well_formed_and_self_contained() -> None:

@@ -1,12 +1,12 @@
-// The promises by their ids: what this server is seen to keep, and what only tests can show.
+// The guarantees by their ids: those this server is seen to keep, and those that only tests can show.
 
 import { find, html } from "./dom.js";
 import { count } from "./words.js";
 
-const PROMISES = [
+const GUARANTEES = [
   ["G1", "one answer"], ["G2", "on time"], ["G3", "nothing outlives"], ["G4", "first success"],
-  ["G5", "all, in order"], ["G6", "hang-up"], ["G7", "pool whole"], ["G8", "refused at once"],
-  ["G9", "drain"], ["G10", "bulkhead"], ["G11", "bugs are loud"], ["G12", "no threads"],
+  ["G5", "all, in order"], ["G6", "disconnect"], ["G7", "pool stays whole"], ["G8", "shed at once"],
+  ["G9", "graceful shutdown"], ["G10", "bulkhead"], ["G11", "bugs are loud"], ["G12", "no threads"],
 ];
 
 const state = ([kept, broken]) => {
@@ -19,9 +19,9 @@ export class Board {
   #since = html("p", { class: "small" });
 
   constructor() {
-    const items = PROMISES.map(([id, name]) => {
+    const items = GUARANTEES.map(([id, name]) => {
       const symbol = html("span", { class: "symbol", "aria-hidden": "true" }, "·");
-      const said = html("span", { class: "said" }, "by tests");
+      const said = html("span", { class: "said" }, "held by tests");
       const item = html("li", { class: "by-tests" }, symbol, html("b", {}, id), html("span", {}, name), said);
       this.#tiles.set(id, { item, symbol, said });
       return item;
@@ -31,7 +31,7 @@ export class Board {
 
   show(sample) {
     for (const [id, counts] of Object.entries(sample.promises)) this.#set(id, ...state(counts));
-    if (sample.bugs) this.#set("G11", "told", "!", `${count(sample.bugs)} told`);
+    if (sample.bugs) this.#set("G11", "told", "!", `${count(sample.bugs)} reported`);
     if (sample.draining) this.#set("G9", "told", "↓", `${count(sample.in_flight)} left`);
     this.#since.textContent =
       `Checked on every request while this page is open. Since the start of the server: ` +

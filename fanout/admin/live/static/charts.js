@@ -16,11 +16,11 @@ const rate = (value) => (value < 10 ? value.toFixed(1) : count(Math.round(value)
 // lines: [name, colour, dash, value of a sample]
 const CHARTS = [
   {
-    name: "Requests a second",
+    name: "Requests per second",
     lines: [
       ["answered", "--won", null, (s) => s.answered_rate_smooth],
       ["failed", "--failed", [5, 3], (s) => s.failed_rate_smooth],
-      ["refused", "--quiet", [1.5, 2.5], refused],
+      ["rejected", "--quiet", [1.5, 2.5], refused],
     ],
     text: (s) => rate(s.answered_rate_smooth + s.failed_rate_smooth + s.left_rate_smooth + refused(s)),
     unit: "/s",
@@ -41,8 +41,8 @@ const CHARTS = [
     unit: (s) => `of ${count(s.limit)}`,
   },
   {
-    name: "Loop, late by",
-    lines: [["longest pass of late", "--running", null, (s) => s.late_ms]],
+    name: "Event-loop lag",
+    lines: [["longest recent iteration", "--running", null, (s) => s.late_ms]],
     text: (s) => (s.late_ms < 10 ? s.late_ms.toFixed(1) : String(Math.round(s.late_ms))),
     unit: "ms",
   },
@@ -152,7 +152,7 @@ export class Charts {
   }
 
   #add(sample) {
-    // Refused before they were read: the server only counts them, since its start.
+    // Shed before they were read: the server only counts them, since its start.
     const before = this.#samples.at(-1);
     const seconds = before ? (sample.at_ms - before.at_ms) / 1000 : 0;
     sample.unread_rate = seconds > 0 ? (sample.refused_unread - before.refused_unread) / seconds : 0;

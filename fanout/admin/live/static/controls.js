@@ -81,7 +81,7 @@ export class Controls {
         "div", { class: "buttons" },
         button("Send one", { count: 1 }, "primary"),
         button("Send 50", { count: 50, over_ms: 500 }),
-        button("Hang up", { count: 1, hang_up_after_ms: HANG_UP_MS }),
+        button("Disconnect", { count: 1, hang_up_after_ms: HANG_UP_MS }),
         button("Flood", FLOOD),
       ),
     );
@@ -94,7 +94,7 @@ export class Controls {
   }
 
   #makeSliders() {
-    const reset = html("button", { type: "button" }, "As it was");
+    const reset = html("button", { type: "button" }, "Reset");
     const send = latestOnly((settings) => this.#try(() => post("upstream", settings)));
     reset.addEventListener("click", () => {
       this.#set(this.#original);
@@ -159,7 +159,7 @@ export class Controls {
       await act();
       this.#said.textContent = "";
     } catch (error) {
-      this.#said.textContent = `Not done: ${error.message}.`;
+      this.#said.textContent = `Failed: ${error.message}.`;
     }
   }
 }

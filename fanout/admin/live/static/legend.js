@@ -8,7 +8,7 @@ const through = [["connect", 0], ["send", 22], ["first_byte", 80]];
 
 const SAMPLES = [
   ["connect, wait, read: won", call("won", through, 86)],
-  ["cancelled, gone here", call("cancelled", [["send", 0]], 70)],
+  ["cancelled, ended here", call("cancelled", [["send", 0]], 70)],
   ["failed", call("failed", [["send", 0]], 70)],
   ["running", call("running", [["send", 0]], 80)],
 ];
@@ -19,7 +19,7 @@ export function explain() {
     return html("li", {}, html("span", { class: "sample" }, drawing(row, 110, 80)), text);
   });
   items.push(
-    html("li", {}, html("span", { class: "sample deadline-sample" }), "reserve, then the deadline"),
+    html("li", {}, html("span", { class: "sample deadline-sample" }), "time reserve, then the deadline"),
   );
   find("#legend").replaceChildren(...items);
 }

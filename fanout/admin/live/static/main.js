@@ -15,8 +15,8 @@ import { count } from "./words.js";
 
 const STATES = {
   live: "live",
-  draining: "draining: finishing what was admitted",
-  stopped: "the server has drained and stopped; waiting for it",
+  draining: "shutting down: finishing the admitted requests",
+  stopped: "the server has stopped; waiting for it to start again",
   disconnected: "disconnected; trying again",
 };
 
@@ -57,7 +57,7 @@ follow("live/events", {
     }
     if (list.frozen) {
       unseen += batch.rows.filter((row) => row.reason !== "running").length + batch.left_out;
-      find("#freeze").textContent = `Go on (${count(unseen)} since)`;
+      find("#freeze").textContent = `Resume (${count(unseen)} new)`;
     }
     list.show();
   },
@@ -68,7 +68,7 @@ find("#freeze").addEventListener("click", () => {
   list.frozen = !list.frozen;
   unseen = 0;
   button.setAttribute("aria-pressed", list.frozen);
-  button.textContent = list.frozen ? "Go on" : "Freeze";
+  button.textContent = list.frozen ? "Resume" : "Pause";
   list.show();
 });
 

@@ -29,7 +29,7 @@ function callPart(call) {
     rows.push(
       ["cancelled by", call.cancel_source ?? "–"],
       ["because", call.cancel_reason ?? "–"],
-      ["gone after", ms(call.cancel_to_exit_ms)],
+      ["ended after", ms(call.cancel_to_exit_ms)],
     );
   }
   return html(
@@ -65,10 +65,10 @@ export function openReceipt(row) {
     html("p", { class: "lead" }, `${story(row).join("; ")}.`),
     bigDrawing(row),
     facts([
-      ["request", row.request_id],
+      ["request id", row.request_id],
       ...(row.trace_id ? [["trace", row.trace_id]] : []),
-      ["asked", `${asked(row)}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
-      ["kept back", ms(row.reserve_ms)],
+      ["request", `${asked(row)}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
+      ["time reserve", ms(row.reserve_ms)],
       ["used", ms(row.used_ms)],
       ["late by", row.late_by_ms > 0 ? ms(row.late_by_ms) : "not late"],
       ["reason", row.reason],

@@ -38,8 +38,8 @@ export class Summary {
     const total = (of) => count(Math.round(this.#rates.reduce((sum, sample) => sum + of(sample) / 2, 0)));
     find("#announcer").textContent =
       `In the last ${Math.round(seconds)} seconds: ${total((s) => s.answered_rate)} answered, ` +
-      `${total((s) => s.failed_rate)} failed, ${total((s) => s.refused_rate)} refused, ` +
-      `${total((s) => s.left_rate)} hung up. ${this.#rates.at(-1).in_flight} in flight.`;
+      `${total((s) => s.failed_rate)} failed, ${total((s) => s.refused_rate)} rejected, ` +
+      `${total((s) => s.left_rate)} disconnected. ${this.#rates.at(-1).in_flight} in flight.`;
     this.#rates = [];
   }
 }

@@ -20,12 +20,12 @@ export function kind(row) {
 
 export const SYMBOLS = { running: "○", answered: "✓", failed: "✕", refused: "⊘", left: "↩", late: "⚠" };
 
-const NAMES = { no_success: "no success", caller_left: "caller left", invalid_timeout: "invalid timeout" };
+const NAMES = { no_success: "no success", invalid_timeout: "invalid timeout" };
 
 export function answer(row) {
   const of = kind(row);
   if (of === "running") return "running";
-  if (of === "left") return "left";
+  if (of === "left") return "none";
   return String(row.status);
 }
 
@@ -41,24 +41,24 @@ function callWords(call) {
     case "not_started": return `${name} was not started`;
     case "cancelled": {
       const gone = call.cancel_to_exit_ms;
-      return `${name} cancelled${gone === null || gone === undefined ? "" : `, gone in ${ms(gone)}`}`;
+      return `${name} cancelled${gone === null || gone === undefined ? "" : `, ended in ${ms(gone)}`}`;
     }
     default: return `${name} is running`;
   }
 }
 
-// The order in which it is told: what decided comes first.
-const TOLD_FIRST = ["won", "ok", "internal", "failed", "running", "cancelled", "not_started"];
+// The order of the sentence: the call that decided the race comes first.
+const ORDER = ["won", "ok", "internal", "failed", "running", "cancelled", "not_started"];
 
 function callsWords(calls) {
   const cancelled = calls.filter((call) => call.outcome === "cancelled");
   if (cancelled.length < 2 || cancelled.length < calls.length) {
-    const order = (call) => TOLD_FIRST.indexOf(call.outcome);
+    const order = (call) => ORDER.indexOf(call.outcome);
     return [...calls].sort((a, b) => order(a) - order(b)).map(callWords);
   }
   const gone = cancelled.map((call) => call.cancel_to_exit_ms).filter((time) => typeof time === "number");
   const all = calls.length === 2 ? "both" : `all ${calls.length}`;
-  return [`${all} cancelled${gone.length ? `, gone in ${ms(Math.max(...gone))}` : ""}`];
+  return [`${all} cancelled${gone.length ? `, ended in ${ms(Math.max(...gone))}` : ""}`];
 }
 
 // One sentence a row, as a list of parts.
@@ -67,12 +67,12 @@ export function story(row) {
   switch (row.reason) {
     case "running": return parts;
     case "success": return parts.length ? parts : [`answered in ${ms(row.used_ms)}`];
-    case "caller_left": return [`the caller left after ${ms(row.used_ms)}`, ...parts];
+    case "caller_left": return [`the client disconnected after ${ms(row.used_ms)}`, ...parts];
     case "deadline": return ["the deadline came", ...parts];
     case "no_success": return parts;
     default: {
       const name = NAMES[row.reason] ?? row.reason.replaceAll("_", " ");
-      return [`${name}, told in ${ms(row.used_ms)}`, ...(parts.length ? parts : ["no call was made"])];
+      return [`${name}, answered in ${ms(row.used_ms)}`, ...(parts.length ? parts : ["no call was made"])];
     }
   }
 }
@@ -81,7 +81,7 @@ export function asked(row) {
   return row.endpoint === "other" ? "–" : `${row.endpoint}`;
 }
 
-// For those who hear the row instead of seeing it.
+// For screen readers.
 export function spoken(row) {
   const time = row.reason === "running" ? "" : ` after ${ms(row.used_ms)}`;
   const late = row.late_by_ms > 0 ? `, late by ${ms(row.late_by_ms)}` : "";

@@ -34,7 +34,7 @@ async function send(form, signal) {
     const status = `${response.status} after ${elapsed()}, request ${response.headers.get("X-Request-Id")}`;
     show(form, status, response.headers.get("Server-Timing") ?? "", content);
   } catch (error) {
-    const why = signal.aborted ? "You hung up" : `No answer (${error.message})`;
+    const why = signal.aborted ? "You disconnected" : `No answer (${error.message})`;
     show(form, `${why} after ${elapsed()}`, "", "");
   }
 }
