@@ -50,7 +50,7 @@ class World:
             await trio.lowlevel.checkpoint()
 
         exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", census=self.census)
-        scope: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
         await exchanges(scope, receive, send)
 
 

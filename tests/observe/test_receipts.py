@@ -88,7 +88,7 @@ def test_a_caller_who_leaves_leaves_a_receipt() -> None:
     assert (ok.outcome, ok.cancel_to_exit_ms) == ("ok", None)
     assert cancelled.cancel_source == "explicit"
     assert cancelled.cancel_to_exit_ms == pytest.approx(30)
-    assert cancelled.cancel_reason == "the caller has left"
+    assert cancelled.cancel_reason == "the client disconnected"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_on_a_terminal_it_is_a_row() -> None:
 
 def test_a_caller_who_left_has_no_status_in_it() -> None:
     line = line_of("/api/first", [hangs(), hangs()], as_text=True, hang_up_after_ms=5)
-    assert " first --- caller_left 5/1000 ms [cancelled 5 ms by the caller has left, " in line
+    assert " first --- caller_left 5/1000 ms [cancelled 5 ms by the client disconnected, " in line
     assert "status" not in json.loads(line_of("/api/first", [hangs()], hang_up_after_ms=5))
 
 
