@@ -1,8 +1,8 @@
-"""`fanout` with nothing observed but the counts of `/statistics`: the cost of the rest is measured from here.
+"""`fanout` with nothing observed: the cost of observation is measured from here.
 
     python benchmarks/bare_server.py serve --upstream URL
 
-No receipts, so no log lines, metrics, spans or rows; and no census. There is no setting for this.
+No receipts, so no log lines, metrics, counts, spans or rows; and no census. There is no setting for this.
 """
 
 from __future__ import annotations

@@ -29,10 +29,8 @@ from fanout.api.handlers import Races
 from fanout.observe.census import Census
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.observers import Observers
-from fanout.observe.receipts import Receipts
+from fanout.observe.observers import Observers, Receipts
 from fanout.observe.request_log import RequestLog
-from fanout.observe.tally import Tally
 from fanout.process.run import freeze_what_stays
 from fanout.race.admission import Admission
 from fanout.server.asgi import ARRIVAL_KEY, Message
@@ -67,7 +65,7 @@ class Served:
         admission = Admission(1000)
         self.census = Census(lambda: admission.in_flight, lambda: 0) if variant.census else None
         lines = [RequestLog(Logs(writer, "info", as_text=False), "all")] if variant.lines else []
-        observers = [Tally(), *([Receipts(lines)] if variant.receipts else [])]
+        observers = [Receipts(lines)] if variant.receipts else []
         observer = Observers(observers)
         races = Races([answers(1), hangs()], observer, 1000, 30_000, lambda: 20.0)
         self.app = Exchanges(make_app(races), admission, observer, id_prefix="b", census=self.census)

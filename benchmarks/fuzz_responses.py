@@ -40,11 +40,11 @@ class FuzzedWire:
     async def send_all(self, data: bytes) -> None:
         assert not self.is_closed
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         assert not self.is_closed
         return self._pieces.pop(0) if self._pieces else b""
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         return None
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ collector have the other core. A process's CPU counts all the time, also while a
 is sent later is in the figure, in that round or in the next. Two processes of one program differ by several
 percent for as long as they live, so there are several sets of fresh ones, and the error is that between sets.
 
-`bare`: nothing is observed but the counts of `/statistics`; twice, which shows the error. `logs and metrics`:
+`bare`: nothing is observed; twice, which shows the error. `logs and metrics`:
 a receipt, a log line and the metrics of every request. `default`: the census as well, as `fanout serve` has
 it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all are
 traced and nobody listens at the collector's address. `stalled`: the collector accepts and says nothing.

@@ -14,71 +14,70 @@ from prometheus_client import PROCESS_COLLECTOR, Metric
 
 from fanout.config import Settings
 from fanout.observe.metrics import RequestMetrics, Upstream
-from fanout.observe.metrics_family import CounterFamily as Counter
-from fanout.observe.metrics_family import GaugeFamily as Gauge
+from fanout.observe.metrics_family import counter, gauge
 
 if TYPE_CHECKING:
     from fanout.admin.statistics import ServiceStatistics
     from fanout.observe.loop import LoopStatistics
     from fanout.observe.metrics_family import Labels
-    from fanout.observe.tracing_statistics import TracingStatistics
+    from fanout.observe.tracing_settings import TracingStatistics
     from fanout.server.statistics import DriverStatistics
     from fanout.upstream.statistics import NameStatistics, OriginStatistics
 
-BUILD: Final = Gauge("fanout_build_info", "Always 1.", ("version", "python_version"))
-DRAINING: Final = Gauge("fanout_draining", "1 while it finishes what it has and takes nothing new, else 0.")
-RESTARTS: Final = Counter(
+BUILD: Final = gauge("fanout_build_info", "Always 1.", ("version", "python_version"))
+DRAINING: Final = gauge("fanout_draining", "1 while it finishes what it has and takes nothing new, else 0.")
+RESTARTS: Final = counter(
     "fanout_worker_restarts", "How many processes of this worker ended by themselves before this one."
 )
-PROMISES: Final = Counter("fanout_promises_broken", "What was promised and not kept.", ("promise",))
+PROMISES: Final = counter("fanout_promises_broken", "What was promised and not kept.", ("promise",))
 
-IN_FLIGHT: Final = Gauge("fanout_requests_in_flight", "Requests admitted and not yet answered.")
-IN_FLIGHT_LIMIT: Final = Gauge("fanout_requests_in_flight_limit", "How many may be.")
-ADMITTED: Final = Counter("fanout_requests_admitted", "Requests admitted.")
-UNPARSED: Final = Counter(
+IN_FLIGHT: Final = gauge("fanout_requests_in_flight", "Requests admitted and not yet answered.")
+IN_FLIGHT_LIMIT: Final = gauge("fanout_requests_in_flight_limit", "How many may be.")
+ADMITTED: Final = counter("fanout_requests_admitted", "Requests admitted.")
+UNPARSED: Final = counter(
     "fanout_requests_refused_unparsed", "Requests refused before parsing because the loop was behind."
 )
-MALFORMED: Final = Counter("fanout_requests_malformed", "Requests refused because their bytes were not HTTP.")
-RESERVE: Final = Gauge("fanout_reserve_seconds", "What is kept back from the next request's timeout.")
+MALFORMED: Final = counter("fanout_requests_malformed", "Requests refused because their bytes were not HTTP.")
+RESERVE: Final = gauge("fanout_reserve_seconds", "What is kept back from the next request's timeout.")
 
-CONNECTIONS: Final = Gauge("fanout_connections", "Callers' connections.", ("state",))
-ACCEPTED: Final = Counter("fanout_connections_accepted", "Callers' connections accepted.")
-CONNECTIONS_ENDED: Final = Counter("fanout_connections_ended", "Callers' connections ended.", ("reason",))
+CONNECTIONS: Final = gauge("fanout_connections", "Callers' connections.", ("state",))
+ACCEPTED: Final = counter("fanout_connections_accepted", "Callers' connections accepted.")
+CONNECTIONS_ENDED: Final = counter("fanout_connections_ended", "Callers' connections ended.", ("reason",))
 
-POOL: Final = Gauge("fanout_pool_connections", "Connections to an upstream.", ("origin", "state"))
-POOL_LIMIT: Final = Gauge("fanout_pool_connections_limit", "How many may be in use or connecting.")
-POOL_CREATED: Final = Counter("fanout_pool_connections_created", "Connections opened.", ("origin",))
-POOL_CLOSED: Final = Counter("fanout_pool_connections_closed", "Connections closed.", ("origin", "reason"))
-POOL_REUSED: Final = Counter("fanout_pool_calls_reused", "Calls that got an idle connection.", ("origin",))
-POOL_RETRIES: Final = Counter(
+POOL: Final = gauge("fanout_pool_connections", "Connections to an upstream.", ("origin", "state"))
+POOL_LIMIT: Final = gauge("fanout_pool_connections_limit", "How many may be in use or connecting.")
+POOL_CREATED: Final = counter("fanout_pool_connections_created", "Connections opened.", ("origin",))
+POOL_CLOSED: Final = counter("fanout_pool_connections_closed", "Connections closed.", ("origin", "reason"))
+POOL_REUSED: Final = counter("fanout_pool_calls_reused", "Calls that got an idle connection.", ("origin",))
+POOL_RETRIES: Final = counter(
     "fanout_pool_retries", "Calls made again because the idle connection they got was dead.", ("origin",)
 )
-POOL_FAILED: Final = Counter("fanout_pool_connects_failed", "Connects that failed.", ("origin",))
-POOL_CANCELLED: Final = Counter(
+POOL_FAILED: Final = counter("fanout_pool_connects_failed", "Connects that failed.", ("origin",))
+POOL_CANCELLED: Final = counter(
     "fanout_pool_connects_cancelled", "Connects that had not ended when their call did.", ("origin",)
 )
 
-LOOK_UPS: Final = Counter("fanout_resolver_look_ups", "Look-ups of an upstream's name.", ("name",))
-LOOK_UPS_FAILED: Final = Counter("fanout_resolver_look_ups_failed", "Those that failed.", ("name",))
-ADDRESSES: Final = Gauge("fanout_resolver_addresses", "Addresses known for a name.", ("name",))
-TRIED_LAST: Final = Gauge("fanout_resolver_addresses_tried_last", "Those that did not answer.", ("name",))
-PASSED_OVER: Final = Counter(
+LOOK_UPS: Final = counter("fanout_resolver_look_ups", "Look-ups of an upstream's name.", ("name",))
+LOOK_UPS_FAILED: Final = counter("fanout_resolver_look_ups_failed", "Those that failed.", ("name",))
+ADDRESSES: Final = gauge("fanout_resolver_addresses", "Addresses known for a name.", ("name",))
+TRIED_LAST: Final = gauge("fanout_resolver_addresses_tried_last", "Those that did not answer.", ("name",))
+PASSED_OVER: Final = counter(
     "fanout_resolver_addresses_passed_over", "How often an address did not answer in time.", ("name",)
 )
-ADDRESS_AGE: Final = Gauge("fanout_resolver_address_age_seconds", "How old they are.", ("name",))
+ADDRESS_AGE: Final = gauge("fanout_resolver_address_age_seconds", "How old they are.", ("name",))
 
-LATENESS: Final = Gauge(
+LATENESS: Final = gauge(
     "fanout_loop_lateness_seconds", "The longest pass of the loop of late, fading by half each second."
 )
-USUAL_PASS: Final = Gauge("fanout_loop_usual_pass_seconds", "The usual pass of the last half second.")
-WORST_PASS: Final = Gauge("fanout_loop_worst_pass_seconds", "The longest pass since the start.")
-PASSES: Final = Counter("fanout_loop_passes", "Passes of the event loop.")
-LOG_LINES: Final = Counter("fanout_log_lines_written", "Lines of the log that were written.")
-LOG_LINES_DROPPED: Final = Counter(
+USUAL_PASS: Final = gauge("fanout_loop_usual_pass_seconds", "The usual pass of the last half second.")
+WORST_PASS: Final = gauge("fanout_loop_worst_pass_seconds", "The longest pass since the start.")
+PASSES: Final = counter("fanout_loop_passes", "Passes of the event loop.")
+LOG_LINES: Final = counter("fanout_log_lines_written", "Lines of the log that were written.")
+LOG_LINES_DROPPED: Final = counter(
     "fanout_log_lines_dropped", "Lines that were not, because the log was not read fast enough."
 )
-SPANS: Final = Counter("fanout_spans", "Spans of traces, by what became of them.", ("result",))
-TASKS: Final = Gauge("fanout_tasks", "Trio tasks alive.")
+SPANS: Final = counter("fanout_spans", "Spans of traces, by what became of them.", ("result",))
+TASKS: Final = gauge("fanout_tasks", "Trio tasks alive.")
 
 
 def request_metrics(settings: Settings) -> RequestMetrics:

@@ -8,8 +8,8 @@ from fanout.api.overload import OverloadStatistics
 from fanout.observe.census import CensusStatistics
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopStatistics
-from fanout.observe.tally import TallyStatistics
-from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.observe.metrics import RequestStatistics
+from fanout.observe.tracing_settings import TracingStatistics
 from fanout.race.admission import AdmissionStatistics
 from fanout.server.statistics import DriverStatistics
 from fanout.upstream.statistics import TransportStatistics
@@ -24,7 +24,7 @@ class ServiceStatistics:
     admission: AdmissionStatistics
     overload: OverloadStatistics
     connections: DriverStatistics
-    requests: TallyStatistics
+    requests: RequestStatistics
     loop: LoopStatistics
     upstream: TransportStatistics
     traces: TracingStatistics | None

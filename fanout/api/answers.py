@@ -6,7 +6,7 @@ problem's `reason` and `calls`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.datastructures import Headers
@@ -15,9 +15,11 @@ from fanout.api import problems
 from fanout.api.problems import Problem
 from fanout.api.told import receipt_member, receipt_timings
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.outcome import NOT_STARTED, Cancelled, Crash, Failure
 from fanout.race.race import Race
-from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
+from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
+
+_WORDS: Final = {Crash.word: Failure.word, NOT_STARTED: Cancelled.word}  # clients are told no difference
 
 
 def answer(race: Race, now: float, with_receipt: bool) -> Response:
@@ -86,13 +88,8 @@ def _call(record: CallRecord, verdict: Verdict) -> dict[str, Any]:
 
 def outcome_word(record: CallRecord, verdict: Verdict) -> str:
     """`won`, `ok`, `failed` or `cancelled`: part of the API."""
-    match record.outcome:
-        case Success():
-            return "won" if isinstance(verdict, One) and verdict.winner == record.call else "ok"
-        case Failure() | Crash():
-            return "failed"
-        case Cancelled() | None:
-            return "cancelled"
+    word = word_of(record, verdict)
+    return _WORDS.get(word, word)
 
 
 def error_word(record: CallRecord) -> str | None:

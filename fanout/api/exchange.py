@@ -21,7 +21,7 @@ import trio
 
 from fanout.api import problems
 from fanout.api.problems import Problem
-from fanout.observe.census import Census, Household
+from fanout.observe.census import Census, RequestTasks
 from fanout.race.admission import Admission
 from fanout.race.events import AnswerSent, BugFound, CallerLeft, Observer, RequestEnded, RequestRefused
 from fanout.race.marks import Trace
@@ -65,7 +65,7 @@ class Exchange:
     caller_left_at: float | None = None
     answered: bool = False
     crashed: bool = False
-    household: Household | None = None
+    household: RequestTasks | None = None
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:

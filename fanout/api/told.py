@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.observe.receipt import CallReceipt
-from fanout.observe.receipts import ENDPOINTS, call_receipts
+from fanout.observe.receipt import ENDPOINTS, CallReceipt, call_receipts
 from fanout.race.events import RaceRecord
 
 

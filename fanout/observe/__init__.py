@@ -1,1 +1,1 @@
-"""Adapters of the core's events: each tells one kind of story."""
+"""Makes logs, metrics, traces and receipts from the core's events, and watches tasks and the event loop."""

@@ -1,15 +1,15 @@
-"""The census: nothing a request started is left when it is answered (G3), counted in every request.
+"""The leak check: nothing that a request started is left when it is answered (G3), counted in every request.
 
-A Trio instrument on the spawn and the exit of tasks, nothing a step. Tasks are attributed by a context
-variable, read where they are spawned, so it finds also those that were put into somebody else's nursery
-or among the system tasks.
+A Trio instrument that is called when a task is spawned and when it exits, and not at each step. A context
+variable says which request a task belongs to. It is read where the task is spawned, so the leak check also
+finds tasks in another request's nursery, and system tasks.
 
-Rule 1: as the first byte of the answer is about to be written, no task of the request is alive, but the one
-        that writes it.
-Rule 2: when a request has ended, not even that one, unless it is the connection's.
-Rule 3: at the first of the two moments there are as many admission tokens taken as requests unanswered, and
-        no more upstream connections in use than tasks of requests alive. So a leaked connection shows at
-        the latest when the last request in flight is answered.
+Rule 1: when the first byte of the answer is about to be written, no task of the request is alive, except the
+        one that writes it.
+Rule 2: when a request has ended, not even that one is alive, unless it is the connection's.
+Rule 3: when the answer begins, as many admission permits are taken as requests are unanswered, and no more
+        upstream connections are in use than tasks of requests are alive. So a leaked connection shows at the
+        latest when the last request in flight is answered.
 
 Not covered: threads, and tasks started by a task that the request itself has not started.
 """
@@ -26,10 +26,10 @@ from loguru import logger
 
 @dataclass(frozen=True, slots=True)
 class CensusStatistics:
-    """All since the start but tasks_alive.
+    """All since the start, except tasks_alive.
 
-    orphans: tasks that were alive when Rule 1 or 2 forbade it. connections_left, tokens_left: the most
-    by which there were ever too many of them. All three are broken promises.
+    orphans: leaked tasks, alive when Rule 1 or 2 forbids it. connections_left, tokens_left: the most
+    connections and permits that there ever were too many. All three are broken guarantees.
     """
 
     requests: int
@@ -41,7 +41,7 @@ class CensusStatistics:
     tokens_left: int
 
 
-class Household:
+class RequestTasks:
     """One request, and how many of its tasks are alive. Made by `Census.begin`."""
 
     __slots__ = ("alive", "answered", "request_id")
@@ -52,7 +52,7 @@ class Household:
         self.alive = 0
 
 
-_household: ContextVar[Household | None] = ContextVar("fanout.census", default=None)
+_current: ContextVar[RequestTasks | None] = ContextVar("fanout.census", default=None)
 
 
 class Census(trio.abc.Instrument):
@@ -65,45 +65,45 @@ class Census(trio.abc.Instrument):
     ) -> None:
         self._tokens_taken = tokens_taken
         self._connections_in_use = connections_in_use
-        self._members: dict[trio.lowlevel.Task, Household] = {}  # of each task alive, whose it is
-        self._strays = Household("")  # whose the orphans are, once they are reported
+        self._members: dict[trio.lowlevel.Task, RequestTasks] = {}  # of each task alive, its request
+        self._reported = RequestTasks("")  # of leaked tasks, once they are reported
         self._unanswered = self._requests = self._spawned = 0
         self._orphans = self._connections_left = self._tokens_left = 0
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        household = _household.get()
-        if household is not None:
-            self._members[task] = household
-            household.alive += 1
+        request = _current.get()
+        if request is not None:
+            self._members[task] = request
+            request.alive += 1
             self._spawned += 1
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        household = self._members.pop(task, None)
-        if household is not None:
-            household.alive -= 1
+        request = self._members.pop(task, None)
+        if request is not None:
+            request.alive -= 1
 
-    def begin(self, request_id: str) -> Household:
+    def begin(self, request_id: str) -> RequestTasks:
         """A request was admitted. What the current task spawns from here on belongs to it."""
         self._requests += 1
         self._unanswered += 1
-        household = Household(request_id)
-        _household.set(household)
-        return household
+        request = RequestTasks(request_id)
+        _current.set(request)
+        return request
 
-    def answer(self, household: Household) -> None:
+    def answer(self, request: RequestTasks) -> None:
         """The first byte of the answer is about to be written, by the current task. Rules 1 and 3."""
-        household.answered = True
+        request.answered = True
         self._unanswered -= 1
-        if household.alive:
-            self._report(household, beside=trio.lowlevel.current_task().parent_nursery)
+        if request.alive:
+            self._report(request, allowed=trio.lowlevel.current_task().parent_nursery)
         self._compare()
 
-    def end(self, household: Household) -> None:
+    def end(self, request: RequestTasks) -> None:
         """The request is over, answered or not. Called in the task that called `begin`. Rules 2 and 3."""
-        _household.set(None)
-        if household.alive:
-            self._report(household, beside=None)
-        if not household.answered:
+        _current.set(None)
+        if request.alive:
+            self._report(request, allowed=None)
+        if not request.answered:
             self._unanswered -= 1
             self._compare()
 
@@ -118,17 +118,17 @@ class Census(trio.abc.Instrument):
             tokens_left=self._tokens_left,
         )
 
-    def _report(self, household: Household, beside: trio.Nursery | None) -> None:
-        """Count each orphan, once, and say what and where it is."""
-        for task, whose in list(self._members.items()):
-            if whose is household and (beside is None or task.parent_nursery is not beside):
+    def _report(self, request: RequestTasks, allowed: trio.Nursery | None) -> None:
+        """Count each leaked task, once, and log what and where it is. allowed: its tasks are no leak."""
+        for task, owner in list(self._members.items()):
+            if owner is request and (allowed is None or task.parent_nursery is not allowed):
                 self._orphans += 1
-                self._members[task] = self._strays
-                household.alive -= 1
-                logger.bind(request_id=household.request_id).error(
+                self._members[task] = self._reported
+                request.alive -= 1
+                logger.bind(request_id=request.request_id).error(
                     "task {!r} is alive although its request {}: {}",
                     task.name,
-                    "was answered" if household.answered else "had ended",
+                    "was answered" if request.answered else "had ended",
                     _place_of(task),
                 )
 
@@ -144,7 +144,7 @@ class Census(trio.abc.Instrument):
 
 
 def _place_of(task: trio.lowlevel.Task) -> str:
-    """What it runs, and in whose nursery. To note it when it is spawned would cost every request."""
+    """What it runs, and in which nursery. To note it when it is spawned would cost every request."""
     code = getattr(task.coro, "cr_code", None)  # a coroutine that Python has not made has none
     runs = (
         repr(task.coro) if code is None else f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"

@@ -1,7 +1,7 @@
 """Logs: loguru to standard error, text for people, one JSON object a line for machines.
 
 Everything else that logs (hypercorn, httpx, the standard library) is routed in. All of it leaves through
-one `LogWriter`: nobody who logs ever waits for the sink.
+one `LogWriter`, so code that logs never waits for the sink.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING, Final, TextIO
 from loguru import logger
 
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.masking import Mask
 from fanout.race.events import BugFound, Event, RequestEnded
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 _CHATTY = ("httpx", "httpcore", "hypercorn.error")  # their INFO is a line a call; ours is the ready line
+MASK: Final = "***"
+_SHORTEST_SECRET: Final = 6
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#\s@\"'<>]+@")
 _TEXT = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>\n{exception}"
 
 
@@ -51,7 +54,7 @@ def configure_logging(
     """Send all logs to `stream`, until the next call or the end of the process.
 
     log_format: `auto` (text on a terminal, JSON elsewhere), `text`, `json`. secrets: masked wherever they
-    stand. At the end of the process, what is still to be written has a second.
+    stand. At the end of the process, the queued lines have a second to be written.
     """
     global _configured  # as loguru and logging are, which it configures
     is_terminal = stream.isatty()
@@ -97,6 +100,23 @@ class LogObserver:
             bound.opt(exception=event.exception).error("bug in {}", event.where)
 
 
+class Mask:
+    """Masks passwords in URLs, and the secrets that the settings name, in a line of the log.
+
+    A secret shorter than six characters is masked only where it is the password of a URL: it would be found
+    in innocent words.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        long_enough = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        in_json = {json.dumps(secret)[1:-1] for secret in long_enough}
+        longest_first = sorted(long_enough | in_json, key=lambda word: (-len(word), word))
+        self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def __call__(self, line: str) -> str:
+        return self._secrets.sub(MASK, _CREDENTIALS.sub(f"{MASK}@", line))
+
+
 def _text(record: Record) -> str:
     return _TEXT if record["extra"] else _TEXT.replace(" <dim>{extra}</dim>", "")
 
@@ -118,7 +138,8 @@ def _json_line(message: Message) -> str:
     }
     if record["exception"] is not None:
         entry["traceback"] = str(message).removeprefix(record["message"]).strip()
-    return json.dumps(entry, default=str) + "\n"
+    # Not msgspec, which rejects text that is no Unicode: these lines are rare, and none may be lost.
+    return json.dumps(entry, default=str, separators=(",", ":")) + "\n"
 
 
 class _Intercept(logging.Handler):

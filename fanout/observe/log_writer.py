@@ -145,8 +145,8 @@ def _line(make: Callable[[Any], str], item: Any) -> str:
 def sink_of(stream: TextIO) -> Callable[[str], None]:
     """How to write to `stream` from a thread that may be stuck in it when the interpreter ends.
 
-    Straight to the descriptor, if there is one: who waits while it holds the lock of the stream's buffer
-    keeps the interpreter from flushing that, and so from ending in order.
+    Straight to the descriptor, if there is one: a thread that waits while it holds the lock of the stream's
+    buffer keeps the interpreter from flushing that, and so from ending in order.
     """
     try:
         descriptor = stream.fileno()
@@ -163,7 +163,7 @@ def sink_of(stream: TextIO) -> Callable[[str], None]:
         while data:
             try:
                 data = data[os.write(descriptor, data) :]
-            except BlockingIOError:  # somebody who shares it has made it so
+            except BlockingIOError:  # another process that shares it has made it so
                 select.select([], [descriptor], [])
 
     return write_bytes

@@ -1,7 +1,7 @@
-"""How late the loop is. Deadlines are checked once a pass, and so is the network: a long pass makes
-everything late, by as much as it is long.
+"""How far the event loop lags. Deadlines and the network are checked once per iteration, so a long iteration
+makes everything late, by its own length.
 
-Told of the two ends of a pass, and of no task: it costs a microsecond a pass.
+It is called when an iteration begins and when it ends, and not for each task: a microsecond per iteration.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import Final
 
 import trio
 
-HALF_LIFE_S: Final = 1.0  # how fast a long pass is forgotten
-USUAL_OVER_S: Final = 0.5  # the time over which the usual pass is measured
-SHORT_S: Final = 0.001  # a pass that is shorter is not looked at closely
-LOOK_EVERY: Final = 32  # passes: what the thread does between them counts as little as that
-UNUSUAL: Final = 1.5  # times the usual pass: what a pass is longer than that says nothing of the next one
+HALF_LIFE_S: Final = 1.0  # how fast a long iteration is forgotten
+USUAL_OVER_S: Final = 0.5  # the time over which the usual iteration is measured
+SHORT_S: Final = 0.001  # a shorter iteration is not looked at closely
+LOOK_EVERY: Final = 32  # iterations: what the thread does between them counts as little as that
+UNUSUAL: Final = 1.5  # times the usual iteration: what is longer says nothing about the next one
 
 
 @dataclass(frozen=True, slots=True)
 class LoopStatistics:
-    """lateness_ms: the longest pass of late, fading by half each second. worst_pass_ms: since the start.
+    """Lengths of event-loop iterations, which are called passes here.
 
-    usual_pass_ms: the length of the pass that one lands in at any moment of the last half second.
+    worst_pass_ms: the longest since the start. lateness_ms: the longest recently; it fades by half each
+    second. usual_pass_ms: the length of the iteration at a random moment of the last half second.
     """
 
     tasks: int
@@ -42,13 +43,13 @@ class LoopWatch(trio.abc.Instrument):
         clock: Callable[[], float] = lambda: trio.current_time(),
         work_clock: Callable[[], float] | None = None,
     ) -> None:
-        """In seconds. clock: how long a pass took. work_clock: the processor time of the thread, by which
-        `behind_s` leaves out what other programs took: to refuse a caller would not get it back."""
+        """In seconds. clock: measures iterations. work_clock: the processor time of the thread. With it,
+        `behind_s` leaves out the time that other programs took: shedding load would not bring it back."""
         self._clock = clock
         self._work_clock = work_clock
         self._worked_at = 0.0  # the thread's clock, when it was last looked at
-        self._busy_s = 0.0  # in passes, since then
-        # On the clock, in seconds: the time for what need not be more exact than a pass.
+        self._busy_s = 0.0  # in iterations, since then
+        # On the clock, in seconds: the time, where it need not be more exact than an iteration.
         self.pass_began_at = 0.0
         self._ended_at = 0.0
         self._passes = 0
@@ -57,7 +58,7 @@ class LoopWatch(trio.abc.Instrument):
         self._worst_s = 0.0
         self._lateness_s = 0.0
         self._lateness_at = 0.0
-        self._is_behind_by_s = 0.0  # at least, in this pass
+        self._is_behind_by_s = 0.0  # at least, in this iteration
 
     def after_io_wait(self, timeout: float) -> None:
         self.pass_began_at = now = self._clock()
@@ -90,10 +91,10 @@ class LoopWatch(trio.abc.Instrument):
             self._lateness_s, self._lateness_at = took_s, now
 
     def behind_s(self) -> float:
-        """How far behind the loop is: for how long the current pass has run, or the one before it did.
+        """How far behind the loop is: the time of the current iteration or, if longer, of the one before.
 
-        Whichever is longer. Of the one before counts what the loop has not slept off since, and what was
-        not unusual: a single long pass, as when garbage is collected, has left little work behind.
+        Of the one before, the time counts that the loop has not slept since, up to a multiple of the usual: a
+        single long iteration, as when garbage is collected, leaves little work behind.
         """
         if not self._passes:
             return 0.0
@@ -101,17 +102,17 @@ class LoopWatch(trio.abc.Instrument):
         return max(before_s, self._work_s(self._clock() - self.pass_began_at))
 
     def is_behind(self, by_s: float) -> bool:
-        """Whether `behind_s` is more than that. It grows within a pass: once it is, nothing is measured."""
+        """Whether `behind_s` is more than that. If it was so earlier in this iteration, it still is."""
         if self._is_behind_by_s <= by_s:
             self._is_behind_by_s = self.behind_s()
         return self._is_behind_by_s > by_s
 
     def lateness_s(self) -> float:
-        """How late a deadline may be noticed, going by the passes of the last seconds."""
+        """How late a deadline may be noticed, judging by the iterations of the last seconds."""
         return self._faded(self._clock())
 
     def usual_pass_s(self) -> float:
-        """How long what takes one pass takes now."""
+        """How long something takes now that takes one iteration."""
         return self._usual_s
 
     def statistics(self) -> LoopStatistics:
@@ -126,15 +127,15 @@ class LoopWatch(trio.abc.Instrument):
         )
 
     def _work_s(self, took_s: float) -> float:
-        """What of the current pass, which has taken so long, was our own work. A short one was, for all it
-        matters: to read the clock of the thread costs as much as the rest of this."""
+        """How much of the current iteration, which has taken so long, was our own work. A short one counts as
+        that: reading the clock of the thread costs as much as the rest of this."""
         if self._work_clock is None or took_s < SHORT_S:
             return took_s
         others_s = self._busy_s + took_s - (self._work_clock() - self._worked_at)
         return took_s - min(took_s, max(0.0, others_s))
 
     def _look(self) -> None:
-        """Begin anew to compare the time of the passes with that of the thread."""
+        """Begin again to compare the time of the iterations with that of the thread."""
         self._busy_s = 0.0
         if self._work_clock is not None:
             self._worked_at = self._work_clock()

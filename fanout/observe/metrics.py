@@ -8,6 +8,7 @@ A request costs a few look-ups and additions. Everything else happens when it is
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,26 +21,28 @@ from fanout.observe.metrics_family import (
     MAX_SERIES,
     OTHER,
     Counter,
-    CounterFamily,
     Histogram,
-    HistogramFamily,
     Series,
+    counter,
+    histogram,
 )
-from fanout.observe.receipt import Receipt
+from fanout.observe.receipt import CALLER_LEFT, NO_RACE, Receipt
+from fanout.race.events import BugFound, Event
+from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 
-# Fine where the upstream answers, 100 to 600 ms, and at the timeouts that callers usually ask for.
+# Fine where the upstream answers, 100 to 600 ms, and at the timeouts that clients usually ask for.
 DURATION_BOUNDS_S: Final = (
     *(0.005, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7),
     *(0.85, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0),
 )
 EXIT_BOUNDS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
-SERVER_DURATION: Final = HistogramFamily(
+SERVER_DURATION: Final = histogram(
     "http_server_request_duration_seconds",
     "From the head of a request to the last byte of its answer.",
     ("http_request_method", "url_scheme", "http_route", "http_response_status_code", "error_type"),
 )
-CLIENT_DURATION: Final = HistogramFamily(
+CLIENT_DURATION: Final = histogram(
     "http_client_request_duration_seconds",
     "From the start of an upstream call to its end, however it ended.",
     (
@@ -52,15 +55,15 @@ CLIENT_DURATION: Final = HistogramFamily(
         "fanout_outcome",
     ),
 )
-CALLS: Final = CounterFamily(
+CALLS: Final = counter(
     "fanout_calls",
     "Upstream calls by how they ended, and why.",
     ("call", "server_address", "outcome", "reason"),
 )
-ANSWERS: Final = CounterFamily(
+ANSWERS: Final = counter(
     "fanout_answers", "Requests by what their callers got, and why.", ("endpoint", "result", "reason")
 )
-CANCEL_TO_EXIT: Final = HistogramFamily(
+CANCEL_TO_EXIT: Final = histogram(
     "fanout_call_cancel_to_exit_seconds",
     "From the moment an upstream call was cancelled to the moment it was gone.",
 )
@@ -70,7 +73,6 @@ _STATUSES: Final[dict[int | None, str]] = {
     None: "",
     **{int(status): str(int(status)) for status in HTTPStatus},
 }
-_ENDED_WELL: Final = frozenset({"won", "ok"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,34 @@ class Upstream:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """Guarantees that were not kept, as far as the server can see it. All zero is the aim."""
+
+    late_answers: int
+    bugs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStatistics:
+    """answers: by status, also those that the client did not wait for. refused: requests without a race that
+    were answered with a problem, by its reason. races: by how they ended, those of clients that disconnected
+    left out. calls: by outcome or, of failed ones, by error word.
+    """
+
+    answers: dict[str, int]
+    refused: dict[str, int]
+    races: dict[str, int]
+    calls: dict[str, int]
+    callers_left: int
+    promises_broken: Promises
+
+
 class RequestMetrics:
-    """A consumer of receipts that counts and measures."""
+    """Counts and measures: a consumer of receipts, and an observer of bugs. `/metrics` and `/statistics` are
+    two views of the same numbers."""
+
+    told_of: Final = frozenset({BugFound})
 
     def __init__(self, upstreams: Sequence[Upstream], *, scheme: str) -> None:
         """upstreams: in call order. scheme: what the public listener speaks, `http` or `https`."""
@@ -96,9 +124,14 @@ class RequestMetrics:
         self._calls = Series(Counter, (OTHER,) * len(CALLS.labels))
         self._answers = Series(Counter, (OTHER,) * len(ANSWERS.labels))
         self._exit = Histogram(EXIT_BOUNDS_S)
+        self._bugs = 0
         # Requests and calls of one kind go to the same series: those are found once, not once a request.
         self._of_request = lru_cache(MAX_SERIES)(self._find_request)
         self._of_call = lru_cache(MAX_SERIES)(self._find_call)
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, BugFound):
+            self._bugs += 1
 
     def __call__(self, receipt: Receipt) -> None:
         """Take one receipt in. Neither blocks nor raises."""
@@ -108,7 +141,7 @@ class RequestMetrics:
         )
         answers.value += 1
         durations.observe(receipt.used_ms / 1000, trace_id, request_id)
-        caller_left = reason == "caller_left"
+        caller_left = reason == CALLER_LEFT
         for call in receipt.calls:
             started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
             calls, client = self._of_call(
@@ -125,7 +158,7 @@ class RequestMetrics:
         self, endpoint: str, status: int | None, reason: str, is_late: bool
     ) -> tuple[Counter, Histogram]:
         route = _ROUTES.get(endpoint, "")
-        # Nobody is told the method of a request without a race. A HEAD counts as the GET that it makes.
+        # A receipt has the method of a request only by its race. A HEAD counts as the GET that it makes.
         method = "GET" if route else OTHER
         error = reason if status is None or status >= 500 else ""
         return (
@@ -145,22 +178,42 @@ class RequestMetrics:
         """One that was not started has no duration."""
         reason = _reason(outcome, error, cancel_source, caller_left)
         calls = self._calls[(*self._calls_to[call], outcome, reason)]
-        if outcome == "not_started":
+        if outcome == NOT_STARTED:
             return calls, None
         return calls, self._client[(*self._servers[call], *_ended(outcome, error, status, cancel_source))]
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those that have no series yet. Each piece is as it is when it is asked for."""
-        yield from SERVER_DURATION.metrics(list(self._server.items()))
-        yield from CLIENT_DURATION.metrics(list(self._client.items()))
-        yield CALLS.metric((labels, counter.value) for labels, counter in self._calls.items())
-        yield ANSWERS.metric((labels, counter.value) for labels, counter in self._answers.items())
-        yield from CANCEL_TO_EXIT.metrics([((), self._exit)])
+        yield from SERVER_DURATION.histograms(list(self._server.items()))
+        yield from CLIENT_DURATION.histograms(list(self._client.items()))
+        yield CALLS.metric((labels, counted.value) for labels, counted in self._calls.items())
+        yield ANSWERS.metric((labels, counted.value) for labels, counted in self._answers.items())
+        yield from CANCEL_TO_EXIT.histograms([((), self._exit)])
+
+    def statistics(self) -> RequestStatistics:
+        answers, refused, races, calls, results = [Counts[str]() for _ in range(5)]
+        for (_, _, _, status, _), durations in self._server.items():
+            if status:
+                answers[status] += durations.count
+        for (endpoint, result, reason), count in self._answers.items():
+            results[result] += count.value
+            if endpoint == NO_RACE:
+                if result == "refused":
+                    refused[reason] += count.value
+            elif result != "left":
+                races[reason] += count.value
+        for (_, _, outcome, reason), count in self._calls.items():
+            word = "success" if outcome in SUCCESSES else outcome
+            calls[reason if outcome == Failure.word else word] += count.value
+        promises = Promises(results["late"], self._bugs)
+        return RequestStatistics(
+            dict(answers), dict(refused), dict(races), dict(calls), results["left"], promises
+        )
 
 
 def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> str:
-    """What the caller got, in one word."""
-    if reason == "caller_left":
+    """What the client received, in one word."""
+    if reason == CALLER_LEFT:
         return "left"
     if is_late:
         return "late"
@@ -171,9 +224,9 @@ def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> st
 
 def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_left: bool) -> str:
     """Why a call ended as it did, in one word; empty for a success."""
-    if outcome in _ENDED_WELL:
+    if outcome in SUCCESSES:
         return ""
-    if outcome == "internal":
+    if outcome == Crash.word:
         return "bug"
     if error is not None:
         return error
@@ -181,7 +234,7 @@ def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_l
         case "deadline":
             return "deadline"
         case "explicit":
-            return "caller_left" if caller_left else "settled"
+            return CALLER_LEFT if caller_left else "settled"
         case _:
             return "other"
 
@@ -193,12 +246,11 @@ def _ended(
 
     An intended cancellation is no error. A deadline is one, `timeout`.
     """
-    match outcome:
-        case "won" | "ok":
-            return "200", "", "success"
-        case "cancelled":
-            return "", "timeout" if cancel_source == "deadline" else "", "cancelled"
-        case "internal":
-            return "", "internal", "internal"
+    if outcome in SUCCESSES:
+        return "200", "", "success"
+    if outcome == Cancelled.word:
+        return "", "timeout" if cancel_source == "deadline" else "", outcome
+    if outcome == Crash.word:
+        return "", outcome, outcome
     code = _STATUSES.get(status, OTHER)
-    return code, code if error == "bad_status" else error or OTHER, "failed"
+    return code, code if error == "bad_status" else error or OTHER, Failure.word

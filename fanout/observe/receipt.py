@@ -1,14 +1,33 @@
 """What is known of one request after its end: the record that every view of the service is made from.
 
 Times are Trio clock seconds, unless the name says otherwise (`_ms`).
+
+Rule 1: a receipt is made from one event. Nothing is collected while the request runs, so nothing of a request
+        that ends oddly can stay behind, and two requests that share an id (clients may choose it) are never
+        mixed up.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.marks import Trace
+from fanout.race.outcome import Cancelled, Failure
+from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
+
+NO_RACE: Final = "other"
+CALLER_LEFT: Final = "caller_left"
+ENDPOINTS: Final = {"first_success": "first", "every_success": "all"}
+_REASONS: Final[dict[type[Verdict] | type[None], str]] = {
+    type(None): CALLER_LEFT,
+    One: "success",
+    Every: "success",
+    NoSuccess: "no_success",
+    DeadlineReached: "deadline",
+    Crashed: "internal",
+}
 
 
 class CallReceipt(NamedTuple):
@@ -19,7 +38,7 @@ class CallReceipt(NamedTuple):
         or `not_started` (its time was over, or the race was, before it could begin).
     error: a failed call's stable word, see `fanout.upstream.errors`. status: the upstream's, of a failed
         call whose head was read.
-    phases: (name, at) as each began, in order; the names are those of `fanout.upstream.phases`.
+    phases: (name, at) as each began, in order; the names are those of `fanout.upstream.exchange`.
     reused: it went over a connection that had been idle, and not over a new one.
     kept: its connection was kept open for the next call, and not closed.
     cancel_source: who cancelled, in Trio's words. cancel_reason: why, in a sentence.
@@ -66,12 +85,12 @@ class Receipt(NamedTuple):
 
     trace_id: W3C, 32 hexadecimal digits; `None` when it is not traced.
     endpoint: the strategy's short name (`first`, `all`), or `other`: no race was run.
-    timeout_ms: what the caller asked for. reserve_ms: what of it was kept back to answer. used_ms: what
-        it took, from arrival to end. `None` without a race.
-    status: the answer's; `None` when the caller left before it. reason: the problem's `reason`, or
+    timeout_ms: what the client asked for. reserve_ms: the part of it that was kept for writing the answer.
+    used_ms: what it took, from arrival to end. `None` without a race.
+    status: the answer's; `None` when the client disconnected before it. reason: the problem's `reason`, or
         `success`, or `caller_left`.
     late_by_ms: by how much the answer missed the timeout; 0 when it did not.
-    calls: in call order. Those still running when the caller left have been cancelled.
+    calls: in call order. Those still running when the client disconnected have been cancelled.
     trace: for the tracer alone: what it gave to the request.
     """
 
@@ -109,6 +128,78 @@ class Receipt(NamedTuple):
             "late_by_ms": _ms(self.late_by_ms / 1000),
             "calls": [call.to_json(self.arrived_at) for call in self.calls],
         }
+
+
+def make_receipt(ended: RequestEnded) -> Receipt:
+    race = ended.race
+    if race is None:
+        endpoint, reason, timeout_ms, reserve_ms = NO_RACE, "success", None, None
+        calls: tuple[CallReceipt, ...] = ()
+    else:
+        endpoint, reason = endpoint_of(race.strategy), _REASONS[type(race.verdict)]
+        timeout_ms, reserve_ms = race.budget.timeout_ms, race.budget.reserve_ms
+        calls = call_receipts(race, ended.caller_left_at)
+    return Receipt(
+        ended.request_id,
+        None if ended.trace is None else ended.trace.trace_id,
+        endpoint,
+        ended.arrived_at,
+        timeout_ms,
+        reserve_ms,
+        ended.at,
+        (ended.at - ended.arrived_at) * 1000,
+        ended.status,
+        ended.reason or reason,
+        ended.late_by_s * 1000,
+        calls,
+        ended.trace,
+    )
+
+
+def endpoint_of(strategy: str) -> str:
+    """The short name of a strategy, as clients know it."""
+    return ENDPOINTS.get(strategy, strategy)
+
+
+def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tuple[CallReceipt, ...]:
+    """By position, in one piece and with nothing asked twice: every request has several of them."""
+    receipts = []
+    verdict = race.verdict
+    for record in race.calls:
+        call, started_at, ended_at, outcome, marks = record
+        word = word_of(record, verdict)
+        reused = kept = error = status = source = reason = exit_ms = None
+        if isinstance(outcome, Failure):
+            error, status = outcome.error, outcome.status
+        elif isinstance(outcome, Cancelled):
+            source, reason = outcome.source, outcome.reason
+            if started_at is not None and ended_at is not None:
+                since = _cancelled_at(outcome, race, caller_left_at)
+                if since is not None and since <= ended_at:
+                    exit_ms = (ended_at - since) * 1000
+                if reason is None and since is not None and since == caller_left_at:
+                    reason = "the client disconnected"
+        if marks:
+            phases = dict(marks)
+            is_new = "connect" in phases
+            if is_new or "reused" in phases:
+                reused = not is_new
+                kept = marks[-1][0] == "kept"
+        receipts.append(
+            CallReceipt(
+                call, word, error, status, started_at, ended_at, marks, reused, kept, source, reason, exit_ms
+            )
+        )
+    return tuple(receipts)
+
+
+def _cancelled_at(cancelled: Cancelled, race: RaceRecord, caller_left_at: float | None) -> float | None:
+    """When the scope was cancelled that ended a call; `None` when nothing says so."""
+    if cancelled.source == "deadline":
+        return race.budget.race_ends_at
+    if caller_left_at is not None and (race.settled_at is None or caller_left_at < race.settled_at):
+        return caller_left_at
+    return race.settled_at
 
 
 def _ms(seconds: float) -> float:

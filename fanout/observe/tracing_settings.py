@@ -12,27 +12,45 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from fanout.observe.tracing_sampler import Sampler, read_sampler
-
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL: Final = "http/protobuf"
+_FOLLOWS_CALLER: Final = "parentbased_"
+_ROOTS: Final = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
+SAMPLERS: Final = (*_ROOTS, *(_FOLLOWS_CALLER + root for root in _ROOTS))
 
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
     """asked_by: the variable that switched traces on, with its value. collector: where spans go. Both may be
         shown: of a URL they have the scheme, host and port.
+    ratio: the share of traces that is sampled, 0 to 1. follows_caller: a client's decision counts instead.
     max_waiting: how many spans may wait to be sent; more are dropped. max_batch: how many are sent at once.
     delay_ms: how long a span waits for others at most.
     """
 
     asked_by: str
     collector: str
-    sampler: Sampler
+    ratio: float
+    follows_caller: bool
     max_waiting: int
     max_batch: int
     delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TracingStatistics:
+    """Counts since the start. requests_sampled: those that have spans.
+
+    Of these spans: delivered to the collector; waiting to be; dropped, because too many were waiting; failed,
+    because the collector did not take them.
+    """
+
+    requests_sampled: int
+    spans_delivered: int
+    spans_waiting: int
+    spans_dropped: int
+    spans_failed: int
 
 
 def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
@@ -57,15 +75,31 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
         if value(name) not in ("", _PROTOCOL):
             raise ValueError(f"{name}={value(name)!r}: use {_PROTOCOL}; a collector takes it on port 4318")
     collector = _shown(endpoint, value(endpoint)) if endpoint else "http://localhost:4318"
+    sampler = value("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
     max_waiting = count("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
     return TracingSettings(
         asked_by=f"{endpoint}={collector}" if endpoint else f"OTEL_TRACES_EXPORTER={exporter}",
         collector=collector,
-        sampler=read_sampler(value("OTEL_TRACES_SAMPLER"), value("OTEL_TRACES_SAMPLER_ARG")),
+        ratio=_ratio(sampler, value("OTEL_TRACES_SAMPLER_ARG")),
+        follows_caller=sampler.startswith(_FOLLOWS_CALLER),
         max_waiting=max_waiting,
         max_batch=min(count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), max_waiting),
         delay_ms=count("OTEL_BSP_SCHEDULE_DELAY", 5000),
     )
+
+
+def _ratio(sampler: str, argument: str) -> float:
+    if sampler not in SAMPLERS:
+        raise ValueError(f"OTEL_TRACES_SAMPLER={sampler!r}: use one of {', '.join(SAMPLERS)}")
+    ratio = _ROOTS[sampler.removeprefix(_FOLLOWS_CALLER)]
+    if ratio is None:
+        try:
+            ratio = float(argument or 1.0)
+        except ValueError:
+            ratio = -1.0
+    if not 0.0 <= ratio <= 1.0:
+        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG={argument!r}: use a ratio from 0.0 to 1.0")
+    return ratio
 
 
 def _shown(name: str, url: str) -> str:

@@ -1,8 +1,7 @@
 """All that watches one process: the observers of its requests, and the instruments of its loop.
 
 One set of facts, the core's events, many views: counts, receipts, and of each receipt a log line, metrics,
-spans and the live page. All but bugs and refusals is told a moment later (`later`), so that a request pays
-little for it.
+spans and the live page. All but bugs is done in batches (`batches`), so that a request pays little for it.
 """
 
 from __future__ import annotations
@@ -22,16 +21,12 @@ from fanout.api.exchange import not_traced
 from fanout.config import Settings
 from fanout.loop.sockets import sockets
 from fanout.observe.census import Census, CensusStatistics
-from fanout.observe.later import Later
 from fanout.observe.log import LogObserver, configured_logs
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopWatch
-from fanout.observe.observers import Observers
-from fanout.observe.receipts import Receipts
+from fanout.observe.observers import BatchedObserver, Observers, Receipts
 from fanout.observe.request_log import RequestLog
-from fanout.observe.tally import Tally
-from fanout.observe.tracing_settings import TracingSettings
-from fanout.observe.tracing_statistics import TracingStatistics
+from fanout.observe.tracing_settings import TracingSettings, TracingStatistics
 from fanout.process.resources import open_tracing
 from fanout.race.admission import Admission
 from fanout.race.events import BugFound
@@ -41,7 +36,7 @@ from fanout.upstream.transport import PoolTransport
 class Observation:
     """`observer` is to be told of every event. `watch` and `census` watch while `installed`.
 
-    Run `later.run` beside the server. What is told here is complete after `await later.caught_up()`.
+    Run `batches.run` next to the server. After `await batches.caught_up()` every count is complete.
     """
 
     def __init__(
@@ -58,7 +53,6 @@ class Observation:
         self.census = None
         if settings.census == "on":
             self.census = Census(lambda: admission.in_flight, transport.connections_in_use)
-        self.tally = Tally()
         self.metrics = request_metrics(settings)
         self.tracing = open_tracing(tracing, settings)
         self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
@@ -75,8 +69,8 @@ class Observation:
         traces = [] if self.tracing is None else [self.tracing.consume]
         lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
         self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])
-        self.later = Later([self.tally, LogObserver(), self.receipts])
-        self.observer = Observers([self.later])
+        self.batches = BatchedObserver([self.metrics, LogObserver(), self.receipts])
+        self.observer = Observers([self.batches])
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -89,7 +83,7 @@ class Observation:
         try:
             yield
         finally:
-            self.later.catch_up()  # also when all ends at once, by a second signal or a crash
+            self.batches.catch_up()  # also when all ends at once, by a second signal or a crash
             ours.watch_passes(None)
             if self.census is not None:
                 trio.lowlevel.remove_instrument(self.census)
@@ -105,7 +99,7 @@ class Observation:
 
     async def end(self) -> None:
         """The last answer has been sent: tell the viewers, and send what spans are left. Bounded."""
-        await self.later.caught_up()
+        await self.batches.caught_up()
         await self.live.feed.end()
         if self.tracing is not None:
             await self.tracing.close()

@@ -15,7 +15,7 @@ from loguru import logger
 from fanout.config import Settings, SettingsError, mask_url
 from fanout.observe.tracing_settings import TracingSettings, read_tracing
 from fanout.server.certificates import Certificate, load_certificate
-from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.call import MAX_PAYLOAD_BYTES
 from fanout.upstream.tls import client_context
 from fanout.upstream.transport import PoolTransport
 
@@ -39,7 +39,7 @@ def open_transport(settings: Settings) -> PoolTransport:
     return PoolTransport(
         max_connections=settings.max_in_flight * len(settings.calls),
         origins=settings.upstreams,
-        max_body_bytes=MAX_BODY_BYTES,
+        max_body_bytes=MAX_PAYLOAD_BYTES,
         ssl_context=ssl_context,
     )
 
@@ -73,6 +73,8 @@ def tracing_settings() -> TracingSettings | None:
         except ImportError as error:
             fix = "pip install 'fanout[otel]'"
             raise SettingsError(f"{settings.asked_by}: traces need an extra: {fix} ({error})") from None
+        except ValueError as error:  # OpenTelemetry reads some variables when it is imported
+            raise SettingsError(str(error)) from None
     return settings
 
 

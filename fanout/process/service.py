@@ -37,7 +37,7 @@ from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from fanout.server.serve import serve
 from fanout.upstream.call import UpstreamCall
-from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.transport import PoolTransport
 
 GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
@@ -101,7 +101,7 @@ class Service:
         )
         turns = observation.turns
         admin = make_admin(
-            self.is_ready, self.statistics, self._families, observation.later.caught_up, turns.others.next
+            self.is_ready, self.statistics, self._families, observation.batches.caught_up, turns.others.next
         )
         self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
         self._started_at: float | None = None
@@ -136,7 +136,7 @@ class Service:
         async with self._transport, trio.open_nursery() as background:
             await background.start(self._transport.run)
             background.start_soon(live.run, name="tell the live page")
-            background.start_soon(self._observation.later.run, name="tell of requests that have ended")
+            background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
             await background.start(
@@ -183,7 +183,7 @@ class Service:
             draining=self._app.draining,
             restarts=self._restarts,
             admission=self._admission.statistics(),
-            requests=self._observation.tally.statistics(),
+            requests=self._observation.metrics.statistics(),
             overload=self._overload.statistics(),
             connections=self._public_driver.statistics(),
             loop=self._observation.watch.statistics(),

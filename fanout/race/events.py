@@ -49,14 +49,26 @@ class CallEnded:
     at: float
 
 
+class RaceRecord(NamedTuple):
+    """All that is known of one race, once it is over.
+
+    verdict: `None` when the request was cancelled before there was one. calls: in call order.
+    settled_at: when the strategy was settled, and with that what was left of the calls cancelled.
+    """
+
+    strategy: str
+    budget: Budget
+    verdict: Verdict | None
+    calls: tuple[CallRecord, ...]
+    settled_at: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class RaceEnded:
-    """The nursery is closed: no task of the race is left. `records` are in call order."""
+    """The nursery is closed: no task of the race is left."""
 
     request_id: str
-    verdict: Verdict
-    records: tuple[CallRecord, ...]
-    budget: Budget
+    race: RaceRecord
     at: float
 
 
@@ -86,20 +98,6 @@ class BugFound:
     where: str
     exception: BaseException
     at: float
-
-
-class RaceRecord(NamedTuple):
-    """All that is known of one race, once it is over.
-
-    verdict: `None` when the request was cancelled before there was one.
-    settled_at: when the strategy was settled, and with that what was left of the calls cancelled.
-    """
-
-    strategy: str
-    budget: Budget
-    verdict: Verdict | None
-    calls: tuple[CallRecord, ...]
-    settled_at: float | None
 
 
 class RequestEnded(NamedTuple):

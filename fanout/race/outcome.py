@@ -1,8 +1,13 @@
-"""How one upstream call can end. Expected failures are data; bugs are a `Crash`."""
+"""How one upstream call can end. Expected failures are data; bugs are a `Crash`.
+
+Each outcome has one word, and everything that shows what became of a call uses these, see
+`fanout.race.verdict.word_of`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +17,7 @@ class Success:
     payload: the answer, byte for byte. The core never looks inside.
     """
 
+    word: ClassVar[str] = "ok"
     payload: bytes
 
 
@@ -23,6 +29,7 @@ class Failure:
     status: the upstream's HTTP status, if a head was read.
     """
 
+    word: ClassVar[str] = "failed"
     error: str
     status: int | None = None
 
@@ -35,6 +42,7 @@ class Cancelled:
     reason: why, in a sentence, if the canceller said so.
     """
 
+    word: ClassVar[str] = "cancelled"
     source: str
     reason: str | None = None
 
@@ -43,7 +51,12 @@ class Cancelled:
 class Crash:
     """An unexpected exception: a bug. It fails the whole request and is reported where it happened (G11)."""
 
+    word: ClassVar[str] = "internal"
     exception: BaseException
 
 
 Outcome = Success | Failure | Cancelled | Crash
+
+WON: Final = "won"  # of a success, when it is the answer: only the end of the race can tell
+NOT_STARTED: Final = "not_started"  # its time was over, or the race was, before it could begin
+SUCCESSES: Final = frozenset({WON, Success.word})

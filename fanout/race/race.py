@@ -102,8 +102,7 @@ class Race:
         """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""
         self._verdict = verdict = self._strategy(self.ledger) or DeadlineReached()
         if RaceEnded in self._observer.told_of:
-            now = self._now()
-            self._observer.notify(RaceEnded(self.request_id, verdict, self.ledger.records, self.budget, now))
+            self._observer.notify(RaceEnded(self.request_id, self.record(), self._now()))
         return verdict
 
     def record(self) -> RaceRecord:

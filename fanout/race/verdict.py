@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fanout.race.ledger import Ledger
-from fanout.race.outcome import Success
+from fanout.race.ledger import CallRecord, Ledger
+from fanout.race.outcome import NOT_STARTED, WON, Cancelled, Success
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +73,12 @@ def every_success(ledger: Ledger) -> Verdict | None:
         return None
     payloads = tuple([r.outcome.payload for r in ledger.records if isinstance(r.outcome, Success)])
     return Every(payloads) if payloads else NoSuccess()
+
+
+def word_of(record: CallRecord, verdict: Verdict | None) -> str:
+    """What became of a call that is over, in one word: `won`, `not_started`, or the word of its outcome."""
+    if record.started_at is None:
+        return NOT_STARTED
+    if isinstance(verdict, One) and verdict.winner == record.call:
+        return WON
+    return Cancelled.word if record.outcome is None else record.outcome.word

@@ -59,7 +59,7 @@ class Replay:
     def records(self) -> tuple[CallRecord, ...]:
         """The calls' records, as observers are told them when the race has ended."""
         (ended,) = [event for event in self.events if isinstance(event, RaceEnded)]
-        return ended.records
+        return ended.race.calls
 
     told_of = EVENTS
 

@@ -1,4 +1,4 @@
-"""The addresses of one name: the order in which to try them, and what connect attempts say about it.
+"""The addresses of one name: what look-ups have found, and the order in which to try them.
 
 Rule 1: an address is tried last after calls have waited for it for 250 ms in total without an answer. The
         time is added up over calls. A call may end sooner, because its time is up or another call has won;
@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
 import trio
 
+from fanout.upstream.statistics import NameStatistics
 from fanout.upstream.wire import Address
 
 HEAD_START_S: Final = 0.25  # RFC 8305: how long an address has before the next one is tried as well
@@ -44,24 +46,60 @@ class _Silence:
 
 
 class Addresses:
-    """known: all addresses, as looked up. passed_over: how often an address was put last."""
+    """known: all addresses, as looked up last. error: why the last look-up failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self.host = host
         self.known: Sequence[Address] = ()
-        self.passed_over = 0
+        self.error: str | None = None
         self._healthy: list[Address] = []
         self._last: list[Address] = []
         self._silences: dict[Address, _Silence] = {}
+        self._first_look_up = trio.Event()
+        self._looked_up_at = -math.inf
+        self._look_ups = 0
+        self._failures = 0
+        self._passed_over = 0
 
-    @property
-    def tried_last(self) -> Sequence[Address]:
-        return self._last
+    async def ready(self) -> None:  # noqa: ASYNC910 - as `Resolver.addresses`
+        """Wait for the first look-up. Raises `httpx.ConnectError` if none has succeeded."""
+        if not self._first_look_up.is_set():
+            await self._first_look_up.wait()
+        if not self.known:
+            raise httpx.ConnectError(f"{self.host} has no address: {self.error}")
 
-    def renew(self, found: Sequence[Address]) -> None:
-        """Start again with the addresses that a look-up has found."""
+    def looked_up(self, found: Sequence[Address]) -> None:
+        """Start again with the addresses that a look-up has found. Raises `OSError` if there is none."""
+        if not found:
+            raise OSError("the look-up gave no address")
         self.known = tuple(dict.fromkeys(found))
         self._healthy, self._last = list(self.known), []
         self._silences = {address: _Silence() for address in self.known}
+        self.error = None
+        self._look_ups += 1
+        self._looked_up_at = trio.current_time()
+        self._first_look_up.set()
+
+    def failed(self, error: Exception) -> None:
+        """A look-up has failed. The known addresses are still good."""
+        self.error = str(error) if isinstance(error, OSError) and str(error) else repr(error)
+        self._look_ups += 1
+        self._failures += 1
+        self._first_look_up.set()
+
+    def statistics(self) -> NameStatistics:
+        """A snapshot."""
+        age_s = trio.current_time() - self._looked_up_at
+        return NameStatistics(
+            name=self.host,
+            addresses=tuple(str(where[0]) for _, where in self.known),
+            tried_last=tuple(str(where[0]) for _, where in self._last),
+            passed_over=self._passed_over,
+            age_s=None if math.isinf(age_s) else age_s,
+            look_ups=self._look_ups,
+            failures=self._failures,
+            last_error=self.error,
+        )
 
     def in_turn(self) -> Sequence[Address]:
         """The order for one connection. Each begins with the next healthy address of the first family."""
@@ -106,6 +144,6 @@ class Addresses:
         if address in self._healthy:
             self._healthy.remove(address)
             self._last.append(address)
-            self.passed_over += 1
+            self._passed_over += 1
             if not self._healthy:
                 self._healthy, self._last = self._last, []

@@ -1,9 +1,12 @@
 """One HTTP/1.1 answer, built from bytes as they arrive. No I/O.
 
-Rule 1: a parser serves one exchange and is thrown away, so no state crosses to the next answer. A plain
-        answer that comes as a whole needs none (`whole_answer`).
+Rule 1: a parser serves one exchange and is thrown away, so no state crosses to the next answer.
 Rule 2: strict. What two programs could read in two ways is malformed, not guessed at.
 Rule 3: a connection is reused only when the message itself said where it ends and nothing came after.
+Rule 4: nearly every answer comes as a whole and says plainly how long it is. One expression reads it, in a
+        fifth of the time that llhttp takes. It reads what llhttp would read, and the connection is kept. It
+        leaves all else to llhttp: another framing or version, an odd byte, a `Connection` that says more
+        than `keep-alive`, and what comes in pieces or with something behind it.
 
 Two caps bound the memory of one answer to about `max_body_bytes`, twice when compressed, + 64 KiB of head.
 Not told apart: empty lines between two messages, which can carry no answer, and the prefixes
@@ -12,14 +15,15 @@ Not told apart: empty lines between two messages, which can carry no answer, and
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
 import httpx
 
-from fanout.upstream.decode import BodyTooLarge, decode
-from fanout.upstream.response import CompleteResponse
-from fanout.upstream.whole_answer import WholeAnswer, read_fields, read_whole
+from fanout.upstream.decode import decode
+from fanout.upstream.errors import BodyTooLarge
+from fanout.upstream.messages import CompleteResponse, Headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
@@ -28,6 +32,40 @@ _ABOUT_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transf
 _ABOUT_ENCODED_BODY: Final = frozenset({b"content-encoding", b"content-length"})
 _NO_BODY: Final = frozenset({204, 304})
 
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
+_RULED: Final = rb"content-length|content-encoding|transfer-encoding|connection|proxy-connection"
+# Possessive throughout: no input makes it look at a byte more than a few times.
+_HARMLESS: Final = (
+    rb"(?:(?!(?i:" + _RULED + rb"):)" + _TOKEN + rb":" + _VALUE + rb"\r\n"
+    rb"|(?i:connection:[\t ]*+keep-alive)[\t ]*+\r\n)*+"
+)
+_WHOLE: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t\x20-\x7e]*+\r\n"
+    rb"(" + _HARMLESS + rb"(?i:content-length):[\t ]*+([0-9]{1,9}+)[\t ]*+\r\n" + _HARMLESS + rb")\r\n"
+)
+_FIELD: Final = re.compile(rb"([^:]++):[\t ]*+([^\r]*+)\r\n")
+
+
+def read_whole(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """Status, fields and body of the answer to a GET that `data` is; `None` if it needs llhttp.
+
+    fields: their lines, for `read_fields`.
+    """
+    match = _WHOLE.match(data)
+    if match is None:
+        return None
+    status, fields, length = match.groups()
+    body = data[match.end() :]
+    if len(body) != int(length) or int(status) in _NO_BODY:
+        return None
+    return int(status), fields, body
+
+
+def read_fields(fields: bytes) -> Headers:
+    """The names, as they were sent, and the values of these header lines."""
+    return [(name, value.rstrip(b"\t ")) for name, value in _FIELD.findall(fields)]
+
 
 class Answer:
     """Feed it what the wire delivers until `is_complete`; then `response()`.
@@ -35,26 +73,6 @@ class Answer:
     `status` and `keeps_connection` are meaningful once it is complete. The latter: the next exchange may
     use the wire.
     """
-
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_encoding",
-        "_ends_with_connection",
-        "_fault",
-        "_has_head",
-        "_headers",
-        "_is_to_head",
-        "_max_body_bytes",
-        "_max_wire_bytes",
-        "_parser",
-        "_whole",
-        "_wire_bytes",
-        "is_complete",
-        "is_on_reused",
-        "keeps_connection",
-        "status",
-    )
 
     def __init__(self, method: str, max_body_bytes: int) -> None:
         self.is_complete = False
@@ -67,6 +85,7 @@ class Answer:
         self._parser: httptools.HttpResponseParser | None = None  # until it turns out that one is needed
         self.status = 0
         self._headers: list[tuple[bytes, bytes]] = []
+        self._fields = b""  # instead of `_headers`, when the answer came as a whole
         self._encoding = b""
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -74,7 +93,6 @@ class Answer:
         self._has_head = False
         self._ends_with_connection = False
         self._fault = ""
-        self._whole: WholeAnswer | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -117,24 +135,27 @@ class Answer:
         Of a compressed answer, the headers that described the compressed bytes are left out. Raises
         `httpx.DecodingError`, or `BodyTooLarge` when the decoded body is over the cap.
         """
-        whole = self._whole
-        if whole is not None:
-            return CompleteResponse(whole.status, lambda: read_fields(whole.fields), whole.body, request)
-        body, headers = b"".join(self._body), self._headers
+        body = b"".join(self._body)
         if body and self._encoding:
             body = decode(self._encoding, body, self._max_body_bytes)
-            headers = [header for header in headers if header[0].lower() not in _ABOUT_ENCODED_BODY]
-        return CompleteResponse(self.status, lambda: headers, body, request)
+            self._headers = [
+                header for header in self._headers if header[0].lower() not in _ABOUT_ENCODED_BODY
+            ]
+        return CompleteResponse(self.status, self._all_headers, body, request)
+
+    def _all_headers(self) -> Headers:
+        return self._headers or read_fields(self._fields)
 
     def _is_whole(self, data: bytes) -> bool:
-        """Whether the first bytes are all of it, and were read the short way."""
+        """Whether the first bytes are all of it, and were read without a parser."""
         if self._is_to_head or len(data) > min(MAX_HEAD_BYTES, self._max_body_bytes):
             return False
-        self._whole = whole = read_whole(data)
+        whole = read_whole(data)
         if whole is None:
             return False
+        self.status, self._fields, body = whole
+        self._body.append(body)
         self._wire_bytes = len(data)
-        self.status = whole.status
         self.is_complete = self.keeps_connection = True
         return True
 

@@ -1,23 +1,44 @@
 """Opens a connected wire to an origin: it tries the addresses (happy eyeballs) and does the TLS handshake.
 
-Rule 1: however this ends, also by `Cancelled`, no wire stays open but the returned one.
+Rule: however this ends, also by `Cancelled`, no wire stays open but the returned one.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import trio
 
+from fanout.loop.stream import SocketStream, reset_on_close
 from fanout.upstream.addresses import HEAD_START_S, Attempt
-from fanout.upstream.origin import Origin
-from fanout.upstream.phases import Phase, PhaseHook
+from fanout.upstream.exchange import Phase, PhaseHook
+from fanout.upstream.messages import Origin
 from fanout.upstream.resolver import Resolver
-from fanout.upstream.tls import TlsSessions
-from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.tls import TlsSessions, TlsWire
 from fanout.upstream.wire import Address, Wire
+
+# A link that goes silent reports nothing. The kernel's probes find an idle connection dead within 8 s.
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
+_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    # not every system has all of these names
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), n)
+        for name, n in _KEEP_ALIVE.items()
+        if hasattr(socket, name)
+    ),
+)
+_REACHABLE_WITHIN_S: Final = 5
+_CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 Dial = Callable[[Address], Awaitable[Wire]]
 
@@ -34,34 +55,22 @@ class Connector:
         """A connected wire to `origin`. Raises `httpx.ConnectError`."""
         on_phase(Phase.CONNECT)
         addresses = await self._resolver.addresses(origin.host, origin.port)
-        wire = await self._dial_any(origin, addresses)
-        if origin.scheme != "https":
-            return wire
-        try:
-            on_phase(Phase.TLS)
-            wire = TlsWire(wire, self._sessions, origin)
-            await wire.handshake()
-        except BaseException as error:
-            wire.abort()
-            if isinstance(error, OSError | ValueError):
-                raise httpx.ConnectError(f"{origin}: {error}") from error
-            raise
-        return wire
-
-    async def _dial_any(self, origin: Origin, addresses: Sequence[Address]) -> Wire:
-        """Dial, and learn about the addresses from the attempts, also when it is cancelled."""
         attempts: list[Attempt] = []
         wire: Wire | None = None
         try:
             try:
                 wire = await first_to_connect(addresses, self._dial, attempts)
-            except OSError as error:
-                raise httpx.ConnectError(f"{origin}: {error}") from error
-            finally:
+            finally:  # also when it is cancelled
                 self._resolver.learn(origin.host, origin.port, attempts)
-        except BaseException:
+            if origin.scheme == "https":
+                on_phase(Phase.TLS)
+                wire = TlsWire(wire, self._sessions, origin)
+                await wire.handshake()
+        except BaseException as error:
             if wire is not None:
                 wire.abort()
+            if isinstance(error, OSError):
+                raise httpx.ConnectError(f"{origin}: {error}") from error
             raise
         return wire
 
@@ -109,3 +118,75 @@ async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: l
     for wire in connected[1:]:  # two may connect in the same event-loop iteration
         wire.abort()
     return connected[0]
+
+
+async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the next step waits for the answer
+    """Connect to one address. However this ends, no socket stays open but the returned one.
+
+    Raises `OSError`.
+    """
+    family, where = address
+    connecting = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        for option in _OPTIONS:
+            connecting.setsockopt(*option)
+        if not _is_connected(connecting, where) and not _is_connected(connecting, where):
+            await trio.lowlevel.wait_writable(connecting)
+            _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
+        wire = SocketStream(connecting)
+        # An upstream may answer and close in one packet, so its end must not wait behind other disconnects.
+        wire.watch(at_once=True)
+        return wire  # noqa: ASYNC910 - as above
+    except BaseException:
+        reset_on_close(connecting)
+        with suppress(OSError):
+            connecting.close()
+        raise
+
+
+def _is_connected(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:
+    """Begin to connect, or check whether the connection is established.
+
+    An upstream on this host (such as a sidecar) has accepted by the second check, which saves an event-loop
+    iteration.
+    """
+    error = connecting.connect_ex(where)
+    if error in _CONNECTING:
+        return False
+    _raise_if(error, where)
+    return True
+
+
+def _raise_if(error: int, where: tuple[Any, ...]) -> None:
+    if error:
+        raise OSError(error, f"{os.strerror(error)} ({where[0]} port {where[1]})")
+
+
+async def why_unreachable(url: str) -> str | None:
+    """Why no connection to `url`'s host can be made, in a few words; `None` if one was made.
+
+    For the start of the service, so that a wrong address gives one clear line, and never for `/readyz`. It
+    only connects and sends no request. It never raises: any error is the answer.
+    """
+    await trio.lowlevel.checkpoint()
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        with trio.fail_after(_REACHABLE_WITHIN_S):
+            stream = await trio.open_tcp_stream(parts.hostname or "", port)
+    except trio.TooSlowError:
+        return f"no connection within {_REACHABLE_WITHIN_S} s"
+    except Exception as error:  # noqa: BLE001 - no such name, no IDNA name, no thread, no memory
+        return _in_words(error)
+    with suppress(OSError):
+        stream.socket.close()
+    return None
+
+
+def _in_words(error: BaseException) -> str:
+    cause = error
+    while cause.__cause__ is not None or isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
+    return str(getattr(cause, "strerror", None) or cause).lower() or type(cause).__name__

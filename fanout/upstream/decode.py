@@ -11,6 +11,8 @@ from typing import Final
 
 import httpx
 
+from fanout.upstream.errors import BodyTooLarge
+
 # By zlib's `wbits`. Some servers send deflate without the zlib header, against RFC 9110: tried second.
 _FORMATS: Final = {
     b"gzip": (31,),
@@ -19,10 +21,6 @@ _FORMATS: Final = {
 }  # RFC 9110 §8.4.1.3: x-gzip is gzip
 # Each takes a decompressor and a copy of the rest: 64 KiB of empty members would be 3,000 of them.
 MAX_MEMBERS: Final = 32
-
-
-class BodyTooLarge(httpx.TransportError):
-    """The answer has more bytes than the transport accepts."""
 
 
 def decode(encoding: bytes, body: bytes, max_bytes: int) -> bytes:

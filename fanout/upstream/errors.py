@@ -1,6 +1,6 @@
-"""Foreign exceptions become our stable words here, and nowhere else.
+"""The stable words for what can go wrong with a call. Exceptions become words here, and nowhere else.
 
-The words are part of the API: callers and dashboards match on them.
+The words are part of the API: clients and dashboards match on them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from typing import Final
 
 import httpx
 
-from fanout.upstream.decode import BodyTooLarge
-
 UNREACHABLE: Final = "unreachable"  # no connection: name, connect or TLS handshake failed
 BROKEN: Final = "broken"  # the connection broke, or what came over it was not HTTP
 BAD_STATUS: Final = "bad_status"  # a status other than 200; redirects are not followed
@@ -18,6 +16,10 @@ TOO_LARGE: Final = "too_large"  # more than 64 KiB of body
 BAD_PAYLOAD: Final = "bad_payload"  # a complete body that is not what the upstream promises
 
 WORDS: Final = (UNREACHABLE, BROKEN, BAD_STATUS, TOO_LARGE, BAD_PAYLOAD)
+
+
+class BodyTooLarge(httpx.TransportError):
+    """The answer has more bytes than the transport accepts."""
 
 
 def error_word(error: httpx.TransportError | httpx.DecodingError) -> str:

@@ -18,14 +18,13 @@ from typing import Final
 
 import trio
 
-from fanout.upstream.connection import Connection
-from fanout.upstream.origin import Origin
+from fanout.upstream.messages import Origin
 from fanout.upstream.statistics import OriginStatistics
 from fanout.upstream.wire import Wire
 
 # The most dead idle connections that one call closes before it opens a new one. After a restart of the
 # upstream all are dead, and one call must not pay for all of them.
-_MAX_LOOKS: Final = 4
+_MAX_STALE_DISCARDS: Final = 4
 
 
 class PoolLimitExceeded(RuntimeError):
@@ -42,7 +41,29 @@ class CloseReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-OnNews = Callable[["OriginPool", Connection], bool]
+class PooledConnection:
+    """A slot of the pool. It has a wire once it is connected. `idle_since` is in Trio's time."""
+
+    __slots__ = ("idle_since", "wire")
+
+    def __init__(self) -> None:
+        self.wire: Wire | None = None
+        self.idle_since = 0.0
+
+    def is_reusable(self) -> bool:
+        """Nothing has arrived since the last answer, not even the end, so it can be used again.
+
+        This asks the kernel. The last report of epoll is one event-loop iteration old, and this call would
+        take a second, unrequested answer to the previous call for its own. It never raises, because then the
+        pool could lose the connection.
+        """
+        try:
+            return self.wire is not None and self.wire.receive_nowait() is None
+        except Exception:  # noqa: BLE001 - after any error this connection is not used again
+            return False
+
+
+OnNews = Callable[["OriginPool", PooledConnection], bool]
 
 
 class OriginPool:
@@ -60,8 +81,8 @@ class OriginPool:
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
         self._on_news = on_news
-        self._idle: dict[Connection, None] = {}  # in order, the oldest first
-        self._used: dict[Connection, None] = {}  # including those not yet connected
+        self._idle: dict[PooledConnection, None] = {}  # in order, the oldest first
+        self._used: dict[PooledConnection, None] = {}  # including those not yet connected
         self._opened = 0
         self._reused = 0
         self._retries = 0
@@ -71,37 +92,35 @@ class OriginPool:
         self._is_shut_down = False
         self._now = trio.lowlevel.current_clock().current_time  # `trio.current_time`, looked up once
 
-    def take(self) -> Connection:
+    def take(self) -> PooledConnection:
         """A live idle connection, or one yet to be connected. Raises `PoolLimitExceeded`."""
         self._check_limit()
-        for _ in range(min(len(self._idle), _MAX_LOOKS)):
+        for _ in range(min(len(self._idle), _MAX_STALE_DISCARDS)):
             connection = next(reversed(self._idle))
             if self._has_expired(connection):
-                del self._idle[connection]
-                self._close_idle(connection, CloseReason.EXPIRED)
-            elif connection.is_quiet():
+                self._close(connection, CloseReason.EXPIRED, in_order=True)
+            elif connection.is_reusable():
                 self._reused += 1
                 self._used[connection] = None
                 del self._idle[connection]
                 return connection
             else:
-                del self._idle[connection]
-                self._drop(connection, CloseReason.PEER)
+                self._close(connection, CloseReason.PEER)
         return self._new_connection()
 
-    def take_for_retry(self) -> Connection:
+    def take_for_retry(self) -> PooledConnection:
         """A new connection, after a reused one was dead: another idle one may be dead, too."""
         self._check_limit()
         self._retries += 1
         return self._new_connection()
 
-    def connected(self, connection: Connection, wire: Wire) -> None:
+    def connected(self, connection: PooledConnection, wire: Wire) -> None:
         """A new connection has its wire, and owns it from now on."""
         connection.wire = wire
         self._opened += 1
         wire.on_news(partial(self._on_news, self, connection))
 
-    def give_back(self, connection: Connection, reason: CloseReason | None) -> bool:
+    def give_back(self, connection: PooledConnection, reason: CloseReason | None) -> bool:
         """End a use: without a `reason` it is idle again, else it is reset at once. True: it was kept.
 
         If epoll has reported its end behind the answer, it is closed, too: no other event will come for it.
@@ -118,14 +137,13 @@ class OriginPool:
             self._idle[connection] = None
             return True
         else:
-            self._drop(connection, reason or (CloseReason.PEER if wire.has_ended else CloseReason.SHUTDOWN))
+            self._close(connection, reason or (CloseReason.PEER if wire.has_ended else CloseReason.SHUTDOWN))
         return False
 
-    def look_at(self, connection: Connection) -> None:
+    def look_at(self, connection: PooledConnection) -> None:
         """Handle news: close an idle connection that has ended or has unrequested bytes."""
-        if connection in self._idle and not connection.is_quiet():
-            del self._idle[connection]
-            self._drop(connection, CloseReason.PEER)
+        if connection in self._idle and not connection.is_reusable():
+            self._close(connection, CloseReason.PEER)
 
     def close_expired(self, at_most: int) -> bool:
         """Close idle connections that have expired. True if there may be more of them."""
@@ -133,15 +151,14 @@ class OriginPool:
         for connection in oldest:
             if not self._has_expired(connection):
                 return False
-            del self._idle[connection]
-            self._close_idle(connection, CloseReason.EXPIRED)
+            self._close(connection, CloseReason.EXPIRED, in_order=True)
         return len(oldest) == at_most
 
     def shut_down(self) -> None:
         """Close what is idle now, and what is in use when it is given back. Irrevocable."""
         self._is_shut_down = True
         while self._idle:
-            self._close_idle(self._idle.popitem()[0], CloseReason.SHUTDOWN)
+            self._close(next(reversed(self._idle)), CloseReason.SHUTDOWN, in_order=True)
 
     @property
     def in_use(self) -> int:
@@ -168,22 +185,21 @@ class OriginPool:
         if len(self._used) >= self._max_connections:
             raise PoolLimitExceeded(f"more than {self._max_connections} calls to {self.origin} at a time")
 
-    def _new_connection(self) -> Connection:
-        connection = Connection()
+    def _new_connection(self) -> PooledConnection:
+        connection = PooledConnection()
         self._used[connection] = None
         return connection
 
-    def _has_expired(self, connection: Connection) -> bool:
+    def _has_expired(self, connection: PooledConnection) -> bool:
         return self._now() - connection.idle_since >= self._keepalive_expiry_s
 
-    def _close_idle(self, connection: Connection, reason: CloseReason) -> None:
-        """Close in order: nothing is wrong with this connection."""
-        self._closed[reason] += 1
-        if connection.wire is not None:
-            connection.wire.close()
+    def _close(self, connection: PooledConnection, reason: CloseReason, *, in_order: bool = False) -> None:
+        """Close a connection that is idle, or no longer in use, and count it.
 
-    def _drop(self, connection: Connection, reason: CloseReason) -> None:
-        """Reset: nothing more will be sent on it, and it must not keep a port in TIME_WAIT."""
+        in_order: nothing is wrong with it. Otherwise it is reset: nothing more will be sent on it, and it
+            must not keep a port in TIME_WAIT.
+        """
+        self._idle.pop(connection, None)
         self._closed[reason] += 1
         if connection.wire is not None:
-            connection.wire.abort()
+            connection.wire.close() if in_order else connection.wire.abort()

@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-import httpx
 import trio
 
 from fanout.upstream.addresses import Addresses, Attempt
@@ -61,15 +60,15 @@ class Resolver:
     def __init__(self, look_up: LookUp = look_up_in_thread, refresh_s: float = REFRESH_S) -> None:
         self._look_up = look_up
         self._refresh_s = refresh_s
-        self._entries: dict[Name, _Entry] = {}
+        self._names: dict[Name, Addresses] = {}
         self._is_running = False
         # Requests put names in, and the service's task takes them out; unbounded, because names are few.
-        self._asked, self._to_keep = trio.open_memory_channel[_Entry](math.inf)
+        self._wanted, self._to_keep = trio.open_memory_channel[Name](math.inf)
 
     def want(self, host: str, port: int) -> None:
         """Look up a name (not an IP literal) as soon as `run()` runs, before the first request."""
-        if _literal(host, port) is None and (host, port) not in self._entries:
-            self._entry((host, port))
+        if _literal(host, port) is None:
+            self._name((host, port))
 
     async def addresses(self, host: str, port: int) -> Sequence[Address]:
         """The addresses of a name, best first, or of an IP literal. Raises `httpx.ConnectError`.
@@ -80,17 +79,16 @@ class Resolver:
         literal = _literal(host, port)
         if literal is not None:
             return (literal,)  # noqa: ASYNC910 - nothing to wait for
-        entry = self._entries.get((host, port)) or self._entry((host, port))
+        addresses = self._name((host, port))
         if not self._is_running:
             raise RuntimeError("names are resolved by PoolTransport.run(), which is not running")
-        await entry.ready()
-        return entry.addresses.in_turn()
+        await addresses.ready()
+        return addresses.in_turn()
 
     def learn(self, host: str, port: int, attempts: Sequence[Attempt]) -> None:
         """Learn from these attempts to connect which addresses to try last."""
-        entry = self._entries.get((host, port))
-        if entry is not None:
-            entry.addresses.learn(attempts)
+        if (host, port) in self._names:
+            self._names[host, port].learn(attempts)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep the addresses of all names up to date until cancelled."""
@@ -98,75 +96,29 @@ class Resolver:
         try:
             async with trio.open_nursery() as nursery:
                 task_status.started()
-                async for entry in self._to_keep:
-                    nursery.start_soon(self._keep, entry, name=f"resolve {entry.name[0]}")
+                async for name in self._to_keep:
+                    nursery.start_soon(self._keep, name, name=f"resolve {name[0]}")
         finally:
             self._is_running = False
 
     def statistics(self) -> tuple[NameStatistics, ...]:
         """A snapshot."""
-        return tuple(entry.statistics() for entry in self._entries.values())
+        return tuple(addresses.statistics() for addresses in self._names.values())
 
-    def _entry(self, name: Name) -> _Entry:
-        entry = self._entries[name] = _Entry(name)
-        self._asked.send_nowait(entry)
-        return entry
+    def _name(self, name: Name) -> Addresses:
+        if name not in self._names:
+            self._names[name] = Addresses(name[0])
+            self._wanted.send_nowait(name)
+        return self._names[name]
 
-    async def _keep(self, entry: _Entry) -> None:
+    async def _keep(self, name: Name) -> None:
+        addresses = self._names[name]
         while True:
             try:
-                entry.succeeded(await self._look_up(*entry.name))
+                addresses.looked_up(await self._look_up(*name))
             except Exception as error:  # noqa: BLE001 - Rule 4
-                entry.failed(error)
-            await trio.sleep(self._refresh_s if entry.error is None else RETRY_S)
-
-
-class _Entry:
-    """The state of one name."""
-
-    def __init__(self, name: Name) -> None:
-        self.name = name
-        self.error: str | None = None
-        self.addresses = Addresses()
-        self._first_look_up = trio.Event()
-        self._looked_up_at = -math.inf
-        self._look_ups = 0
-        self._failures = 0
-
-    async def ready(self) -> None:  # noqa: ASYNC910 - as `Resolver.addresses`
-        if not self._first_look_up.is_set():
-            await self._first_look_up.wait()
-        if not self.addresses.known:
-            raise httpx.ConnectError(f"{self.name[0]} has no address: {self.error}")
-
-    def succeeded(self, found: Sequence[Address]) -> None:
-        if not found:
-            raise OSError("the look-up gave no address")
-        self.addresses.renew(found)
-        self.error = None
-        self._look_ups += 1
-        self._looked_up_at = trio.current_time()
-        self._first_look_up.set()
-
-    def failed(self, error: Exception) -> None:
-        self.error = str(error) if isinstance(error, OSError) and str(error) else repr(error)
-        self._look_ups += 1
-        self._failures += 1
-        self._first_look_up.set()
-
-    def statistics(self) -> NameStatistics:
-        age_s = trio.current_time() - self._looked_up_at
-        addresses = self.addresses
-        return NameStatistics(
-            name=self.name[0],
-            addresses=tuple(str(where[0]) for _, where in addresses.known),
-            tried_last=tuple(str(where[0]) for _, where in addresses.tried_last),
-            passed_over=addresses.passed_over,
-            age_s=None if math.isinf(age_s) else age_s,
-            look_ups=self._look_ups,
-            failures=self._failures,
-            last_error=self.error,
-        )
+                addresses.failed(error)
+            await trio.sleep(self._refresh_s if addresses.error is None else RETRY_S)
 
 
 @lru_cache(maxsize=64)  # there are a handful of origins

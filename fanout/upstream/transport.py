@@ -20,21 +20,18 @@ import httpx
 import trio
 
 from fanout.upstream.answer import Answer
-from fanout.upstream.connect import Connector, Dial
-from fanout.upstream.connection import Connection, exchange
-from fanout.upstream.origin import Origin, origin_of
-from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
-from fanout.upstream.pool import CloseReason, OriginPool
-from fanout.upstream.request import PreparedRequest, request_bytes
+from fanout.upstream.connect import Connector, Dial, dial
+from fanout.upstream.exchange import EXTENSION, Phase, PhaseHook, exchange, ignore_phase
+from fanout.upstream.messages import Origin, PreparedRequest, origin_of, request_bytes
+from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
 from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
-from fanout.upstream.wire import dial
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
 _REQUEST_TIMEOUT: Final = 408
-_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # looked up once, as in `connection`
+_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # looked up once, as in `exchange`
 _SWEEP_EVERY_S: Final = 5.0
 _SWEEP_BATCH: Final = 16  # closed per iteration at most: to close a socket takes about 50 µs
 
@@ -66,7 +63,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         self._pools: dict[Origin, OriginPool] = {}
         self._is_closed = False
         self._is_running = False
-        self._news: deque[tuple[OriginPool, Connection]] = deque()
+        self._news: deque[tuple[OriginPool, PooledConnection]] = deque()
         self._has_news = trio.Event()
         for url in origins:
             origin = origin_of(httpx.URL(url))
@@ -141,7 +138,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _use(
         self,
         pool: OriginPool,
-        take: Callable[[], Connection],
+        take: Callable[[], PooledConnection],
         outgoing: bytes,
         answer: Answer,
         on_phase: PhaseHook,
@@ -151,7 +148,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         The connection is taken and connected inside the block that gives it back, so nothing comes between.
         """
         reason: CloseReason | None = CloseReason.CANCELLED  # unless it turns out otherwise
-        connection: Connection | None = None
+        connection: PooledConnection | None = None
         was_kept = False
         try:
             connection = take()
@@ -191,7 +188,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 while pool.close_expired(at_most=_SWEEP_BATCH):
                     await trio.lowlevel.checkpoint()
 
-    def _on_news(self, pool: OriginPool, connection: Connection) -> bool:
+    def _on_news(self, pool: OriginPool, connection: PooledConnection) -> bool:
         """The event loop calls it. It only notes the news; a task does the work in small portions."""
         if not self._is_running:
             return False  # `take` notices it

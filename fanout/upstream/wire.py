@@ -1,48 +1,20 @@
-"""The byte stream under a connection, and its implementation over a plain socket.
+"""What the pool needs from a connection to an upstream.
+
+`fanout.loop.stream.SocketStream` is one over a socket, `fanout.upstream.tls.TlsWire` one over another wire.
+The simulation injects wires of its own, in virtual time.
 
 Rule 1: closing is synchronous and never waits, fails or runs twice. A closed wire refers to no owner.
 Rule 2: one task at a time uses a wire, and only that task closes it, so no task waits in a closed wire.
-
-The simulation injects wires of its own, in virtual time.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import select
 import socket
-import struct
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, Protocol
-
-import trio
-
-from fanout.loop.sockets import LEFT, NEWS, sockets
-
-# An urgent byte (MSG_OOB) has come, or will. A read stops before it, and the next one skips it. So from then
-# on a short read does not mean that there is no more.
-URGENT: Final = select.EPOLLPRI
+from typing import Any, Protocol
 
 # getaddrinfo's family and socket address: enough to connect.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-
-# Linger for zero seconds: closing sends a RST, so the upstream notices, and no TIME_WAIT remains here.
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-# A link that goes silent reports nothing. The kernel's probes find an idle connection dead within 8 s.
-_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
-_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # not every system has all of these names
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), n)
-        for name, n in _KEEP_ALIVE.items()
-        if hasattr(socket, name)
-    ),
-)
-_CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
 class Wire(Protocol):
@@ -61,10 +33,10 @@ class Wire(Protocol):
     async def send_all(self, data: bytes) -> None:
         """Send all of it. No checkpoint when the bytes fit; after `Cancelled` a part may be sent."""
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         """Wait for at least one byte; `b""` when the upstream has closed. `Cancelled` loses nothing."""
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         """The bytes that have arrived; `None` when none have and the upstream has not closed."""
 
     def close(self) -> None:
@@ -72,150 +44,3 @@ class Wire(Protocol):
 
     def abort(self) -> None:
         """Close at once with a reset, so that the upstream drops the exchange."""
-
-
-class SocketWire:
-    """A `Wire` over a connected, non-blocking stream socket, which it owns. Make it in a run of Trio."""
-
-    __slots__ = (
-        "_has_urgent",
-        "_is_readable",
-        "_kernel",
-        "_on_news",
-        "_reader",
-        "_socket",
-        "_sockets",
-        "has_ended",
-    )
-
-    def __init__(self, connected: socket.SocketType) -> None:
-        self.has_ended = False
-        self._socket = connected
-        self._has_urgent = False
-        self._is_readable = False  # epoll has reported it, and will not again
-        self._on_news: Callable[[], bool] = _wakes_nobody
-        self._reader: trio.lowlevel.Task | None = None
-        self._kernel = select.poll()
-        self._kernel.register(connected, select.POLLIN)
-        self._sockets = sockets()
-        # An upstream may answer and close in one packet, so its end must not wait behind other disconnects.
-        self._sockets.watch(connected.fileno(), NEWS | URGENT, self._told, at_once=True)
-
-    def on_news(self, tell: Callable[[], bool]) -> None:
-        self._on_news = tell
-
-    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the next step waits for the answer
-        sent = self._send_nowait(data)
-        while sent < len(data):
-            await trio.lowlevel.wait_writable(self._socket)
-            sent += self._send_nowait(memoryview(data)[sent:])
-
-    async def receive_some(self, max_bytes: int) -> bytes:
-        while True:
-            if self._is_readable:
-                await trio.lowlevel.checkpoint()  # other tasks run while an upstream always has more
-            else:  # an upstream never answers at once: to wait first saves a receive that would fail
-                self._reader = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._give_up)
-            data = self._receive(max_bytes)
-            if data is None:
-                self._is_readable = False
-                continue
-            # A short read means that there is no more. The end is reported once, and stays readable.
-            self._is_readable = self.has_ended or self._has_urgent or len(data) == max_bytes
-            return data
-
-    def _give_up(self, _: object) -> trio.lowlevel.Abort:
-        self._reader = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _told(self, events: int) -> bool:
-        """Bytes or the end have come. Returns whether it woke a task. The loop calls it: never raise."""
-        self._is_readable = True
-        if events & LEFT:
-            self.has_ended = True
-        if events & URGENT:
-            self._has_urgent = True
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            trio.lowlevel.reschedule(reader)
-            return True
-        try:
-            return self._on_news()
-        except Exception:  # noqa: BLE001 - such as out of memory: `OriginPool.take` notices the news, too
-            return False
-
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
-        # Usually none have. Polling first avoids a BlockingIOError, which costs three times as much.
-        return self._receive(max_bytes) if self._kernel.poll(0) else None
-
-    def close(self) -> None:
-        self._sockets.forget(self._socket.fileno())
-        self._on_news = _wakes_nobody
-        with suppress(OSError):  # the descriptor is free all the same
-            self._socket.close()
-
-    def abort(self) -> None:
-        if self._socket.fileno() >= 0:
-            _reset_on_close(self._socket)
-            self.close()
-
-    def _receive(self, max_bytes: int) -> bytes | None:
-        try:
-            return self._socket.recv(max_bytes)
-        except BlockingIOError:
-            return None
-
-    def _send_nowait(self, data: bytes | memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-
-
-async def dial(address: Address) -> Wire:  # noqa: ASYNC910 - the next step waits for the answer
-    """Connect to one address. However this ends, no socket stays open but the returned one.
-
-    Raises `OSError`.
-    """
-    family, where = address
-    connecting = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        for option in _OPTIONS:
-            connecting.setsockopt(*option)
-        if not _is_connected(connecting, where) and not _is_connected(connecting, where):
-            await trio.lowlevel.wait_writable(connecting)
-            _raise_if(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), where)
-        return SocketWire(connecting)  # noqa: ASYNC910 - as above
-    except BaseException:
-        _reset_on_close(connecting)
-        with suppress(OSError):
-            connecting.close()
-        raise
-
-
-def _reset_on_close(sock: socket.SocketType) -> None:
-    with suppress(OSError):  # some systems refuse it after a reset, which has the same effect
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-
-
-def _wakes_nobody() -> bool:
-    return False
-
-
-def _is_connected(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:
-    """Begin to connect, or check whether the connection is established.
-
-    An upstream on this host (such as a sidecar) has accepted by the second check, which saves an event-loop
-    iteration.
-    """
-    error = connecting.connect_ex(where)
-    if error in _CONNECTING:
-        return False
-    _raise_if(error, where)
-    return True
-
-
-def _raise_if(error: int, where: tuple[Any, ...]) -> None:
-    if error:
-        raise OSError(error, f"{os.strerror(error)} ({where[0]} port {where[1]})")

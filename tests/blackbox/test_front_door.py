@@ -121,7 +121,7 @@ async def test_a_second_signal_ends_at_once(workers: int) -> None:
             assert await trio.to_thread.run_sync(door.fanout.stop) == 0
             assert time.monotonic() - second_at < STUCK_S
         if workers == 1:  # of several, each is killed
-            assert door.fanout.errors.count(b'"reason": "caller_left"') == 20, "each has its line in the log"
+            assert door.fanout.errors.count(b'"reason":"caller_left"') == 20, "each has its line in the log"
 
 
 async def until_refused(door: Door) -> None:

@@ -21,7 +21,7 @@ def line_of(world: World, request_id: str) -> Any:
     deadline = time.monotonic() + WRITTEN_WITHIN_S
     while time.monotonic() < deadline:
         for line in world.fanout.errors.splitlines():
-            if request_id.encode() in line and b'"message": "request"' in line:
+            if request_id.encode() in line and b'"message":"request"' in line:
                 return json.loads(line)
         time.sleep(0.01)
     raise AssertionError(f"no line about {request_id}")

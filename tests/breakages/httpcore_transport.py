@@ -26,7 +26,7 @@ class WireStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - theirs
         try:
-            return await self._wire.receive_some(max_bytes)
+            return await self._wire.receive()
         except OSError as error:
             raise httpcore.ReadError(str(error)) from error
 

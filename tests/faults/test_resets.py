@@ -56,7 +56,7 @@ def test_it_finds_last_words_outside_of_the_guard(tmp_path: Path) -> None:
     the server, and with it every other connection."""
     found = _broken(tmp_path, "unguarded_last_words.patch", "a slow head")
     assert "a slow head, reset at" in found
-    assert "the server has ended: BrokenResourceError" in found
+    assert "the server has ended: BrokenStream" in found
 
 
 def _broken(tmp_path: Path, name: str, situation: str) -> str:

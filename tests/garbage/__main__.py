@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 from loguru import logger
 
-from fanout.observe.receipts import KEPT_RECEIPTS
+from fanout.observe.observers import KEPT_RECEIPTS
 from tests.garbage.kinds import KINDS, Kind
 from tests.garbage.measure import ROOT, measure, start_peers
 

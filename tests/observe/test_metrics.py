@@ -12,9 +12,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from fanout.admin.exposition import SAMPLES_PER_TURN, expose
-from fanout.observe.metrics import RequestMetrics, Upstream
-from fanout.observe.metrics_family import MAX_SERIES, GaugeFamily, Histogram, HistogramFamily
+from fanout.observe.metrics import Promises, RequestMetrics, Upstream
+from fanout.observe.metrics_family import MAX_SERIES, Histogram, gauge, histogram
 from fanout.observe.receipt import CallReceipt, Receipt
+from fanout.race.events import BugFound
 
 WON = CallReceipt(0, "won", None, None, 10.0, 10.25, (), True, True, None, None, None)
 LOST = WON._replace(
@@ -178,6 +179,28 @@ async def test_a_request_id_too_long_for_an_exemplar_is_left_out() -> None:
     assert len(list(parsed)) == 5, "the parser refuses longer ones"
 
 
+def test_the_statistics_are_another_view_of_the_same_counts() -> None:
+    failed = WON._replace(outcome="failed", error="broken")
+    metrics = metrics_of(
+        FIRST,
+        FIRST._replace(status=500, reason="no_success", calls=(failed, failed)),
+        FIRST._replace(status=500, reason="deadline", late_by_ms=1.0, calls=(LOST,)),
+        FIRST._replace(status=None, reason="caller_left", calls=(LOST._replace(outcome="not_started"),)),
+        FIRST._replace(status=503, reason="overloaded", endpoint="other", calls=()),
+        FIRST._replace(endpoint="other", calls=()),
+    )
+    before = metrics.statistics()
+    metrics.notify(BugFound("r", "call 0", ValueError(), at=1))
+    statistics = metrics.statistics()
+    assert statistics.answers == {"200": 2, "500": 2, "503": 1}
+    assert statistics.refused == {"overloaded": 1}
+    assert statistics.races == {"success": 1, "no_success": 1, "deadline": 1}
+    assert statistics.calls == {"success": 1, "broken": 2, "cancelled": 2, "not_started": 1}
+    assert statistics.callers_left == 1
+    assert statistics.promises_broken == Promises(late_answers=1, bugs=1)
+    assert before.promises_broken.bugs == 0, "a snapshot does not change afterwards"
+
+
 def hostile(number: int) -> Receipt:
     """A request of which every word is another one, as if nobody before had checked anything."""
     call = WON._replace(outcome=f"o{number}", error=f"e{number}", status=number, cancel_source=f"s{number}")
@@ -210,12 +233,12 @@ def test_what_was_known_before_the_bound_goes_on_being_counted() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, SAMPLES_PER_TURN, 3 * SAMPLES_PER_TURN + 1])
 async def test_a_family_written_in_pieces_reads_as_if_written_at_once(count: int) -> None:
-    family = HistogramFamily("a_seconds", "Help\nof two lines.", ("label",))
-    pieces = list(family.metrics([((f'"{number}\n',), Histogram((0.1,))) for number in range(count)]))
+    family = histogram("a_seconds", "Help\nof two lines.", ("label",))
+    pieces = list(family.histograms([((f'"{number}\n',), Histogram((0.1,))) for number in range(count)]))
     at_once = Metric(family.name, family.help, "histogram")
     at_once.samples = [sample for piece in pieces for sample in piece.samples]
     numbers = [((f"{number}",), float(number)) for number in range(count)]
-    other = GaugeFamily("b", "Help.", ("label",)).metric(numbers)
+    other = gauge("b", "Help.", ("label",)).metric(numbers)
 
     class Registry(CollectorRegistry):
         def collect(self) -> Any:

@@ -1,67 +1,26 @@
-"""Counts, and what an observer that fails costs: nothing."""
+"""How events reach the observers: at once or in batches, and what an observer that fails costs: nothing."""
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
-from fanout.observe.observers import Observers
-from fanout.observe.tally import Promises, Tally
-from fanout.race.budget import Budget
+import pytest
+import trio
+from loguru import logger
+from trio.testing import MockClock
+
+from fanout.observe.observers import BATCH_EVERY_S, BATCH_PER_TURN, BatchedObserver, Observers
 from fanout.race.events import (
     EVENTS,
     BugFound,
     CallStarted,
     Event,
-    RaceRecord,
     RequestEnded,
-    RequestRefused,
 )
-from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
-from fanout.race.verdict import DeadlineReached, NoSuccess, One, Verdict
 
 
-def ended(
-    status: int | None = 200,
-    reason: str | None = None,
-    late_by_s: float = 0,
-    race: RaceRecord | None = None,
-) -> RequestEnded:
-    return RequestEnded("r", None, 0.0, status, reason, late_by_s, None, race, at=1)
-
-
-def race(verdict: Verdict | None, *outcomes: Outcome | None) -> RaceRecord:
-    calls = tuple(CallRecord(call, 0, 1, outcome) for call, outcome in enumerate(outcomes))
-    return RaceRecord("first_success", Budget(0, 100, 0), verdict, calls, None)
-
-
-def test_the_tally_counts_each_fact_under_its_word() -> None:
-    tally = Tally()
-    for event in (
-        ended(race=race(One(0, b""), Success(b""), Cancelled("explicit"))),
-        ended(500, race=race(NoSuccess(), Failure("broken"), Failure("broken"))),
-        ended(500, late_by_s=0.001, race=race(DeadlineReached(), Crash(ValueError()))),
-        ended(None, "caller_left", race=race(None, None)),
-        ended(503, "overloaded"),
-        RequestRefused("r", "overloaded", 503, at=1),
-        BugFound("r", "call 0", ValueError(), at=1),
-        CallStarted("r", 0, at=1),
-    ):
-        tally.notify(event)
-    statistics = tally.statistics()
-    assert statistics.calls == {"success": 1, "broken": 2, "cancelled": 1, "internal": 1}
-    assert statistics.races == {"One": 1, "NoSuccess": 1, "DeadlineReached": 1}
-    assert statistics.answers == {"200": 1, "500": 2, "503": 1}
-    assert statistics.refused == {"overloaded": 1}
-    assert statistics.callers_left == 1
-    assert statistics.promises_broken == Promises(late_answers=1, bugs=1)
-
-
-def test_a_snapshot_does_not_change_afterwards() -> None:
-    tally = Tally()
-    before = tally.statistics()
-    tally.notify(ended())
-    assert before.answers == {}
+def ended(name: str = "r") -> RequestEnded:
+    return RequestEnded(name, None, 0.0, 200, None, 0.0, None, None, at=1)
 
 
 def test_each_observer_is_told_of_what_it_wants_and_no_other_event_need_be_made() -> None:
@@ -89,15 +48,98 @@ def test_each_observer_is_told_of_what_it_wants_and_no_other_event_need_be_made(
     assert (wants_bugs.seen, wants_all.seen) == ([bug], [bug, ended()])
 
 
-def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing() -> None:
     class Broken:
         told_of = EVENTS
 
         def notify(self, event: Event) -> None:
             raise RuntimeError("in an observer")
 
-    tally = Tally()
-    Observers([Broken(), tally]).notify(ended())
-    assert tally.statistics().answers == {"200": 1}
+    class Counting:
+        told_of = EVENTS
+        notified = 0
+
+        def notify(self, event: Event) -> None:
+            self.notified += 1
+
+    counting, logged = Counting(), list[str]()
+    sink = logger.add(logged.append, format="{message}")
+    try:
+        Observers([Broken(), counting]).notify(ended())
+    finally:
+        logger.remove(sink)
+    assert counting.notified == 1
+    assert logged[0].startswith("observer Broken failed on RequestEnded")
+
+
+class Clocked:
+    told_of = EVENTS
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, Event]] = []
+
+    def notify(self, event: Event) -> None:
+        self.seen.append((trio.current_time(), event))
+
+
+async def test_what_has_ended_is_told_in_order_a_quarter_of_a_second_later(autojump_clock: MockClock) -> None:
+    collector = Clocked()
+    batched = BatchedObserver([collector])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(batched.run)
+        begin = trio.current_time()
+        for at, name in ((1.0, "a"), (1.05, "b"), (1.5, "c")):
+            await trio.sleep_until(begin + at)
+            batched.notify(ended(name))
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    told = [(at - begin, event.request_id) for at, event in collector.seen]
+    assert told == [
+        (pytest.approx(1 + BATCH_EVERY_S), "a"),
+        (pytest.approx(1 + BATCH_EVERY_S), "b"),
+        (1.5 + BATCH_EVERY_S, "c"),
+    ]
+
+
+async def test_all_else_is_told_at_once() -> None:
+    collector = Clocked()
+    batched = BatchedObserver([collector])
+    bug, started = BugFound("r", "x", ValueError(), at=1), CallStarted("r", 0, at=1)
+    for event in (ended(), bug, started):
+        batched.notify(event)
+    assert [event for _, event in collector.seen] == [bug, started]
+    batched.catch_up()
+    assert [event for _, event in collector.seen] == [bug, started, ended()]
+
+
+async def test_who_wants_to_know_now_has_all_of_it_and_others_get_their_turns() -> None:
+    collector = Clocked()
+    batched = BatchedObserver([collector])
+    for number in range(3 * BATCH_PER_TURN + 1):
+        batched.notify(ended(str(number)))
+    seen_by_others: list[int] = []
+
+    async def other() -> None:
+        while True:
+            seen_by_others.append(len(collector.seen))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        await batched.caught_up()
+        nursery.cancel_scope.cancel()
+    assert [event.request_id for _, event in collector.seen] == [
+        str(n) for n in range(3 * BATCH_PER_TURN + 1)
+    ]
+    steps = [after - before for before, after in pairwise(seen_by_others)]
+    assert max(steps) <= 2 * BATCH_PER_TURN  # who comes first in a pass is chance
+
+
+async def test_what_ended_before_it_ran_is_told(autojump_clock: MockClock) -> None:
+    collector = Clocked()
+    batched = BatchedObserver([collector])
+    batched.notify(ended())
+    with trio.move_on_after(1):
+        await batched.run()
+    assert len(collector.seen) == 1

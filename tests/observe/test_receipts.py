@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from fanout.api.told import receipt_member, receipt_timings
+from fanout.observe.observers import Receipts
 from fanout.observe.receipt import Receipt
-from fanout.observe.receipts import Receipts
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
@@ -198,7 +198,10 @@ def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
     (receipt,) = receipts.latest
     assert (receipt.trace_id, receipt.endpoint) == (Trace.trace_id, "quorum")
     assert receipt.trace is event.trace
-    assert (receipt.calls[0].cancel_reason, receipt.calls[0].cancel_to_exit_ms) == ("the caller left", 250)
+    assert (receipt.calls[0].cancel_reason, receipt.calls[0].cancel_to_exit_ms) == (
+        "the client disconnected",
+        250,
+    )
 
 
 def test_only_the_latest_are_kept_and_every_one_is_handed_on() -> None:

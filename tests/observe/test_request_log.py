@@ -12,7 +12,8 @@ import pytest
 
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.observe.receipts import Receipts, make_receipt
+from fanout.observe.observers import Receipts
+from fanout.observe.receipt import make_receipt
 from fanout.observe.request_log import RequestLog
 from fanout.race.events import RequestEnded
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
@@ -43,7 +44,7 @@ def test_a_line_has_the_essence_of_the_receipt() -> None:
     line = line_of("/api/first?timeout=300", [fails(10, "bad_status", 503), hangs()])
     assert line.count("\n") == 1
     assert json.loads(line) == {
-        "time": "2026-11-24T12:00:00.280250+00:00",
+        "time": "2026-11-24T12:00:00.280250Z",
         "level": "warning",
         "message": "request",
         "request_id": "scenario-1",

@@ -200,8 +200,8 @@ def test_garbage_from_a_caller_begins_a_new_trace_and_is_not_logged(
     assert server.trace not in (CALLER, "0" * 32)
     assert call["traceparent"].startswith(f"00-{server.trace}-")
     assert "tracestate" not in call
-    assert b'"level": "info"' in logged
-    assert b'"level": "warning"' not in logged
+    assert b'"level":"info"' in logged
+    assert b'"level":"warning"' not in logged
 
 
 def test_the_sampler_is_the_standard_variables(collector: Collector, upstream: TellingUpstream) -> None:
@@ -330,7 +330,7 @@ def test_a_collector_that_works_again_is_told_once(collector: Collector, upstrea
         program.stop()
     assert program.errors.count(b"traces do not reach the collector") == 1
     assert program.errors.count(b"traces reach the collector at " + collector.url.encode() + b" again") == 1
-    assert program.errors.count(b'"level": "warning"') == 1
+    assert program.errors.count(b'"level":"warning"') == 1
 
 
 def test_a_stalled_collector_costs_spans_and_neither_answers_nor_the_exit(
@@ -406,6 +406,16 @@ def test_traces_without_the_extra_are_one_clear_line(tmp_path: Path, workers: st
         "fanout: OTEL_EXPORTER_OTLP_ENDPOINT=http://there:4318: traces need an extra: "
         "pip install 'fanout[otel]' (No module named 'opentelemetry.exporter')\n"
     )
+
+
+def test_a_wrong_limit_is_one_clear_line() -> None:
+    """OpenTelemetry reads it itself, and raises."""
+    command = [sys.executable, "-m", "fanout", *SERVE]
+    variables = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SPAN_EVENT_COUNT_LIMIT": "many"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=variables, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fanout: OTEL_SPAN_EVENT_COUNT_LIMIT must be")
 
 
 def test_without_traces_nothing_of_opentelemetry_is_imported(

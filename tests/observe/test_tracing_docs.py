@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fanout.observe import tracing_settings, tracing_spans
-from fanout.observe.trace_context import MAX_STATE_CHARACTERS
+from fanout.observe import tracing_attributes, tracing_settings
 from fanout.observe.tracing import FLUSH_WITHIN_S
-from fanout.observe.tracing_request import MAX_TEXT
+from fanout.observe.tracing_attributes import MAX_TEXT
+from fanout.observe.tracing_context import MAX_STATE_CHARACTERS
 from fanout.observe.tracing_settings import read_tracing
-from fanout.upstream.phases import Phase
+from fanout.upstream.exchange import Phase
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/tracing.md").read_text()
 TEXT = " ".join(DOCUMENT.split())
@@ -36,7 +36,7 @@ def test_every_attribute_of_ours_that_is_named_exists() -> None:
     named = set(re.findall(r"`(fanout\.[a-z_.]+)`", DOCUMENT))
     phases = {name for name in named if name.startswith("fanout.phase.")}
     assert len(named) > 6
-    assert all(f'"{name}"' in source(tracing_spans) for name in named - phases)
+    assert all(f'"{name}"' in source(tracing_attributes) for name in named - phases)
     assert {name.removeprefix("fanout.phase.") for name in phases} <= set(Phase)
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from opentelemetry.sdk.trace.sampling import Decision, ParentBasedTraceIdRatio
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from fanout.observe.trace_context import TraceContext
-from fanout.observe.tracing_sampler import SAMPLERS, read_sampler
-from fanout.observe.tracing_settings import TracingSettings, read_tracing
+from fanout.observe.tracing import sampler_of
+from fanout.observe.tracing_context import RequestTrace, begin
+from fanout.observe.tracing_settings import SAMPLERS, TracingSettings, read_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -58,7 +54,7 @@ def test_it_is_on_when_a_variable_says_where_spans_go(environment: dict[str, str
 
 def test_the_defaults_are_those_of_the_specification() -> None:
     settings = read()
-    assert settings.sampler == read_sampler("parentbased_always_on", "")
+    assert (settings.ratio, settings.follows_caller) == (1.0, True)
     assert (settings.max_waiting, settings.max_batch, settings.delay_ms) == (2048, 512, 5000)
 
 
@@ -90,8 +86,8 @@ def test_a_wrong_value_is_one_line_with_the_setting_the_value_and_the_fix(
 
 @pytest.mark.parametrize("ratio", ["", "0", "1", "0.25", "1e-3"])
 def test_a_ratio_is_taken(ratio: str) -> None:
-    sampler = read(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG=ratio).sampler
-    assert sampler.below == float(ratio or "1") * 2**64
+    settings = read(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG=ratio)
+    assert settings.ratio == float(ratio or "1")
 
 
 @pytest.mark.parametrize("ratio", ["1.1", "-0.1", "nan", "1%", "inf"])
@@ -113,26 +109,15 @@ def test_an_endpoint_that_is_no_http_url_is_refused_and_not_repeated(url: str) -
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("caller_sampled", [None, False, True])
-def test_every_standard_sampler_decides_as_its_name_says(name: str, caller_sampled: bool | None) -> None:
-    caller = None if caller_sampled is None else TraceContext(5, 6, int(caller_sampled))
-    sampler = read_sampler(name, "0")
+@pytest.mark.parametrize("client_sampled", [None, False, True])
+def test_every_standard_sampler_decides_as_its_name_says(name: str, client_sampled: bool | None) -> None:
+    settings = read(OTEL_TRACES_SAMPLER=name, OTEL_TRACES_SAMPLER_ARG="0")
+    headers = []
+    if client_sampled is not None:
+        headers.append((b"traceparent", b"00-%032x-%016x-%02x" % (5, 6, client_sampled)))
     expected = name.endswith("always_on")
-    if caller_sampled is not None and name.startswith("parentbased_"):
-        expected = caller_sampled
-    assert sampler.samples(7, caller) is expected
-
-
-@given(st.integers(1, 2**128 - 1), st.floats(0, 1), st.sampled_from([None, 0, 1]))
-def test_the_decision_is_that_of_opentelemetrys_sampler(
-    trace_id: int, ratio: float, flags: int | None
-) -> None:
-    """So programs with the same ratio record the same traces, whoever of them began one."""
-    theirs = ParentBasedTraceIdRatio(ratio)
-    context = caller = None
-    if flags is not None:
-        caller = TraceContext(trace_id, 1, flags)
-        span = NonRecordingSpan(SpanContext(trace_id, 1, True, TraceFlags(flags)))
-        context = set_span_in_context(span)
-    expected = theirs.should_sample(context, trace_id, "GET").decision is Decision.RECORD_AND_SAMPLE
-    assert read_sampler("parentbased_traceidratio", str(ratio)).samples(trace_id, caller) is expected
+    if client_sampled is not None and name.startswith("parentbased_"):
+        expected = client_sampled
+    scope = {"method": "GET", "path": "/", "raw_path": b"/", "scheme": "http", "http_version": "1.1"}
+    trace = begin({**scope, "headers": headers}, dict(headers), sampler_of(settings))
+    assert isinstance(trace, RequestTrace) is expected

@@ -64,7 +64,8 @@ async def test_observers_are_told_every_fact_in_order(autojump_clock: trio.testi
     race.verdict()
     kinds = [type(event) for event in told]
     assert kinds == [RaceStarted, CallStarted, CallStarted, CallEnded, CallEnded, RaceEnded]
-    assert told[-1] == RaceEnded("r", NoSuccess(), race.ledger.records, race.budget, trio.current_time())
+    assert told[-1] == RaceEnded("r", race.record(), trio.current_time())
+    assert race.record().verdict == NoSuccess()
 
 
 async def test_a_call_whose_time_is_over_is_not_started(autojump_clock: trio.testing.MockClock) -> None:

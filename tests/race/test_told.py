@@ -6,7 +6,16 @@ import pytest
 import trio
 
 from fanout.race.budget import Budget
-from fanout.race.events import EVENTS, BugFound, CallEnded, CallStarted, Event, RaceEnded, RaceStarted
+from fanout.race.events import (
+    EVENTS,
+    BugFound,
+    CallEnded,
+    CallStarted,
+    Event,
+    RaceEnded,
+    RaceRecord,
+    RaceStarted,
+)
 from fanout.race.marks import Marks
 from fanout.race.outcome import Cancelled, Success
 from fanout.race.race import Call, Race
@@ -39,7 +48,7 @@ async def test_every_fact_names_its_request_its_call_and_its_time(
         RaceStarted("r-7", "first_success", 1, race.budget, 0.0),
         CallStarted("r-7", 0, 0.5),
         CallEnded("r-7", record, 0.75),
-        RaceEnded("r-7", NoSuccess(), (record,), race.budget, 1.75),
+        RaceEnded("r-7", RaceRecord("first_success", race.budget, NoSuccess(), (record,), None), 1.75),
     ]
     assert (record.call, record.started_at, record.ended_at) == (0, 0.5, 0.75)
 

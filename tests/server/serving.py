@@ -13,13 +13,14 @@ import trio
 import trio.testing
 
 from fanout.api.problems import render
+from fanout.loop.stream import MAX_RECEIVE_BYTES
 from fanout.server.asgi import App
 from fanout.server.certificates import Certificate
 from fanout.server.driver import Driver, never
 from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
 from fanout.server.serve import serve
-from fanout.server.transport import MAX_RECEIVE_BYTES, Transport
+from fanout.server.transport import Transport
 
 SOON_S = 10  # generous: what is waited for is about to happen
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.server.transport import MAX_RECEIVE_BYTES, SocketTransport
+from fanout.loop.stream import MAX_RECEIVE_BYTES
+from fanout.server.transport import SocketTransport
 from tests.server.apps import Echo
 from tests.server.serving import on_socket, until
 

@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 import trio
 
-from fanout.server.transport import MAX_RECEIVE_BYTES, Transport
+from fanout.loop.stream import MAX_RECEIVE_BYTES
+from fanout.server.transport import Transport
 
 End = Literal["fin", "rst"]
 KERNEL_BYTES: Final = 16 * 1024  # what is taken from a sender before its receiver has read any of it

@@ -89,7 +89,7 @@ class PlannedWire(Wire):
         assert self.is_open
         self._pending += self._upstream.play(data)
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         assert self.is_open
         piece = self._pending[0] if self._pending else Later(math.inf, b"")
         await trio.sleep(piece.delay_s)
@@ -97,11 +97,9 @@ class PlannedWire(Wire):
         del self._pending[0]
         if isinstance(piece.piece, OSError):
             raise piece.piece
-        if len(piece.piece) > max_bytes:
-            self._pending.insert(0, Later(0, piece.piece[max_bytes:]))
-        return piece.piece[:max_bytes]
+        return piece.piece
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         """Nothing yet: a wire that is given back too early looks quiet, as a real one would."""
         assert self.is_open
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import trio
 
-from fanout.upstream.phases import Phase
+from fanout.upstream.exchange import Phase
 from fanout.upstream.statistics import OriginStatistics
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire
@@ -65,18 +65,18 @@ class ScriptedWire:
         if self.send_error is not None:
             raise self.send_error
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         assert not self.closed
         piece = self._pending[0] if self._pending else HANGS
         await trio.sleep(piece.delay_s if isinstance(piece, Later) else 0)
         self._pending.pop(0)
-        return _deliver(piece.piece if isinstance(piece, Later) else piece, max_bytes)
+        return _deliver(piece.piece if isinstance(piece, Later) else piece)
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         assert not self.closed
         if not self._pending or isinstance(self._pending[0], Later):
             return None
-        return _deliver(self._pending.pop(0), max_bytes)
+        return _deliver(self._pending.pop(0))
 
     def close(self) -> None:
         self.closed.append("close")
@@ -85,11 +85,10 @@ class ScriptedWire:
         self.closed.append("abort")
 
 
-def _deliver(piece: Piece, max_bytes: int) -> bytes:
+def _deliver(piece: Piece) -> bytes:
     if isinstance(piece, OSError):
         raise piece
     assert isinstance(piece, bytes)
-    assert len(piece) <= max_bytes
     return piece
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.upstream.answer import MAX_HEAD_BYTES, Answer
-from fanout.upstream.decode import MAX_MEMBERS, BodyTooLarge
+from fanout.upstream.decode import MAX_MEMBERS
+from fanout.upstream.errors import BodyTooLarge
 
 REQUEST = httpx.Request("GET", "http://upstream/")
 gzipped = partial(gzip.compress, mtime=0)  # the same bytes each time, for the names of the tests

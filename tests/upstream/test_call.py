@@ -12,11 +12,11 @@ import trio
 
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
-from fanout.upstream.call import UpstreamCall
-from fanout.upstream.decode import BodyTooLarge
+from fanout.upstream.call import UpstreamCall, is_valid_payload
+from fanout.upstream.errors import BodyTooLarge
 
 URL = "http://upstream.test/api/work"
-GOOD = b'{"time": 160}'
+ANSWER = b'{"time": 160}'
 
 
 async def outcome_of(response: httpx.Response | Exception) -> Success | Failure:
@@ -33,7 +33,7 @@ async def test_a_good_answer_is_passed_on_byte_for_byte() -> None:
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304, 307, 400, 404, 429, 500, 503, 599])
 async def test_any_status_but_200_is_a_failure_even_with_a_good_body(status: int) -> None:
     """Redirects are not followed: the location would be called with the caller's time."""
-    response = httpx.Response(status, content=GOOD, headers={"Location": URL})
+    response = httpx.Response(status, content=ANSWER, headers={"Location": URL})
     assert await outcome_of(response) == Failure("bad_status", status)
 
 
@@ -74,7 +74,7 @@ async def test_a_body_that_cannot_be_decoded_is_a_bad_payload() -> None:
 async def test_an_upstreams_cookies_are_not_kept() -> None:
     """One request's answer must not change another's call."""
     with respx.mock(using="httpx") as router:
-        route = router.get(URL).respond(content=GOOD, headers={"Set-Cookie": "a=b; Path=/"})
+        route = router.get(URL).respond(content=ANSWER, headers={"Set-Cookie": "a=b; Path=/"})
         call = UpstreamCall(httpx.MockTransport(router.async_handler), URL)
         for _ in range(2):
             await call(Marks("test", 0))
@@ -93,7 +93,7 @@ async def test_credentials_in_the_url_become_basic_authentication(
     url: str, authorization: str | None
 ) -> None:
     with respx.mock(using="httpx") as router:
-        route = router.get(host="upstream.test").respond(content=GOOD)
+        route = router.get(host="upstream.test").respond(content=ANSWER)
         await UpstreamCall(httpx.MockTransport(router.async_handler), url)(Marks("test", 0))
         assert route.calls.last.request.headers.get("authorization") == authorization
         assert route.calls.last.request.headers["host"] == "upstream.test"
@@ -103,3 +103,55 @@ async def test_a_bug_below_is_not_a_failure() -> None:
     """Only httpx's own family is expected; anything else must stay loud (G11)."""
     with pytest.raises(ZeroDivisionError):
         await outcome_of(ZeroDivisionError())
+
+
+# What counts as a success (DESIGN.md §2), value by value.
+
+VALID = [
+    b'{"time": 160}',
+    b'{"time":0}',
+    b'{"time": 123456789012345678}\n',
+    b' \r\n\t{"time": 1} ',
+    b'{"time": 123456789012345678901234567890}',
+    b'{"time": 1, "more": {"time": "x"}, "list": [1.5, null, true]}',
+    '{"time": 1, "é": "\N{GRINNING FACE}"}'.encode(),
+]
+INVALID = {
+    "empty": b"",
+    "a leading zero": b'{"time": 01}',
+    "something behind it": b'{"time": 1}\n\nx',
+    "no JSON": b"<html>",
+    "truncated": b'{"time": 16',
+    "two values": b'{"time": 1}{"time": 2}',
+    "a list": b"[]",
+    "a number": b"160",
+    "null": b"null",
+    "no time": b"{}",
+    "string": b'{"time": "1"}',
+    "bool": b'{"time": true}',
+    "null time": b'{"time": null}',
+    "float": b'{"time": 160.0}',
+    "exponent": b'{"time": 1e2}',
+    "negative": b'{"time": -1}',
+    "a name twice": b'{"time": 1, "time": 2}',
+    "a name twice, deeper": b'{"time": 1, "a": {"b": 1, "b": 2}}',
+    "NaN": b'{"time": 1, "x": NaN}',
+    "Infinity": b'{"time": 1, "x": -Infinity}',
+    "single quotes": b"{'time': 1}",
+    "trailing comma": b'{"time": 1,}',
+    "not UTF-8": b'{"time": 1, "x": "\xff"}',
+    "UTF-16": '{"time": 1}'.encode("utf-16"),
+    "byte order mark": b'\xef\xbb\xbf{"time": 1}',
+    "digits without end": b'{"time": ' + b"9" * 5000 + b"}",
+    "deep": b'{"time": 1, "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", VALID)
+def test_a_json_object_with_a_non_negative_integer_time_is_a_success(body: bytes) -> None:
+    assert is_valid_payload(body)
+
+
+@pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
+def test_anything_else_is_not(body: bytes) -> None:
+    assert not is_valid_payload(body)

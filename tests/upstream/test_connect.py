@@ -10,10 +10,18 @@ import pytest
 import trio
 import trio.testing
 
+from fanout.loop.stream import SocketStream
 from fanout.upstream.addresses import Addresses, Attempt
-from fanout.upstream.connect import first_to_connect
-from fanout.upstream.wire import Address, Wire, dial
+from fanout.upstream.connect import dial, first_to_connect
+from fanout.upstream.wire import Address, Wire
 from tests.upstream.scripted_wire import ScriptedWire
+
+PROBES = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+]
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,10 @@ async def test_the_first_address_to_connect_wins(
     wire = await first_to_connect(network.addresses, network.dial, attempts)
     assert trio.current_time() - start == pytest.approx(took_s)
     assert wire is network.wires[winner]
-    known = Addresses()
-    known.renew(network.addresses)
+    known = Addresses("upstream.test")
+    known.looked_up(network.addresses)
     known.learn(attempts)
-    assert [where[0] for _, where in known.tried_last] == overtaken
+    assert list(known.statistics().tried_last) == overtaken
     assert not network.wires[winner].closed
 
 
@@ -155,3 +163,13 @@ async def test_abort_is_a_reset_and_close_is_an_end() -> None:
                     result = type(error)
             assert result == seen
             stream.socket.close()
+
+
+async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
+    """G7. The kernel finds one dead within 8 s; `tests.chaos.dead_connections` measures it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        wire = await dial((socket.AF_INET, listening.getsockname()))
+        assert isinstance(wire, SocketStream)
+        found = [wire._sock.getsockopt(*option) for option in PROBES]
+        wire.abort()
+    assert found == [1, 5, 1, 3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 import timeit
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.upstream.connection import Connection
-from fanout.upstream.origin import Origin
-from fanout.upstream.pool import CloseReason, OriginPool, PoolLimitExceeded
+from fanout.upstream.messages import Origin
+from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection, PoolLimitExceeded
 from fanout.upstream.statistics import OriginStatistics
+from tests.loop.test_stream import RST, connected, received, settled
 from tests.upstream.scripted_wire import Piece, ScriptedWire
 
 ORIGIN = Origin("http", "192.0.2.1", 80)
@@ -25,14 +27,14 @@ def new_pool(max_connections: int = 10) -> OriginPool:
     )
 
 
-def opened(pool: OriginPool) -> tuple[Connection, ScriptedWire]:
+def opened(pool: OriginPool) -> tuple[PooledConnection, ScriptedWire]:
     connection, wire = pool.take(), ScriptedWire()
     assert connection.wire is None
     pool.connected(connection, wire)
     return connection, wire
 
 
-def idle(pool: OriginPool, count: int) -> Sequence[tuple[Connection, ScriptedWire]]:
+def idle(pool: OriginPool, count: int) -> Sequence[tuple[PooledConnection, ScriptedWire]]:
     """Several idle connections, in the order in which they were given back."""
     connections = [opened(pool) for _ in range(count)]
     for connection, _ in connections:
@@ -187,3 +189,24 @@ async def test_taking_and_giving_back_cost_the_same_with_ten_and_with_ten_thousa
         return min(timeit.repeat(lambda: pool.give_back(pool.take(), None), number=500, repeat=9))
 
     assert cost(10_000) < 3 * cost(10)
+
+
+@pytest.mark.parametrize("news", ["bytes", "end", "reset"])
+async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_come(news: str) -> None:
+    """The kernel is asked, not the loop: a second answer that comes in the pass in which the first one was
+    read, and the next call begins, would be taken for that call's."""
+    with connected() as (theirs, wire):
+        theirs.sendall(b"answer")
+        await settled()
+        assert await received(wire) == b"answer"
+        connection = PooledConnection()
+        connection.wire = wire
+        assert connection.is_reusable()
+        if news == "bytes":
+            theirs.sendall(b"unasked")
+        elif news == "reset":
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+        if news != "bytes":
+            theirs.close()
+        time.sleep(0.02)  # noqa: ASYNC251 - the kernel shall know, and the loop not yet
+        assert not connection.is_reusable()

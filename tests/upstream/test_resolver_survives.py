@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.resolver import REFRESH_S, RETRY_S
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire
@@ -131,7 +131,7 @@ async def test_a_look_at_an_upstream_that_cannot_be_one_is_a_few_words(url: str)
 NO_THREADS = """
 import encodings.idna, os, resource, socket
 import httpx, trio
-from fanout.upstream.reachable import why_unreachable
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.resolver import MAX_THREADS, look_up_in_thread
 from fanout.upstream.transport import PoolTransport
 

@@ -22,8 +22,7 @@ from fanout.race.outcome import Failure, Success
 from fanout.tools.simulator import Overrides, Simulator, SimulatorSettings
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS
-from fanout.upstream.call import UpstreamCall
-from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.call import MAX_PAYLOAD_BYTES, UpstreamCall
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority
 
@@ -43,7 +42,7 @@ async def upstream(
     crashes: list[BaseException] = []
     simulator = Simulator(settings, on_crash=crashes.append)
     transport = PoolTransport(
-        max_connections=AT_A_TIME, max_body_bytes=MAX_BODY_BYTES, ssl_context=AUTHORITY.client
+        max_connections=AT_A_TIME, max_body_bytes=MAX_PAYLOAD_BYTES, ssl_context=AUTHORITY.client
     )
     async with trio.open_nursery() as nursery:
         context = AUTHORITY.server if tls else None

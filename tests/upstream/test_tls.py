@@ -15,9 +15,8 @@ import trio
 import trio.testing
 import trustme
 
-from fanout.upstream.origin import Origin
-from fanout.upstream.tls import VERIFICATION_S, TlsSessions, client_context
-from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.messages import Origin
+from fanout.upstream.tls import VERIFICATION_S, TlsSessions, TlsWire, client_context
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority, RawConnection, RawServer, answer, echo_path, raw_server
 
@@ -228,13 +227,13 @@ class ServerSide:
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
 
-    async def receive_some(self, max_bytes: int) -> bytes:
-        data = self.receive_nowait(max_bytes)
+    async def receive(self) -> bytes:
+        data = self.receive_nowait()
         assert data is not None, "it would wait for ever"
         return data
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
-        return self._outgoing.read(max_bytes) or (b"" if self.has_ended else None)
+    def receive_nowait(self) -> bytes | None:
+        return self._outgoing.read() or (b"" if self.has_ended else None)
 
     def close(self) -> None:
         raise NotImplementedError
@@ -253,26 +252,26 @@ async def test_session_tickets_do_not_make_a_connection_look_answered() -> None:
     """They arrive after the handshake and are nothing that the upstream said."""
     wire, server = await connected()
     assert server.has_something_to_say
-    assert wire.receive_nowait(1000) is None
+    assert wire.receive_nowait() is None
     server.tls.write(b"said")
-    assert wire.receive_nowait(1000) == b"said"
+    assert wire.receive_nowait() == b"said"
 
 
 async def test_a_tls_wire_ends_properly_or_with_an_error() -> None:
     """Without a close_notify, anybody on the way may have cut the answer short."""
     wire, server = await connected()
     server.tls.write(b"{}")
-    assert await wire.receive_some(1000) == b"{}"
+    assert await wire.receive() == b"{}"
     with contextlib.suppress(ssl.SSLWantReadError):
         server.tls.unwrap()
-    assert await wire.receive_some(1000) == b""
+    assert await wire.receive() == b""
 
     wire, server = await connected()
     server.tls.write(b"{}")
     server.has_ended = True
-    assert await wire.receive_some(1000) == b"{}"
+    assert await wire.receive() == b"{}"
     with pytest.raises(OSError, match="EOF"):
-        await wire.receive_some(1000)
+        await wire.receive()
 
 
 async def test_a_body_that_ends_with_its_connection_and_without_a_proper_end_is_an_error() -> None:

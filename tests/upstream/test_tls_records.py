@@ -10,12 +10,10 @@ import pytest
 import trio
 import trustme
 
-from fanout.upstream.origin import Origin
-from fanout.upstream.tls import TlsSessions, client_context
-from fanout.upstream.tls_wire import TlsWire
+from fanout.upstream.messages import Origin
+from fanout.upstream.tls import TlsSessions, TlsWire, client_context
 from tests.openssl import Peer
 
-_MOST = 16 * 1024
 _CHUNKS = 50
 
 
@@ -37,11 +35,11 @@ class Below:
         self.upstream.shake_hands()
         await trio.lowlevel.checkpoint()
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        return self.receive_nowait(max_bytes) or self.upstream.says()
+        return self.receive_nowait() or self.upstream.says()
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         if not self.left:
             return None
         self.left -= 1
@@ -83,7 +81,7 @@ async def test_an_upstream_that_only_changes_keys_is_left_when_it_is_looked_at(t
     async with connected(tmp_path) as (wire, below):
         below.left, below.chunk = _CHUNKS, lambda: changes_keys(below.upstream)
         with pytest.raises(OSError, match="bring no data"):
-            wire.receive_nowait(_MOST)
+            wire.receive_nowait()
         assert below.left >= _CHUNKS - 2
 
 
@@ -91,7 +89,7 @@ async def test_an_upstream_that_only_changes_keys_is_left_when_it_is_waited_for(
     async with connected(tmp_path) as (wire, below):
         below.left, below.chunk = _CHUNKS, lambda: changes_keys(below.upstream)
         with trio.fail_after(5), pytest.raises(OSError, match="bring no data"):
-            await wire.receive_some(_MOST)
+            await wire.receive()
         assert below.left >= _CHUNKS - 2
 
 
@@ -104,5 +102,5 @@ async def test_records_with_data_between_changes_of_keys_are_read(tmp_path: Path
 
         below.left, below.chunk = _CHUNKS, speak
         for _ in range(_CHUNKS):
-            assert await wire.receive_some(_MOST) == b"a"
-        assert wire.receive_nowait(_MOST) is None
+            assert await wire.receive() == b"a"
+        assert wire.receive_nowait() is None

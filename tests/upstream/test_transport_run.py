@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from fanout.upstream.answer import Answer
-from fanout.upstream.decode import BodyTooLarge
+from fanout.upstream.errors import BodyTooLarge
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire
 from tests.upstream.raw_server import answer

@@ -12,14 +12,14 @@ import trio
 import trio.testing
 
 from fanout.loop.sockets import sockets
-from fanout.upstream.connection import Connection
-from fanout.upstream.pool import CloseReason
+from fanout.loop.stream import SocketStream
+from fanout.upstream.connect import dial
+from fanout.upstream.pool import CloseReason, PooledConnection
 from fanout.upstream.transport import PoolTransport
-from fanout.upstream.wire import SocketWire, dial
+from tests.loop.test_stream import connected, received, settled
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import ScriptedWire
 from tests.upstream.test_pool import idle, new_pool
-from tests.upstream.test_wire import connected, received, settled
 
 URGENT = b"!"
 
@@ -121,12 +121,12 @@ async def test_an_answer_with_an_urgent_byte_in_its_head_is_an_answer() -> None:
             assert got == [b'{"time": 1}'], number
 
 
-async def wire_to_nowhere() -> SocketWire:
+async def wire_to_nowhere() -> SocketStream:
     """Somebody has closed its descriptor: every system call fails with EBADF."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire = await dial((socket.AF_INET, listener.getsockname()))
-    assert isinstance(wire, SocketWire)
-    os.close(wire._socket.fileno())
+    assert isinstance(wire, SocketStream)
+    os.close(wire._sock.fileno())
     return wire
 
 
@@ -134,10 +134,10 @@ async def wire_to_nowhere() -> SocketWire:
 async def test_closing_never_fails(ways: Sequence[str]) -> None:
     """G7, G10: it runs in the pool's `finally`, where an exception would be the end of the service."""
     wire = await wire_to_nowhere()
-    descriptor = wire._socket.fileno()
+    descriptor = wire._sock.fileno()
     for way in ways:
         getattr(wire, way)()
-    assert wire._socket.fileno() == -1
+    assert wire._sock.fileno() == -1
     assert descriptor not in sockets()._watched
 
 
@@ -175,12 +175,12 @@ async def test_a_connection_that_cannot_be_looked_at_is_not_reused_and_not_lost(
     """G7: whatever is raised while one is taken, the pool knows of every connection."""
 
     class Odd(ScriptedWire):
-        def receive_nowait(self, max_bytes: int) -> bytes | None:
+        def receive_nowait(self) -> bytes | None:
             raise error
 
     pool = new_pool()
     [(healthy, _)] = idle(pool, 1)
-    odd, wire = Connection(), Odd()
+    odd, wire = PooledConnection(), Odd()
     pool._used[odd] = None
     pool.connected(odd, wire)
     pool.give_back(odd, None)

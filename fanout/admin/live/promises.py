@@ -9,10 +9,10 @@ from collections import Counter
 from typing import Final
 
 from fanout.observe.receipt import CallReceipt, Receipt
+from fanout.race.outcome import NOT_STARTED, SUCCESSES, WON, Cancelled, Crash, Success
 
 CHECKED: Final = ("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8")
-_SUCCESSES: Final = ("won", "ok")
-_STOPPED: Final = ("cancelled", "not_started")
+_STOPPED: Final = (Cancelled.word, NOT_STARTED)
 
 
 class PromiseBoard:
@@ -39,7 +39,7 @@ class PromiseBoard:
             return
         self.check("G2", receipt.late_by_ms == 0)
         self.check("G3", all(_has_ended_by(call, receipt.ended_at) for call in calls))
-        if receipt.reason != "internal":
+        if receipt.reason != Crash.word:
             if receipt.endpoint == "first":
                 self.check("G4", _is_first_success(receipt))
             elif receipt.endpoint == "all":
@@ -56,11 +56,11 @@ def _has_ended_by(call: CallReceipt, at: float) -> bool:
 
 def _is_first_success(receipt: Receipt) -> bool:
     """A 200 is the earliest success; anything else means that there was none."""
-    successes = [call for call in receipt.calls if call.outcome in _SUCCESSES and call.ended_at is not None]
+    successes = [call for call in receipt.calls if call.outcome in SUCCESSES and call.ended_at is not None]
     if receipt.status != 200:
         return not successes
     earliest = min((call.ended_at for call in successes if call.ended_at is not None), default=None)
-    return [call.ended_at for call in successes if call.outcome == "won"] == [earliest]
+    return [call.ended_at for call in successes if call.outcome == WON] == [earliest]
 
 
 def _is_every_success(receipt: Receipt) -> bool:
@@ -69,4 +69,4 @@ def _is_every_success(receipt: Receipt) -> bool:
     stopped = any(outcome in _STOPPED for outcome in outcomes)
     if receipt.reason == "deadline":
         return stopped
-    return not stopped and ("ok" in outcomes) == (receipt.status == 200)
+    return not stopped and (Success.word in outcomes) == (receipt.status == 200)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fanout.observe.receipt import Receipt
-from fanout.observe.receipts import endpoint_of
+from fanout.observe.receipt import Receipt, endpoint_of
 from fanout.race.events import CallEnded, RaceStarted
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.outcome import Failure
 
 ROWS_A_SECOND: Final = 50  # more than anybody can read
 BURST: Final = 50
@@ -46,7 +45,7 @@ class _Running:
         arrived_at = self.started.budget.arrived_at
         row["started_ms"] = round((self.started.at - arrived_at) * 1000, 3)
         if record is not None and record.outcome is not None and record.ended_at is not None:
-            row["outcome"] = _word(record.outcome)
+            row["outcome"] = record.outcome.word
             row["error"] = record.outcome.error if isinstance(record.outcome, Failure) else None
             row["ended_ms"] = round((record.ended_at - arrived_at) * 1000, 3)
             row["phases"] = [[name, round((at - arrived_at) * 1000, 3)] for name, at in record.marks]
@@ -121,16 +120,3 @@ class Rows:
                     self._tokens -= 1
                     chosen.append(waiting.pop(0))
         return chosen
-
-
-def _word(outcome: Outcome) -> str:
-    """As in a receipt; which success has won is known at the end of the race."""
-    match outcome:
-        case Success():
-            return "ok"
-        case Failure():
-            return "failed"
-        case Cancelled():
-            return "cancelled"
-        case Crash():
-            return "internal"

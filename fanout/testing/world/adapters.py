@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import trio
 
-from fanout.server.transport import MAX_RECEIVE_BYTES, Transport
+from fanout.loop.stream import MAX_RECEIVE_BYTES
+from fanout.server.transport import Transport
 from fanout.testing.world.network import End
 
 Taken = Callable[[int], None]
@@ -118,7 +119,7 @@ class CallerTransport(Transport):
 
 
 class EndWire:
-    """The pool's replacement for a `SocketWire`. `on_send`: called before anything is written.
+    """The pool's replacement for a `SocketStream`. `on_send`: called before anything is written.
 
     Only the end is news here. The pool notices unrequested bytes when it takes the connection.
     """
@@ -140,22 +141,22 @@ class EndWire:
         if self._tell is not None:
             self._tell()
 
-    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - as SocketWire
+    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - as SocketStream
         self._on_send()
         view = memoryview(data)[self.end.write(data) :]
         while view:
             await self.end.writable()
             view = view[self.end.write(view) :]
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive(self) -> bytes:
         while True:
             await self.end.readable()
-            data = self.end.read(max_bytes)
+            data = self.end.read(MAX_RECEIVE_BYTES)
             if data is not None:
                 return data
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
-        return self.end.read(max_bytes)
+    def receive_nowait(self) -> bytes | None:
+        return self.end.read(MAX_RECEIVE_BYTES)
 
     def close(self) -> None:
         self.end.on_hang_up(None)

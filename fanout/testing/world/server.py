@@ -25,7 +25,7 @@ from fanout.server.limits import Limits
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.scheduler import VirtualLoopWatch
 from fanout.testing.world.upstreams import URL, Upstreams
-from fanout.upstream.payload import MAX_BODY_BYTES
+from fanout.upstream.call import MAX_PAYLOAD_BYTES
 from fanout.upstream.transport import PoolTransport
 
 CALLS: Final = 2
@@ -51,7 +51,7 @@ class Server:
         self.transport = PoolTransport(
             max_connections=plan.max_in_flight * CALLS,
             origins=[URL],
-            max_body_bytes=MAX_BODY_BYTES,
+            max_body_bytes=MAX_PAYLOAD_BYTES,
             dial=upstreams.dial,
             look_up=upstreams.look_up,
         )

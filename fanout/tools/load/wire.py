@@ -16,6 +16,8 @@ import time
 
 import trio
 
+from fanout.loop.stream import reset_on_close
+
 _SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
 _TIMESPEC = struct.Struct("qq")  # seconds, nanoseconds
 _KERNEL_STAMPS = sys.platform == "linux" and sys.maxsize > 2**32
@@ -72,7 +74,7 @@ class Wire:
         if self.socket.fileno() < 0:
             return
         if reset:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self.socket)
         trio.lowlevel.notify_closing(self.socket)
         self.socket.close()
 

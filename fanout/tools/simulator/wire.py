@@ -9,14 +9,13 @@ A stream is a `trio.SocketStream`, a `trio.SSLStream` over one, or anything that
 from __future__ import annotations
 
 import errno
-import socket
 import ssl
-import struct
 from contextlib import suppress
 from typing import Final, Protocol, TypeGuard
 
 import trio
 
+from fanout.loop.stream import reset_on_close
 from fanout.tools.simulator.witness import Departure
 
 Stream = trio.abc.Stream
@@ -60,8 +59,7 @@ def reset(stream: Stream) -> None:
     """End the connection by RST. What was handed to the kernel but not yet sent is lost."""
     transport = _transport(stream)
     if isinstance(transport, trio.SocketStream):
-        if transport.socket.fileno() != -1:
-            transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(transport.socket)
         transport.socket.close()
     else:
         transport.reset()

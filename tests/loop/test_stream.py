@@ -1,10 +1,10 @@
-"""The wire over a socket: what has come is told once, and nothing of it is missed, or waited for in vain."""
+"""The stream over a socket: what has come is reported once, and none is missed or waited for in vain."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -12,28 +12,23 @@ import pytest
 import trio
 import trio.testing
 
+from fanout.loop import stream
 from fanout.loop.sockets import NEWS, sockets
-from fanout.upstream.connection import Connection
-from fanout.upstream.wire import SocketWire, dial
+from fanout.loop.stream import BrokenStream, SocketStream
 
 RST = struct.pack("ii", 1, 0)
 SOON_S = 5.0
-PROBES = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
-]
 
 
 @contextmanager
-def connected() -> Iterator[tuple[socket.socket, SocketWire]]:
+def connected() -> Iterator[tuple[socket.socket, SocketStream]]:
     """The upstream's end, and the wire."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname())
         theirs, _ = listening.accept()
     ours.setblocking(False)
-    wire = SocketWire(ours)
+    wire = SocketStream(ours)
+    wire.watch(at_once=True)
     try:
         with theirs:
             yield theirs, wire
@@ -46,9 +41,9 @@ async def settled() -> None:
     await trio.sleep(0.02)
 
 
-async def received(wire: SocketWire, max_bytes: int = 100) -> bytes:
+async def received(wire: SocketStream) -> bytes:
     with trio.fail_after(SOON_S):
-        return await wire.receive_some(max_bytes)
+        return await wire.receive()
 
 
 async def test_what_comes_while_it_is_waited_for_and_what_came_before() -> None:
@@ -69,28 +64,31 @@ async def test_what_comes_while_it_is_waited_for_and_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("max_bytes", [1, 2, 3, 6, 7])
-async def test_what_is_read_in_pieces_is_told_once(max_bytes: int) -> None:
+async def test_what_is_read_in_pieces_is_told_once(max_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECEIVE_BYTES", max_bytes)
     with connected() as (theirs, wire):
         theirs.sendall(b"abcdef")
         await settled()
         got = b""
         while len(got) < 6:
-            got += await received(wire, max_bytes)
+            got += await received(wire)
         with trio.move_on_after(0.02) as scope:
-            await wire.receive_some(max_bytes)
+            await wire.receive()
         assert scope.cancelled_caught
         theirs.sendall(b"more")
-        got += await received(wire)
+        while len(got) < 10:
+            got += await received(wire)
     assert got == b"abcdefmore"
 
 
-async def test_to_receive_is_a_checkpoint_however_much_there_is() -> None:
+async def test_to_receive_is_a_checkpoint_however_much_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECEIVE_BYTES", 10)
     with connected() as (theirs, wire):
         theirs.sendall(b"x" * 1000)
         await settled()
         for _ in range(100):
             with trio.testing.assert_checkpoints():
-                assert await received(wire, 10) == b"x" * 10
+                assert await received(wire) == b"x" * 10
 
 
 async def test_who_waits_does_not_run_meanwhile() -> None:
@@ -119,7 +117,7 @@ async def test_what_was_taken_without_waiting_is_not_waited_for_in_vain() -> Non
     with connected() as (theirs, wire):
         theirs.sendall(b"early")
         await settled()
-        assert wire.receive_nowait(100) == b"early"
+        assert wire.receive_nowait() == b"early"
         async with trio.open_nursery() as nursery:
             got: list[bytes] = []
 
@@ -136,7 +134,7 @@ async def test_what_was_taken_without_waiting_is_not_waited_for_in_vain() -> Non
 async def test_a_cancelled_wait_loses_nothing() -> None:
     with connected() as (theirs, wire):
         with trio.move_on_after(0.01) as scope:
-            await wire.receive_some(100)
+            await wire.receive()
         assert scope.cancelled_caught
         theirs.sendall(b"kept")
         await settled()
@@ -148,7 +146,7 @@ async def test_bytes_that_come_in_the_pass_of_the_cancel_are_kept() -> None:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 nursery.start_soon(_cancel_and_send, scope, theirs)
-                await wire.receive_some(100)
+                await wire.receive()
         assert scope.cancelled_caught
         assert await received(wire) == b"kept"
 
@@ -211,8 +209,8 @@ async def test_a_reset_is_an_error_for_who_waits_and_for_who_comes_later() -> No
         with connected() as (theirs, wire):
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
 
-            async def expect_reset(wire: SocketWire) -> None:
-                with pytest.raises(ConnectionResetError):
+            async def expect_reset(wire: SocketStream) -> None:
+                with pytest.raises(BrokenStream, match="reset by peer"):
                     await received(wire)
 
             async with trio.open_nursery() as nursery:
@@ -227,7 +225,7 @@ async def test_a_reset_is_an_error_for_who_waits_and_for_who_comes_later() -> No
 
 async def test_who_is_closed_is_forgotten_and_its_descriptor_starts_anew() -> None:
     with connected() as (theirs, wire):
-        descriptor = wire._socket.fileno()
+        descriptor = wire._sock.fileno()
         theirs.sendall(b"of the first")
         await settled()
         wire.close()
@@ -240,42 +238,31 @@ async def test_who_is_closed_is_forgotten_and_its_descriptor_starts_anew() -> No
 
 
 def test_a_wire_may_be_closed_when_its_run_has_ended() -> None:
-    async def run() -> SocketWire:
+    async def run() -> SocketStream:
         ours, theirs = socket.socketpair()
         theirs.close()
         await trio.lowlevel.checkpoint()
-        return SocketWire(ours)
+        wire = SocketStream(ours)
+        wire.watch()
+        return wire
 
     trio.run(run).close()
     trio.run(run).abort()
 
 
-@pytest.mark.parametrize("news", ["bytes", "end", "reset"])
-async def test_an_idle_connection_is_not_quiet_from_the_moment_something_has_come(news: str) -> None:
-    """The kernel is asked, not the loop: a second answer that comes in the pass in which the first one was
-    read, and the next call begins, would be taken for that call's."""
-    with connected() as (theirs, wire):
-        theirs.sendall(b"answer")
-        await settled()
-        assert await received(wire) == b"answer"
-        connection = Connection()
-        connection.wire = wire
-        assert connection.is_quiet()
-        if news == "bytes":
-            theirs.sendall(b"unasked")
-        elif news == "reset":
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
-        if news != "bytes":
-            theirs.close()
-        time.sleep(0.02)  # noqa: ASYNC251 - the kernel shall know, and the loop not yet
-        assert not connection.is_quiet()
-
-
-async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
-    """G7. The kernel finds one dead within 8 s; `tests.chaos.dead_connections` measures it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        wire = await dial((socket.AF_INET, listening.getsockname()))
-        assert isinstance(wire, SocketWire)
-        found = [wire._socket.getsockopt(*option) for option in PROBES]
-        wire.abort()
-    assert found == [1, 5, 1, 3]
+async def test_a_closed_stream_does_not_use_its_descriptor_again() -> None:
+    """The next socket may have got it, and what comes over that one is not for this one's owner."""
+    with connected() as (_, wire), connected() as (theirs, other):
+        descriptor = wire._sock.fileno()
+        wire.close()
+        os.dup2(other._sock.fileno(), descriptor)
+        try:
+            theirs.sendall(b"of the other")
+            await settled()
+            assert wire.receive_nowait() is None
+            with pytest.raises(BrokenStream):
+                wire.send_now(b"not for the other")
+            wire.abort()
+            assert await received(other) == b"of the other"
+        finally:
+            os.close(descriptor)

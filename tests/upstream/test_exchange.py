@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from fanout.upstream.connection import Connection
+from fanout.upstream.pool import PooledConnection
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import Script, ScriptedWire, World
 
@@ -29,4 +29,4 @@ async def test_a_reset_is_a_read_error_that_says_what_happened(unasked: Script, 
 
 def test_a_connection_without_a_wire_is_not_quiet() -> None:
     """It cannot be handed out as an idle one."""
-    assert Connection().is_quiet() is False
+    assert PooledConnection().is_reusable() is False

@@ -1,40 +1,47 @@
-"""One connection to an upstream, and one HTTP/1.1 exchange over it."""
+"""One HTTP/1.1 exchange over a wire, and the phases that a call passes through.
+
+A function in `request.extensions["fanout.phase"]` is called as each phase begins. It reads its own clock. An
+exception in it is a bug: it ends the call, and the connection is closed unless it was `KEPT`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 import httpx
 
 from fanout.upstream.answer import Answer
-from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.wire import Wire
 
-READ_BYTES: Final = 16 * 1024  # one TLS record
+EXTENSION: Final = "fanout.phase"
+
+
+class Phase(StrEnum):
+    """In order: `CONNECT`, for https `TLS`, or else `REUSED`; then `SEND`, `FIRST_BYTE`, `DONE`, `KEPT`.
+
+    `RETRY` stands between a reused connection that turned out to be dead and `CONNECT`. A call
+    that fails or is cancelled has no further phase.
+    """
+
+    REUSED = "reused"  # an idle connection was taken
+    CONNECT = "connect"  # a new connection is needed: its name, then its address
+    TLS = "tls"  # connected; the handshake begins
+    SEND = "send"  # the request is written
+    FIRST_BYTE = "first_byte"  # the first bytes of the answer have arrived
+    DONE = "done"  # the answer is complete
+    KEPT = "kept"  # the connection is idle again; without this it was closed
+    RETRY = "retry"  # the reused connection was dead: once more, on a new one
+
+
+PhaseHook = Callable[[Phase], object]
 # Python 3.11 takes longer to look up an enum member than to record it.
 _SEND, _FIRST_BYTE, _DONE = Phase.SEND, Phase.FIRST_BYTE, Phase.DONE
 
 
-class Connection:
-    """A slot of the pool. It has a wire once it is connected. `idle_since` is in Trio's time."""
-
-    __slots__ = ("idle_since", "wire")
-
-    def __init__(self) -> None:
-        self.wire: Wire | None = None
-        self.idle_since = 0.0
-
-    def is_quiet(self) -> bool:
-        """Nothing has arrived since the last answer, not even the end, so it can be used again.
-
-        This asks the kernel. The last report of epoll is one event-loop iteration old, and this call would
-        take a second, unrequested answer to the previous call for its own. It never raises, because then the
-        pool could lose the connection.
-        """
-        try:
-            return self.wire is not None and self.wire.receive_nowait(READ_BYTES) is None
-        except Exception:  # noqa: BLE001 - after any error this connection is not used again
-            return False
+def ignore_phase(phase: Phase) -> None:
+    """The hook of a call that is not traced."""
 
 
 async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the answer came early
@@ -49,7 +56,7 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     try:
         # The pool has checked an idle connection when it gave it out. Early bytes of a new one still are the
         # answer, and the only one: the connection is not kept, because another answer may follow.
-        early = wire.receive_nowait(READ_BYTES) if is_new else None
+        early = wire.receive_nowait() if is_new else None
     except OSError as error:
         raise httpx.ReadError(str(error)) from error
     unsent: str | None = None
@@ -58,12 +65,12 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     except OSError as error:
         unsent = str(error)  # the upstream may have answered before it closed: read on
     try:
-        data = await wire.receive_some(READ_BYTES) if early is None else early
+        data = await wire.receive() if early is None else early
         if data:
             on_phase(_FIRST_BYTE)
         answer.feed(data)
         while not answer.is_complete:
-            answer.feed(await wire.receive_some(READ_BYTES))
+            answer.feed(await wire.receive())
     except (OSError, httpx.RemoteProtocolError) as error:
         if unsent is not None:
             raise httpx.WriteError(unsent) from error
