@@ -13,7 +13,7 @@ from opentelemetry.trace import get_current_span
 
 from fanout.observe.tracing_attributes import MAX_TEXT
 from fanout.observe.tracing_context import RequestTrace, UnsampledTrace, begin
-from fanout.upstream.request import PreparedRequest, request_bytes
+from fanout.upstream.messages import PreparedRequest, request_bytes
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

@@ -27,8 +27,12 @@ ALLOWED: Final = {
     "fanout.server.http2": _HTTP2,
     "fanout.server.http2_streams": _HTTP2,
     # all requests to an upstream are alike, and httpx's constructors take 15 times as long as these
-    "fanout.upstream.request": {"PreparedRequest.__new__(PreparedRequest)", "setattr(self, name, value)"},
-    "fanout.upstream.response": {"self.__dict__", "CompleteResponse.__init__"},
+    "fanout.upstream.messages": {
+        "PreparedRequest.__new__(PreparedRequest)",
+        "setattr(self, name, value)",
+        "self.__dict__",
+        "CompleteResponse.__init__",
+    },
 }
 
 
