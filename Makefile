@@ -21,17 +21,21 @@ UV_INSTALL = $(if $(PIP_INDEX_URL),false,$(BIN)/uv pip install --quiet --python 
 INSTALL_LOCKED = install() { $(UV_INSTALL) "$$@" 2>/dev/null || $(PIP) install "$$@"; }; install --require-hashes -r
 ARGS ?=
 
+# Every start of a program that finds no compiled module takes twice its time, and the tests start many.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
 run: $(VENV)/.package ## install, then run the server with a simulated upstream
 	@$(BIN)/fanout demo $(ARGS)
 
-# Two processes, then those that measure time, alone. A selection runs in one process, as a debugger wants it.
+# Several processes, then what measures time, alone. A selection runs in one process, as a debugger wants it.
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 LEFT_OUT := $(if $(LEAVE_OUT), and not $(LEAVE_OUT))
-ALL_TESTS := $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)"
+ALONE = $(shell grep -rl --include='*.py' 'mark\.alone' tests)
+ALL_TESTS = $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)" $(ALONE)
 
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))

@@ -61,11 +61,20 @@ class Plan:
         return f"{self.target}{'&' if '?' in self.target else '?'}timeout={self.timeout_ms}"
 
 
+def waited_s(pids: Sequence[int]) -> float:
+    """How long these processes have waited for a processor, in all, as the kernel counts."""
+    waited_ns = 0
+    for pid in pids:
+        with suppress(OSError, IndexError):  # a process that has ended, a kernel that does not count
+            waited_ns += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+    return waited_ns / 1e9
+
+
 class Machine:
     """How long the machine kept processes from running, or stood still altogether: a record over time."""
 
     def __init__(self, pids: Sequence[int]) -> None:
-        self._schedstats = [Path(f"/proc/{pid}/schedstat") for pid in pids]
+        self._pids = pids
         self._at: list[float] = []
         self._waited_s: list[float] = []  # by `pids`, for a processor
         self._late_s: list[float] = []  # by the control, in waking up
@@ -79,16 +88,9 @@ class Machine:
             now = time.monotonic()
             if now - due > CONTROL_NOISE_S:
                 late_s += now - due
-            self._waited_s.append(self._read_waited_s())
+            self._waited_s.append(waited_s(self._pids))
             self._late_s.append(late_s)
             self._at.append(now)  # last: the others are as long at least
-
-    def _read_waited_s(self) -> float:
-        waited_ns = 0
-        for path in self._schedstats:
-            with suppress(OSError, IndexError):  # a process that has ended, a kernel that does not count
-                waited_ns += int(path.read_text().split()[1])
-        return waited_ns / 1e9
 
     def delay_ms(self, since: float, until: float) -> float:
         """Of that time. Between two records it is spread evenly."""

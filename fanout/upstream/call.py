@@ -5,9 +5,9 @@ Rule 2: the transport gives complete answers, so when a call has ended nothing o
 Rule 3: a payload is checked, then passed on unchanged: to parse and print it again could change a number.
 
 The transport is used directly, and `PoolTransport` without httpx's objects in between. `httpx.AsyncClient`
-would add policy that would have to be switched off again piece by piece (redirects, cookies kept from one client's
-answer to another's call, proxies from the environment, timeouts), and async generators that outlive an early
-exit.
+would add policy that would have to be switched off again piece by piece (redirects, cookies kept from one
+client's answer to another's call, proxies from the environment, timeouts), and async generators that outlive
+an early exit.
 """
 
 from __future__ import annotations

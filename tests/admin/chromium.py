@@ -1,16 +1,21 @@
 """A real headless browser for tests: Debian's Chromium, driven over its DevTools pipe. Needs no library.
 
-The protocol is one JSON object a message, ended by a NUL byte, on the browser's file descriptors 3 and 4.
+The protocol is one JSON object per message, ended by a NUL byte, on the browser's file descriptors 3 and 4.
+The browser is started once per test process. Each test has a browser context of its own, like a private
+window: cookies, cache and storage are gone with it. A test that fails ends the browser.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -32,20 +37,66 @@ FLAGS = (
 )
 
 
+class Browser:
+    """A running browser. It outlives an event loop, so it is started and ended without one."""
+
+    def __init__(self) -> None:
+        assert CHROMIUM is not None
+        self.ids = count(1)
+        self.unread = b""  # the beginning of a message
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        # The shell puts our ends of the pipes where the browser looks for them.
+        shell = ["sh", "-c", 'exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null', "sh"]
+        self._process = subprocess.Popen(
+            [*shell, CHROMIUM, *FLAGS, f"--user-data-dir={self._profile.name}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def commands(self) -> trio.abc.SendStream:
+        assert self._process.stdin is not None
+        return trio.lowlevel.FdStream(os.dup(self._process.stdin.fileno()))
+
+    def reports(self) -> trio.abc.ReceiveStream:
+        assert self._process.stdout is not None
+        return trio.lowlevel.FdStream(os.dup(self._process.stdout.fileno()))
+
+    def end(self) -> None:
+        """The next test gets a new browser."""
+        _browser.cache_clear()
+        atexit.unregister(self.end)
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()  # so it ends by itself
+            try:
+                self._process.wait(END_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._profile.cleanup()
+
+
+@cache
+def _browser() -> Browser:
+    browser = Browser()
+    atexit.register(browser.end)
+    return browser
+
+
 class Page:
     """One tab. `events` are all that the browser has reported about it, in order."""
 
-    def __init__(self, commands: trio.abc.SendStream) -> None:
+    def __init__(self, browser: Browser, commands: trio.abc.SendStream) -> None:
         self.events: list[dict[str, Any]] = []
+        self._browser = browser
         self._commands = commands
-        self._ids = count(1)
         self._answers: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._session: str | None = None
         self._news = trio.Event()
 
     async def command(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a DevTools command and return its result. Raises `RuntimeError` if it failed."""
-        number = next(self._ids)
+        number = next(self._browser.ids)
         message = {"id": number, "method": method, "params": params}
         if self._session is not None:
             message["sessionId"] = self._session
@@ -58,12 +109,19 @@ class Page:
         result: dict[str, Any] = said["result"]
         return result
 
-    async def open_tab(self) -> None:
-        target = await self.command("Target.createTarget", url="about:blank")
+    async def open_tab(self) -> str:
+        """In a new browser context. Returns its id."""
+        context: str = (await self.command("Target.createBrowserContext"))["browserContextId"]
+        target = await self.command("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.command(f"{domain}.enable")
+        return context
+
+    async def close(self, context: str) -> None:
+        self._session = None
+        await self.command("Target.disposeBrowserContext", browserContextId=context)
 
     async def open(self, url: str) -> None:
         """Go to `url` and wait until everything on it has loaded."""
@@ -86,9 +144,12 @@ class Page:
         return said["result"].get("value")
 
     async def wait_until(self, condition: str) -> None:
-        """Until a JavaScript expression is true; looked at in every frame."""
-        look = f"const look = () => {condition} ? done() : requestAnimationFrame(look)"
-        await self.evaluate(f"new Promise(done => {{ {look}; look() }})")
+        """Until a JavaScript expression is true; looked at in every frame. Raises what it throws."""
+        look = (
+            "const look = () => { try { if (" + condition + ") done(); else requestAnimationFrame(look); }"
+            " catch (error) { fail(error); } }"
+        )
+        await self.evaluate(f"new Promise((done, fail) => {{ {look}; look() }})")
 
     async def click(self, selector: str) -> None:
         """A real click in the middle of an element, as by a mouse."""
@@ -120,13 +181,12 @@ class Page:
         return [params["request"]["url"] for params in sent]
 
     async def listen(self, reports: trio.abc.ReceiveStream) -> None:
-        buffer = b""
         async for chunk in reports:
-            *messages, buffer = (buffer + chunk).split(b"\0")
+            *messages, self._browser.unread = (self._browser.unread + chunk).split(b"\0")
             for message in map(json.loads, messages):
                 if "id" in message:
                     self._answers.pop(message["id"]).send_nowait(message)
-                else:
+                elif message.get("sessionId") == self._session:
                     self.events.append(message)
             self._news.set()
             self._news = trio.Event()
@@ -134,29 +194,20 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def open_page() -> AsyncIterator[Page]:
-    """A new browser with one tab, gone with its files when the block ends."""
-    assert CHROMIUM is not None
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The shell puts our ends of the pipes where the browser looks for them.
-        shell = ["sh", "-c", 'exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null', "sh"]
-        browser = await trio.lowlevel.open_process(
-            [*shell, CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert browser.stdin is not None
-        assert browser.stdout is not None
-        try:
-            async with trio.open_nursery() as nursery:
-                page = Page(browser.stdin)
-                nursery.start_soon(page.listen, browser.stdout)
-                await page.open_tab()
-                yield page
-                nursery.cancel_scope.cancel(reason="the test is done with the browser")
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(END_WITHIN_S):
-                await browser.stdin.aclose()  # so the browser ends by itself
-                await browser.wait()
-            if browser.returncode is None:
-                browser.kill()
+    """A new tab that shares nothing with an earlier one, gone when the block ends. One at a time."""
+    browser = _browser()
+    try:
+        async with (
+            browser.commands() as commands,
+            browser.reports() as reports,
+            trio.open_nursery() as nursery,
+        ):
+            page = Page(browser, commands)
+            nursery.start_soon(page.listen, reports)
+            context = await page.open_tab()
+            yield page
+            await page.close(context)
+            nursery.cancel_scope.cancel(reason="the test is done with the browser")
+    except BaseException:
+        browser.end()
+        raise

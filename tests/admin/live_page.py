@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.admin.chromium import Page, open_page
+from tests.forked import running
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
 SLOW = ["--reliable", "--min-delay-ms", "400", "--max-delay-ms", "500"]

@@ -11,10 +11,11 @@ import pytest
 import trio
 
 from fanout.process.service import ADMIN_CONNECTIONS
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.admin.live_app import FREE
 from tests.blackbox.conftest import request
 from tests.bystander import bystander
+from tests.forked import running
 
 ATTACK_S = 2.5
 STOOD_STILL_MS = 200  # of the machine's own delay: then a deadline of 300 ms may come, and that is a 500

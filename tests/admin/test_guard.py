@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from trio.testing import MockClock
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.admin.live_app import FREE, admin, guarded
 from tests.blackbox.conftest import Reply, request
+from tests.forked import running
 from tests.server.serving import in_memory
 
 EVERYTHING = (

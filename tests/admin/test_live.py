@@ -23,9 +23,9 @@ from fanout.admin.live.trace import TraceEvent, trace_events
 from fanout.observe.receipt import Receipt
 from fanout.process.service import ADMIN_CONNECTIONS
 from fanout.server.limits import Limits
-from fanout.testing import running
 from tests.admin.live_app import FREE, admin, control, make_live, post, wait_until
 from tests.admin.live_receipts import receipt
+from tests.forked import running
 from tests.server.serving import Caller, get, in_memory
 
 STATIC = resources.files("fanout.admin.live") / "static"

@@ -14,11 +14,11 @@ import trustme
 from trio.testing import MockClock
 
 from fanout.admin.live.controls import MAX_BODY_BYTES
-from fanout.testing import running
 from fanout.tools.demo import Demo, Order
 from fanout.tools.simulator import SimulatorSettings
 from tests.admin.live_app import FREE, PAGE, admin, control, guarded, make_live, post, wait_until
 from tests.blackbox.conftest import request
+from tests.forked import running
 from tests.server.serving import get, in_memory
 
 FIRE = "/live/control/fire"

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.admin.chromium import CHROMIUM, Page
+from tests.admin.chromium import Page
 from tests.admin.live_page import SLOW, fire, live_page, look, press
+from tests.lacking import needs
 
-pytestmark = [pytest.mark.outside, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+pytestmark = [pytest.mark.same_on_every_python, needs("chromium")]
 MAX_PICTURE_BYTES = 150_000
 
 CONTRAST = """

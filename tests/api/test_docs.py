@@ -12,8 +12,9 @@ import pytest
 from fanout.api.documentation.openapi import make_document
 from fanout.race.events import CallerLeft, CallStarted
 from fanout.testing import answers, fails, hangs, run_scenario
-from tests.admin.chromium import CHROMIUM, Page, open_page
+from tests.admin.chromium import Page, open_page
 from tests.api.serving import serving
+from tests.lacking import needs
 
 PATHS = {
     "/docs": "text/html; charset=utf-8",
@@ -118,8 +119,6 @@ def test_a_server_with_other_settings_has_another_page() -> None:
 
 # --- in a real browser
 
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-
 
 async def send(page: Page, endpoint: str, typed: str) -> None:
     """Type a timeout into the form of an endpoint and send it, as a person does."""
@@ -135,8 +134,8 @@ async def result(page: Page, endpoint: str) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-@pytest.mark.outside
-@in_a_browser
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_sending_shows_the_answer_and_how_each_call_went() -> None:
     async with serving([answers(60), fails(20)]) as server, open_page() as page:
         await page.open(f"{server.url}/docs")
@@ -158,8 +157,8 @@ async def test_sending_shows_the_answer_and_how_each_call_went() -> None:
     assert longer > shorter > 0
 
 
-@pytest.mark.outside
-@in_a_browser
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_a_wrong_timeout_shows_the_problem_and_no_timeout_sends_none() -> None:
     async with serving([answers(0), answers(0)]) as server, open_page() as page:
         await page.open(f"{server.url}/docs")
@@ -175,8 +174,8 @@ async def test_a_wrong_timeout_shows_the_problem_and_no_timeout_sends_none() -> 
     assert f"{server.url}/api/all" in requested
 
 
-@pytest.mark.outside
-@in_a_browser
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_hanging_up_cancels_the_calls() -> None:
     """G6, for everybody to see: the button closes the connection."""
     calls = [hangs(), hangs()]
@@ -192,8 +191,8 @@ async def test_hanging_up_cancels_the_calls() -> None:
     assert re.fullmatch(r"You disconnected after \d+ ms", status)
 
 
-@pytest.mark.outside
-@in_a_browser
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_a_server_that_is_gone_is_told_as_such() -> None:
     async with open_page() as page:
         async with serving([answers(0)]) as server:
@@ -203,8 +202,8 @@ async def test_a_server_that_is_gone_is_told_as_such() -> None:
     assert re.fullmatch(r"No answer \(.+\) after \d+ ms", status)
 
 
-@pytest.mark.outside
-@in_a_browser
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_the_page_fits_a_phone_and_follows_the_colour_scheme() -> None:
     """Nothing sticks out to the side, even with everything folded out."""
     ground = "getComputedStyle(document.body).backgroundColor"

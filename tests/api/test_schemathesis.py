@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fanout.testing import running
+from tests.forked import running
 
 ENDS_WITHIN_S = 100  # ten times what it takes on a quiet machine
 SERVER = ["--bind=127.0.0.1:0", "--admin-bind=127.0.0.1:0", "--log-level=error"]

@@ -18,6 +18,7 @@ PATIENT = ("--max-pass-ms", "1000")  # see `test_front_door`
 QUICK = ("--reliable", "--min-delay-ms", "20", "--max-delay-ms", "50")
 
 
+@pytest.mark.alone
 async def test_hostile_http2_connections_cost_bystanders_nothing(tmp_path: Path) -> None:
     """G1, G2, G10, G11: every answer is a success, nothing is left behind, a client's fault is no crash."""
     trust, options = certified(tmp_path)

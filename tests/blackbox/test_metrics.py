@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import subprocess
 from urllib.parse import quote, urlsplit
 
@@ -14,7 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from fanout.admin import metrics as of_service
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import Family
-from tests.blackbox.conftest import World
+from tests.blackbox.conftest import World, request
+from tests.lacking import needs
 
 CATALOGUE = {
     row.name: row
@@ -65,7 +65,7 @@ def test_a_race_moves_the_counters_of_its_calls(world: World) -> None:
     world.set_slots({"delay_ms": 500}, {"delay_ms": 1})
     before = families(world)
     for _ in range(3):
-        assert world.get("/api/first").status == 200
+        assert request(world.fanout.urls["api"], "/api/first").status == 200
     after = families(world)
 
     def grown(name: str, **labels: str) -> float:
@@ -125,7 +125,7 @@ def test_no_accept_header_breaks_a_scrape(world: World, accept: str) -> None:
     assert b"fanout_build_info" in scrape(world, accept)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's prometheus")
+@needs("promtool")
 def test_promtool_finds_nothing_to_say_about_the_metrics(world: World) -> None:
     world.get("/api/first")
     checked = subprocess.run(["promtool", "check", "metrics"], input=scrape(world, ""), capture_output=True)

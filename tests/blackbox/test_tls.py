@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trustme
 
-from fanout.testing import running
 from tests.blackbox.conftest import request
+from tests.forked import running
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.breakages.patches import TREE, Breakage, DoesNotApply, apply, breakages
 
+pytestmark = pytest.mark.same_on_every_python
+
 
 @pytest.mark.parametrize("breakage", breakages(), ids=lambda breakage: breakage.name)
 def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from random import Random
 from typing import Final
 
 from tests.chaos.link import Link
+from tests.lacking import AS_ROOT, reason
 
 _PREFIX: Final = "fanout-chaos"
 _TUNSETIFF: Final = 0x400454CA
@@ -48,9 +49,9 @@ def within(namespace: str) -> list[str]:
 def why_not() -> str | None:
     """Why no network can be made here, or `None`."""
     if shutil.which("ip") is None:
-        return "no `ip`: install iproute2"
+        return reason("ip")
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        return reason("root", AS_ROOT)
     if not Path("/dev/net/tun").exists():
         return "no /dev/net/tun: the kernel has no TUN devices"
     name = f"{_PREFIX}-{os.getpid()}-try"

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.namespaces import why_not
 from tests.chaos.run import run_chaos
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.same_on_every_python]
 
 SEED = 7
 SECONDS = 20.0
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 def possible() -> None:
     reason = why_not()
     if reason is not None:
-        pytest.skip(f"no network of our own: {reason}")
+        pytest.skip(reason)
 
 
 @pytest.mark.timeout(240)

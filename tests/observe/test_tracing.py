@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fanout.testing.program import Program, running
+from fanout import testing
+from fanout.testing import Program
+from tests.forked import running
 from tests.observe.collector import Collector, Span, collecting
 from tests.observe.telling_upstream import TellingUpstream, telling_upstream
 
@@ -192,6 +194,7 @@ def test_garbage_from_a_caller_begins_a_new_trace_and_is_not_logged(
         get(program, traceparent=f"00-{CALLER}-{'0' * 16}-01", tracestate="shop=1")
         server, _ = one_trace(collector)
         (call, _) = upstream.calls("/fast", 2)
+        program.stop()
         logged = program.errors
     assert server.parent == ""
     assert server.trace not in (CALLER, "0" * 32)
@@ -421,7 +424,7 @@ def test_without_traces_nothing_of_opentelemetry_is_imported(
     """And nothing is sent to the upstreams that was not sent before."""
     path = without_opentelemetry(tmp_path, on_import="raise SystemExit('it was imported')")
     options = ("--upstream", upstream.url + "/fast")
-    with running(*SERVE, *options, environment={"PYTHONPATH": path}) as program:
+    with testing.running(*SERVE, *options, environment={"PYTHONPATH": path}) as program:
         assert get(program, traceparent=f"00-{CALLER}-{CALLERS_SPAN}-01") == 200
         assert statistics(program) is None
         (call, _) = upstream.calls("/fast", 2)

@@ -16,6 +16,8 @@ from fanout.config import SETTINGS
 from fanout.upstream import errors
 from tests.project.names import file_of, is_there, named_in
 
+pytestmark = pytest.mark.same_on_every_python
+
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/api.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -18,6 +18,8 @@ from fanout.config import SETTINGS
 from tests.breakages.patches import breakages
 from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
 
+pytestmark = pytest.mark.same_on_every_python
+
 TEXT: Final = DOCUMENT.read_text("utf-8")
 PROMISES: Final = {
     "G1": "one answer",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,9 @@ from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import MAX_SERIES, Family
 from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
 from fanout.process.workers import STUCK_MARGIN_S
+from tests.lacking import needs
+
+pytestmark = pytest.mark.same_on_every_python
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
@@ -32,10 +34,6 @@ CATALOGUE = [
     row for module in (of_requests, of_service) for row in vars(module).values() if isinstance(row, Family)
 ]
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus"
-)
 
 
 def exposed_names() -> set[str]:
@@ -113,7 +111,7 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
     assert fired == {alert["alert"] for alert in ALERTS}
 
 
-@needs_promtool
+@needs("promtool")
 @pytest.mark.parametrize(
     "command",
     [

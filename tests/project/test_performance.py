@@ -12,6 +12,8 @@ import pytest
 from benchmarks import page
 from benchmarks.sections import SECTIONS, profile
 
+pytestmark = pytest.mark.same_on_every_python
+
 ROOT = Path(__file__).parents[2]
 FIGURES = page.load()
 MEASURED = {"date", "commit", "python", "machine", "where", "load_before", "load_after", "took_s", "short"}

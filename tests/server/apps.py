@@ -33,6 +33,7 @@ class Echo:
         self.told_at: list[float] = []
         self.received: list[Message] = []
         self.running = 0
+        self.no_longer_slow = trio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,7 +59,8 @@ class Echo:
     async def _answer(self, scope: Scope, send: Send, ours: trio.CancelScope) -> None:
         if scope["path"] == "/slow":
             try:
-                await trio.sleep(self.slow_s)
+                with trio.move_on_after(self.slow_s):
+                    await self.no_longer_slow.wait()
             except trio.Cancelled:
                 self.told_at.append(trio.current_time())
                 raise

@@ -89,7 +89,7 @@ async def test_a_drain_completes_every_answer_and_says_goodbye(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
     """G9. A new request is refused, so that its caller may send it elsewhere."""
-    app = Echo(slow_s=0.2)
+    app = Echo(slow_s=60)
     async with on_socket(app, certificate=certificate) as world:
         caller = await h2_caller(world, authority)
         for stream_id in range(1, 101, 2):
@@ -100,6 +100,7 @@ async def test_a_drain_completes_every_answer_and_says_goodbye(
         await until(lambda: world.driver.draining)
         await caller.send(request(), stream_id=101)
         assert await caller.reset() == ErrorCodes.REFUSED_STREAM
+        app.no_longer_slow.set()
         assert {await caller.ended() for _ in range(50)} == set(range(1, 101, 2))
         assert await caller.goodbye() == ErrorCodes.NO_ERROR
         await world.settled()

@@ -162,22 +162,28 @@ async def measure(url: str, within_s: float, look_up: object = None) -> None:
     assert not kinds
 
 
-async def test_openssls_memory_is_freed_with_its_connection_whoever_keeps_the_exception() -> None:
-    """G6, G10: a `Cancelled` holds the frames it has passed, for as long as somebody holds it."""
+@pytest.mark.parametrize("is_secure", [True, False], ids=["in the answer", "in the handshake"])
+async def test_openssls_memory_is_freed_with_its_connection_whoever_keeps_the_exception(
+    is_secure: bool,
+) -> None:
+    """G6, G10: a `Cancelled` holds the frames it has passed, for as long as somebody holds it. And an error
+    that was handled where it came has frames of its own."""
+    handler, context = (hangs, AUTHORITY.server) if is_secure else (says_nothing, None)
     transport = PoolTransport(max_connections=4, ssl_context=AUTHORITY.client)
     kept: list[BaseException] = []
 
     def living() -> int:
         return sum(isinstance(thing, ssl.SSLObject) and not thing.server_side for thing in gc.get_objects())
 
-    async with raw_server(hangs, AUTHORITY.server) as server, transport, trio.open_nursery() as nursery:
+    async with raw_server(handler, context) as server, transport, trio.open_nursery() as nursery:
         await nursery.start(transport.run)
+        url = server.url().replace("http://", "https://")
         gc.collect()
         before = living()
         for _ in range(CALLS):
             with trio.move_on_after(0.02):
                 try:
-                    await transport.handle_async_request(httpx.Request("GET", server.url()))
+                    await transport.handle_async_request(httpx.Request("GET", url))
                 except trio.Cancelled as cancelled:
                     kept.append(cancelled)
                     raise

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 import trio
 
-from fanout.testing import Program, running
+from fanout.testing import Program
 from tests.blackbox.conftest import request
 from tests.bystander import Seen, bystander
+from tests.forked import running
 from tests.server.serving import Caller
 
 SETTLE_WITHIN_S: Final = 20  # generous: on a busy machine, after thousands of connections

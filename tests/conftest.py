@@ -1,0 +1,21 @@
+"""For every test: how many processes share them, and at the end of a run what the machine lacks."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.lacking import summary
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    for line in summary([str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]):
+        terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: a third of the time of a test it waits, for a process or for a timeout."""
+    return (os.cpu_count() or 1) + 1

@@ -1,0 +1,50 @@
+"""What tests need of a machine beyond Python, and the command that brings it.
+
+A test that lacks something is skipped. At the end of the run one line says how many were, and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+# By program, the Debian package it is in.
+PACKAGES: Final = {
+    "chromium": "chromium",
+    "ip": "iproute2",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
+AS_ROOT: Final = "sudo make test"
+_NEEDS: Final = re.compile(r"needs (.+?): (.+)")
+_APT: Final = "apt-get install "
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip the test on a machine without this program."""
+    return pytest.mark.skipif(shutil.which(program) is None, reason=reason(program))
+
+
+def reason(what: str, command: str | None = None) -> str:
+    """Why a test is skipped. command: what brings it; by default, the installation of a program."""
+    return f"needs {what}: {command or _APT + PACKAGES[what]}"
+
+
+def summary(reasons: Sequence[str]) -> list[str]:
+    """One line for all that the machine lacks, and one for each other reason why a test was skipped."""
+    found = [match for match in map(_NEEDS.search, reasons) if match]
+    others = sorted({each for each in reasons if not _NEEDS.search(each)})
+    commands = sorted({match[2] for match in found})
+    packages = [command.removeprefix(_APT) for command in commands if command.startswith(_APT)]
+    to_do = [_APT + " ".join(packages)] if packages else []
+    to_do += [command for command in commands if not command.startswith(_APT)]
+    lines = [f"skipped: {each}" for each in others]
+    if found:
+        lacks = ", ".join(sorted({match[1] for match in found}))
+        tests = f"{len(found)} tests skipped" if len(found) > 1 else "1 test skipped"
+        lines.append(f"{tests}, this machine lacks {lacks}. Run: {'; '.join(to_do)}")
+    return lines
