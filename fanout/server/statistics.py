@@ -36,7 +36,7 @@ class DriverStatistics:
     busy: int
     accepted: int
     requests: int  # heads read and handed to the app
-    refused: int  # answered by the `refuse` hook, before parsing
+    refused: int  # answered by the `shed` hook, before parsing
     malformed: int  # answered with a 4xx or 5xx by the driver itself; over HTTP/2 with RST_STREAM or GOAWAY
     crashes: int
     draining: bool
