@@ -244,8 +244,8 @@ class Http2:
 
     def _drop(self, stream_id: int) -> None:
         """Cancel the request of a stream that was reset."""
-        self._writer.forget(stream_id)
         if stream_id in self._streams:
+            self._writer.forget(self._streams[stream_id])
             self._streams[stream_id].client_left()
 
     # What the app sends
@@ -253,21 +253,21 @@ class Http2:
     async def _run_app(  # noqa: ASYNC910 - the task of a request, and its last act
         self, stream: Stream, scope: Scope
     ) -> None:
-        crashed = False
         with stream.cancel_scope:
+            crashed = False
             try:
                 await self._app(scope, stream.receive, stream.send)
             except* Exception as group:  # noqa: BLE001 - the guard
                 crashed = True
                 self._driver.report(group)
-        if not stream.is_complete and stream.left_at is None:
-            if not crashed:
-                self._driver.report(RuntimeError("the app returned without a complete answer"))
-            if stream.has_started:
-                self._reset(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
-            else:
-                await stream.send_internal_error()
-        self._writer.forget(stream.stream_id)
+            if not stream.is_complete and stream.left_at is None:
+                if not crashed:
+                    self._driver.report(RuntimeError("the app returned without a complete answer"))
+                if stream.has_started:
+                    self._reset(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+                else:
+                    await stream.send_internal_error()
+        self._writer.forget(stream)
         self._streams.pop(stream.stream_id, None)
         self._note_whether_idle()
 

@@ -104,10 +104,13 @@ class Stream:
     async def _send_body(self, start: Message, body: bytes, is_last: bool) -> None:
         has_body = start["status"] not in _BODYLESS and self._method != "HEAD"
         self.is_last = is_last or not has_body
-        self.unsent = memoryview(body if has_body else b"")
+        if has_body:  # behind a part whose `send` was cancelled
+            self.unsent = memoryview(bytes(self.unsent) + body)
         if not self.has_started:
             date = (b"date", self._driver.date.value(self._connection.now()))
-            self._writer.send_head(self, [(b":status", b"%d" % start["status"]), *start["headers"], date])
+            self._writer.send_head(
+                self, [(b":status", b"%d" % start["status"]), *start.get("headers", ()), date]
+            )
             self.has_started = True
         self._writer.send_body(self)
         timeout_s = self._driver.timeouts.timeout_s(self._driver.limits.write_timeout_s)
@@ -154,8 +157,9 @@ class Writer:
                 self._connection.written_within(inf)
                 self._is_writing = False
                 self._is_written.unpark_all()
-                for stream in framed:
-                    stream.part_sent()
+            for stream in framed:
+                stream.part_sent()
+            if data or framed:
                 await trio.lowlevel.checkpoint()  # a client that always reads lets others run
             elif self._is_over:
                 return  # noqa: ASYNC910 - as above
@@ -184,8 +188,8 @@ class Writer:
         self._sending[stream.stream_id] = stream
         self.wake()
 
-    def forget(self, stream_id: int) -> None:
-        self._sending.pop(stream_id, None)
+    def forget(self, stream: Stream) -> None:
+        self._sending.pop(stream.stream_id, None)
 
     def forget_all(self) -> None:
         self._sending.clear()
