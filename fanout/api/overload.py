@@ -20,6 +20,7 @@ from typing import Final
 
 from fanout.api import problems
 from fanout.observe.loop import LoopWatch
+from fanout.server.answer import head_bytes
 
 MAX_RESERVE_MS: Final = (
     100.0  # beyond that the loop is ill, and a larger reserve would only shorten the calls
@@ -127,5 +128,4 @@ def _answer_template() -> bytes:
         ("content-length", str(len(body))),
         *problem.headers,
     ]
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    return f"HTTP/1.1 {problem.status} Service Unavailable\r\n{head}\r\n".encode("ascii") + body
+    return head_bytes(problem.status, [(name.encode(), value.encode()) for name, value in fields]) + body

@@ -38,7 +38,7 @@ class CallReceipt(NamedTuple):
         or `not_started` (its time was over, or the race was, before it could begin).
     error: a failed call's stable word, see `fanout.upstream.errors`. status: the upstream's, of a failed
         call whose head was read.
-    phases: (name, at) as each began, in order; the names are those of `fanout.upstream.exchange`.
+    phases: (name, at) as each began, in order; the names are those of `fanout.upstream.phases`.
     reused: it went over a connection that had been idle, and not over a new one.
     kept: its connection was kept open for the next call, and not closed.
     cancel_source: who cancelled, in Trio's words. cancel_reason: why, in a sentence.

@@ -91,7 +91,7 @@ class Service:
         self._public_driver = Driver(
             Limits(max_connections=connections_allowed(settings)),
             on_crash=self._on_crash,
-            refuse=self._overload.refuse,
+            shed=self._overload.refuse,
             render=render,
         )
         self._admin_driver = Driver(

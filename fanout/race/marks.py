@@ -1,7 +1,7 @@
 """What a call is told of its request, and what it tells of itself while it runs.
 
 What the marks mean is between the call and those who read its record: a call over HTTP marks the phases
-of `fanout.upstream.exchange`.
+of `fanout.upstream.phases`.
 """
 
 from __future__ import annotations

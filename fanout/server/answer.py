@@ -26,27 +26,26 @@ def utc_now() -> datetime:
 
 
 class DateField:
-    """The Date field, formatted once a second of Trio's clock: the wall clock is not read a request."""
+    """The Date field, formatted once per second of Trio's clock: requests do not read the wall clock."""
 
     def __init__(self, wall_clock: Callable[[], datetime] = utc_now) -> None:
         self._wall_clock = wall_clock
         self._second = -1
-        self._line = b""
+        self._value = b""
 
-    def line(self, now: float) -> bytes:
-        """now: Trio's clock, in seconds."""
+    def value(self, now: float) -> bytes:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._line = b"date: %b\r\n" % format_datetime(self._wall_clock(), usegmt=True).encode("ascii")
-        return self._line
+            self._value = format_datetime(self._wall_clock(), usegmt=True).encode("ascii")
+        return self._value
 
 
-def head_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], *own: bytes) -> bytes:
-    """The head of an answer; `own` are whole lines. Raises `ValueError` for a field with a CR or LF."""
+def head_bytes(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head of an answer. Raises `ValueError` for a field with a CR or LF."""
     lines = [b"%b: %b\r\n" % field for field in fields]
-    head = b"".join((_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *lines, *own, b"\r\n"))
-    ends = len(lines) + len(own) + 2
+    head = b"".join((_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *lines, b"\r\n"))
+    ends = len(lines) + 2
     if head.count(b"\n") != ends or head.count(b"\r") != ends:
         raise ValueError("a response field contains a CR or LF")
     return head
@@ -54,9 +53,3 @@ def head_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], *own: bytes) 
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def last_answer(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, date_line: bytes) -> bytes:
-    """A complete answer by the server itself, after which the connection closes."""
-    length = b"content-length: %d\r\n" % len(body)
-    return head_bytes(status, fields, length, date_line, b"connection: close\r\n") + body

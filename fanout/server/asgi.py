@@ -9,9 +9,12 @@ import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
+from fanout.server.head import Head
+from fanout.server.transport import Transport
+
 # In a scope, from our own driver:
 ARRIVAL_KEY: Final = "fanout.arrived_at"  # Trio's clock in seconds, when the head was read
-CALLER_KEY: Final = "fanout.caller"  # a `Caller`; who leaves cancels the app, and `receive` need not be asked
+CALLER_KEY: Final = "fanout.caller"  # a `Caller`; a client disconnect cancels the app, without `receive`
 
 # A message to our own driver (whose scopes have a caller): a complete answer, `status`, `headers` and `body`.
 ANSWER: Final = "fanout.answer"
@@ -24,12 +27,38 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Caller(Protocol):
-    """left_at: Trio's clock in seconds, when it was known that the caller had left; `None`: it is there."""
+    """The client of a request."""
 
-    left_at: float | None
+    @property
+    def left_at(self) -> float | None:
+        """Trio's clock in seconds, when the client disconnect was noticed. `None`: there was none."""
 
     def reads_too_slowly(self) -> None:
         """Reset the connection and cancel the app, because the client has not read a long answer in time."""
+
+
+def http_scope(
+    head: Head, transport: Transport, lifespan_state: dict[str, Any], arrived_at: float, caller: Caller
+) -> Scope:
+    """The scope of one request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": head.version,
+        "method": head.method,
+        "scheme": transport.scheme,
+        "path": head.path,
+        "raw_path": head.raw_path,
+        "query_string": head.query,
+        "root_path": "",
+        "headers": head.fields,
+        "client": transport.client,
+        "server": transport.server,
+        "state": lifespan_state.copy(),
+        "extensions": {},
+        ARRIVAL_KEY: arrived_at,
+        CALLER_KEY: caller,
+    }
 
 
 async def send_answer(

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from math import inf
+from typing import Final
 
 import trio
 
 from fanout.server.statistics import End
 from fanout.server.timeouts import Timeouts
 from fanout.server.transport import Transport
+
+DISCONNECT: Final = "the client has disconnected"  # why a request was cancelled
 
 
 class State(Enum):
@@ -47,7 +50,7 @@ class Connection:
         "_timeouts",
         "_write_by",
         "end",
-        "hears_the_end",
+        "is_http2",
         "left_at",
         "now",
         "reset",
@@ -65,7 +68,7 @@ class Connection:
         self.end: End | None = None  # the first cause to be known
         self.left_at: float | None = None  # Trio's clock, when the disconnect was noticed
         self.reset = False  # close with RST: the client must not take a part of an answer for the whole
-        self.hears_the_end = False  # HTTP/2 reads while the app has a request, so it need not be cut
+        self.is_http2 = False
         self._read_by = inf
         self._write_by = inf
 
@@ -106,8 +109,8 @@ class Connection:
         self.state = State.BUSY
         self._timeouts.waiting.pop(self, None)
         self._clear_read_by()
-        if self.left_at is not None and not self.hears_the_end:
-            self._cut_for_the_caller_has_left()
+        if self.left_at is not None:
+            self.cut(End.CALLER_LEFT)
 
     def answered(self) -> None:
         """The app's answer is sent. The app has `idle_timeout_s` to return, as a client has to send."""
@@ -142,20 +145,16 @@ class Connection:
         waiting.pop(self, None)
         waiting[self] = self.now()
 
-    def caller_left(self) -> None:
+    def client_left(self) -> None:
         """The client has disconnected, perhaps behind bytes that are not read yet."""
         self.left_at = self.now()
-        if self.state is State.BUSY and not self.hears_the_end:
-            self._cut_for_the_caller_has_left()
-
-    def _cut_for_the_caller_has_left(self) -> None:
-        self.end = self.end or End.CALLER_LEFT
-        self.scope.cancel(reason="the caller has left")
+        if self.state is State.BUSY:
+            self.cut(End.CALLER_LEFT)
 
     def cut(self, end: End) -> None:
         """End it now, and the app with it."""
         self.end = self.end or end
-        self.scope.cancel(reason=end)
+        self.scope.cancel(reason=DISCONNECT if end is End.CALLER_LEFT else end)
 
     def reads_too_slowly(self) -> None:
         """The app reports that its client has not read a long answer in time."""
@@ -208,8 +207,9 @@ class Connection:
         await self.transport.flush()
         self.written_within(inf)
 
-    async def say_last(self, answer: bytes) -> None:
-        """Send a last answer in such a way that the client can read it. `end` must be set."""
+    async def say_last(self, answer: bytes, end: End) -> None:
+        """Send a last answer in such a way that the client can read it. end: if there was no cause before."""
+        self.end = self.end or end
         self.linger(self._timeouts.limits.linger_timeout_s)
         await self.send(answer)
         await self.wait_for_the_end()

@@ -17,7 +17,7 @@ import trio
 
 from fanout.loop.turns import Turns
 from fanout.server import rejections
-from fanout.server.answer import DateField, last_answer, utc_now
+from fanout.server.answer import DateField, head_bytes, utc_now
 from fanout.server.connection import Connection
 from fanout.server.guard import Guard
 from fanout.server.limits import Limits
@@ -31,14 +31,14 @@ JUST_CAME_S: Final = 1.0  # a client that has waited for less may be about to se
 
 
 def never(beginning: int) -> bytes | None:
-    """The `refuse` hook that sheds nothing."""
+    """The `shed` hook that sheds nothing."""
     return None
 
 
 class Driver:
     """The connections of one server. `run` must run next to them.
 
-    refuse: called before a new request is parsed, with the number of requests admitted but not yet started.
+    shed: called before a new request is parsed, with the number of requests admitted but not yet started.
         It returns `None`, or a complete answer with a Content-Length and without a Connection field, which
         the driver sends unchanged. It must be quick and must not raise.
     on_crash: receives every exception that ended a connection. It must not raise.
@@ -50,13 +50,13 @@ class Driver:
         limits: Limits,
         *,
         on_crash: Callable[[BaseException], None],
-        refuse: Callable[[int], bytes | None] = never,
+        shed: Callable[[int], bytes | None] = never,
         render: Render = as_text,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.limits: Final = limits
         self.timeouts: Final[Timeouts[Connection]] = Timeouts(limits)
-        self.refuse: Final = refuse
+        self.shed: Final = shed
         self.date: Final = DateField(wall_clock)
         self.beginning = 0  # requests admitted but not yet started
         self.requests = self.refused = self.malformed = 0
@@ -100,7 +100,7 @@ class Driver:
             try:
                 with Guard(partial(self._on_bug, connection)):
                     try:
-                        transport.watch(connection.caller_left)
+                        transport.watch(connection.client_left)
                         run = self._run if self._make_room() else self._reject
                         await run(connection, serve)
                     except trio.BrokenResourceError:
@@ -114,7 +114,7 @@ class Driver:
         self._open[connection] = None
         with connection.scope:
             await serve(connection)
-        if connection.too_slow() is End.SLOW_HEAD and not connection.hears_the_end:  # which HTTP/2 does
+        if connection.too_slow() is End.SLOW_HEAD and not connection.is_http2:
             connection.transport.send_now(self.last_answer(rejections.SLOW_HEAD))
 
     async def _reject(  # noqa: ASYNC910 - as above
@@ -127,10 +127,9 @@ class Driver:
         self._rejected[connection] = None
         with connection.scope:
             connection.linger(self.limits.linger_timeout_s)
-            if await connection.transport.handshake() == "h2":
-                await connection.say_last(rejections.OVER_HTTP2)
-                return
-            await connection.say_last(self.last_answer(rejections.TOO_MANY_CONNECTIONS))
+            is_http2 = await connection.transport.handshake() == "h2"
+            answer = rejections.OVER_HTTP2 if is_http2 else self.last_answer(rejections.TOO_MANY_CONNECTIONS)
+            await connection.say_last(answer, End.OVER_LIMIT)
 
     def _on_bug(self, connection: Connection, bug: Exception) -> None:
         connection.end, connection.reset = End.CRASHED, True
@@ -160,7 +159,11 @@ class Driver:
 
     def last_answer(self, rejection: Rejection) -> bytes:
         """A complete HTTP/1.1 answer, after which the connection closes."""
-        return last_answer(rejection.status, *self.render(rejection), self.date.line(trio.current_time()))
+        fields, body = self.render(rejection)
+        fields.append((b"content-length", b"%d" % len(body)))
+        fields.append((b"date", self.date.value(trio.current_time())))
+        fields.append((b"connection", b"close"))
+        return head_bytes(rejection.status, fields) + body
 
     def drain(self) -> None:
         """Finish the admitted requests, and nothing else. Irrevocable; may be called twice.

@@ -1,4 +1,4 @@
-"""What an HTTP/2 caller may make the server do for nothing: counted on the raw bytes, before they are parsed.
+"""The work that an HTTP/2 client may ask for besides requests: counted on the raw bytes, before parsing.
 
 A request pays for itself: it is admitted or refused like any other. Every other frame costs time and asks
 for nothing (pings, settings, empty data, windows, priorities, whatever comes tomorrow), so a connection has
@@ -21,7 +21,7 @@ _FRAME_HEAD: Final = struct.Struct(">BHBxI")  # length in three bytes, type, fla
 _HEADERS: Final = 0x1
 _CONTINUATION: Final = 0x9
 _STREAM_ID: Final = 2**31 - 1
-MAX_FRAME_BYTES: Final = 2**14  # what every caller may send, and no caller may more; RFC 9113 4.2
+MAX_FRAME_BYTES: Final = 2**14  # every client may send it, and no client more; RFC 9113 4.2
 
 
 class Allowance:

@@ -7,10 +7,10 @@ for a method, a target, a host, a body's length and the number of fields are fun
 Rule 1: a head that two servers could read differently is refused: bare CR or LF, NUL, a space before a colon,
         a folded line, a repeated or odd length, a length next to a transfer coding, any coding but `chunked`,
         and a request without exactly one host.
-Rule 2: llhttp reads every head of HTTP/1.x as well (`body`), and both must agree. Alone it would accept:
-        two spaces in the request line, blank lines before it, HTTP/0.9 and 2.0, RTSP and ICE, other methods,
-        no host, two hosts, an odd host, codings before `chunked`, a coding in HTTP/1.0, `GET *`, a fragment,
-        and any scheme.
+Rule 2: llhttp reads every head of HTTP/1.x as well (`http1_reader`), and both must agree. Alone it would
+        accept two spaces in the request line, blank lines before it, HTTP/0.9 and 2.0, RTSP and ICE, other
+        methods, no host, two hosts, an odd host, codings before `chunked`, a coding in HTTP/1.0, `GET *`, a
+        fragment, and any scheme.
 """
 
 from __future__ import annotations
@@ -131,19 +131,22 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         if b"upgrade" in ruled:
             _check_upgrade(ruled, body_length)
             keep_alive = False  # llhttp reads nothing behind an Upgrade, so nothing comes behind it
-    raw_path, _, query = target.partition(b"?")
-    path = raw_path.decode("ascii")
     return Head(
         method.decode("ascii"),
         version.decode("ascii"),
-        unquote(path) if "%" in path else path,
-        raw_path,
-        query,
+        *split_target(target),
         fields,
         keep_alive and body_length != CHUNKED,  # where a chunked body ends only llhttp knows
         body_length,
         b"expect" in ruled and version == b"1.1",
     )
+
+
+def split_target(target: bytes) -> tuple[str, bytes, bytes]:
+    """`path`, `raw_path` and `query` of a `Head`, from a path with a query, or `*`."""
+    raw_path, _, query = target.partition(b"?")
+    path = raw_path.decode("ascii")
+    return unquote(path) if "%" in path else path, raw_path, query
 
 
 def _why(data: bytes) -> Rejected:

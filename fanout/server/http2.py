@@ -1,147 +1,295 @@
-"""HTTP/2 on one connection: hypercorn's protocol, on top of h2, within the driver's bounds.
+"""HTTP/2 on one connection: h2 reads and makes the frames, within the driver's bounds.
 
-Rule 1: nothing is shielded. All tasks pass their bytes to the one task that writes, so cancelling any of them
-        breaks nothing. The connection's deadline ends a client that does not read.
+Rule 1: nothing is shielded. One task writes for all requests, so cancelling any other task breaks nothing.
+        The connection's deadline ends a client that does not read.
 Rule 2: bytes are counted before they are parsed (`frames`). They are parsed in small pieces, so that other
         tasks run in between. A piece of many frames waits for its turn: an event-loop iteration has two.
 Rule 3: a client's mistake is `REFUSED` or `FLOODING`, and never a crash.
+Rule 4: what a piece brings is handled without a checkpoint. So a request that h2 has closed is cancelled
+        before its app runs again.
 
-Differences to hypercorn (more in `http2_streams`):
-- hypercorn ends a connection after a thousand requests and loses their answers; here there is no such limit;
-- while draining, hypercorn can send GOAWAY before the last frame of an answer; here the answers end first;
-- the objects of hypercorn and h2 refer to themselves; here their references are cleared at the end, so they
-  need no garbage collector.
+Priorities, which RFC 9113 has withdrawn, are ignored: streams take turns.
 """
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from typing import Any, Final
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
 import trio
 from h2.errors import ErrorCodes
-from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio.worker_context import WorkerContext
+from h2.settings import SettingCodes
 
-from fanout.server.asgi import App
+from fanout.server.asgi import App, Scope, http_scope
 from fanout.server.connection import Connection, State
 from fanout.server.driver import Driver
-from fanout.server.frames import MAX_FRAME_BYTES, Frames
-from fanout.server.http2_streams import Streams
-from fanout.server.limits import Limits
+from fanout.server.frames import Allowance, Frames
+from fanout.server.http2_head import Malformed, check_trailers, read_head
+from fanout.server.http2_write import Stream, Writer
+from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
 
 _PIECE_BYTES: Final = 1024  # parsed at once: at most 113 frames, or 80 requests
 _FEW_FRAMES: Final = 8  # a piece with more frames waits for its turn
-_UNWRITTEN: Final = 16  # blocks of bytes that wait to be written; a task with one more block waits, too
+_TABLE_BYTES: Final = 4096  # of remembered fields, RFC 7541
 
 
-def configure(config: Config, limits: Limits) -> None:
-    """Set the bounds of HTTP/2 in `config`, which is for `Http2`."""
-    config.h2_max_inbound_frame_size = MAX_FRAME_BYTES
-    config.h2_max_concurrent_streams = limits.max_streams
-    config.h2_max_header_list_size = limits.max_head_bytes
-    config.max_app_queue_size = sys.maxsize  # pieces of a body; a full queue would block the connection
-    config.keep_alive_max_requests = sys.maxsize  # beyond it hypercorn would lose answers
-
-
-class Http2(Streams):
+class Http2:
     """The protocol of one connection. `run` it once."""
 
     def __init__(
-        self,
-        driver: Driver,
-        connection: Connection,
-        app: App,
-        config: Config,
-        context: WorkerContext,
-        lifespan_state: dict[str, Any],
+        self, driver: Driver, connection: Connection, app: App, lifespan_state: dict[str, Any]
     ) -> None:
-        super().__init__(driver, connection, app, config, context, lifespan_state)
-        self._held = connection
-        self._frames = Frames(driver.limits)
-        self._unwritten, self._to_write = trio.open_memory_channel[bytes](_UNWRITTEN)
+        self._driver = driver
+        self._limits = driver.limits
+        self._connection = connection
+        self._app = app
+        self._lifespan_state = lifespan_state
+        self._h2 = _h2_connection(self._limits.max_streams, self._limits.max_head_bytes)
+        self._h2.decoder.max_header_list_size = self._limits.max_head_block_bytes
+        self._frames = Frames(self._limits)
+        self._resets = Allowance(self._limits.max_resets, self._limits.resets_per_s)
+        self._streams: dict[int, Stream] = {}  # requests whose app has yet to return
+        self._writer = Writer(connection, self._h2, self._limits.write_timeout_s, self._answered)
+        self._is_stopped = False  # no more is read
         self._reading = trio.CancelScope()
 
     async def run(self) -> None:
         """Serve until either side ends it. The connection records how it ended."""
         try:
             await self._serve()
-        finally:  # no task runs any more; to clear a dictionary cannot raise, whatever is in it
-            vars(self.connection).clear()
+        finally:  # no task runs any more; to clear a dictionary cannot raise, and these objects are cycles
+            self._writer.forget_all()
+            vars(self._h2).clear()
             vars(self).clear()
 
     async def _serve(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
-        self._held.wait(State.HEAD, self._driver.limits.head_timeout_s)
-        with self._unwritten, self._to_write:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                async with self.task_group:
-                    await self.initiate()
-                    with self._reading:
-                        await self._read()
-                        self.stop(End.CALLER_LEFT)
-                    await self.handle(Closed())
-                    await self._flush()
-                self._unwritten.close()
+        self._connection.wait(State.HEAD, self._limits.head_timeout_s)
+        self._h2.initiate_connection()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            async with trio.open_nursery() as self._apps:
+                with self._reading:
+                    await self._read()
+                    self._stop(End.CALLER_LEFT)
+            self._writer.end()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - receiving is a checkpoint
-        """Read until the client disconnects."""
+        """Read until the client disconnects, or a mistake of its."""
         with suppress(trio.BrokenResourceError):
-            while data := await self._held.transport.receive():
+            while data := await self._connection.transport.receive():
                 for at in range(0, len(data), _PIECE_BYTES):
                     piece = data[at : at + _PIECE_BYTES]
                     before = self._frames.number
                     error = self._frames.count(piece)
                     if error is not None:
-                        self.stop(End.FLOODING, error)
+                        self._stop(End.FLOODING, error)
                     if self._frames.number - before > _FEW_FRAMES:
                         await self._driver.pieces.next()
                     else:
                         await trio.lowlevel.checkpoint()  # other tasks run; a stopped reader ends here
-                    await self.handle(RawData(piece))
-                    self.note_whether_idle()
+                    await self._writer.written()
+                    self._take(piece)
 
-    async def _write(self) -> None:
-        """Write the queued blocks until the queue is closed, or until the client takes no more."""
-        limits, transport = self._driver.limits, self._held.transport
-        async for data in self._to_write:
-            blocks = [data]
-            with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while True:  # noqa: ASYNC913 - until the queue is empty
-                    blocks.append(self._to_write.receive_nowait())
-            self._held.written_within(limits.write_timeout_s)
-            with suppress(trio.BrokenResourceError):  # the reader notices as well
-                await transport.send_all(b"".join(blocks))
-            self._held.written_within(float("inf"))
+    async def _write(self) -> None:  # noqa: ASYNC910 - the next step waits for the other tasks
+        try:
+            await self._writer.run()
+        except trio.BrokenResourceError:
+            self._stop(End.CALLER_LEFT)
 
-    async def send_event(self, event: Event) -> None:  # noqa: ASYNC910 - `stop` waits for nothing
-        if isinstance(event, RawData):
-            await self._unwritten.send(event.data)
-        elif isinstance(event, Closed):
-            self._driver.malformed += 1
-            self.stop(End.REFUSED)
-
-    def stop(self, end: End, error: ErrorCodes | None = None) -> None:
-        if self.is_stopped:
+    def _stop(self, end: End, error: ErrorCodes | None = None) -> None:
+        """Read no more, cancel the requests that still run, and end. error: sent to the client."""
+        if self._is_stopped:
             return
-        self.is_stopped = True
-        self._held.end = end
-        self._held.linger(self._driver.limits.linger_timeout_s)
+        self._is_stopped = True
+        self._connection.end = end
+        self._connection.linger(self._limits.linger_timeout_s)
         if error is not None:
-            self.connection.close_connection(error)
+            self._h2.close_connection(error)
+        self._writer.forget_all()
+        for stream in self._streams.values():
+            stream.client_left()
         self._reading.cancel(reason=end)
 
-    def note_whether_idle(self) -> None:
+    def _note_whether_idle(self) -> None:
         """A connection without a request is idle; while draining it ends."""
-        if self.is_stopped:
+        connection = self._connection
+        if self._is_stopped:
             return
-        if self.streams or self.stream_buffers:
-            self._held.work()
-        elif self._held.state is State.BUSY or (self._held.state is State.HEAD and self._frames.number):
+        if self._streams:
+            connection.work()
+        elif connection.state is State.BUSY or (connection.state is State.HEAD and self._frames.number):
             if self._driver.draining:
-                self.stop(End.DRAINED, ErrorCodes.NO_ERROR)
+                self._stop(End.DRAINED, ErrorCodes.NO_ERROR)
             else:
-                self._held.wait_idle()
+                connection.wait_idle()
+        self._writer.wake()
+
+    # What the client sends
+
+    def _take(self, piece: bytes) -> None:
+        try:
+            events = self._h2.receive_data(piece)
+        except h2.exceptions.ProtocolError:
+            self._driver.malformed += 1
+            self._stop(End.REFUSED)
+            return
+        for event in events:
+            self._on_event(event)
+            if self._resets.overdrawn:
+                self._stop(End.FLOODING, ErrorCodes.ENHANCE_YOUR_CALM)
+            if self._is_stopped:
+                return
+        self._note_whether_idle()
+
+    def _on_event(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.RequestReceived():
+                self._on_request(event)
+            case h2.events.DataReceived():
+                if event.stream_id in self._streams:
+                    self._streams[event.stream_id].body_came(event.data)
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.StreamEnded():
+                if event.stream_id in self._streams:
+                    self._streams[event.stream_id].body_came(b"", ended=True)
+            case h2.events.TrailersReceived():
+                try:
+                    check_trailers(event.headers)
+                except Malformed:
+                    self._reset_malformed(event.stream_id)
+            case h2.events.StreamReset():  # by the client, or by h2 because of the client
+                self._resets.spend()
+                self._drop(event.stream_id)
+            case h2.events.RemoteSettingsChanged():
+                encoder = self._h2.encoder
+                if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
+                    encoder.header_table_size = _TABLE_BYTES
+            case h2.events.ConnectionTerminated():
+                self._stop(End.CALLER_LEFT)
+
+    def _on_request(self, event: h2.events.RequestReceived) -> None:
+        """Begin a new request, unless it is malformed or shed."""
+        stream_id, driver = event.stream_id, self._driver
+        h2_stream = self._h2.streams.get(stream_id)
+        if h2_stream is None or h2_stream.closed:
+            return  # the client reset it within the same bytes
+        ended = event.stream_ended is not None
+        try:
+            head = read_head(event.headers, self._limits, ended=ended)
+        except Malformed:
+            self._reset_malformed(stream_id)
+            return
+        except Rejected as rejected:
+            driver.malformed += 1
+            self._answer_now(event, driver.last_answer(rejected.rejection))
+            return
+        if driver.draining:
+            self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        answer = driver.shed(0)
+        if answer is not None:
+            driver.refused += 1
+            if self._window(stream_id) < len(answer):
+                self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # the client may repeat it
+            else:
+                self._answer_now(event, answer)
+            return
+        driver.requests += 1
+        stream = Stream(driver, self._connection, self._writer, stream_id, head.method)
+        self._streams[stream_id] = stream
+        scope = http_scope(
+            head, self._connection.transport, self._lifespan_state, trio.current_time(), stream
+        )
+        self._apps.start_soon(self._run_app, stream, scope)
+
+    def _answer_now(self, request: h2.events.RequestReceived, answer: bytes) -> None:
+        """Send a complete HTTP/1.1 answer over HTTP/2, with its body if that fits the window."""
+        stream_id = request.stream_id
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        pairs = [(b":status", status.split(b" ")[1])]
+        pairs += [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+        if (b":method", b"HEAD") in request.headers:
+            body = b""
+        elif self._window(stream_id) < len(body):
+            body = b""
+            pairs = [(name, value) for name, value in pairs if name != b"content-length"]
+        with suppress(h2.exceptions.ProtocolError):  # the client has sent GOAWAY in the same bytes
+            self._h2.send_headers(stream_id, pairs, end_stream=not body)
+            if body:
+                self._h2.send_data(stream_id, body, end_stream=True)
+            if request.stream_ended is None:
+                self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    def _window(self, stream_id: int) -> int:
+        with suppress(h2.exceptions.ProtocolError):  # the stream is closed
+            return self._h2.local_flow_control_window(stream_id)
+        return 0
+
+    def _reset_malformed(self, stream_id: int) -> None:
+        self._driver.malformed += 1
+        self._resets.spend()
+        self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        self._drop(stream_id)
+
+    def _reset(self, stream_id: int, error: ErrorCodes) -> None:
+        with suppress(h2.exceptions.ProtocolError):  # it is closed already
+            self._h2.reset_stream(stream_id, error)
+
+    def _drop(self, stream_id: int) -> None:
+        """Cancel the request of a stream that was reset."""
+        if stream_id in self._streams:
+            self._writer.forget(self._streams[stream_id])
+            self._streams[stream_id].client_left()
+
+    # What the app sends
+
+    async def _run_app(  # noqa: ASYNC910 - the task of a request, and its last act
+        self, stream: Stream, scope: Scope
+    ) -> None:
+        with stream.cancel_scope:
+            crashed = False
+            try:
+                await self._app(scope, stream.receive, stream.send)
+            except* Exception as group:  # noqa: BLE001 - the guard
+                crashed = True
+                self._driver.report(group)
+            if not stream.is_complete and stream.left_at is None:
+                if not crashed:
+                    self._driver.report(RuntimeError("the app returned without a complete answer"))
+                if stream.has_started:
+                    self._reset(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+                else:
+                    await stream.send_internal_error()
+        self._writer.forget(stream)
+        self._streams.pop(stream.stream_id, None)
+        self._note_whether_idle()
+
+    def _answered(self, stream: Stream) -> None:
+        """The answer is complete. If the request is not, ask the client to stop (RFC 9113 8.1)."""
+        if not stream.request_ended:
+            self._reset(stream.stream_id, ErrorCodes.NO_ERROR)
+        self._streams.pop(stream.stream_id, None)
+        self._note_whether_idle()
+
+
+def _h2_connection(max_streams: int, max_head_bytes: int) -> h2.connection.H2Connection:
+    # `http2_head` checks heads: h2 would end the connection for one that is wrong.
+    config = h2.config.H2Configuration(
+        client_side=False, header_encoding=None, validate_inbound_headers=False
+    )
+    connection = h2.connection.H2Connection(config)
+    connection.local_settings = h2.settings.Settings(
+        client=False,
+        initial_values={
+            SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
+            SettingCodes.MAX_HEADER_LIST_SIZE: max_head_bytes,
+        },
+    )
+    return connection

@@ -2,7 +2,7 @@
 
 Rule 1: a request that RFC 9113 calls malformed (8.1.1) raises `Malformed`, and its stream is reset. Any other
         mistake raises the same `Rejected` as over HTTP/1.1, and gets the same status.
-Rule 2: `Streams` turns h2's own check of heads off, because h2 would end the connection with every other
+Rule 2: `Http2` turns h2's own check of heads off, because h2 would end the connection with every other
         request on it. h2 still ends it for a Content-Length that is not a number or not that of the data.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fanout.server import head, rejections
-from fanout.server.head import CHUNKED, TOKEN
+from fanout.server.head import CHUNKED, TOKEN, Fields, Head
 from fanout.server.limits import Limits
 from fanout.server.rejections import malformed
 
@@ -35,16 +35,18 @@ class Malformed(Exception):
     """A stream error of the type PROTOCOL_ERROR."""
 
 
-def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: bool) -> int:
-    """The length of the request's body in bytes; `CHUNKED`: the length is not known in advance.
+def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: bool) -> Head:
+    """The head, with a `host` field in place of `:authority`, as HTTP/1.1 has it.
 
-    ended: the stream ended with its head. Raises `Malformed` or `Rejected`.
+    ended: the stream ended with its head. If not, and if there is no length, there is a `transfer-encoding`
+    field: a gateway to HTTP/1.1 would say it so, and apps know it. Raises `Malformed` or `Rejected`.
     """
+    fields: Fields = []
     pseudo: dict[bytes, bytes] = {}
     ruled: dict[bytes, bytes] = {}
     number = size_bytes = 0
     wrong = None
-    for name, value in fields:
+    for name, value in sent:
         size_bytes += len(name) + len(value) + 4  # as HTTP/1.1 would write it
         if name in _PSEUDO and name not in pseudo and not number:
             if _PROHIBITED_IN_A_VALUE.search(value):
@@ -52,6 +54,8 @@ def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: 
             pseudo[name] = value
             continue
         number += 1
+        if name != b"host":
+            fields.append((name, value))
         if not _is_valid(name, value):
             wrong = "A header field is not a name and a value."
         if name in _ONCE:
@@ -76,12 +80,15 @@ def check_head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: 
     if pseudo[b":scheme"].lower() not in _HTTP:
         raise malformed("The scheme is neither http nor https.")
     head.check_expectation(ruled.get(b"expect"))
-    if b"content-length" not in ruled:
-        return 0 if ended else CHUNKED
-    length = head.length_of(ruled[b"content-length"])
-    if ended and length:
-        raise Malformed
-    return length
+    body_length = 0 if ended else CHUNKED
+    if b"content-length" in ruled:
+        body_length = head.length_of(ruled[b"content-length"])
+        if ended and body_length:
+            raise Malformed
+    elif not ended:
+        fields.append((b"transfer-encoding", b"chunked"))
+    path = head.split_target(pseudo[b":path"])
+    return Head(method.decode("ascii"), "2", *path, [(b"host", host), *fields], True, body_length, False)
 
 
 def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """No wait for a caller and no memory held for one is without a bound; these are the bounds.
+    """The bounds of each wait for a client, and of the memory held for one.
 
     Memory a connection can make the driver hold, whatever it sends: one head, and one read of
     `transport.MAX_RECEIVE_BYTES`; over HTTP/2 one frame, one head, the answers of
@@ -30,7 +30,7 @@ class Limits:
     max_spare_frames: int = 1000  # frames that are no request, at once; to parse them takes about 20 ms
     spare_frames_per_s: float = 100.0
     spare_frames_a_request: int = (
-        8  # an answer of 64 KiB is four frames, and a caller may say twice it has them
+        8  # an answer of 64 KiB is four frames, and a client may acknowledge each twice
     )
 
     idle_timeout_s: float = 75.0  # above the 60 s of the usual load balancers, so that they close first
@@ -40,4 +40,4 @@ class Limits:
     write_timeout_s: float = 10.0  # for each write, from its first byte to its last
     linger_timeout_s: float = 1.0  # how long what is sent in vain is still read, see `http1`
     linger_max_bytes: int = 256 * 1024
-    drain_grace_s: float = 0.5  # while draining no wait for a caller is longer than this
+    drain_grace_s: float = 0.5  # while draining no wait for a client is longer than this

@@ -1,7 +1,7 @@
 """Serves an app on listeners, from the start to the end of the last connection.
 
-Hypercorn provides the configuration, the TLS context, the lifespan, and HTTP/2. The driver handles the
-connections. `tests/server/test_names.py` checks every name of hypercorn's that is used.
+Hypercorn provides the configuration, the TLS context and the lifespan. The driver handles the connections.
+`tests/server/test_names.py` checks every name of hypercorn's that is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.worker_context import WorkerContext
 
 from fanout.loop.turns import Turns
 from fanout.server.accept import Begin, accept_connections
@@ -26,8 +25,7 @@ from fanout.server.certificates import Certificate
 from fanout.server.connection import Connection, State
 from fanout.server.driver import Driver
 from fanout.server.http1 import Http1
-from fanout.server.http2 import Http2, configure
-from fanout.server.limits import Limits
+from fanout.server.http2 import Http2
 from fanout.server.statistics import End
 from fanout.server.tls import STEPS_PER_ITERATION, TlsTransport
 from fanout.server.transport import SocketTransport, Transport
@@ -49,11 +47,11 @@ async def serve(
 
     With a `certificate` the listeners speak TLS: HTTP/1.1, and HTTP/2 over ALPN.
     """
-    config = _configure(certificate, driver.limits)
+    config = _configure(certificate)
     context = config.create_ssl_context() if certificate is not None else None
     state: dict[str, Any] = {}
     lifespan = Lifespan(ASGIWrapper(app), config, state)
-    connections = Connections(app, driver, config, state)
+    connections = Connections(app, driver, state)
     async with trio.open_nursery() as living:
         await living.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
@@ -72,7 +70,7 @@ async def serve(
         living.cancel_scope.cancel(reason="the last connection has ended")
 
 
-def _configure(certificate: Certificate | None, limits: Limits) -> Config:
+def _configure(certificate: Certificate | None) -> Config:
     """Hypercorn's configuration. Its timeouts and limits do not count: the driver has its own."""
     config = Config()
     config.include_server_header = False
@@ -80,7 +78,6 @@ def _configure(certificate: Certificate | None, limits: Limits) -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")
     if certificate is not None:
         config.certfile, config.keyfile = str(certificate.chain), str(certificate.key)
-    configure(config, limits)
     return config
 
 
@@ -92,14 +89,12 @@ async def _accept(listener: socket.socket, begin: Begin) -> None:
 
 
 class Connections:
-    """Begins connections: `Http1`, or `Http2` on top of hypercorn, each within `Driver.hold`."""
+    """Begins connections: `Http1` or `Http2`, each within `Driver.hold`."""
 
-    def __init__(self, app: App, driver: Driver, config: Config, state: dict[str, Any]) -> None:
+    def __init__(self, app: App, driver: Driver, state: dict[str, Any]) -> None:
         self._app = app
         self._driver = driver
-        self._config = config
         self._state = state
-        self._context = WorkerContext(None)
         self._turns = Turns(STEPS_PER_ITERATION)
 
     def begin(self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket) -> None:
@@ -116,18 +111,13 @@ class Connections:
             await self._driver.hold(transport, self._serve)
 
     async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910 - as above
-        protocol = None
         if connection.transport.scheme == "https":
             connection.wait(State.HANDSHAKE, self._driver.limits.handshake_timeout_s)
             try:
-                protocol = await connection.transport.handshake()
+                connection.is_http2 = await connection.transport.handshake() == "h2"
             except trio.BrokenResourceError:
                 connection.end = End.BROKEN_HANDSHAKE
                 return  # noqa: ASYNC910 - as above
             connection.work()
-        if protocol == "h2":
-            connection.hears_the_end = True
-            http2 = Http2(self._driver, connection, self._app, self._config, self._context, self._state)
-            await http2.run()
-        else:
-            await Http1(self._driver, connection, self._app, self._state).run()
+        protocol = Http2 if connection.is_http2 else Http1
+        await protocol(self._driver, connection, self._app, self._state).run()

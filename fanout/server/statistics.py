@@ -1,4 +1,4 @@
-"""What the driver tells of itself."""
+"""The driver's counts, and how its connections ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 class End(StrEnum):
     """How a connection ended."""
 
-    ANSWERED = "answered"  # closed after an answer, as the caller, the app or HTTP/1.0 wanted
+    ANSWERED = "answered"  # closed after an answer, as the client, the app or HTTP/1.0 wanted
     CALLER_LEFT = "caller_left"
     REFUSED = "refused"  # a malformed request, or one refused before parsing that could not be kept
     IDLE = "idle"
@@ -36,7 +36,7 @@ class DriverStatistics:
     busy: int
     accepted: int
     requests: int  # heads read and handed to the app
-    refused: int  # answered by the `refuse` hook, before parsing
+    refused: int  # answered by the `shed` hook, before parsing
     malformed: int  # answered with a 4xx or 5xx by the driver itself; over HTTP/2 with RST_STREAM or GOAWAY
     crashes: int
     draining: bool

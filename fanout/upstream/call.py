@@ -26,8 +26,8 @@ import fanout
 from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
-from fanout.upstream.exchange import EXTENSION, PhaseHook
 from fanout.upstream.messages import Headers, PreparedGet
+from fanout.upstream.phases import EXTENSION, PhaseHook
 from fanout.upstream.transport import PoolTransport
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024

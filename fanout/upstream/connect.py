@@ -19,8 +19,8 @@ import trio
 
 from fanout.loop.stream import SocketStream, reset_on_close
 from fanout.upstream.addresses import HEAD_START_S, Attempt
-from fanout.upstream.exchange import Phase, PhaseHook
 from fanout.upstream.messages import Origin
+from fanout.upstream.phases import Phase, PhaseHook
 from fanout.upstream.resolver import Resolver
 from fanout.upstream.tls import TlsSessions, TlsWire
 from fanout.upstream.wire import Address, Wire

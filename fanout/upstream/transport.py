@@ -21,17 +21,20 @@ import trio
 
 from fanout.upstream.answer import Answer
 from fanout.upstream.connect import Connector, Dial, dial
-from fanout.upstream.exchange import EXTENSION, Phase, PhaseHook, exchange, ignore_phase
 from fanout.upstream.messages import Headers, Origin, PreparedGet, origin_of, request_bytes
+from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
 from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
 from fanout.upstream.statistics import TransportStatistics
 from fanout.upstream.tls import client_context
+from fanout.upstream.wire import Wire
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
 _REQUEST_TIMEOUT: Final = 408
-_REUSED, _KEPT = Phase.REUSED, Phase.KEPT  # looked up once, as in `exchange`
+# Python 3.11 takes longer to look up an enum member than to record it.
+_REUSED, _SEND, _FIRST_BYTE = Phase.REUSED, Phase.SEND, Phase.FIRST_BYTE
+_DONE, _KEPT = Phase.DONE, Phase.KEPT
 _SWEEP_EVERY_S: Final = 5.0
 _SWEEP_BATCH: Final = 16  # closed per iteration at most: to close a socket takes about 50 µs
 
@@ -216,3 +219,41 @@ class PoolTransport(httpx.AsyncBaseTransport):
                     pool, connection = self._news.popleft()
                     pool.look_at(connection)
                 await trio.lowlevel.checkpoint()
+
+
+async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the answer came early
+    wire: Wire, is_new: bool, request: bytes, answer: Answer, on_phase: PhaseHook
+) -> None:
+    """Send `request` and fill `answer`. After that `answer` says whether the wire can be kept.
+
+    Raises httpx's errors: `WriteError`, `ReadError`, `RemoteProtocolError`, `DecodingError`,
+    `BodyTooLarge`. After any exception the wire is in the middle of something and must be closed.
+    """
+    on_phase(_SEND)
+    try:
+        # The pool has checked an idle connection when it gave it out. Early bytes of a new one still are the
+        # answer, and the only one: the connection is not kept, because another answer may follow.
+        early = wire.receive_nowait() if is_new else None
+    except OSError as error:
+        raise httpx.ReadError(str(error)) from error
+    unsent: str | None = None
+    try:
+        await wire.send_all(request)
+    except OSError as error:
+        unsent = str(error)  # the upstream may have answered before it closed: read on
+    try:
+        data = await wire.receive() if early is None else early
+        if data:
+            on_phase(_FIRST_BYTE)
+        answer.feed(data)
+        while not answer.is_complete:
+            answer.feed(await wire.receive())
+    except (OSError, httpx.RemoteProtocolError) as error:
+        if unsent is not None:
+            raise httpx.WriteError(unsent) from error
+        if isinstance(error, OSError):
+            raise httpx.ReadError(str(error)) from error
+        raise
+    if unsent is not None or early is not None:
+        answer.keeps_connection = False
+    on_phase(_DONE)

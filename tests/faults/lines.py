@@ -34,7 +34,7 @@ _FOLDERS: Final = tuple(str(_ROOT / part) for part in PARTS)
 CLEAN_UP: Final = frozenset(
     {
         *("close", "abort", "_reset", "forget", "_forget", "_finish", "how_it_ended", "too_slow"),
-        *("give_back", "_drop", "_close_idle", "shut_down", "stop", "report", "_on_bug"),
+        *("give_back", "_drop", "_close_idle", "shut_down", "stop", "_stop", "report", "_on_bug"),
     }
 )
 SERVERS_OWN: Final = frozenset(

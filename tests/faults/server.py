@@ -128,7 +128,7 @@ class Server:
             for listener in listeners:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # inherited
             self.ports[name] = listeners[0].getsockname()[1]
-            driver = Driver(limits, on_crash=self.bugs.append, render=render, refuse=lambda _: self.refusal)
+            driver = Driver(limits, on_crash=self.bugs.append, render=render, shed=lambda _: self.refusal)
             self.drivers[name] = driver
             run = partial(serve, self._app, driver, listeners, certificate=tls, grace_s=5)
             await self.nursery.start(partial(run, shutdown=self.stop.wait))

@@ -185,7 +185,7 @@ FAILED: Final = [
         "reset",
         "/nowhere",
         action="wait_for_the_end",
-        patches={"fanout.server.http1.parse_head": _parse_head_with_a_bug},
+        patches={"fanout.server.http1_reader.parse_head": _parse_head_with_a_bug},
         bugs=1,
     ),
 ]

@@ -40,7 +40,7 @@ _NOTICED: Final = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, py
 # A measurement may fail by itself on a busy machine, and would seem to have noticed something.
 _PYTEST: Final = ("-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=10", "-k", "not cost_the_same")
 
-_POOL: Final = ("pool", "exchange", "transport", "messages")
+_POOL: Final = ("pool", "transport", "messages")
 _POOL_TESTS: Final = ("pool", "exchange", "messages", "transport", "transport_run", "tls")
 
 

@@ -10,7 +10,7 @@ from fanout.observe.tracing import FLUSH_WITHIN_S
 from fanout.observe.tracing_attributes import MAX_TEXT
 from fanout.observe.tracing_context import MAX_STATE_CHARACTERS
 from fanout.observe.tracing_settings import read_tracing
-from fanout.upstream.exchange import Phase
+from fanout.upstream.phases import Phase
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/tracing.md").read_text()
 TEXT = " ".join(DOCUMENT.split())

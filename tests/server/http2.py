@@ -12,13 +12,11 @@ import trio
 import trio.testing
 import trustme
 from h2.config import H2Configuration
-from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
 
 from fanout.server.asgi import App
 from fanout.server.connection import Connection
 from fanout.server.driver import Driver
-from fanout.server.http2 import Http2, configure
+from fanout.server.http2 import Http2
 from fanout.server.limits import Limits
 from fanout.server.transport import Transport
 from tests.server.serving import MemoryTransport, MemoryWorld, SocketWorld, in_memory
@@ -93,13 +91,11 @@ async def h2_caller(world: SocketWorld, authority: trustme.CA) -> H2Caller:
 
 
 async def serve_http2(app: App, driver: Driver, transport: Transport) -> None:
-    """Serve HTTP/2 over any transport to its end, without hypercorn's worker and without TLS."""
-    config = Config()
-    configure(config, driver.limits)
+    """Serve HTTP/2 over any transport to its end, without TLS."""
 
     async def serve(connection: Connection) -> None:
-        connection.hears_the_end = True
-        await Http2(driver, connection, app, config, WorkerContext(None), {}).run()
+        connection.is_http2 = True
+        await Http2(driver, connection, app, {}).run()
 
     await driver.hold(transport, serve)
 

@@ -96,7 +96,7 @@ class World:
         self.app = app
         self.crashes: list[BaseException] = []
         self.driver = Driver(
-            limits, on_crash=self.crashes.append, refuse=refuse, render=render, wall_clock=lambda: NOON
+            limits, on_crash=self.crashes.append, shed=refuse, render=render, wall_clock=lambda: NOON
         )
 
     @property

@@ -1,4 +1,4 @@
-"""HTTP/2 over ALPN is hypercorn's, under the same guard and with the same bounds."""
+"""HTTP/2 over ALPN, under the same guard and with the same bounds as HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -137,8 +137,7 @@ async def connect_without_path(caller: H2Caller) -> None:
 async def data_after_the_answer(caller: H2Caller) -> None:
     await caller.send(request(method=b"POST"), end=False)
     await caller.status()
-    caller.connection.send_data(1, b"x" * 100)
-    await caller.flush()
+    await caller.stream.send_all(struct.pack(">HBBBI", 0, 100, 0, 0, 1) + b"x" * 100)
 
 
 async def priorities(caller: H2Caller) -> None:

@@ -145,7 +145,7 @@ class Stack:
         self.crashes: list[BaseException] = []
         self.refusal: bytes | None = None
         self.driver = Driver(
-            Limits(), on_crash=self.crashes.append, render=render, refuse=lambda _: self.refusal
+            Limits(), on_crash=self.crashes.append, render=render, shed=lambda _: self.refusal
         )
         _RELAY.stack = self
         self.app = Exchanges(_RELAY.app, self.admission, _RELAY, id_prefix="sweep")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import trio
 
-from fanout.upstream.exchange import Phase
+from fanout.upstream.phases import Phase
 from fanout.upstream.statistics import OriginStatistics
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from fanout.upstream.errors import BodyTooLarge
-from fanout.upstream.exchange import Phase
+from fanout.upstream.phases import Phase
 from fanout.upstream.pool import PoolLimitExceeded
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import HANGS, URL, Later, Script, ScriptedWire, World

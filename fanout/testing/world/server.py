@@ -76,7 +76,7 @@ class Server:
         self.driver = Driver(
             Limits(max_connections=plan.max_connections),
             on_crash=on_crash,
-            refuse=overload.refuse,
+            shed=overload.refuse,
             render=render,
             wall_clock=lambda: _NOON,
         )

@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI: `receive` and `send`.
+"""One HTTP/1.x request and its answer, as ASGI: `receive` and `send`.
 
 Rule 1: one write per answer. The head waits for the first bytes of the body. An answer of known length is
         complete with its last byte, not with the empty message behind it.
@@ -9,7 +9,6 @@ Rule 3: while the request runs, nothing behind it is read. A client disconnect c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import inf
 from typing import Final
 
@@ -17,23 +16,21 @@ import trio
 
 from fanout.server.answer import LAST_CHUNK, DateField, chunk, head_bytes
 from fanout.server.asgi import ANSWER, Message
-from fanout.server.body import Body
 from fanout.server.connection import Connection
 from fanout.server.head import Head
+from fanout.server.http1_reader import Reader
 from fanout.server.limits import Limits
 from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # the only 1xx: sent when the app asks for a body
-_CLOSE: Final = b"connection: close\r\n"
-_KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
-_BODYLESS: Final = frozenset((204, 304))
+BODYLESS: Final = frozenset((204, 304))
 _CHUNKS: Final = -1
 _UNTIL_CLOSE: Final = -2
 _NOTHING: Final = -3
 
 
-class Cycle:
+class Request:
     """The app's side of one request. One task may call `receive` and one `send`, as in ASGI.
 
     An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect cancels the app, whatever
@@ -41,7 +38,6 @@ class Cycle:
     """
 
     __slots__ = (
-        "_body",
         "_body_by",
         "_body_told",
         "_connection",
@@ -49,9 +45,9 @@ class Cycle:
         "_framing",
         "_head",
         "_limits",
+        "_reader",
         "_start",
-        "ahead",
-        "caller_left",
+        "client_left",
         "complete",
         "keep_alive",
         "rejected",
@@ -59,20 +55,19 @@ class Cycle:
     )
 
     def __init__(
-        self, connection: Connection, limits: Limits, date: DateField, head: Head, body: Body
+        self, connection: Connection, limits: Limits, date: DateField, head: Head, reader: Reader
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._date = date
         self._head = head
-        self._body = body
+        self._reader = reader
         self._body_by = inf
         self._body_told = False
         self._start: Message | None = None
         self._framing = _NOTHING
-        self.ahead = b""  # bytes received that are not, or not yet, part of this request's body
         self.keep_alive = head.keep_alive
-        self.caller_left = False
+        self.client_left = False
         self.rejected: Rejected | None = None  # the body turned out to be malformed
         self.started = False  # bytes of the answer were written
         self.complete = False  # all of them
@@ -85,44 +80,42 @@ class Cycle:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.complete or self._body_told:
             await trio.sleep_forever()  # Rules 2 and 3
-        piece = b"" if self._body.ended else await self._receive_body()
-        if self.caller_left or self.rejected:
+        piece = b"" if self._reader.ended else await self._read_body()
+        if self.client_left or self.rejected:
             return {"type": "http.disconnect"}
-        self._body_told = self._body.ended
+        self._body_told = self._reader.ended
         return {"type": "http.request", "body": piece, "more_body": not self._body_told}
 
     async def send(self, message: Message) -> None:
         """Take the head, or write a part of the body, or all at once. Returns when the kernel has it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         kind = message["type"]
-        if kind == ANSWER and self._start is None:
-            self._start, body = message, message["body"]
-            data = self._begin(message, body, True) + self._frame(body, True)
-            self.started = True
-            await self._write(data)
-        elif kind == "http.response.start" and self._start is None:
+        if kind == "http.response.start" and self._start is None:
             self._start = message
-        elif kind == "http.response.body" and self._start is not None:
-            body = message.get("body", b"")
-            last = not message.get("more_body", False)
-            if self.complete:
-                if body and self._framing != _NOTHING:
-                    raise RuntimeError("a body beyond its end")
-                return
-            head = b"" if self.started else self._begin(self._start, body, last)
-            data = head + self._frame(body, last)  # a bug of the app shows before anything is sent
-            self.started = True
-            await self._write(data)
-            if not last:
-                await trio.lowlevel.checkpoint()  # a long answer to a fast reader lets others run
-        else:
+            return
+        if kind == ANSWER and self._start is None:
+            self._start = message
+        elif kind != "http.response.body" or self._start is None:
             raise RuntimeError(f"{kind} is not expected now")
+        body = message.get("body", b"")
+        is_last = not message.get("more_body", False)
+        if self.complete:
+            if body and self._framing != _NOTHING:
+                raise RuntimeError("a body beyond its end")
+            return
+        head = b"" if self.started else self._begin(self._start, body, is_last)
+        data = head + self._frame(body, is_last)  # a bug of the app shows before anything is sent
+        self.started = True
+        await self._write(data)
+        if not is_last:
+            await trio.lowlevel.checkpoint()  # a long answer to a fast reader lets others run
 
-    def _begin(self, start: Message, body: bytes, last: bool) -> bytes:
+    def _begin(self, start: Message, body: bytes, is_last: bool) -> bytes:
         """The head, which says how the body ends."""
         fields: list[tuple[bytes, bytes]] = []
         length: int | None = None
-        for name, value in _pairs(start):
+        for field in start.get("headers", ()):
+            name, value = field
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
@@ -130,44 +123,44 @@ class Cycle:
                 continue
             elif name == b"transfer-encoding":
                 continue
-            fields.append((name, value))
-        own = [self._date.line(self._connection.now())]
+            fields.append(field)
+        fields.append((b"date", self._date.value(self._connection.now())))
         status = start["status"]
-        if length is None and last and status not in _BODYLESS:
+        if length is None and is_last and status not in BODYLESS:
             length = len(body)
-            own.append(b"content-length: %d\r\n" % length)
-        if status in _BODYLESS or self._head.method == "HEAD":
+            fields.append((b"content-length", b"%d" % length))
+        if status in BODYLESS or self._head.method == "HEAD":
             self._framing = _NOTHING
         elif length is not None:
             self._framing = length
         elif self._head.version == "1.1":
             self._framing = _CHUNKS
-            own.append(b"transfer-encoding: chunked\r\n")
+            fields.append((b"transfer-encoding", b"chunked"))
         else:
             self._framing = _UNTIL_CLOSE
             self.keep_alive = False
-        if not self._body.ended or self._connection.draining:
+        if not self._reader.ended or self._connection.draining:
             self.keep_alive = False
         if not self.keep_alive:
-            own.append(_CLOSE)
+            fields.append((b"connection", b"close"))
         elif self._head.version == "1.0":
-            own.append(_KEEP_ALIVE)
-        return head_bytes(status, fields, *own)
+            fields.append((b"connection", b"keep-alive"))
+        return head_bytes(status, fields)
 
-    def _frame(self, body: bytes, last: bool) -> bytes:
+    def _frame(self, body: bytes, is_last: bool) -> bytes:
         """The body as it goes over the wire. Sets `complete` if the answer ends with it."""
         framing = self._framing
         if framing == _NOTHING:
             self.complete = True
             return b""
         if framing == _CHUNKS:
-            self.complete = last
-            return (chunk(body) if body else b"") + (LAST_CHUNK if last else b"")
+            self.complete = is_last
+            return (chunk(body) if body else b"") + (LAST_CHUNK if is_last else b"")
         if framing == _UNTIL_CLOSE:
-            self.complete = last
+            self.complete = is_last
             return body
         self._framing = left = framing - len(body)
-        if left < 0 or (last and left):
+        if left < 0 or (is_last and left):
             raise RuntimeError(f"the body ends {left} bytes from where content-length says")
         self.complete = not left
         return body
@@ -186,23 +179,17 @@ class Cycle:
         if self.complete:
             connection.answered()
 
-    async def _receive_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
-        connection, transport = self._connection, self._connection.transport
+    async def _read_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
+        connection = self._connection
         if self._body_by == inf:
             self._body_by = connection.now() + self._limits.body_timeout_s
-            if self._head.expects_continue and not self.ahead and not self.started:
+            if self._head.expects_continue and not self._reader.ahead and not self.started:
                 await self._write(_CONTINUE)
         connection.read_within(self._body_by - connection.now())
         try:
-            while True:  # noqa: ASYNC913 - `ahead` is used up in one turn
-                data = self.ahead or await transport.receive()
-                if not data:
-                    raise trio.BrokenResourceError
-                piece, self.ahead = self._body.decode(data)
-                if piece or self._body.ended:
-                    return piece  # noqa: ASYNC910 - as above
+            return await self._reader.read_body()
         except trio.BrokenResourceError:
-            self.caller_left = True
+            self.client_left = True
         except Rejected as rejected:
             self.rejected = rejected
         finally:
@@ -210,8 +197,3 @@ class Cycle:
             if not self.complete and not connection.scope.cancel_called:
                 connection.read_within(inf)
         return b""  # noqa: ASYNC910 - as above
-
-
-def _pairs(start: Message) -> Iterable[tuple[bytes, bytes]]:
-    headers: Iterable[tuple[bytes, bytes]] = start.get("headers", ())
-    return headers

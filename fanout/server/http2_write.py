@@ -1,0 +1,221 @@
+"""The answers on one HTTP/2 connection: a request as ASGI, and the one task that writes.
+
+Rule 1: only the `Writer` asks h2 for bytes. It frames bodies only when all before them was written, so an
+        answer takes memory once, and streams take turns, a frame each.
+Rule 2: once the answer is complete, the app receives no disconnect: it can lose nothing by it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+import trio
+from h2.connection import H2Connection
+
+from fanout.server import rejections
+from fanout.server.asgi import ANSWER, Message
+from fanout.server.connection import DISCONNECT, Connection
+from fanout.server.driver import Driver
+from fanout.server.statistics import End
+
+_WRITE_BYTES: Final = 64 * 1024  # of bodies, at once
+_BODYLESS: Final = frozenset((204, 304))
+
+
+class Stream:
+    """One request, as ASGI: one task may call `receive` and one `send`.
+
+    An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect or a reset of the stream
+    cancels the app, whatever it waits for. It is the scope's `Caller`.
+    """
+
+    def __init__(
+        self, driver: Driver, connection: Connection, writer: Writer, stream_id: int, method: str
+    ) -> None:
+        self.stream_id: Final = stream_id
+        self.cancel_scope: Final = trio.CancelScope()
+        self.unsent: memoryview = memoryview(b"")  # of the body
+        self.is_last = False  # the app has sent its last message
+        self.has_started = False  # h2 has the head
+        self.is_complete = False  # h2 has all of it
+        self.request_ended = False
+        self._driver = driver
+        self._connection = connection
+        self._writer = writer
+        self._method = method
+        self._start: Message | None = None
+        self._body: list[bytes] = []  # of the request, not yet received
+        self._body_told = False
+        self._left_at: float | None = None
+        self._body_comes = trio.lowlevel.ParkingLot()
+        self._is_sent = trio.lowlevel.ParkingLot()
+
+    @property
+    def left_at(self) -> float | None:
+        return self._connection.left_at if self._left_at is None else self._left_at
+
+    def reads_too_slowly(self) -> None:
+        self._connection.cut(End.SLOW_READER)
+
+    def client_left(self) -> None:
+        """The stream was reset, or its connection ends."""
+        if not self.is_complete:
+            self._left_at = self._connection.now()
+            self.cancel_scope.cancel(reason=DISCONNECT)
+
+    def body_came(self, data: bytes, *, ended: bool = False) -> None:
+        self._body.append(data)
+        self.request_ended = ended
+        self._body_comes.unpark_all()
+
+    async def receive(self) -> Message:
+        """The body that has come. After its end, and behind the answer's last part, it does not return."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.is_last or self._body_told:
+            await trio.sleep_forever()
+        while not self._body and not self.request_ended:
+            await self._body_comes.park()
+        body = b"".join(self._body)
+        self._body.clear()
+        self._body_told = self.request_ended
+        return {"type": "http.request", "body": body, "more_body": not self._body_told}
+
+    async def send(self, message: Message) -> None:
+        """Queue the head, or a part of the body, or all at once. Returns when the transport has it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        kind = message["type"]
+        if kind == "http.response.start" and self._start is None:
+            self._start = message
+            return
+        if kind == ANSWER and self._start is None:
+            self._start = message
+        elif kind != "http.response.body" or self._start is None:
+            raise RuntimeError(f"{kind} is not expected now")
+        if not self.is_last:
+            await self._send_body(self._start, message.get("body", b""), not message.get("more_body", False))
+
+    async def send_internal_error(self) -> None:
+        fields, body = self._driver.render(rejections.INTERNAL)
+        fields.append((b"content-length", b"%d" % len(body)))
+        await self._send_body({"status": rejections.INTERNAL.status, "headers": fields}, body, True)
+
+    async def _send_body(self, start: Message, body: bytes, is_last: bool) -> None:
+        has_body = start["status"] not in _BODYLESS and self._method != "HEAD"
+        self.is_last = is_last or not has_body
+        if has_body:  # behind a part whose `send` was cancelled
+            self.unsent = memoryview(bytes(self.unsent) + body)
+        if not self.has_started:
+            date = (b"date", self._driver.date.value(self._connection.now()))
+            self._writer.send_head(
+                self, [(b":status", b"%d" % start["status"]), *start.get("headers", ()), date]
+            )
+            self.has_started = True
+        self._writer.send_body(self)
+        timeout_s = self._driver.timeouts.timeout_s(self._driver.limits.write_timeout_s)
+        with trio.move_on_after(timeout_s) as timeout:
+            await self._is_sent.park()
+        if timeout.cancelled_caught:
+            self._connection.cut(End.SLOW_READER)
+            await trio.lowlevel.checkpoint()  # raises Cancelled
+
+    def part_sent(self) -> None:
+        """The transport has all that the app has sent."""
+        self._is_sent.unpark_all()
+
+
+class Writer:
+    """Writes what h2 has to send. on_answered: an answer is complete."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        h2: H2Connection,
+        write_timeout_s: float,
+        on_answered: Callable[[Stream], None],
+    ) -> None:
+        self._connection = connection
+        self._h2 = h2
+        self._write_timeout_s = write_timeout_s
+        self._on_answered = on_answered
+        self._sending: dict[int, Stream] = {}  # with a body to be sent, in their turn
+        self._has_nothing = trio.lowlevel.ParkingLot()
+        self._is_written = trio.lowlevel.ParkingLot()
+        self._is_writing = False
+        self._is_over = False
+
+    async def run(self) -> None:  # noqa: ASYNC910 - the next step waits for the other tasks
+        """Write until `end`. Raises `trio.BrokenResourceError`."""
+        while True:  # noqa: ASYNC913 - every round waits or ends
+            framed = self._frame_bodies()
+            data = self._h2.data_to_send()
+            if data:
+                self._is_writing = True
+                self._connection.written_within(self._write_timeout_s)
+                await self._connection.transport.send_all(data)
+                self._connection.written_within(inf)
+                self._is_writing = False
+                self._is_written.unpark_all()
+            for stream in framed:
+                stream.part_sent()
+            if data or framed:
+                await trio.lowlevel.checkpoint()  # a client that always reads lets others run
+            elif self._is_over:
+                return  # noqa: ASYNC910 - as above
+            else:
+                await self._has_nothing.park()
+
+    async def written(self) -> None:  # noqa: ASYNC910 - the reader has passed a checkpoint
+        """Wait while the client does not read. Else it could ask for more and more to be written."""
+        while self._is_writing:
+            await self._is_written.park()
+
+    def wake(self) -> None:
+        """h2 may have something to send."""
+        self._has_nothing.unpark_all()
+
+    def end(self) -> None:
+        """Write what there is, and then no more."""
+        self._is_over = True
+        self.wake()
+
+    def send_head(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        self._h2.send_headers(stream.stream_id, fields)
+
+    def send_body(self, stream: Stream) -> None:
+        """Queue what `stream` has to send. `Stream.part_sent` is called when it is written."""
+        self._sending[stream.stream_id] = stream
+        self.wake()
+
+    def forget(self, stream: Stream) -> None:
+        self._sending.pop(stream.stream_id, None)
+
+    def forget_all(self) -> None:
+        self._sending.clear()
+
+    def _frame_bodies(self) -> list[Stream]:
+        """Frame parts of bodies, as the windows allow. Returns the streams of which no more is waiting."""
+        framed: list[Stream] = []
+        left = _WRITE_BYTES
+        for stream_id, stream in list(self._sending.items()):
+            window = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
+            data = bytes(stream.unsent[: max(0, window)])
+            stream.unsent = stream.unsent[len(data) :]
+            is_end = stream.is_last and not stream.unsent
+            if data or is_end:
+                self._h2.send_data(stream_id, data, end_stream=is_end)
+            elif stream.unsent:
+                continue  # its window is empty
+            del self._sending[stream_id]
+            if stream.unsent:
+                self._sending[stream_id] = stream  # behind all others
+            else:
+                framed.append(stream)
+            if is_end:
+                stream.is_complete = True
+                self._on_answered(stream)
+            left -= len(data)
+            if left <= 0:
+                break
+        return framed
