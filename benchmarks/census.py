@@ -33,7 +33,7 @@ from fanout.observe.observers import Observers, Receipts
 from fanout.observe.request_log import RequestLog
 from fanout.process.run import freeze_what_stays
 from fanout.race.admission import Admission
-from fanout.server.asgi import ARRIVAL_KEY, Message
+from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, Message
 from fanout.testing import answers, hangs
 
 REQUESTS: Final = 100  # a variant and round
@@ -88,20 +88,18 @@ class Served:
 
     async def _requests(self, number: int) -> None:
         for _ in range(number):
-            await self.app(_scope(), _receive(), _send)
+            await self.app(_scope(), _receive, _send)
 
 
-def _receive() -> Any:
-    is_body_read = False
+class _Connected:
+    left_at = None
 
-    async def receive() -> Message:
-        nonlocal is_body_read
-        if is_body_read:
-            await trio.sleep_forever()
-        is_body_read = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+    def reads_too_slowly(self) -> None:
+        raise AssertionError
 
-    return receive
+
+async def _receive() -> Message:
+    await trio.sleep_forever()
 
 
 async def _send(message: Message) -> None:
@@ -125,6 +123,7 @@ def _scope() -> dict[str, Any]:
         "server": ("192.0.2.2", 80),
         "extensions": {},
         ARRIVAL_KEY: trio.current_time(),
+        CLIENT_KEY: _Connected(),
     }
 
 

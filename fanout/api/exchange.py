@@ -29,9 +29,9 @@ from fanout.race.race import Race
 from fanout.server.asgi import (
     ANSWER,
     ARRIVAL_KEY,
-    CALLER_KEY,
+    CLIENT_KEY,
     App,
-    Caller,
+    Client,
     Message,
     Receive,
     Scope,
@@ -48,9 +48,8 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 class Exchange:
     """What the edge knows about one request.
 
-    caller: the driver's connection, if fanout's driver serves it. race: set once the timeout is known.
-    reason: that of a problem which is the answer without a race. caller_left_at: when another server reported
-    the client disconnect. crashed: the framework raised.
+    client: its connection. race: set once the timeout is known. reason: that of a problem which is the answer
+    without a race. crashed: the framework raised.
     """
 
     request_id: str
@@ -58,11 +57,10 @@ class Exchange:
     trace: Trace | None
     wants_receipt: bool
     query: bytes
-    caller: Caller | None
+    client: Client
     race: Race | None = None
     reason: str | None = None
     status: int | None = None
-    caller_left_at: float | None = None
     answered: bool = False
     crashed: bool = False
     household: RequestTasks | None = None
@@ -108,14 +106,13 @@ class Exchanges:
             await self._app(scope, receive, send)
             return
         fields = dict(scope["headers"])
-        arrived_at = scope.get(ARRIVAL_KEY)
         exchange = Exchange(
             self._request_id(scope, fields),
-            trio.current_time() if arrived_at is None else arrived_at,
+            scope[ARRIVAL_KEY],
             self._begin_trace(scope, fields),
             fields.get(_RECEIPT_FIELD) == b"1",
             scope["query_string"],
-            scope.get(CALLER_KEY),
+            scope[CLIENT_KEY],
         )
         scope[SCOPE_KEY] = exchange
         problem = self._refuse(fields)
@@ -186,14 +183,8 @@ class Exchanges:
             if kind == ANSWER or (kind == "http.response.body" and not message.get("more_body", False)):
                 self._sent(exchange)
 
-        async def receive_part() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                exchange.caller_left_at = trio.current_time()  # the app is cancelled in this very step
-            return message
-
         try:
-            await self._app(scope, receive_part if exchange.caller is None else receive, send_part)
+            await self._app(scope, receive, send_part)
         except* Exception as bugs:
             exchange.crashed = True
             if exchange.status is not None:
@@ -229,7 +220,6 @@ class Exchanges:
     ) -> None:
         """Tell all there is to tell. Called exactly once a request."""
         race = None if exchange.race is None else exchange.race.record()
-        left_at = exchange.caller_left_at if exchange.caller is None else exchange.caller.left_at
         self._observer.notify(
             RequestEnded(
                 exchange.request_id,
@@ -238,7 +228,7 @@ class Exchanges:
                 status,
                 reason,
                 late_by_s,
-                left_at if reason == "caller_left" else None,
+                exchange.client.left_at if reason == "caller_left" else None,
                 race,
                 now,
             )

@@ -38,7 +38,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from fanout.server.asgi import ANSWER, CALLER_KEY, Receive, Scope, Send
+from fanout.server.asgi import ANSWER, Receive, Scope, Send
 
 _SIGNALS: Final = (
     signals.request_started,
@@ -75,58 +75,34 @@ class FixedRoute(MapAdapter):
 
 
 class RequestTask(TrioASGIHTTPConnection):
-    """One request, in the connection's own task, which is cancelled when the client disconnects (G6).
+    """One request, in the task in which the server calls the app, and which it cancels when the client
+    disconnects (G6).
 
-    Where the server does not do that (HTTP/2), a second task waits for the disconnect next to the handler.
-
-    Rule 1: it has ended before the answer begins, so that nothing of the request is left then (G3). A later
-            disconnect is noticed by the write.
+    Rule 1: nothing of the request is left when the answer begins (G3). A later disconnect is noticed by the
+            write.
     """
 
     app: App
 
     async def __call__(self, receive: Receive, send: Send) -> None:
-        response: ResponseTypes | None = None
-        if CALLER_KEY in self.scope:
-            response = await self.app.respond(self.scope)
-        else:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_client_leaves, nursery.cancel_scope, receive)
-                response = await self.app.respond(self.scope)
-                nursery.cancel_scope.cancel(reason="the answer is there")
-        if response is not None:
-            await self.send_response(response, send)
+        await self.send_response(await self.app.respond(self.scope), send)
 
     async def send_response(self, response: ResponseTypes, send: Send) -> None:
-        """A body that is there as a whole in one message to our server, else in two."""
-        start = {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": encode_headers(response.headers),
-        }
+        """A body that is there as a whole in one message."""
+        start = {"status": response.status_code, "headers": encode_headers(response.headers)}
         body: Any = response.response
         if isinstance(body, TrioResponse.data_body_class):
             data = body.data[body.begin : body.end]
         elif isinstance(response, WerkzeugResponse):  # Quart makes one of an HTTP error
             data = b"".join(response.iter_encoded())
         else:
-            await send(start)
+            await send({"type": "http.response.start", **start})
             async with body as parts:
                 async for part in parts:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
-        if CALLER_KEY in self.scope:
-            await send({**start, "type": ANSWER, "body": data})
-            return
-        await send(start)
-        await send({"type": "http.response.body", "body": data})
-
-
-async def _cancel_when_client_leaves(scope: trio.CancelScope, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel(reason="the client disconnected")
+        await send({"type": ANSWER, **start, "body": data})
 
 
 class App(QuartTrio):

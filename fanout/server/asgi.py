@@ -14,7 +14,7 @@ from fanout.server.transport import Transport
 
 # In a scope, from our own driver:
 ARRIVAL_KEY: Final = "fanout.arrived_at"  # Trio's clock in seconds, when the head was read
-CALLER_KEY: Final = "fanout.caller"  # a `Caller`; a client disconnect cancels the app, without `receive`
+CLIENT_KEY: Final = "fanout.client"  # a `Client`; a client disconnect cancels the app, without `receive`
 
 # A message to our own driver (whose scopes have a caller): a complete answer, `status`, `headers` and `body`.
 ANSWER: Final = "fanout.answer"
@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Caller(Protocol):
+class Client(Protocol):
     """The client of a request."""
 
     @property
@@ -38,7 +38,7 @@ class Caller(Protocol):
 
 
 def http_scope(
-    head: Head, transport: Transport, lifespan_state: dict[str, Any], arrived_at: float, caller: Caller
+    head: Head, transport: Transport, lifespan_state: dict[str, Any], arrived_at: float, caller: Client
 ) -> Scope:
     """The scope of one request."""
     return {
@@ -57,7 +57,7 @@ def http_scope(
         "state": lifespan_state.copy(),
         "extensions": {},
         ARRIVAL_KEY: arrived_at,
-        CALLER_KEY: caller,
+        CLIENT_KEY: caller,
     }
 
 

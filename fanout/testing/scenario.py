@@ -22,7 +22,7 @@ from fanout.observe.census import Census
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, Event, RaceEnded
 from fanout.race.ledger import CallRecord
-from fanout.server.asgi import ARRIVAL_KEY, App, Message
+from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, App, Message
 from fanout.testing.scripted import ScriptedCall
 
 
@@ -112,33 +112,30 @@ async def _run(
 ) -> None:
     tasks_before = trio.lowlevel.current_statistics().tasks_living
     began_at = trio.current_time()
+    connection = _Connection()
     scope[ARRIVAL_KEY] = began_at - arrived_ms_ago / 1000
-    is_body_read = False
+    scope[CLIENT_KEY] = connection
     left: list[str] = []
 
     async def receive() -> Message:
-        nonlocal is_body_read
-        await trio.lowlevel.checkpoint()
-        if not is_body_read:
-            is_body_read = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        if hang_up_after_ms is None:
-            await trio.sleep_forever()
-        else:
-            await trio.sleep_until(began_at + hang_up_after_ms / 1000)
-        return {"type": "http.disconnect"}
+        await trio.sleep_forever()
 
     async def send(message: Message) -> None:
         await trio.lowlevel.checkpoint()
-        if message["type"] == "http.response.start":
+        if message["type"] != "http.response.body":
             left.extend(_left(calls, admission))
             replay.status = message["status"]
             replay.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
+        if message["type"] != "http.response.start":
             replay.body += message.get("body", b"")
             replay.answered_s = trio.current_time() - began_at
 
-    await app(scope, receive, send)
+    async with trio.open_nursery() as nursery:
+        if hang_up_after_ms is not None:
+            nursery.start_soon(connection.leave_at, began_at + hang_up_after_ms / 1000)
+        with connection.scope:
+            await app(scope, receive, send)
+        nursery.cancel_scope.cancel()
     replay.took_s = trio.current_time() - began_at
     left.extend(_left(calls, admission))
     await trio.testing.wait_all_tasks_blocked()
@@ -149,6 +146,22 @@ async def _run(
         left.append(f"the census found {counted.orphans} orphans and {counted.tokens_left} tokens")
     if left:
         raise LeftBehind("; ".join(left))
+
+
+class _Connection:
+    """As the server's: a client disconnect cancels the app."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.left_at: float | None = None
+
+    async def leave_at(self, at: float) -> None:
+        await trio.sleep_until(at)
+        self.left_at = trio.current_time()
+        self.scope.cancel(reason="the client has disconnected")
+
+    def reads_too_slowly(self) -> None:
+        self.scope.cancel()
 
 
 def _left(calls: Sequence[ScriptedCall], admission: Admission) -> list[str]:

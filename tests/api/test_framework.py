@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from inspect import getattr_static
 from typing import Any
@@ -24,7 +24,7 @@ from quart import (
 from werkzeug.exceptions import Conflict
 
 from fanout.api.framework import App, BodylessRequest
-from fanout.server.asgi import ANSWER, CALLER_KEY, Message, Receive, Scope, Send
+from fanout.server.asgi import ANSWER, CLIENT_KEY, Message, Receive, Scope, Send
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
 OF_AN_INSTANCE = [
@@ -43,7 +43,7 @@ class Never:
     left_at = None
 
 
-def scope_of(path: str, method: str = "GET", *, ours: bool = True, host: bytes = b"example.test:81") -> Scope:
+def scope_of(path: str, method: str = "GET", *, host: bytes = b"example.test:81") -> Scope:
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -60,7 +60,7 @@ def scope_of(path: str, method: str = "GET", *, ours: bool = True, host: bytes =
         "state": {},
         "extensions": {},
     }
-    return scope | {CALLER_KEY: Never()} if ours else scope
+    return scope | {CLIENT_KEY: Never()}
 
 
 @dataclass
@@ -71,10 +71,8 @@ class Answer:
     kinds: list[str] = field(default_factory=list)
 
 
-async def ask(
-    app: App, path: str, method: str = "GET", *, ours: bool = True, host: bytes = b"example.test:81"
-) -> Answer:
-    """What the app answers to our own driver, or to another server."""
+async def ask(app: App, path: str, method: str = "GET", *, host: bytes = b"example.test:81") -> Answer:
+    """What the app answers to the server."""
     answer = Answer()
 
     async def send(message: Message) -> None:
@@ -86,7 +84,7 @@ async def ask(
     async def receive() -> Message:
         return await trio.sleep_forever()
 
-    await app(scope_of(path, method, ours=ours, host=host), receive, send)
+    await app(scope_of(path, method, host=host), receive, send)
     return answer
 
 
@@ -101,14 +99,28 @@ async def done() -> str:
     return "done"
 
 
-async def test_a_fixed_path_is_answered_in_one_message_and_others_in_two() -> None:
-    app = app_with(done)
+@pytest.mark.parametrize("path", ["/short", "/long/1"])
+async def test_an_answer_is_one_message(path: str) -> None:
+    async def handler(number: int = 0) -> str:
+        return "done"
+
+    app = app_with(handler)
     assert set(app.routes) == {("GET", "/short"), ("HEAD", "/short")}  # not that with a variable
-    ours, theirs = await ask(app, "/short"), await ask(app, "/short", ours=False)
-    assert ours.kinds == [ANSWER]
-    assert theirs.kinds == ["http.response.start", "http.response.body"]
-    assert (ours.status, ours.headers, ours.body) == (theirs.status, theirs.headers, theirs.body)
-    assert ours.body == b"done"
+    answer = await ask(app, path)
+    assert (answer.kinds, answer.body) == ([ANSWER], b"done")
+
+
+async def test_a_stream_is_answered_part_by_part() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def handler() -> Any:
+        return parts(), 201
+
+    answer = await ask(app_with(handler), "/short")
+    assert (answer.status, answer.body) == (201, b"one two")
+    assert answer.kinds == ["http.response.start", *["http.response.body"] * 3]
 
 
 async def test_what_is_put_around_the_app_as_quart_has_it_is_around_it(
@@ -184,7 +196,7 @@ async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
     assert [name for name in long if repr(short[name]) != repr(long[name])] == [
         "scope"
     ]  # a caller of its own
-    assert short["scope"] | {CALLER_KEY: None} == long["scope"] | {CALLER_KEY: None}
+    assert short["scope"] | {CLIENT_KEY: None} == long["scope"] | {CLIENT_KEY: None}
 
 
 async def test_an_attribute_that_no_request_has_is_an_attribute_error() -> None:

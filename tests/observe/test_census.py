@@ -14,7 +14,7 @@ from fanout.api.exchange import Exchanges
 from fanout.observe.census import Census, CensusStatistics
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS
-from fanout.server.asgi import Message, Receive, Scope, Send
+from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, Message, Receive, Scope, Send
 from fanout.testing import answers, hangs, run_scenario
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -27,6 +27,15 @@ class Nobody:
 
     def notify(self, event: object) -> None:
         pass
+
+
+class Connected:
+    """A client that stays."""
+
+    left_at = None
+
+    def reads_too_slowly(self) -> None:
+        raise AssertionError
 
 
 class World:
@@ -51,6 +60,7 @@ class World:
 
         exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", census=self.census)
         scope: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
+        scope |= {ARRIVAL_KEY: trio.current_time(), CLIENT_KEY: Connected()}
         await exchanges(scope, receive, send)
 
 

@@ -28,7 +28,7 @@ from fanout.admin.live.feed import LiveFeed
 from fanout.admin.live.trace import trace_events
 from fanout.admin.live.vitals import vitals
 from fanout.observe.receipt import Receipt
-from fanout.server.asgi import CALLER_KEY, App, Receive, Scope, Send, send_answer, send_json
+from fanout.server.asgi import CLIENT_KEY, App, Receive, Scope, Send, send_answer, send_json
 
 if TYPE_CHECKING:
     from fanout.admin.statistics import ServiceStatistics
@@ -151,7 +151,7 @@ class Live:
         finally:
             self._is_tracing = False
         if within.cancelled_caught:
-            scope[CALLER_KEY].reads_too_slowly()
+            scope[CLIENT_KEY].reads_too_slowly()
             await trio.lowlevel.checkpoint()  # raises Cancelled
 
     async def _send_trace(self, send: Send, wanted: frozenset[str] | None) -> None:
