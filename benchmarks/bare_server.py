@@ -19,7 +19,7 @@ from fanout.race.events import Event
 
 class NoReceipts:
     latest: Sequence[Receipt] = ()
-    told_of: frozenset[type[Event]] = frozenset()
+    interests: frozenset[type[Event]] = frozenset()
 
     def __init__(self, consumers: Any) -> None:
         """They are never told anything."""

@@ -27,7 +27,7 @@ BASE_NAME = AIOHTTP_NAME  # every ratio is to this one
 WHAT = {
     FANOUT_NAME: "`fanout serve` as it comes, observability on, its log to a file",
     BARE_NAME: "the same without receipts, log, metrics and leak check (`benchmarks/bare_server.py`)",
-    PATIENT_NAME: "`fanout serve --max-pass-ms 1000`: load shedding practically off",
+    PATIENT_NAME: "`fanout serve --max-loop-lag-ms 1000`: load shedding practically off",
     AIOHTTP_NAME: "aiohttp, server and client, on uvloop (`benchmarks/peers/aiohttp_peer.py`)",
     ASYNCIO_NAME: "the same on asyncio's own loop",
     FASTAPI_NAME: "FastAPI, uvicorn with uvloop and httptools, httpx (`benchmarks/peers/fastapi_peer.py`)",
@@ -50,7 +50,7 @@ def contenders(folder: Path, wanted: Sequence[str], fanout_options: Sequence[str
     """Those of `wanted` that can run here, in its order. The Go peer is built into `folder`."""
     made = {
         FANOUT_NAME: fanout(folder, *fanout_options),
-        PATIENT_NAME: fanout(folder, *fanout_options, "--max-pass-ms", "1000", name=PATIENT_NAME),
+        PATIENT_NAME: fanout(folder, *fanout_options, "--max-loop-lag-ms", "1000", name=PATIENT_NAME),
         BARE_NAME: _bare(folder, fanout_options),
         AIOHTTP_NAME: aiohttp(),
         ASYNCIO_NAME: aiohttp("--loop", "asyncio", name=ASYNCIO_NAME),

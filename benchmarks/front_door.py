@@ -40,7 +40,7 @@ from tests.blackbox.front_door.many import crowd
 from tests.blackbox.front_door.siege import besiege
 
 HANGING = "fault=hang_before_head"
-PATIENT = ("--max-pass-ms", "1000")  # refuses nobody for the machine's sake
+PATIENT = ("--max-loop-lag-ms", "1000")  # refuses nobody for the machine's sake
 
 
 @dataclass(frozen=True, slots=True)

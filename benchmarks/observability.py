@@ -45,7 +45,7 @@ from fanout.tools.load.outcome import ON_TIME
 SERVER_CORE, OTHER_CORE = 0, 1
 TIMEOUT_MS = 1000
 SENT_WITHIN_S = 5.5  # a span waits for at most 5 s
-PATIENT = ("--max-pass-ms", "1000")  # refuses nobody for the machine's sake
+PATIENT = ("--max-loop-lag-ms", "1000")  # refuses nobody for the machine's sake
 
 
 @dataclass(frozen=True, slots=True)

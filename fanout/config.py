@@ -51,7 +51,7 @@ class Settings:
     max_timeout_ms: int
     reserve_ms: int
     max_in_flight: int
-    max_pass_ms: int
+    max_loop_lag_ms: int
     workers: int
     upstream_ca: Path | None
     tls_cert: Path | None
@@ -255,8 +255,8 @@ SETTINGS: Final = (
         "Limit of requests in flight, for each worker; the next one gets a 503.",
     ),
     Setting(
-        "max_pass_ms",
-        "--max-pass-ms",
+        "max_loop_lag_ms",
+        "--max-loop-lag-ms",
         "5",
         _integer(1, 1000),
         "New requests are shed while an event-loop iteration takes longer than this.",
@@ -315,6 +315,9 @@ SETTINGS: Final = (
 assert tuple(s.name for s in SETTINGS) == tuple(f.name for f in fields(Settings))
 
 
+RENAMED: Final = {"FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS"}  # to be ignored would be a silent change
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The settings, where each value came from (`default`, a variable, a flag), and what looks odd."""
@@ -329,6 +332,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
 
     Raises `SettingsError` with one line for the first thing that is wrong.
     """
+    for old, new in RENAMED.items():
+        if old in environment:
+            raise SettingsError(f"{old}={environment[old]!r}: this setting is called {new} now: rename it")
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS:

@@ -157,3 +157,9 @@ def test_every_setting_says_what_it_is() -> None:
     for setting in SETTINGS:
         assert setting.help.endswith(".")
         setting.parse(setting.default)
+
+
+def test_an_old_name_of_a_setting_is_an_error_that_has_the_new_one() -> None:
+    """To ignore it would change a server's behaviour without a word."""
+    with pytest.raises(SettingsError, match=r"FANOUT_MAX_PASS_MS='7'.* FANOUT_MAX_LOOP_LAG_MS"):
+        load({"FANOUT_MAX_PASS_MS": "7"}, {})

@@ -29,7 +29,7 @@ def run(settings: Settings) -> Found:
         return {"skipped": "needs nginx, which is not here"}
     certificate = issue(settings.folder)
     authority = str(certificate.authority)
-    patient = ("--upstream-ca", authority, "--max-pass-ms", "1000")
+    patient = ("--upstream-ca", authority, "--max-loop-lag-ms", "1000")
     servers = {
         FANOUT_NAME: fanout(settings.folder, "--upstream-ca", authority),
         PATIENT_NAME: fanout(settings.folder, *patient, name=PATIENT_NAME),

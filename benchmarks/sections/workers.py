@@ -36,7 +36,7 @@ def run(settings: Settings) -> Found:
 
 def ask(settings: Settings, url: str, workers: int, cores: str, seconds: int) -> Found:
     # The second worker takes the admin port above, which is most likely free: ports are drawn at random.
-    options = ("--workers", str(workers), "--max-pass-ms", "1000")
+    options = ("--workers", str(workers), "--max-loop-lag-ms", "1000")
     server = fanout(settings.folder, *options, admin=f"127.0.0.1:{free_port()}")
     with running(server, url, cores) as program:
         closed_loop(program.url, CALLERS, WARMUP_S, 1)  # until every worker has started
@@ -75,9 +75,9 @@ def render(found: Found) -> str:
         for workers in rounds[0]
     ]
     return (
-        f"{CALLERS:,} clients that wait for each answer, `/api/first`, `--max-pass-ms 1000`. This machine "
-        "has two cores, and the generator and the upstream need one of them. With two workers, all four "
-        "share both cores, so the raw rate says little. The CPU-limited capacity is what counts: useful "
+        f"{CALLERS:,} clients that wait for each answer, `/api/first`, `--max-loop-lag-ms 1000`. This "
+        "machine has two cores, and the generator and the upstream need one of them. With two workers, all "
+        "four share both cores, so the raw rate says little. The CPU-limited capacity is what counts: useful "
         "answers per second of processor time that the server used, times the number of its cores. It is the "
         "rate of the workers if each had a core for itself and only the processor limited them.\n\n"
         + rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fanout.api.overload import OverloadStatistics
+from fanout.api.load_shedding import LoadSheddingStatistics
 from fanout.observe.census import CensusStatistics
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopStatistics
@@ -22,7 +22,7 @@ class ServiceStatistics:
     draining: bool
     restarts: int
     admission: AdmissionStatistics
-    overload: OverloadStatistics
+    overload: LoadSheddingStatistics
     connections: DriverStatistics
     requests: RequestStatistics
     loop: LoopStatistics

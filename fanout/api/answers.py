@@ -13,7 +13,7 @@ from werkzeug.datastructures import Headers
 
 from fanout.api import problems
 from fanout.api.problems import Problem
-from fanout.api.told import receipt_member, receipt_timings
+from fanout.api.receipts import receipt_member, receipt_timings
 from fanout.race.ledger import CallRecord
 from fanout.race.outcome import NOT_STARTED, Cancelled, Crash, Failure
 from fanout.race.race import Race

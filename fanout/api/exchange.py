@@ -24,8 +24,8 @@ from fanout.api.problems import Problem
 from fanout.observe.census import Census, RequestTasks
 from fanout.race.admission import Admission
 from fanout.race.events import AnswerSent, BugFound, CallerLeft, Observer, RequestEnded, RequestRefused
-from fanout.race.marks import Trace
 from fanout.race.race import Race
+from fanout.race.timings import Trace
 from fanout.server.asgi import (
     ANSWER,
     ARRIVAL_KEY,
@@ -151,7 +151,7 @@ class Exchanges:
 
     async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
         now = trio.current_time()
-        if RequestRefused in self._observer.told_of:
+        if RequestRefused in self._observer.interests:
             self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
         self._end(exchange, problem.status, problem.reason, 0.0, now)
         headers = [
@@ -201,7 +201,7 @@ class Exchanges:
         now, reason = trio.current_time(), problems.INTERNAL.reason
         if not exchange.crashed:
             reason = "caller_left"
-            if CallerLeft in self._observer.told_of:
+            if CallerLeft in self._observer.interests:
                 self._observer.notify(CallerLeft(exchange.request_id, now))
         self._end(exchange, exchange.status, reason, 0.0, now)
 
@@ -211,7 +211,7 @@ class Exchanges:
         now = trio.current_time()
         race = exchange.race
         late_by_s = 0.0 if race is None else max(0.0, now - race.budget.answer_due_at)
-        if AnswerSent in self._observer.told_of:
+        if AnswerSent in self._observer.interests:
             self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
         self._end(exchange, exchange.status, exchange.reason, late_by_s, now)
 

@@ -87,7 +87,7 @@ def configure_logging(
 class LogObserver:
     """Logs what somebody must look at: bugs, with their traceback, and late answers."""
 
-    told_of: Final = frozenset({BugFound, RequestEnded})
+    interests: Final = frozenset({BugFound, RequestEnded})
 
     def notify(self, event: Event) -> None:
         if isinstance(event, RequestEnded):

@@ -111,7 +111,7 @@ class RequestMetrics:
     """Counts and measures: a consumer of receipts, and an observer of bugs. `/metrics` and `/statistics` are
     two views of the same numbers."""
 
-    told_of: Final = frozenset({BugFound})
+    interests: Final = frozenset({BugFound})
 
     def __init__(self, upstreams: Sequence[Upstream], *, scheme: str) -> None:
         """upstreams: in call order. scheme: what the public listener speaks, `http` or `https`."""

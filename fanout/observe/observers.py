@@ -30,7 +30,7 @@ KEPT_RECEIPTS: Final = 4000  # about 2.5 KB each with two calls: 10 MB
 class Observers:
     """Notifies each observer in turn (Rule 1).
 
-    told_of: every kind of event that any of them wants now. It changes when an observer joins or leaves.
+    interests: every kind of event that any of them wants now. It changes when an observer joins or leaves.
     """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
@@ -38,7 +38,7 @@ class Observers:
         self._sort()
 
     @property
-    def told_of(self) -> Mapping[type[Event], tuple[Observer, ...]]:
+    def interests(self) -> Mapping[type[Event], tuple[Observer, ...]]:
         return self._told
 
     def join(self, observer: Observer) -> None:
@@ -60,7 +60,7 @@ class Observers:
                 )
 
     def _sort(self) -> None:
-        by_kind = {kind: tuple([o for o in self._observers if kind in o.told_of]) for kind in EVENTS}
+        by_kind = {kind: tuple([o for o in self._observers if kind in o.interests]) for kind in EVENTS}
         self._told = {kind: observers for kind, observers in by_kind.items() if observers}
 
 
@@ -73,8 +73,8 @@ class BatchedObserver:
         self._first_came = trio.Event()
 
     @property
-    def told_of(self) -> Container[type[Event]]:
-        return self._observers.told_of
+    def interests(self) -> Container[type[Event]]:
+        return self._observers.interests
 
     def notify(self, event: Event) -> None:
         if not isinstance(event, RequestEnded):
@@ -116,7 +116,7 @@ class Receipts:
     must not block. Rule 1 holds for them too.
     """
 
-    told_of: Final = frozenset({RequestEnded})
+    interests: Final = frozenset({RequestEnded})
 
     def __init__(
         self, consumers: Sequence[Callable[[Receipt], object]] = (), *, kept: int = KEPT_RECEIPTS

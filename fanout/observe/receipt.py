@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from fanout.race.events import RaceRecord, RequestEnded
-from fanout.race.marks import Trace
 from fanout.race.outcome import Cancelled, Failure
+from fanout.race.timings import Trace
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
 NO_RACE: Final = "other"
@@ -166,7 +166,7 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
     receipts = []
     verdict = race.verdict
     for record in race.calls:
-        call, started_at, ended_at, outcome, marks = record
+        call, started_at, ended_at, outcome, seen = record
         word = word_of(record, verdict)
         reused = kept = error = status = source = reason = exit_ms = None
         if isinstance(outcome, Failure):
@@ -179,15 +179,26 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
                     exit_ms = (ended_at - since) * 1000
                 if reason is None and since is not None and since == caller_left_at:
                     reason = "the client disconnected"
-        if marks:
-            phases = dict(marks)
+        if seen:
+            phases = dict(seen)
             is_new = "connect" in phases
             if is_new or "reused" in phases:
                 reused = not is_new
-                kept = marks[-1][0] == "kept"
+                kept = seen[-1][0] == "kept"
         receipts.append(
             CallReceipt(
-                call, word, error, status, started_at, ended_at, marks, reused, kept, source, reason, exit_ms
+                call,
+                word,
+                error,
+                status,
+                started_at,
+                ended_at,
+                seen,
+                reused,
+                kept,
+                source,
+                reason,
+                exit_ms,
             )
         )
     return tuple(receipts)

@@ -25,7 +25,7 @@ from opentelemetry.trace import TraceFlags, format_trace_id, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fanout.observe.tracing_attributes import Attributes, request_attributes
-from fanout.race.marks import Headers
+from fanout.race.timings import Headers
 
 MAX_STATE_CHARACTERS: Final = 512  # the standard's: as much should be passed on; more may be cut
 NO_PARENT: Final = Context()
@@ -36,7 +36,7 @@ logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)  # Rule 3: it w
 
 
 class UnsampledTrace:
-    """What `fanout.race.marks.Trace` asks for, of a request without spans."""
+    """What `fanout.race.timings.Trace` asks for, of a request without spans."""
 
     __slots__ = ("_headers",)
     trace_id: ClassVar[None] = None
@@ -50,7 +50,7 @@ class UnsampledTrace:
 
 @dataclass(slots=True, eq=False)
 class RequestTrace:
-    """What `fanout.race.marks.Trace` asks for, and what the spans are made from.
+    """What `fanout.race.timings.Trace` asks for, and what the spans are made from.
 
     parent: the span that it continues, if any. own: trace id and span id of the server span. flags, state: as
     the upstreams receive them. attributes: what the server span says of the request itself.

@@ -57,7 +57,7 @@ class Observation:
         self.tracing = open_tracing(tracing, settings)
         self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
         self.logs = configured_logs()
-        self.turns = AdminTurns(lambda: self.watch.is_behind(settings.max_pass_ms / 2000))
+        self.turns = AdminTurns(lambda: self.watch.is_behind(settings.max_loop_lag_ms / 2000))
         self.live = Live(
             statistics,
             lambda: self.receipts.latest,

@@ -24,7 +24,7 @@ from fanout.admin.statistics import ServiceStatistics
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
-from fanout.api.overload import Overload
+from fanout.api.load_shedding import LoadShedder
 from fanout.api.problems import render
 from fanout.config import Settings, mask_url
 from fanout.observe.tracing_settings import TracingSettings
@@ -66,9 +66,9 @@ class Service:
             settings, self._admission, transport, self.statistics, tracing, controls
         )
         id_prefix = secrets.token_hex(4)
-        self._overload = Overload(
+        self._load_shedder = LoadShedder(
             observation.watch,
-            max_pass_ms=settings.max_pass_ms,
+            max_loop_lag_ms=settings.max_loop_lag_ms,
             reserve_ms=settings.reserve_ms,
             id_prefix=id_prefix,
             in_flight=lambda: self._admission.in_flight,
@@ -78,7 +78,7 @@ class Service:
             observer=observation.observer,
             default_timeout_ms=settings.default_timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
-            reserve_ms=self._overload.reserve_ms,
+            reserve_ms=self._load_shedder.reserve_ms,
         )
         self._app = Exchanges(
             make_app(races),
@@ -91,7 +91,7 @@ class Service:
         self._public_driver = Driver(
             Limits(max_connections=connections_allowed(settings)),
             on_crash=self._on_crash,
-            shed=self._overload.refuse,
+            shed=self._load_shedder.shed,
             render=render,
         )
         self._admin_driver = Driver(
@@ -184,7 +184,7 @@ class Service:
             restarts=self._restarts,
             admission=self._admission.statistics(),
             requests=self._observation.metrics.statistics(),
-            overload=self._overload.statistics(),
+            overload=self._load_shedder.statistics(),
             connections=self._public_driver.statistics(),
             loop=self._observation.watch.statistics(),
             upstream=self._transport.statistics(),

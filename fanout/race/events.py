@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, get_args
 
 from fanout.race.budget import Budget
 from fanout.race.ledger import CallRecord
-from fanout.race.marks import Trace
+from fanout.race.timings import Trace
 from fanout.race.verdict import Verdict
 
 
@@ -141,10 +141,10 @@ EVENTS: Final = frozenset(get_args(Event))  # every kind
 class Observer(Protocol):
     """Receives events, in order, synchronously. It must neither block nor raise.
 
-    told_of: the kinds it wants, see `EVENTS`; no other is made for it. They may change from event to event.
+    interests: the kinds it wants, see `EVENTS`; no other is made for it. They may change from event to event.
     """
 
     @property
-    def told_of(self) -> Container[type[Event]]: ...
+    def interests(self) -> Container[type[Event]]: ...
 
     def notify(self, event: Event) -> None: ...

@@ -14,14 +14,14 @@ from fanout.race.outcome import Cancelled, Crash, Outcome, Success
 class CallRecord(NamedTuple):
     """What is known of one call. Times are Trio clock seconds; `None` means "not yet".
 
-    marks: what the call said of itself: (name, at), in order. Filled in when it ends.
+    timings: what the call said of itself: (name, at), in order. Filled in when it ends.
     """
 
     call: int
     started_at: float | None = None
     ended_at: float | None = None
     outcome: Outcome | None = None
-    marks: tuple[tuple[str, float], ...] = ()
+    timings: tuple[tuple[str, float], ...] = ()
 
     @property
     def elapsed_s(self) -> float:
@@ -53,12 +53,12 @@ class Ledger:
         self._started_at[call] = at
 
     def end(
-        self, call: int, outcome: Outcome, at: float, marks: tuple[tuple[str, float], ...] = ()
+        self, call: int, outcome: Outcome, at: float, timings: tuple[tuple[str, float], ...] = ()
     ) -> CallRecord:
         before = self._records[call]
         if before is not None:
             raise RuntimeError(f"call {call} ended twice: {before.outcome!r}, then {outcome!r}")
-        ended = CallRecord(call, self._started_at[call], at, outcome, marks)
+        ended = CallRecord(call, self._started_at[call], at, outcome, timings)
         self._records[call] = ended
         self._ended.append(ended)
         self.pending -= 1

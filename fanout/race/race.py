@@ -24,8 +24,8 @@ from fanout.race.events import (
     RaceStarted,
 )
 from fanout.race.ledger import Ledger
-from fanout.race.marks import Marks, Trace
 from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.timings import CallTimings, Trace
 from fanout.race.verdict import DeadlineReached, Strategy, Verdict
 
 
@@ -33,10 +33,10 @@ class Call(Protocol):
     """One upstream call. It takes no timeout: the caller owns time.
 
     It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
-    When it has ended, however it ended, nothing it took is left. `marks` is its to write in until then.
+    When it has ended, however it ended, nothing it took is left. `timings` is its to write in until then.
     """
 
-    async def __call__(self, marks: Marks) -> Success | Failure: ...
+    async def __call__(self, timings: CallTimings) -> Success | Failure: ...
 
 
 class Race:
@@ -60,12 +60,12 @@ class Race:
         # What `trio.current_time` asks, and two calls less each of the twenty times that a race looks.
         self._now = trio.lowlevel.current_clock().current_time
         self._marks = [
-            Marks(request_id, call, () if trace is None else trace.headers(call), self._now)
+            CallTimings(request_id, call, () if trace is None else trace.headers(call), self._now)
             for call in range(len(calls))
         ]
         self._settled_at: float | None = None
         self._verdict: Verdict | None = None
-        if RaceStarted in observer.told_of:
+        if RaceStarted in observer.interests:
             name = strategy.__name__
             observer.notify(RaceStarted(request_id, name, len(calls), budget, self._now()))
 
@@ -101,7 +101,7 @@ class Race:
     def verdict(self) -> Verdict:
         """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""
         self._verdict = verdict = self._strategy(self.ledger) or DeadlineReached()
-        if RaceEnded in self._observer.told_of:
+        if RaceEnded in self._observer.interests:
             self._observer.notify(RaceEnded(self.request_id, self.record(), self._now()))
         return verdict
 
@@ -113,13 +113,13 @@ class Race:
     def _start(self, call: int) -> None:
         now = self._now()
         self.ledger.start(call, now)
-        if CallStarted in self._observer.told_of:
+        if CallStarted in self._observer.interests:
             self._observer.notify(CallStarted(self.request_id, call, now))
 
     def _end(self, call: int, outcome: Outcome) -> None:
         now = self._now()
         record = self.ledger.end(call, outcome, now, self._marks[call].seen)
-        if CallEnded in self._observer.told_of:
+        if CallEnded in self._observer.interests:
             self._observer.notify(CallEnded(self.request_id, record, now))
 
     def _crash(self, call: int, bug: BaseException) -> None:

@@ -21,7 +21,7 @@ from fanout.server.statistics import End
 from fanout.server.timeouts import Timeouts
 from fanout.server.transport import Transport
 
-DISCONNECT: Final = "the client has disconnected"  # why a request was cancelled
+DISCONNECT: Final = "the client disconnected"  # why a request was cancelled
 
 
 class State(Enum):

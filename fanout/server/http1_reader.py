@@ -116,7 +116,7 @@ class Reader:
         while True:  # noqa: ASYNC913 - `ahead` is used up in one turn
             data = self.ahead or await self._transport.receive()
             if not data:
-                raise trio.BrokenResourceError("the client has disconnected")
+                raise trio.BrokenResourceError("the client disconnected")
             piece, self.ahead = self._decode(data)
             if piece or self.ended:
                 return piece  # noqa: ASYNC910 - as above

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
+from fanout.race.timings import CallTimings
 
 MakeCall = Callable[[str], Awaitable[Call]]
 PROMPTLY_S = 0.5  # generous on a busy machine; a call that waits for its upstream takes for ever
@@ -31,22 +31,22 @@ class CallConformance:
 
     async def test_a_good_answer_is_a_success_with_its_bytes(self, make_call: MakeCall) -> None:
         call = await make_call("answers")
-        assert await call(Marks("test", 0)) == Success(b'{"time": 7}')
+        assert await call(CallTimings("test", 0)) == Success(b'{"time": 7}')
 
     async def test_a_bad_answer_is_a_failure_and_no_exception(self, make_call: MakeCall) -> None:
         call = await make_call("fails")
-        assert await call(Marks("test", 0)) == Failure("bad_status", 503)
+        assert await call(CallTimings("test", 0)) == Failure("bad_status", 503)
 
     async def test_a_call_can_be_made_again(self, make_call: MakeCall) -> None:
         call = await make_call("answers")
-        assert [await call(Marks("test", 0)) for _ in range(3)] == [Success(b'{"time": 7}')] * 3
+        assert [await call(CallTimings("test", 0)) for _ in range(3)] == [Success(b'{"time": 7}')] * 3
 
     async def test_calls_made_at_once_do_not_mix(self, make_call: MakeCall) -> None:
         call = await make_call("answers")
         outcomes: list[Success | Failure] = []
 
         async def keep() -> None:
-            outcomes.append(await call(Marks("test", 0)))
+            outcomes.append(await call(CallTimings("test", 0)))
 
         async with trio.open_nursery() as nursery:
             for _ in range(5):
@@ -57,20 +57,20 @@ class CallConformance:
         """It takes no timeout of its own and waits for nobody: the scope is the only deadline."""
         call = await make_call("hangs")
         with trio.fail_after(PROMPTLY_S), trio.move_on_after(0.05) as scope:
-            await call(Marks("test", 0))
+            await call(CallTimings("test", 0))
         assert scope.cancelled_caught
 
     async def test_a_call_in_a_cancelled_scope_never_returns(self, make_call: MakeCall) -> None:
         call = await make_call("answers")
         with trio.CancelScope() as scope:
             scope.cancel()
-            await call(Marks("test", 0))
+            await call(CallTimings("test", 0))
         assert scope.cancelled_caught
 
     async def test_a_cancelled_call_leaves_no_task(self, make_call: MakeCall) -> None:
         call = await make_call("hangs")
         before = trio.lowlevel.current_statistics().tasks_living
         with trio.move_on_after(0.05):
-            await call(Marks("test", 0))
+            await call(CallTimings("test", 0))
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert trio.lowlevel.current_statistics().tasks_living <= before

@@ -61,7 +61,7 @@ class Replay:
         (ended,) = [event for event in self.events if isinstance(event, RaceEnded)]
         return ended.race.calls
 
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         self.events.append(event)
@@ -158,7 +158,7 @@ class _Connection:
     async def leave_at(self, at: float) -> None:
         await trio.sleep_until(at)
         self.left_at = trio.current_time()
-        self.scope.cancel(reason="the client has disconnected")
+        self.scope.cancel(reason="the client disconnected")
 
     def reads_too_slowly(self) -> None:
         self.scope.cancel()

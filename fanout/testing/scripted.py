@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import trio
 
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,7 @@ class ScriptedCall:
     started: int = 0
     running: int = 0
 
-    async def __call__(self, marks: Marks) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
         self.started += 1
         self.running += 1
         try:

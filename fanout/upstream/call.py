@@ -23,8 +23,8 @@ from typing import Any, Final, NoReturn
 import httpx
 
 import fanout
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
 from fanout.upstream.messages import Headers, PreparedGet
 from fanout.upstream.phases import EXTENSION, PhaseHook
@@ -56,15 +56,15 @@ class UpstreamCall:
         self._request = PreparedGet(url, headers)
         self._get = transport.get if isinstance(transport, PoolTransport) else partial(_get, transport)
 
-    async def __call__(self, marks: Marks) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
-        """Make the call once. Its phases are marked, and the headers of `marks` are sent along.
+    async def __call__(self, timings: CallTimings) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
+        """Make the call once. Its phases are marked, and the headers of `timings` are sent along.
 
         Returns `Success` for status 200 and a valid payload of at most 64 KiB, `Failure` with a
         stable word for everything else the upstream or the network can do.
         """
         status = None
         try:
-            answer = await self._get(self._request, marks.headers, marks.mark)
+            answer = await self._get(self._request, timings.headers, timings.mark)
             status = answer.status
             if status != _OK:
                 return Failure(BAD_STATUS, status)

@@ -133,7 +133,10 @@ async def test_the_filter_and_freezing() -> None:
 
 
 async def test_above_the_rate_it_says_how_many_it_leaves_out() -> None:
-    async with live_page("demo", *SLOW, "--max-pass-ms", "1000") as (_, page):  # else a busy machine sheds
+    async with live_page("demo", *SLOW, "--max-loop-lag-ms", "1000") as (
+        _,
+        page,
+    ):  # else a busy machine sheds
         await fire(page, count=300, over_ms=500)
         await page.wait_until("/of \\d+ in the last second/.test(document.querySelector('#shown').innerText)")
         assert await page.evaluate("document.querySelectorAll('#rows tr').length") <= 40

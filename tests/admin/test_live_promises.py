@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanout.admin.live.promises import PromiseBoard
+from fanout.admin.live.promises import GuaranteeBoard
 from fanout.admin.live.window import MAX_TIMES, Window
 from tests.admin.live_receipts import call, receipt
 
@@ -45,7 +45,7 @@ STOPPED = call("cancelled", index=1)
     ],
 )
 def test_a_receipt_shows_if_a_promise_was_kept(changes: dict[str, Any], promise: str, is_kept: bool) -> None:
-    board = PromiseBoard()
+    board = GuaranteeBoard()
     board.receipt(receipt(**changes))
     assert board.to_json()[promise] == [int(is_kept), int(not is_kept)]
 

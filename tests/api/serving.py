@@ -34,7 +34,7 @@ class Server:
         self.crashes: list[BaseException] = []
         self._news = trio.Event()
 
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         self.events.append(event)

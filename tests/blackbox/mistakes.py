@@ -58,7 +58,10 @@ _URLS = [
     f"http://{NOT_UTF_8}/",
     "\n",
 ]
-_NUMBERS = [("--workers", HUGE), ("--max-in-flight", "-1"), ("--reserve-ms", "NaN"), ("--max-pass-ms", "")]
+_NUMBERS = [
+    *(("--workers", HUGE), ("--max-in-flight", "-1"), ("--reserve-ms", "NaN")),
+    *(("--max-loop-lag-ms", ""), ("--max-pass-ms", "5")),
+]
 _ENCRYPTED = ("--tls-cert", "FILES/cert.pem", "--tls-key", "FILES/encrypted.pem")
 _AUTHORITIES = [
     ("", "--upstream-ca="),

@@ -24,7 +24,7 @@ from tests.blackbox.front_door.leaving import DEPARTURES, leave
 from tests.blackbox.front_door.many import crowd
 from tests.blackbox.front_door.siege import besiege
 
-PATIENT = ("--max-pass-ms", "1000")
+PATIENT = ("--max-loop-lag-ms", "1000")
 TIMES = 3
 
 

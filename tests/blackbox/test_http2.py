@@ -14,7 +14,7 @@ from tests.blackbox.front_door.http2_frames import OPENING, block, fields, heade
 from tests.blackbox.front_door.http2_kinds import HTTP2_KINDS, over_http2
 from tests.blackbox.front_door.http2_siege import besiege_over_http2
 
-PATIENT = ("--max-pass-ms", "1000")  # see `test_front_door`
+PATIENT = ("--max-loop-lag-ms", "1000")  # see `test_front_door`
 QUICK = ("--reliable", "--min-delay-ms", "20", "--max-delay-ms", "50")
 
 

@@ -10,7 +10,7 @@ from tests.blackbox.front_door.certified import certified
 from tests.blackbox.front_door.door import front_door
 from tests.blackbox.front_door.masses import KINDS, QUICK, hellos_at_once, overrun
 
-PATIENT = ("--max-pass-ms", "1000")  # see `test_front_door`
+PATIENT = ("--max-loop-lag-ms", "1000")  # see `test_front_door`
 MAX_GROWTH_MIB = 5  # what the allocator may keep; a leak of 5 KiB in each is more
 ON_TIME = (200, 500)  # a machine that stands still for 300 ms makes a deadline of an answer
 

@@ -69,7 +69,7 @@ async def suffer(idle_for_s: float, *options: str) -> Suffered:
             server = start_fanout(
                 net.server,
                 *("serve", "--bind", "127.0.0.1:8180", "--admin-bind", "127.0.0.1:8181"),
-                *("--upstream", f"http://{UPSTREAMS}:9001/api/work", "--max-pass-ms", "1000", *options),
+                *("--upstream", f"http://{UPSTREAMS}:9001/api/work", "--max-loop-lag-ms", "1000", *options),
             )
             programs.callback(end, [server])
             await _ask(net.server, CONNECTIONS, CONNECTIONS // 2)

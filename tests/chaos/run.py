@@ -94,7 +94,7 @@ class Run:
                 *("serve", "--bind", f"0.0.0.0:{public}", "--admin-bind", f"127.0.0.1:{ADMINS[name][0]}"),
                 *("--upstream", "http://127.0.0.1:9000/api/work"),
                 *("--upstream", f"http://{UPSTREAMS}:{port}/api/work"),
-                *("--workers", workers, "--max-pass-ms", "1000"),  # another program's work is no overload
+                *("--workers", workers, "--max-loop-lag-ms", "1000"),  # another program's work is no overload
             )
             self._start_clients(name)
 

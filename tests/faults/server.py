@@ -89,7 +89,7 @@ _FOLDERS: Final[list[TemporaryDirectory[str]]] = []  # they last as long as the 
 class Server:
     """drivers: by listener. bugs: everything that was reported as one."""
 
-    told_of = EVENTS
+    interests = EVENTS
     MUST_BE_0: Final = ("admission permits", "calls", "open", "unaccounted")
 
     def __init__(self, nursery: trio.Nursery, clock: HandClock, *, tls_upstream: bool, name: str) -> None:

@@ -146,8 +146,8 @@ async def _run(bench: Bench, situation: Situation, fault: Fault | None, swept: S
         nonlocal has_struck
         if fault is None:
             swept.points.append(point)
-        # The order of tasks may differ a little from the undisturbed run's: then the next call of the same name
-        # is meant. A fault of another call, such as the event loop's own wait, would be another experiment.
+        # The order of tasks may differ a little from the undisturbed run's: then the next call of the same
+        # name is meant. A fault of another call, such as the event loop's own wait, is another experiment.
         elif not has_struck and n >= fault.at and point.name == swept.points[fault.at - 1].name:
             has_struck = True
             swept.runs[fault.name] += 1

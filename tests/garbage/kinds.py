@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fanout.api.exchange import Exchanges
-from fanout.api.overload import Overload
+from fanout.api.load_shedding import LoadShedder
 from fanout.server.head import Head, parse_head
 from fanout.server.limits import Limits
 
@@ -97,8 +97,8 @@ class _Draining(Exchanges):
     draining = property(lambda _: True, lambda _, value: None)
 
 
-def _shed(overload: Overload, beginning: int) -> bytes | None:
-    return next(overload._refusals)
+def _shed(shedder: LoadShedder, beginning: int) -> bytes | None:
+    return next(shedder._rejections)
 
 
 _BOTH_FAIL: Final = ("status", "payload")
@@ -148,12 +148,12 @@ FAILED: Final = [
         settings={"max_in_flight": "1"},
     ),
     Kind("503 draining", "503", patches={"fanout.process.service.Exchanges": _Draining}),
-    Kind("503 shed", "503", patches={"fanout.api.overload.Overload.refuse": _shed}),
+    Kind("503 shed", "503", patches={"fanout.api.load_shedding.LoadShedder.shed": _shed}),
     Kind(
         "503 shed, one connection",
         "503",
         action="one_connection",
-        patches={"fanout.api.overload.Overload.refuse": _shed},
+        patches={"fanout.api.load_shedding.LoadShedder.shed": _shed},
     ),
     Kind(
         "503 too many connections",

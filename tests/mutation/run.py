@@ -62,7 +62,7 @@ ROOMS: Final = (
         tuple(f"tests/upstream/test_{name}.py" for name in _POOL_TESTS),
         90,
     ),
-    Room("overload", ("fanout/api/overload.py",), ("tests/api/test_overload.py",), 90),
+    Room("overload", ("fanout/api/load_shedding.py",), ("tests/api/test_load_shedding.py",), 90),
 )
 
 

@@ -23,7 +23,7 @@ BODY = {"type": "http.response.body", "body": b""}
 
 
 class Nobody:
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: object) -> None:
         pass

@@ -25,7 +25,7 @@ def ended(name: str = "r") -> RequestEnded:
 
 def test_each_observer_is_told_of_what_it_wants_and_no_other_event_need_be_made() -> None:
     class Collector:
-        told_of = frozenset({BugFound})
+        interests = frozenset({BugFound})
 
         def __init__(self) -> None:
             self.seen: list[Event] = []
@@ -34,29 +34,29 @@ def test_each_observer_is_told_of_what_it_wants_and_no_other_event_need_be_made(
             self.seen.append(event)
 
     bug, wants_bugs, wants_all = BugFound("r", "x", ValueError(), at=1), Collector(), Collector()
-    wants_all.told_of = EVENTS
+    wants_all.interests = EVENTS
     observers = Observers([wants_bugs])
-    assert BugFound in observers.told_of
-    assert RequestEnded not in observers.told_of
+    assert BugFound in observers.interests
+    assert RequestEnded not in observers.interests
     observers.join(wants_all)
-    assert RequestEnded in observers.told_of
+    assert RequestEnded in observers.interests
     for event in (bug, ended()):
         observers.notify(event)
     observers.leave(wants_all)
-    assert RequestEnded not in observers.told_of
+    assert RequestEnded not in observers.interests
     observers.notify(ended())
     assert (wants_bugs.seen, wants_all.seen) == ([bug], [bug, ended()])
 
 
 def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing() -> None:
     class Broken:
-        told_of = EVENTS
+        interests = EVENTS
 
         def notify(self, event: Event) -> None:
             raise RuntimeError("in an observer")
 
     class Counting:
-        told_of = EVENTS
+        interests = EVENTS
         notified = 0
 
         def notify(self, event: Event) -> None:
@@ -73,7 +73,7 @@ def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing() -> Non
 
 
 class Clocked:
-    told_of = EVENTS
+    interests = EVENTS
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, Event]] = []

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from fanout.api.told import receipt_member, receipt_timings
+from fanout.api.receipts import receipt_member, receipt_timings
 from fanout.observe.observers import Receipts
 from fanout.observe.receipt import Receipt
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
-from fanout.race.marks import Headers, Marks
 from fanout.race.outcome import Cancelled, Failure, Outcome, Success
+from fanout.race.timings import CallTimings, Headers
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 from fanout.testing.scenario import Replay
 
@@ -28,11 +28,11 @@ class MarkedCall(ScriptedCall):
 
     names: tuple[str, ...] = ()
 
-    async def __call__(self, marks: Marks) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
         for name in self.names:
-            marks.mark(name)
+            timings.mark(name)
             await trio.sleep(0.001)
-        return await ScriptedCall.__call__(self, marks)
+        return await ScriptedCall.__call__(self, timings)
 
 
 def receipts_of(replay: Replay) -> list[Receipt]:

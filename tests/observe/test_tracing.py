@@ -23,7 +23,7 @@ from tests.forked import running
 from tests.observe.collector import Collector, Span, collecting
 from tests.observe.telling_upstream import TellingUpstream, telling_upstream
 
-SERVE = ("serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--max-pass-ms", "1000")
+SERVE = ("serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--max-loop-lag-ms", "1000")
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "20"}  # milliseconds a span waits for others
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLERS_SPAN = "00f067aa0ba902b7"

@@ -7,15 +7,15 @@ import trio
 
 from fanout.race.budget import Budget
 from fanout.race.events import EVENTS, BugFound, CallEnded, CallStarted, Event, RaceEnded, RaceStarted
-from fanout.race.marks import Marks
 from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
+from fanout.race.timings import CallTimings
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, every_success, first_success
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs
 
 
 class Told(list[Event]):
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         self.append(event)
@@ -134,7 +134,7 @@ async def test_a_group_of_a_bug_and_a_cancellation_keeps_both(autojump_clock: tr
         finally:
             raise bug
 
-    async def call(marks: Marks) -> Success | Failure:
+    async def call(timings: CallTimings) -> Success | Failure:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child)
             nursery.start_soon(trio.sleep_forever)
@@ -155,7 +155,7 @@ async def test_a_group_of_a_bug_and_a_cancellation_keeps_both(autojump_clock: tr
 async def test_a_group_of_cancellations_alone_is_a_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def call(marks: Marks) -> Success | Failure:
+    async def call(timings: CallTimings) -> Success | Failure:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             nursery.start_soon(trio.sleep_forever)
@@ -183,7 +183,7 @@ async def test_a_loser_passes_on_what_was_cancelled_outside_in_the_same_moment(
     """Its race is settled, and still the scope outside must see it: nothing behind the nursery runs."""
     outside = trio.CancelScope()
 
-    async def wins(marks: Marks) -> Success | Failure:
+    async def wins(timings: CallTimings) -> Success | Failure:
         await trio.sleep(0.1)
         outside.cancel()
         return Success(b"{}")
@@ -204,7 +204,7 @@ async def test_a_keyboard_interrupt_ends_the_program(
 ) -> None:
     interrupt = KeyboardInterrupt()
 
-    async def call(marks: Marks) -> Success | Failure:
+    async def call(timings: CallTimings) -> Success | Failure:
         raise BaseExceptionGroup("", [interrupt]) if in_a_group else interrupt
 
     race = Race("r", first_success, [call], Budget(trio.current_time(), 100, 0), Told())

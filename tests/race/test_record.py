@@ -9,15 +9,15 @@ import trio
 from fanout.race.budget import Budget
 from fanout.race.events import EVENTS, Event, RaceRecord
 from fanout.race.ledger import CallRecord
-from fanout.race.marks import Headers, Marks
 from fanout.race.outcome import Cancelled, Success
 from fanout.race.race import Call, Race
+from fanout.race.timings import CallTimings, Headers
 from fanout.race.verdict import One, first_success
 from fanout.testing import answers, hangs
 
 
 class Nobody:
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None: ...
 
@@ -36,17 +36,17 @@ def race_of(*calls: Call, trace: EveryCallItsOwn | None = None) -> Race:
 
 
 class Marking:
-    """Marks two phases and hangs, or succeeds."""
+    """CallTimings two phases and hangs, or succeeds."""
 
     def __init__(self, hangs: bool) -> None:
         self._hangs = hangs
-        self.given: Marks | None = None
+        self.given: CallTimings | None = None
 
-    async def __call__(self, marks: Marks) -> Success:
-        self.given = marks
-        marks.mark("connect")
+    async def __call__(self, timings: CallTimings) -> Success:
+        self.given = timings
+        timings.mark("connect")
         await trio.sleep(0.25)
-        marks.mark("send")
+        timings.mark("send")
         await trio.sleep(math.inf if self._hangs else 0.25)
         return Success(b"{}")
 
@@ -63,7 +63,7 @@ async def test_what_a_call_marks_is_in_its_record_however_it_ended(
     race = race_of(Marking(hangs=True), Marking(hangs=False))
     await run_all(race)
     for record in race.ledger.records:
-        assert record.marks == (("connect", 0.0), ("send", 0.25))
+        assert record.timings == (("connect", 0.0), ("send", 0.25))
         assert record.ended_at == 0.5
 
 

@@ -16,15 +16,15 @@ from fanout.race.events import (
     RaceRecord,
     RaceStarted,
 )
-from fanout.race.marks import Marks
 from fanout.race.outcome import Cancelled, Success
 from fanout.race.race import Call, Race
+from fanout.race.timings import CallTimings
 from fanout.race.verdict import NoSuccess, first_success
 from fanout.testing import ScriptedCall, answers, crashes, fails
 
 
 class Told(list[Event]):
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         self.append(event)
@@ -79,7 +79,7 @@ async def test_a_call_that_is_never_started_says_why(autojump_clock: trio.testin
 async def test_a_cancellation_is_recorded_with_who_and_why_however_it_is_wrapped(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def call(marks: Marks) -> Success:
+    async def call(timings: CallTimings) -> Success:
         try:
             await trio.sleep_forever()
         except trio.Cancelled as cancelled:

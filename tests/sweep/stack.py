@@ -14,9 +14,9 @@ from fanout.api.handlers import Races
 from fanout.api.problems import render
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, BugFound, Event
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
+from fanout.race.timings import CallTimings
 from fanout.server.driver import Driver
 from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
@@ -93,12 +93,12 @@ class LoneCall:
         self._call = call
         self.scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
 
-    async def __call__(self, marks: Marks) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
         task = trio.lowlevel.current_task()
         with trio.CancelScope() as scope:
             self.scopes[task] = scope
             try:
-                return await self._call(marks)
+                return await self._call(timings)
             finally:
                 del self.scopes[task]
         return Failure("unreachable")
@@ -112,13 +112,13 @@ class _Relay:
         self.races = Races([self.first, self.second], self, 1000, 30_000, lambda: RESERVE_MS)
         self.app = make_app(self.races)
 
-    async def first(self, marks: Marks) -> Success | Failure:
-        return await self.stack.calls[0](marks)
+    async def first(self, timings: CallTimings) -> Success | Failure:
+        return await self.stack.calls[0](timings)
 
-    async def second(self, marks: Marks) -> Success | Failure:
-        return await self.stack.calls[1](marks)
+    async def second(self, timings: CallTimings) -> Success | Failure:
+        return await self.stack.calls[1](timings)
 
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         self.stack.events.append(event)

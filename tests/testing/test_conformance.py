@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
+from fanout.race.timings import CallTimings
 from fanout.testing import CallConformance, ScriptedCall
 from fanout.testing.conformance import MakeCall
 from fanout.tools.simulator import Overrides, Simulator, SimulatorSettings
@@ -50,7 +50,7 @@ class TestUpstreamCall(CallConformance):
             simulator.set_slot("s", BEHAVIOURS[behaviour][1])
             call = UpstreamCall(transport, f"http://127.0.0.1:{port}/api/work?slot=s")
             with trio.move_on_after(0.05):
-                await call(Marks("test", 0))  # warm: what a test counts is what its own calls leave
+                await call(CallTimings("test", 0))  # warm: what a test counts is what its own calls leave
             return call
 
         async with transport:

@@ -7,7 +7,7 @@ import trio
 from quart_trio import QuartTrio
 
 from fanout.api.handlers import Races
-from fanout.race.marks import Marks
+from fanout.race.timings import CallTimings
 from fanout.testing import LeftBehind, answers, hangs, run_scenario
 
 
@@ -19,7 +19,7 @@ def test_a_call_that_is_not_awaited_is_found() -> None:
 
         @app.get("/")
         async def handler() -> str:
-            trio.lowlevel.spawn_system_task(races.calls[0], Marks("test", 0))
+            trio.lowlevel.spawn_system_task(races.calls[0], CallTimings("test", 0))
             await trio.lowlevel.checkpoint()
             return "early"
 

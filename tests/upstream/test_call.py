@@ -10,8 +10,8 @@ import pytest
 import respx
 import trio
 
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 from fanout.upstream.call import UpstreamCall, is_valid_payload
 from fanout.upstream.errors import BodyTooLarge
 
@@ -22,7 +22,7 @@ ANSWER = b'{"time": 160}'
 async def outcome_of(response: httpx.Response | Exception) -> Success | Failure:
     with respx.mock(using="httpx") as router:
         router.get(URL).mock(side_effect=[response])
-        return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)(Marks("test", 0))
+        return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)(CallTimings("test", 0))
 
 
 async def test_a_good_answer_is_passed_on_byte_for_byte() -> None:
@@ -63,7 +63,7 @@ async def test_a_cancelled_call_ends_as_cancelled_and_not_as_a_failure() -> None
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await UpstreamCall(httpx.MockTransport(hang), URL)(Marks("test", 0))
+        await UpstreamCall(httpx.MockTransport(hang), URL)(CallTimings("test", 0))
     assert scope.cancelled_caught
 
 
@@ -77,7 +77,7 @@ async def test_an_upstreams_cookies_are_not_kept() -> None:
         route = router.get(URL).respond(content=ANSWER, headers={"Set-Cookie": "a=b; Path=/"})
         call = UpstreamCall(httpx.MockTransport(router.async_handler), URL)
         for _ in range(2):
-            await call(Marks("test", 0))
+            await call(CallTimings("test", 0))
         assert [made.request.headers.get("cookie") for made in route.calls] == [None, None]
 
 
@@ -94,7 +94,7 @@ async def test_credentials_in_the_url_become_basic_authentication(
 ) -> None:
     with respx.mock(using="httpx") as router:
         route = router.get(host="upstream.test").respond(content=ANSWER)
-        await UpstreamCall(httpx.MockTransport(router.async_handler), url)(Marks("test", 0))
+        await UpstreamCall(httpx.MockTransport(router.async_handler), url)(CallTimings("test", 0))
         assert route.calls.last.request.headers.get("authorization") == authorization
         assert route.calls.last.request.headers["host"] == "upstream.test"
 

@@ -17,8 +17,8 @@ import trio
 import trio.lowlevel
 
 from fanout.loop.sockets import sockets
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 from fanout.tools.simulator import Overrides, Simulator, SimulatorSettings
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS
@@ -65,13 +65,13 @@ async def test_every_fault_means_what_the_table_says(name: str, tls: bool) -> No
             simulator.set_slot("s", Overrides(delay_ms=1, fault=name, drip_ms=20))
             outcome = None
             with trio.move_on_after(HANGS_S if expected == "hang" else 5):
-                outcome = await call(Marks("test", 0))
+                outcome = await call(CallTimings("test", 0))
             if expected is None:
                 assert isinstance(outcome, Success)
             else:
                 assert (outcome.error if isinstance(outcome, Failure) else "hang") == expected
             simulator.set_slot("s", Overrides(delay_ms=1, fault="none"))
-            assert isinstance(await call(Marks("test", 0)), Success)
+            assert isinstance(await call(CallTimings("test", 0)), Success)
         (statistics,) = transport.statistics().origins
         assert (statistics.in_use, statistics.connecting) == (0, 0)
 
@@ -89,13 +89,13 @@ async def test_every_fault_of_a_connection_means_what_the_table_says(name: str, 
         expected = CONNECTION_FAULTS[name].kind_over(tls=tls)
         outcome = None
         with trio.move_on_after(HANGS_S if expected == "hang" else 5):
-            outcome = await call(Marks("test", 0))
+            outcome = await call(CallTimings("test", 0))
         if expected is None:
             assert isinstance(outcome, Success)
         else:
             assert (outcome.error if isinstance(outcome, Failure) else "hang") == expected
         simulator.apply(settings)
-        assert isinstance(await call(Marks("test", 0)), Success)
+        assert isinstance(await call(CallTimings("test", 0)), Success)
         (statistics,) = transport.statistics().origins
         assert (statistics.in_use, statistics.connecting) == (0, 0)
 
@@ -118,7 +118,7 @@ async def test_many_cancelled_calls_leave_nothing(tls: bool) -> None:
                 # Some have time enough to end on their own, however busy the machine is; what hangs does not.
                 limit_s = 1.0 if dice.random() < 0.1 else dice.uniform(0, 0.1 if tls else 0.03)
                 with trio.move_on_after(limit_s):
-                    outcome = await call(Marks("test", 0))
+                    outcome = await call(CallTimings("test", 0))
                     word = "success" if isinstance(outcome, Success) else "failure"
                 seen[word] += 1
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import trio
 
-from fanout.admin.live.promises import PromiseBoard
+from fanout.admin.live.promises import GuaranteeBoard
 from fanout.admin.live.rows import Rows, receipt_row
 from fanout.admin.live.window import Window
 from fanout.observe.receipt import Receipt
@@ -45,7 +45,7 @@ class LiveFeed:
         turn: awaited before each piece of work.
     """
 
-    told_of: Final = frozenset({RaceStarted, CallEnded})
+    interests: Final = frozenset({RaceStarted, CallEnded})
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class LiveFeed:
         now = trio.current_time()
         self._rows = Rows(now)
         self._window = Window(now)
-        self._board = PromiseBoard()
+        self._board = GuaranteeBoard()
         self._samples: deque[str] = deque(maxlen=PAST_SAMPLES)  # as JSON: a greeting has all of them
         self._sampled_at = now
         self._greeted: bytes | None = None

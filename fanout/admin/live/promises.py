@@ -15,7 +15,7 @@ CHECKED: Final = ("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8")
 _STOPPED: Final = (Cancelled.word, NOT_STARTED)
 
 
-class PromiseBoard:
+class GuaranteeBoard:
     """Counts kept and broken promises by id."""
 
     def __init__(self) -> None:

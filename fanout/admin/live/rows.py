@@ -48,7 +48,7 @@ class _Running:
             row["outcome"] = record.outcome.word
             row["error"] = record.outcome.error if isinstance(record.outcome, Failure) else None
             row["ended_ms"] = round((record.ended_at - arrived_at) * 1000, 3)
-            row["phases"] = [[name, round((at - arrived_at) * 1000, 3)] for name, at in record.marks]
+            row["phases"] = [[name, round((at - arrived_at) * 1000, 3)] for name, at in record.timings]
         return row
 
 

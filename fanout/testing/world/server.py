@@ -13,7 +13,7 @@ import trio.testing
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
-from fanout.api.overload import Overload
+from fanout.api.load_shedding import LoadShedder
 from fanout.api.problems import render
 from fanout.observe.census import Census
 from fanout.observe.observers import Observers
@@ -31,7 +31,7 @@ from fanout.upstream.transport import PoolTransport
 CALLS: Final = 2
 DEFAULT_TIMEOUT_MS: Final = 1000
 MAX_TIMEOUT_MS: Final = 30_000
-MAX_PASS_MS: Final = 50
+MAX_LOOP_LAG_MS: Final = 50
 _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -61,14 +61,16 @@ class Server:
         watch = VirtualLoopWatch(clock)
         if plan.has_stalls:  # else every pass takes no time at all, and the watch would say so
             self.instruments.append(watch)
-        overload = Overload(watch, max_pass_ms=MAX_PASS_MS, reserve_ms=plan.reserve_ms, id_prefix="world")
+        load_shedder = LoadShedder(
+            watch, max_loop_lag_ms=MAX_LOOP_LAG_MS, reserve_ms=plan.reserve_ms, id_prefix="world"
+        )
         observers = Observers([observer])
         races = Races(
             calls=[make_call(self.transport, n) for n in range(CALLS)],
             observer=observers,
             default_timeout_ms=DEFAULT_TIMEOUT_MS,
             max_timeout_ms=MAX_TIMEOUT_MS,
-            reserve_ms=overload.reserve_ms,
+            reserve_ms=load_shedder.reserve_ms,
         )
         self.app = Exchanges(
             make_app(races), self.admission, observers, id_prefix="world", census=self.census
@@ -76,7 +78,7 @@ class Server:
         self.driver = Driver(
             Limits(max_connections=plan.max_connections),
             on_crash=on_crash,
-            shed=overload.refuse,
+            shed=load_shedder.shed,
             render=render,
             wall_clock=lambda: _NOON,
         )

@@ -14,8 +14,8 @@ from functools import partial
 
 import trio
 
-from fanout.race.marks import Marks
 from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 from fanout.testing.world.adapters import EndStream, EndWire
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts, WireFacts
 from fanout.testing.world.network import Network
@@ -174,7 +174,7 @@ class PlannedCall:
         self._trace = trace
         self._stand_still = stand_still
 
-    async def __call__(self, marks: Marks) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
         request = CURRENT_REQUEST.get()
         script = request.script.calls[self._index]
         call = CallFacts(request, self._index, script, trio.current_time())
@@ -185,7 +185,7 @@ class PlannedCall:
         self._trace.add("call", call.tag)
         self._upstreams.running += 1
         try:
-            ended = await UpstreamCall(self._transport, _url(call.tag, script))(marks)
+            ended = await UpstreamCall(self._transport, _url(call.tag, script))(timings)
             call.outcome = "success" if isinstance(ended, Success) else ended.error
             return ended
         except trio.Cancelled:

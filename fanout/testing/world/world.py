@@ -215,7 +215,7 @@ class World:
 
     # What the server tells.
 
-    told_of = EVENTS
+    interests = EVENTS
 
     def notify(self, event: Event) -> None:
         if isinstance(event, BugFound):

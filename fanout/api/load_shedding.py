@@ -1,14 +1,14 @@
-"""What a loop that falls behind still promises: refusals in microseconds, and a reserve that is large enough.
+"""Sheds load while the event loop lags: rejections in microseconds, and a time reserve that is large enough.
 
-The limit of requests in flight bounds memory; the processor is bounded here. A request costs about a
-millisecond of it, spread over a dozen passes of the loop. While the loop is further behind than
-`max_pass_ms` nobody is admitted: new requests are refused before they are parsed, for a thirtieth of what
-an answer costs. Behind is a pass that has run for so long, and what follows such a pass: the work of those
-it has admitted is still to come. So a pass stays about that short, whatever is offered.
+The limit of requests in flight bounds memory; this bounds processor time. A request takes about a millisecond
+of it, spread over a dozen event-loop iterations. While the loop lags by more than `max_loop_lag_ms`, new
+requests are shed before they are parsed, for a thirtieth of what an answer costs. The lag is the length of
+the current iteration or of the one before it: the work of the requests admitted there is still to come. So an
+iteration stays about that short, however many requests are offered.
 
-A burst is no overload: callers that come together, as when a proxy wakes up, would make one long pass and
-then leave the loop idle. So a few are let through all the same, as many as fit well into the reserve that
-every answer has, and again when some time has passed.
+A burst is not an overload. When many clients send at once, as after a proxy wakes up, one long iteration
+would serve them and leave the loop idle. So a few are admitted all the same: as many as fit into the time
+reserve of every answer, and again after some time.
 """
 
 from __future__ import annotations
@@ -27,33 +27,35 @@ MAX_RESERVE_MS: Final = (
 )
 BURST: Final = 30  # to begin that many takes about 10 ms
 BURST_PER_S: Final = 15.0  # how fast it may be repeated: under a percent or two of a process's peak rate
-STORM_MS: Final = 0.03  # for each request in flight: those whose deadlines come together wait for each other
-MAX_STORM_MS: Final = 150.0
-# What a request takes of the pass in which it begins, at least. Measured at 4 times the peak: with 0 the p99
-# of a refusal is 30 to 50 ms, with this 8 ms, and as many answers are useful.
-BEGINNING_S: Final = 0.0002
-PASSES_AN_ANSWER_TAKES: Final = 8  # half of them behind the last request, half from the deadline on; measured
+IN_FLIGHT_RESERVE_MS: Final = (
+    0.03  # for each request in flight: those whose deadlines come together wait for each other
+)
+MAX_IN_FLIGHT_RESERVE_MS: Final = 150.0
+# What a request takes at least of the iteration in which it starts. Measured at 4 times the peak: with 0 the
+# p99 of a rejection is 30 to 50 ms, with this 8 ms, and the goodput is the same.
+START_COST_S: Final = 0.0002
+ITERATIONS_PER_ANSWER: Final = 8  # half of them behind the last request, half from the deadline on; measured
 _ID_LENGTH: Final = 24  # always, so that the length of the body does not change
 _PLACE_OF_ID: Final = b"@" * _ID_LENGTH
 _TWO_DIGITS: Final = [b"%02x" % low for low in range(256)]
 
 
 @dataclass(frozen=True, slots=True)
-class OverloadStatistics:
+class LoadSheddingStatistics:
     """refused: requests that were refused before they were parsed. reserve_ms: what the next request gets."""
 
     refused: int
     reserve_ms: float
 
 
-class Overload:
+class LoadShedder:
     """Asked before a request is parsed, and for the reserve of each that was admitted."""
 
     def __init__(
         self,
         watch: LoopWatch,
         *,
-        max_pass_ms: float,
+        max_loop_lag_ms: float,
         reserve_ms: float,
         id_prefix: str,
         in_flight: Callable[[], int] = lambda: 0,
@@ -65,34 +67,34 @@ class Overload:
         burst: how many are let through at once although the loop is behind.
         """
         self._watch = watch
-        self._max_pass_s = max_pass_ms / 1000
+        self._max_loop_lag_s = max_loop_lag_ms / 1000
         self._reserve_ms = reserve_ms
-        self._refusals = _refusals(id_prefix[:8])
-        self._refused = 0
+        self._rejections = _rejections(id_prefix[:8])
+        self._shed_count = 0
         self._in_flight = in_flight
         self._burst = burst
         self._credit = float(burst)
         self._credited_at = 0.0
 
-    def refuse(self, beginning: int = 0) -> bytes | None:
+    def shed(self, beginning: int = 0) -> bytes | None:
         """A complete 503 when the loop is behind, else `None`. A few microseconds either way.
 
         beginning: requests that were let pass, and whose work has yet to begin.
         """
         watch = self._watch
-        if not watch.is_behind(self._max_pass_s - beginning * BEGINNING_S):
+        if not watch.is_behind(self._max_loop_lag_s - beginning * START_COST_S):
             return None
         # Without credit it is asked once a pass, however many are refused in that.
         if (self._credit >= 1 or watch.pass_began_at != self._credited_at) and self._is_burst():
             return None
-        self._refused += 1
-        return next(self._refusals)
+        self._shed_count += 1
+        return next(self._rejections)
 
     def reserve_ms(self) -> float:
         """What to keep back from a timeout, going by how late the loop has been of late, and how much it has
         to do should all that is in flight end at its deadline."""
-        late_s = self._watch.lateness_s() + PASSES_AN_ANSWER_TAKES * self._watch.usual_pass_s()
-        storm_ms = min(MAX_STORM_MS, STORM_MS * self._in_flight())
+        late_s = self._watch.lateness_s() + ITERATIONS_PER_ANSWER * self._watch.usual_pass_s()
+        storm_ms = min(MAX_IN_FLIGHT_RESERVE_MS, IN_FLIGHT_RESERVE_MS * self._in_flight())
         return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000)) + storm_ms
 
     def _is_burst(self) -> bool:
@@ -104,11 +106,11 @@ class Overload:
         self._credit -= 1
         return True
 
-    def statistics(self) -> OverloadStatistics:
-        return OverloadStatistics(refused=self._refused, reserve_ms=round(self.reserve_ms(), 3))
+    def statistics(self) -> LoadSheddingStatistics:
+        return LoadSheddingStatistics(refused=self._shed_count, reserve_ms=round(self.reserve_ms(), 3))
 
 
-def _refusals(id_prefix: str) -> Iterator[bytes]:
+def _rejections(id_prefix: str) -> Iterator[bytes]:
     """Answers without end, each with an id of its own. All but two digits of that is written once for 256."""
     before, between, after = _answer_template().split(_PLACE_OF_ID)
     for number in itertools.count():

@@ -9,12 +9,12 @@ import json
 import pytest
 
 from fanout.api import problems
-from fanout.api.overload import (
+from fanout.api.load_shedding import (
     BURST_PER_S,
+    ITERATIONS_PER_ANSWER,
     MAX_RESERVE_MS,
-    PASSES_AN_ANSWER_TAKES,
-    Overload,
-    OverloadStatistics,
+    LoadShedder,
+    LoadSheddingStatistics,
 )
 from fanout.observe.loop import LoopWatch
 
@@ -39,21 +39,21 @@ class Watch(LoopWatch):
         return self.usual_pass_ms / 1000
 
 
-def overload(watch: Watch, burst: int = 0) -> Overload:
-    return Overload(watch, max_pass_ms=3, reserve_ms=20, id_prefix="abcd1234", burst=burst)
+def shedder(watch: Watch, burst: int = 0) -> LoadShedder:
+    return LoadShedder(watch, max_loop_lag_ms=3, reserve_ms=20, id_prefix="abcd1234", burst=burst)
 
 
 @pytest.mark.parametrize(("behind_ms", "refused"), [(0, False), (3, False), (3.1, True), (500, True)])
 def test_a_loop_that_is_too_far_behind_admits_nobody(behind_ms: float, refused: bool) -> None:
-    assert (overload(Watch(behind_ms)).refuse() is not None) == refused
+    assert (shedder(Watch(behind_ms)).shed() is not None) == refused
 
 
 def test_once_it_has_caught_up_it_admits_again() -> None:
     watch = Watch(behind_ms=50)
-    limiter = overload(watch)
-    assert limiter.refuse() is not None
+    limiter = shedder(watch)
+    assert limiter.shed() is not None
     watch.behind_ms = 0
-    assert limiter.refuse() is None
+    assert limiter.shed() is None
     assert limiter.statistics().refused == 1
 
 
@@ -61,10 +61,10 @@ def test_a_burst_is_let_through_once_and_again_only_after_some_time() -> None:
     """Callers that come together are no overload; callers that keep coming are."""
     watch = Watch(behind_ms=50)
     watch.pass_began_at = 1000.0
-    limiter = overload(watch, burst=30)
+    limiter = shedder(watch, burst=30)
 
     def let_through(of: int) -> int:
-        return sum(limiter.refuse() is None for _ in range(of))
+        return sum(limiter.shed() is None for _ in range(of))
 
     assert let_through(100) == 30
     watch.pass_began_at += 1
@@ -86,10 +86,10 @@ def test_a_refusal_is_a_complete_answer_with_an_id_of_its_own() -> None:
         def makefile(self, *_: object) -> io.BytesIO:
             return io.BytesIO(self.data)
 
-    limiter = overload(Watch(behind_ms=50))
+    limiter = shedder(Watch(behind_ms=50))
     ids = set()
     for _ in range(600):  # all but the last two digits of an id are written once for 256
-        answer = limiter.refuse()
+        answer = limiter.shed()
         assert answer is not None
         response = http.client.HTTPResponse(Socket(answer))  # type: ignore[arg-type]  # all that it uses
         response.begin()
@@ -107,14 +107,14 @@ def test_a_refusal_is_a_complete_answer_with_an_id_of_its_own() -> None:
     ("lateness_ms", "reserve_ms"), [(0, 20), (5, 25), (79, 99), (80, MAX_RESERVE_MS), (900, MAX_RESERVE_MS)]
 )
 def test_the_reserve_follows_the_loops_lateness_within_bounds(lateness_ms: float, reserve_ms: float) -> None:
-    assert overload(Watch(lateness_ms=lateness_ms)).reserve_ms() == pytest.approx(reserve_ms)
+    assert shedder(Watch(lateness_ms=lateness_ms)).reserve_ms() == pytest.approx(reserve_ms)
 
 
 @pytest.mark.parametrize(("in_flight", "more_ms"), [(0, 0), (100, 3), (5000, 150), (50_000, 150)])
 def test_the_reserve_grows_with_what_may_end_together(in_flight: int, more_ms: float) -> None:
     """G2: deadlines that come in the same moment are answered one after another."""
-    limiter = Overload(
-        Watch(lateness_ms=900), max_pass_ms=3, reserve_ms=20, id_prefix="a", in_flight=lambda: in_flight
+    limiter = LoadShedder(
+        Watch(lateness_ms=900), max_loop_lag_ms=3, reserve_ms=20, id_prefix="a", in_flight=lambda: in_flight
     )
     assert limiter.reserve_ms() == pytest.approx(MAX_RESERVE_MS + more_ms)
 
@@ -122,25 +122,25 @@ def test_the_reserve_grows_with_what_may_end_together(in_flight: int, more_ms: f
 def test_the_reserve_holds_the_passes_that_an_answer_takes() -> None:
     """Refusing keeps a pass short, not an answer: that takes several passes, and each has its length."""
     watch = Watch(lateness_ms=7, usual_pass_ms=4)
-    assert overload(watch).reserve_ms() == pytest.approx(20 + 7 + PASSES_AN_ANSWER_TAKES * 4)
+    assert shedder(watch).reserve_ms() == pytest.approx(20 + 7 + ITERATIONS_PER_ANSWER * 4)
     watch.usual_pass_ms = 40
-    assert overload(watch).reserve_ms() == MAX_RESERVE_MS
+    assert shedder(watch).reserve_ms() == MAX_RESERVE_MS
 
 
 def test_the_statistics_count_refusals_and_say_what_the_next_request_gets() -> None:
     watch = Watch()
-    limiter = overload(watch)
-    assert limiter.statistics() == OverloadStatistics(refused=0, reserve_ms=20)
+    limiter = shedder(watch)
+    assert limiter.statistics() == LoadSheddingStatistics(refused=0, reserve_ms=20)
     watch.behind_ms, watch.lateness_ms = 50, 1.23456
     for _ in range(3):
-        limiter.refuse()
-    assert limiter.statistics() == OverloadStatistics(refused=3, reserve_ms=21.235)
+        limiter.shed()
+    assert limiter.statistics() == LoadSheddingStatistics(refused=3, reserve_ms=21.235)
 
 
 @pytest.mark.parametrize("id_prefix", ["w", "abcd1234", "a prefix that is too long"])
 def test_a_refusal_is_like_every_other_problem_whatever_its_id_begins_with(id_prefix: str) -> None:
-    limiter = Overload(Watch(behind_ms=50), max_pass_ms=3, reserve_ms=20, id_prefix=id_prefix, burst=0)
-    answer = limiter.refuse()
+    limiter = LoadShedder(Watch(behind_ms=50), max_loop_lag_ms=3, reserve_ms=20, id_prefix=id_prefix, burst=0)
+    answer = limiter.shed()
     assert answer is not None
     head, _, body = answer.partition(b"\r\n\r\n")
     request_id = json.loads(body)["request_id"]
@@ -166,18 +166,18 @@ async def test_a_burst_comes_back_with_the_passes_of_the_loop() -> None:
             self._clock = lambda: now
 
     watch = Slow()
-    limiter = Overload(watch, max_pass_ms=3, reserve_ms=20, id_prefix="w")
+    limiter = LoadShedder(watch, max_loop_lag_ms=3, reserve_ms=20, id_prefix="w")
     watch.after_io_wait(0)
-    while limiter.refuse() is None:
+    while limiter.shed() is None:
         pass
     now += 1
-    assert limiter.refuse() is not None  # the pass began before
+    assert limiter.shed() is not None  # the pass began before
     watch.after_io_wait(0)
-    let_through = [limiter.refuse() is None for _ in range(int(BURST_PER_S) + 1)]
+    let_through = [limiter.shed() is None for _ in range(int(BURST_PER_S) + 1)]
     assert let_through == [True] * int(BURST_PER_S) + [False]
 
 
 @pytest.mark.parametrize(("beginning", "refused"), [(0, False), (10, False), (11, True), (100, True)])
 def test_what_was_let_pass_and_has_yet_to_begin_counts_as_work(beginning: int, refused: bool) -> None:
     """Those who come together are asked about one after another, before any of them has cost anything."""
-    assert (overload(Watch(behind_ms=1)).refuse(beginning) is not None) == refused
+    assert (shedder(Watch(behind_ms=1)).shed(beginning) is not None) == refused

@@ -1,7 +1,6 @@
-"""What a call is told of its request, and what it tells of itself while it runs.
+"""What a call knows of its request, and the times that it notes while it runs.
 
-What the marks mean is between the call and those who read its record: a call over HTTP marks the phases
-of `fanout.upstream.phases`.
+The names of the times are the call's own: a call over HTTP notes the phases of `upstream/phases`.
 """
 
 from __future__ import annotations
@@ -25,11 +24,8 @@ class Trace(Protocol):
         """What this call sends along, so that its upstream can continue the trace. No line breaks."""
 
 
-class Marks:
-    """One call's part in one race.
-
-    headers: to be sent to the upstream with this call.
-    """
+class CallTimings:
+    """The times of one call in one race. headers: to be sent to the upstream with this call."""
 
     __slots__ = ("_now", "_seen", "call", "headers", "request_id")
 
@@ -43,10 +39,10 @@ class Marks:
         self._seen: list[tuple[str, float]] = []
 
     def mark(self, name: str) -> None:
-        """Something has happened, now. Must be called a bounded number of times a call."""
+        """Note that something happens now. Must be called a bounded number of times per call."""
         self._seen.append((name, self._now()))
 
     @property
     def seen(self) -> tuple[tuple[str, float], ...]:
-        """Every mark so far, in order: its name, and when it was made, in Trio clock seconds."""
+        """Every name so far, in order, and its time, in seconds of Trio's clock."""
         return tuple(self._seen)
