@@ -14,6 +14,7 @@ what the kernel does not see, such as a virtual machine that stood still.
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -142,15 +143,22 @@ def bystander(
 async def bystander_of_this_thread(
     url: str, *, timeout_ms: int = 300, every_s: float = 0.05, target: str = "/", pids: Sequence[int] = ()
 ) -> AsyncIterator[Seen]:
-    """The same for a server that runs in this thread: it can answer while the bystander starts and ends."""
+    """The same for a server that runs in this thread: it can answer while the bystander starts and ends.
+
+    As the server does, it keeps the garbage collector from looking at what the tests before have left: that
+    stops the event loop for a third of a second.
+    """
     plan = Plan(url, timeout_ms, every_s, target, fresh=False, http2=False, pids=[*pids])
     process = _start(plan, ())
     seen = Seen(plan, process.pid)
+    gc.collect()
+    gc.freeze()
     try:
         await trio.to_thread.run_sync(_wait_until_ready, process, abandon_on_cancel=True)
         yield seen
         await trio.to_thread.run_sync(_finish, process, seen, abandon_on_cancel=True)
     finally:
+        gc.unfreeze()
         _end(process)
 
 
