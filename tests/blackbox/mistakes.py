@@ -60,7 +60,7 @@ _URLS = [
 ]
 _NUMBERS = [
     *(("--workers", HUGE), ("--max-in-flight", "-1"), ("--reserve-ms", "NaN")),
-    *(("--max-loop-lag-ms", ""), ("--max-pass-ms", "5")),
+    ("--max-loop-lag-ms", ""),
 ]
 _ENCRYPTED = ("--tls-cert", "FILES/cert.pem", "--tls-key", "FILES/encrypted.pem")
 _AUTHORITIES = [
