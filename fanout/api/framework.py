@@ -18,7 +18,7 @@ Rule 3: no part of a request is read before its errors are handled. The host is 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
@@ -55,11 +55,43 @@ def _no_body(expected_content_length: int | None, max_content_length: int | None
 
 _NO_BODY: Final = TrioBody(0, None)
 _NO_BODY.set_complete()
+_NO_SESSION: Final = NullSession()
+
+
+@lru_cache
+def _blueprints(blueprint: str) -> tuple[str, ...]:
+    """The names of a blueprint and of those around it, from the inside out."""
+    outer = blueprint.rpartition(".")[0]
+    return (blueprint, *(_blueprints(outer) if outer else ()))
 
 
 class BodylessRequest(TrioRequest):
+    """A request without a body. What a race does not need is made when a handler asks for it."""
+
     content_length = None
     body_class = staticmethod(_no_body)  # type: ignore[assignment]
+    _given_headers: Headers
+    _has_all_headers: bool
+
+    @property
+    def headers(self) -> Headers:
+        if not self._has_all_headers:
+            self._has_all_headers = True
+            for name, value in self.scope["headers"]:
+                self._given_headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
+        return self._given_headers
+
+    @headers.setter
+    def headers(self, given: Headers) -> None:
+        """given: without those of the scope."""
+        self._given_headers, self._has_all_headers = given, False
+
+    @property
+    def blueprints(self) -> list[str]:
+        return [] if self.blueprint is None else [*_blueprints(self.blueprint)]
+
+    async def close(self) -> None:  # noqa: ASYNC910 - without a body there are no files to close
+        pass
 
 
 class FixedRoute(MapAdapter):
@@ -127,15 +159,12 @@ class App(QuartTrio):
         return await self.handle_request(self.make_request(scope))
 
     def make_request(self, scope: Scope) -> Request:
-        headers = Headers([("Remote-Addr", (scope["client"] or ("<local>",))[0])])
-        for name, value in scope["headers"]:
-            headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
         return self.request_class(
             scope["method"],
             scope["scheme"],
             scope["path"],
             scope["query_string"],
-            headers,
+            Headers([("Remote-Addr", (scope["client"] or ("<local>",))[0])]),
             scope["root_path"],
             scope["http_version"],
             scope=scope,
@@ -166,7 +195,7 @@ class App(QuartTrio):
         return await self.process_response(await self.make_response(result), request_context)
 
     def request_context(self, request: Any) -> RequestContext:
-        return RequestContext(self, request, NullSession())
+        return RequestContext(self, request, _NO_SESSION)
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
         """Quart's own method reads the host, and raises if it is not a host name."""
