@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import NoReturn
+
 from fanout.process.early_signals import ignore_late_signals, leave_on_signals
+from fanout.process.exits import FAILED
+from fanout.process.lack import lack_of
+from fanout.process.streams import OutputError, guard_standard_streams
 
-leave_on_signals()  # before anything else is imported, so that no signal is a traceback
-
-import os  # noqa: E402
-import sys  # noqa: E402
-import traceback  # noqa: E402
-from typing import NoReturn  # noqa: E402
-
-from fanout.process.exits import FAILED  # noqa: E402
-from fanout.process.lack import lack_of  # noqa: E402
-from fanout.process.streams import OutputError, guard_standard_streams  # noqa: E402
+leave_on_signals()  # what is above loads in a millisecond; during all later imports no signal is a traceback
 
 
 def main() -> NoReturn:
@@ -38,6 +36,8 @@ def _exit_code() -> int:
     except Exception as error:  # noqa: BLE001 - the last handler: Python's own code 1 would be an answer
         lack = lack_of(error)
         if lack is None:
+            import traceback
+
             traceback.print_exception(error)
         else:
             sys.stderr.write(f"fanout: {lack}: give this process more\n")

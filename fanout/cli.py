@@ -219,7 +219,7 @@ def health(**flags: Any) -> None:
     """
     ends_at = time.monotonic() + HEALTH_WITHIN_S  # noqa: TID251 - no event loop here
     for bind in _load(flags).settings.admin_binds:
-        left_s = ends_at - time.monotonic()  # noqa: TID251 - as above
+        left_s = ends_at - time.monotonic()  # noqa: TID251 - no event loop here
         _exit_unless_ready(bind, max(left_s, 0.001))
     click.echo("ready")
 

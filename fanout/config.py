@@ -88,7 +88,7 @@ class Settings:
         return self.max_in_flight * (1 + len(self.calls)) + SPARE_DESCRIPTORS
 
 
-SPARE_DESCRIPTORS: Final = 256  # listeners, admin connections, idle keep-alive callers, logs
+SPARE_DESCRIPTORS: Final = 256  # listeners, admin connections, idle keep-alive clients, logs
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def glance(found: Found) -> list[list[str]]:
                 remark = name.removeprefix(FANOUT_NAME)
                 cells.append(
                     [
-                        f"useful answers per second, {callers:,} clients{remark}",
+                        f"goodput in answers per second, {callers:,} clients{remark}",
                         f"{figure(mine).value:,.0f}",
                         f"{figure(base).value:,.0f}",
                         ratio(mine, base),

@@ -40,9 +40,9 @@ UNPARSED: Final = counter(
 MALFORMED: Final = counter("fanout_requests_malformed", "Requests refused because their bytes were not HTTP.")
 RESERVE: Final = gauge("fanout_reserve_seconds", "What is kept back from the next request's timeout.")
 
-CONNECTIONS: Final = gauge("fanout_connections", "Callers' connections.", ("state",))
-ACCEPTED: Final = counter("fanout_connections_accepted", "Callers' connections accepted.")
-CONNECTIONS_ENDED: Final = counter("fanout_connections_ended", "Callers' connections ended.", ("reason",))
+CONNECTIONS: Final = gauge("fanout_connections", "Client connections.", ("state",))
+ACCEPTED: Final = counter("fanout_connections_accepted", "Client connections accepted.")
+CONNECTIONS_ENDED: Final = counter("fanout_connections_ended", "Client connections ended.", ("reason",))
 
 POOL: Final = gauge("fanout_pool_connections", "Connections to an upstream.", ("origin", "state"))
 POOL_LIMIT: Final = gauge("fanout_pool_connections_limit", "How many may be in use or connecting.")

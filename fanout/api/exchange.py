@@ -40,7 +40,7 @@ from fanout.server.asgi import (
 )
 
 SCOPE_KEY: Final = "fanout.exchange"  # where handlers find the exchange in the ASGI scope
-_RECEIPT_FIELD: Final = b"x-fanout-receipt"  # "1": a caller that wants to be told everything
+_RECEIPT_FIELD: Final = b"x-fanout-receipt"  # "1": the client asks for the receipt
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
 
@@ -132,7 +132,7 @@ class Exchanges:
                 self._not_answered(exchange)
 
     def _request_id(self, scope: Scope, fields: Mapping[bytes, bytes]) -> str:
-        """The caller's id if it sent one sane one, else a new one."""
+        """The client's id if it sent exactly one valid id, else a new one."""
         if b"x-request-id" in fields:
             sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
             if len(sent) == 1 and _SANE_REQUEST_ID.match(sent[0]):

@@ -24,7 +24,6 @@ from typing import Any, Final
 
 import trio
 from quart import signals
-from quart.ctx import RequestContext
 from quart.sessions import NullSession
 from quart.typing import ResponseTypes
 from quart.utils import encode_headers
@@ -69,7 +68,7 @@ class BodylessRequest(TrioRequest):
     """A request without a body. What a race does not need is made when a handler asks for it."""
 
     content_length = None
-    body_class = staticmethod(_no_body)  # type: ignore[assignment]
+    body_class = staticmethod(_no_body)  # type: ignore[assignment] # Quart only calls it
     _given_headers: Headers
     _has_all_headers: bool
 
@@ -182,7 +181,7 @@ class App(QuartTrio):
                     raise
                 return await self.handle_exception(_without_cancelled(raised))
 
-    async def full_dispatch_request(self, request_context: RequestContext | None = None) -> ResponseTypes:
+    async def full_dispatch_request(self, request_context: Any = None) -> ResponseTypes:
         route = None if request_context is None else request_context.url_adapter
         if not isinstance(route, FixedRoute) or not self.is_plain():
             return await super().full_dispatch_request(request_context)
@@ -194,8 +193,10 @@ class App(QuartTrio):
             result = await self.handle_user_exception(_without_cancelled(raised))
         return await self.process_response(await self.make_response(result), request_context)
 
-    def request_context(self, request: Any) -> RequestContext:
-        return RequestContext(self, request, _NO_SESSION)
+    def request_context(self, request: Any) -> Any:
+        context = super().request_context(request)
+        context.session = _NO_SESSION
+        return context
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
         """Quart's own method reads the host, and raises if it is not a host name."""

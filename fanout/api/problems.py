@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): what callers are told when there is no answer.
+"""Problem documents (RFC 9457): what clients get when there is no success.
 
 No stack traces, no upstream URLs, no secrets. `reason` is stable; `title` and `detail` are for people.
 """
@@ -52,7 +52,7 @@ def render(rejection: Rejection) -> tuple[list[tuple[str, str]], bytes]:
 
 
 class ProblemError(Exception):
-    """Raised in a handler: the caller's mistake, answered with the problem it carries."""
+    """Raised in a handler: the client's mistake, answered with the problem it carries."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.reason)

@@ -1,6 +1,6 @@
-"""What a caller is told who sends `X-Fanout-Receipt: 1`: the receipt, as far as it is known in the answer.
+"""What a client gets that sends `X-Fanout-Receipt: 1`: the receipt, as far as the answer can have it.
 
-How large it is depends on the number of calls, and on nothing that a caller sends. Of why a call was
+Its size depends on the number of calls, and on nothing that a client sends. Of why a call was
 cancelled only our own sentences are told: Trio's can quote an exception.
 """
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from fanout.api.problems import ProblemError, invalid_timeout
 
-_KEPT: Final = 256  # of the queries that callers send; most send one of a few
+_KEPT: Final = 256  # of the queries that clients send; most send one of a few
 _PLAIN: Final = re.compile(rb"timeout=([1-9][0-9]{0,8})")  # nearly every request; it needs no unquoting
 
 

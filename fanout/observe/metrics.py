@@ -61,7 +61,7 @@ CALLS: Final = counter(
     ("call", "server_address", "outcome", "reason"),
 )
 ANSWERS: Final = counter(
-    "fanout_answers", "Requests by what their callers got, and why.", ("endpoint", "result", "reason")
+    "fanout_answers", "Requests by what their clients received, and why.", ("endpoint", "result", "reason")
 )
 CANCEL_TO_EXIT: Final = histogram(
     "fanout_call_cancel_to_exit_seconds",

@@ -11,7 +11,7 @@ from typing import Final
 
 from fanout.config import Settings, SettingsError
 
-MAX_CONNECTIONS: Final = 10_000  # callers, most of them idle, for one process
+MAX_CONNECTIONS: Final = 10_000  # clients, most of them idle, for one process
 
 
 def reserve_descriptors(settings: Settings) -> None:
@@ -47,7 +47,7 @@ def make_room_for_descriptors(settings: Settings) -> None:
 
 
 def connections_allowed(settings: Settings) -> int:
-    """How many callers may be connected at once, idle ones included: what the calls leave of the limit."""
+    """How many clients may be connected at once, idle ones included: what the calls leave of the limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

@@ -9,10 +9,10 @@ Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: t
 
 All workers accept from one public socket. The alternative, one with SO_REUSEPORT for each worker and held
 open here, was measured beside it, 300 new connections a second to two workers, one of them killed and
-replaced after 0.9 s: 131 of 1,200 callers waited up to 947 ms in the dead worker's queue, with one socket
+replaced after 0.9 s: 131 of 1,200 clients waited up to 947 ms in the dead worker's queue, with one socket
 nobody more than 9 ms. One socket also lets whoever is free take the next connection, where a hash sends
-callers to a worker that is stuck; it still is "a port in use" for a second server of the same user; and it
-means the same on macOS. The price is balance when callers come all at once: a hundred were shared up to
+clients to a worker that is stuck; it still is "a port in use" for a second server of the same user; and it
+means the same on macOS. The price is balance when clients come all at once: a hundred were shared up to
 81:19 if they kept working, 100:0 if not (SO_REUSEPORT: 58:42 and 60:40), and 59:41 when they came over a
 second (62:38).
 """

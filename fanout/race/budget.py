@@ -1,4 +1,4 @@
-"""Whose time it is: the caller's. One request's arrival, its `timeout`, and the part kept back to answer."""
+"""The time of one request: its arrival, its `timeout`, and the time reserve for writing the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Budget(NamedTuple):
     """The time one request may take.
 
     arrived_at: Trio clock, seconds: the moment the request's head was read (time zero).
-    timeout_ms: what the caller asked for. The last byte of the answer is due within it (G2).
+    timeout_ms: what the client asked for. The last byte of the answer is due within it (G2).
     reserve_ms: kept back from the race, so that the answer can be written on time.
     """
 
@@ -19,7 +19,7 @@ class Budget(NamedTuple):
 
     @property
     def answer_due_at(self) -> float:
-        """The caller's deadline. An answer after it is late, and counted as a broken promise."""
+        """The client's deadline. A later answer is counted as a broken guarantee."""
         return self.arrived_at + self.timeout_ms / 1000
 
     @property

@@ -61,6 +61,19 @@ def http_scope(
     }
 
 
+def start_of(start: Message | None, message: Message) -> Message:
+    """The message that has the head of the answer, once the app has sent `message`. start: before that.
+
+    Raises `RuntimeError` for a message that may not be sent now.
+    """
+    kind = message["type"]
+    if start is None and kind in ("http.response.start", ANSWER):
+        return message
+    if start is not None and kind == "http.response.body":
+        return start
+    raise RuntimeError(f"{kind} is not expected now")
+
+
 async def send_answer(
     send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head_only: bool = False
 ) -> None:

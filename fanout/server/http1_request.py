@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from fanout.server.answer import LAST_CHUNK, DateField, chunk, head_bytes
-from fanout.server.asgi import ANSWER, Message
+from fanout.server.asgi import Message, start_of
 from fanout.server.connection import Connection
 from fanout.server.head import Head
 from fanout.server.http1_reader import Reader
@@ -89,14 +89,9 @@ class Request:
     async def send(self, message: Message) -> None:
         """Take the head, or write a part of the body, or all at once. Returns when the kernel has it."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        kind = message["type"]
-        if kind == "http.response.start" and self._start is None:
-            self._start = message
+        self._start = start_of(self._start, message)
+        if message["type"] == "http.response.start":
             return
-        if kind == ANSWER and self._start is None:
-            self._start = message
-        elif kind != "http.response.body" or self._start is None:
-            raise RuntimeError(f"{kind} is not expected now")
         body = message.get("body", b"")
         is_last = not message.get("more_body", False)
         if self.complete:

@@ -15,7 +15,7 @@ import trio
 from h2.connection import H2Connection
 
 from fanout.server import rejections
-from fanout.server.asgi import ANSWER, Message
+from fanout.server.asgi import Message, start_of
 from fanout.server.connection import DISCONNECT, Connection
 from fanout.server.driver import Driver
 from fanout.server.statistics import End
@@ -66,7 +66,8 @@ class Stream:
             self.cancel_scope.cancel(reason=DISCONNECT)
 
     def body_came(self, data: bytes, *, ended: bool = False) -> None:
-        self._body.append(data)
+        if not self.is_last:  # else nobody receives it, and a client that does not read could fill the memory
+            self._body.append(data)
         self.request_ended = ended
         self._body_comes.unpark_all()
 
@@ -85,14 +86,9 @@ class Stream:
     async def send(self, message: Message) -> None:
         """Queue the head, or a part of the body, or all at once. Returns when the transport has it."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        kind = message["type"]
-        if kind == "http.response.start" and self._start is None:
-            self._start = message
+        self._start = start_of(self._start, message)
+        if message["type"] == "http.response.start":
             return
-        if kind == ANSWER and self._start is None:
-            self._start = message
-        elif kind != "http.response.body" or self._start is None:
-            raise RuntimeError(f"{kind} is not expected now")
         if not self.is_last:
             await self._send_body(self._start, message.get("body", b""), not message.get("more_body", False))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import h2.events
 import h2.settings
 import trio
@@ -75,3 +77,33 @@ async def test_a_reset_while_an_error_is_sent_ends_its_stream_only(autojump_cloc
         await caller.send(request(b"/other"), stream_id=3)
         assert await caller.status() == b"200"
     assert [type(error) for error in world.crashes] == [KeyError]
+
+
+async def test_a_body_behind_an_answer_that_is_not_read_takes_no_memory(autojump_clock: MockClock) -> None:
+    """G10: the client sends on, and takes nothing of the answer that its request has."""
+    sent_bytes = 2_000_000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": ANSWER, "status": 413, "headers": [], "body": b"no body is wanted"})
+
+    async with http2_in_memory(app) as world:
+        caller = world.connect()
+        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await caller.send(request(), end=False)
+        assert await caller.status() == b"413"
+        tracemalloc.start()
+        try:
+            left = sent_bytes
+            while left:
+                size = min(left, 16_384, caller.connection.local_flow_control_window(1))
+                if not size:
+                    await caller.next(h2.events.WindowUpdated)
+                    continue
+                caller.connection.send_data(1, bytes(size))
+                await caller.flush()
+                left -= size
+            await trio.testing.wait_all_tasks_blocked()
+            held_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held_bytes < sent_bytes / 4

@@ -192,7 +192,7 @@ def the_callers() -> list[Json]:
             "s",
         ),
         graph(
-            "Callers' connections",
+            "Client connections",
             "Waiting for a request, or busy with one.",
             {
                 "{{state}}": f"sum by (state) (fanout_connections{{{JOB}}})",

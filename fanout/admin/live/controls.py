@@ -35,7 +35,7 @@ class Controls(Protocol):
         """Replace some of them. What they are then."""
 
     def fire(self, order: object) -> dict[str, Any]:
-        """Send requests to the public listener, as real callers do. What will be sent."""
+        """Send requests to the public listener, as real clients do. What will be sent."""
 
 
 async def control(

@@ -1,4 +1,4 @@
-"""The API as an OpenAPI 3.1 document: what callers may send, and every answer they may get.
+"""The API as an OpenAPI 3.1 document: what clients may send, and every answer they may get.
 
 Rule 1: the document is exact. What it allows is accepted and what it forbids is refused; no answer
         has a status, a reason or a member that is not here. The tests hold it to the server.

@@ -1,7 +1,7 @@
 """`/openapi.json`, and `/docs` for people: a page made from that document, with forms to try the endpoints.
 
 The page is our own, and small, instead of a vendored viewer of megabytes: no answer of the public
-listener may be so large that a caller who does not read can hold it up.
+listener may be so large that a client that does not read can hold it up.
 
 Rule 1: everything is made once, at the start, and served from memory. No request reads a file (G12).
 Rule 2: the page works without a script, without the network, and under the policy below.

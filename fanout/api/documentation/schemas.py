@@ -1,6 +1,6 @@
 """The JSON schemas (draft 2020-12) of every answer, for the OpenAPI document.
 
-Other members may be added to a problem one day (RFC 9457 tells callers to ignore what they do not
+Other members may be added to a problem one day (RFC 9457 tells clients to ignore what they do not
 know), so no schema forbids them.
 """
 
