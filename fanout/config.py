@@ -92,7 +92,7 @@ class Settings:
         return self.max_in_flight * (1 + len(self.calls)) + SPARE_DESCRIPTORS
 
     def shown(self) -> dict[str, dict[str, Any]]:
-        """By variable, each `value` and its `source`: what may be shown, as JSON has it. Secrets are masked."""
+        """The `value` and the `source` of each setting, by variable, for JSON. Secrets are masked."""
         return {
             setting.variable: {
                 "value": _shown(getattr(self, setting.name)),
