@@ -250,6 +250,20 @@ async def test_the_navigation_stays_in_view_and_marks_where_you_are(size: tuple[
 
 @pytest.mark.same_on_every_python
 @needs("chromium")
+async def test_the_first_tab_skips_the_navigation() -> None:
+    async with serving([answers(0)]) as server, open_page() as page:
+        await page.open(f"{server.url}/docs")
+        await press(page, "Tab")
+        at = "(({className, offsetTop}) => [className, offsetTop >= 0])(document.activeElement)"
+        skip = await page.evaluate(at)
+        await press(page, "Enter")
+        await press(page, "Tab")
+        inside = await page.evaluate("document.activeElement.closest('section').id")
+    assert (skip, inside) == (["skip", True], "first")
+
+
+@pytest.mark.same_on_every_python
+@needs("chromium")
 async def test_what_is_folded_is_unfolded_by_its_link_and_by_the_keyboard() -> None:
     opened = "[...document.querySelectorAll('details[open]')].map(part => part.querySelector('b').innerText)"
     async with serving([answers(0)]) as server, open_page() as page:
