@@ -4,8 +4,8 @@ Every server is one process on one core and gets the same upstream, nginx with L
 Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
 
 Rule 1: a port is given once in a run, and is below those that the system gives to outgoing connections.
-Rule 2: a program has started when it alone, or a process that it started, owns the listener of its port: another
-program might answer there, too.
+Rule 2: a program has started when only it, or a process that it started, owns the listener of its port:
+another program might answer there, too.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""One handler, in each way to write an ASGI app: it makes two upstream calls and answers. For `disconnect`.
+"""A handler that makes two upstream calls and answers, as an ASGI app: bare, and in each framework.
 
-    APP=starlette UPSTREAM=http://127.0.0.1:9000/api/work python -m uvicorn benchmarks.peers.disconnect_app:app
+    export APP=starlette UPSTREAM=http://127.0.0.1:9000/api/work
+    python -m uvicorn benchmarks.peers.disconnect_app:app
 
-Nothing is tuned, and nothing is there against a client disconnect: what happens then is the server's and the
-framework's doing. Except in `watching`: what ASGI leaves to the app, as the app has to write it. anyio and
-httpx run on asyncio and on Trio, so the handler is the same for every server.
+Nothing is tuned. Only `watching` does anything about a client disconnect: it is what ASGI leaves to the
+app. In all others the server and the framework decide. anyio and httpx run on asyncio and on Trio, so the
+handler is the same on every server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 async def work() -> None:
-    """Two upstream calls at once. Both sockets are closed when it returns, or is cancelled."""
+    """Two upstream calls at once. When it returns or is cancelled, both sockets are closed."""
     url = os.environ["UPSTREAM"]
     async with httpx.AsyncClient(timeout=None, trust_env=False, verify=False) as client:
         async with anyio.create_task_group() as calls:
@@ -44,29 +45,28 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 async def bare(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     if scope["path"] == "/work":
         await work()
     await _respond(send)
 
 
 async def watching(scope: Message, receive: Receive, send: Send) -> None:
+    """`bare`, and a task that waits for the client's disconnect and then cancels the work."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
-    if scope["path"] == "/work":
-        async with anyio.create_task_group() as tasks:
+        await _lifespan(receive, send)
+        return
+    async with anyio.create_task_group() as tasks:
 
-            async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass  # the request's body
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(watch)
-            await work()
-            await _respond(send)
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass  # the request's body
             tasks.cancel_scope.cancel()
-    else:
-        await _respond(send)
+
+        tasks.start_soon(watch)
+        await bare(scope, receive, send)
+        tasks.cancel_scope.cancel()
 
 
 def starlette() -> App:

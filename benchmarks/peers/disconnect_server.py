@@ -5,7 +5,6 @@ UPSTREAM=http://127.0.0.1:9000/api/work python benchmarks/peers/disconnect_serve
 
 from __future__ import annotations
 
-import os
 import sys
 
 from disconnect_app import work
