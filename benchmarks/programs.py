@@ -42,7 +42,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How to start one contender: `{bind}`, its `{port}`, and `{upstream}` of the command are filled in."""
+    """How to start one contender. `{bind}`, its `{port}` and `{upstream}` are filled in, in every word."""
 
     name: str
     command: Sequence[str]
@@ -112,11 +112,12 @@ def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Serve
 def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Program]:
     """The server on `core` (several: `0,1`), from the moment it accepts connections until it has ended."""
     bind = f"127.0.0.1:{free_port()}"
-    port = bind.rpartition(":")[2]
-    command = [part.format(bind=bind, port=port, upstream=upstream_url) for part in server.command]
+    fill = {"bind": bind, "port": bind.rpartition(":")[2], "upstream": upstream_url}
+    command = [part.format(**fill) for part in server.command]
+    environment = {name: value.format(**fill) for name, value in server.environment.items()}
     with ExitStack() as stack:
         log = stack.enter_context(server.log.open("ab")) if server.log else None
-        yield stack.enter_context(_running(command, core, bind, server.environment, log))
+        yield stack.enter_context(_running(command, core, bind, environment, log))
 
 
 @contextmanager

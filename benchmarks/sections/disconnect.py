@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from benchmarks.contenders import fanout
+from benchmarks.contenders import FANOUT_NAME, fanout
 from benchmarks.programs import FANOUT, HERE, PEERS, CannotStart, Program, Server, running
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
@@ -62,7 +62,6 @@ ASGI: Final = {
         "{bind}",
     ),
 }
-FANOUT_NAME: Final = "fanout"
 CANCELLING: Final = "aiohttp (`handler_cancellation=True`)"
 SERVERS: Final = (FANOUT_NAME, "aiohttp", CANCELLING, "robyn", *ASGI)
 SHORT: Final = (FANOUT_NAME, "aiohttp", "uvicorn")
@@ -112,9 +111,7 @@ def programs(name: str, folder: Path) -> dict[str, Server]:
         return {OWN: _own(log, sys.executable, "aiohttp", "{port}", *options)}
     app = "benchmarks.peers.disconnect_app:app"
     return {
-        each: Server(
-            name, (*_variables(_on_this(name, each)), sys.executable, "-m", *ASGI[name], app), log=log
-        )
+        each: Server(name, (sys.executable, "-m", *ASGI[name], app), _variables(_on_this(name, each)), log)
         for each in APPS
         if each in ("bare", "watching") or find_spec(_on_this(name, each))
     }
@@ -125,12 +122,11 @@ def _on_this(name: str, app: str) -> str:
 
 
 def _own(log: Path, python: str, *words: str) -> Server:
-    command = (*_variables("bare"), python, str(PEERS / "disconnect_server.py"), *words)
-    return Server(words[0], command, log=log)
+    return Server(words[0], (python, str(PEERS / "disconnect_server.py"), *words), _variables("bare"), log)
 
 
-def _variables(app: str) -> Sequence[str]:
-    return ("env", f"APP={app}", "UPSTREAM={upstream}")
+def _variables(app: str) -> Mapping[str, str]:
+    return {"APP": app, "UPSTREAM": "{upstream}"}
 
 
 def _python_of_robyn(folder: Path) -> str:
