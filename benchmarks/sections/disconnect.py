@@ -330,7 +330,7 @@ def _named(apps: Sequence[str], names: Sequence[str], found: Found) -> str:
         return "; ".join([*others, last])
     servers = f"{', '.join(others)} and {last}" if others else last
     if set(names) == ASGI.keys() & found["cells"].keys():
-        servers = "every ASGI server"
+        servers = "every ASGI server below"
     *others, last = [_titled(app, found["versions"]) for app in apps]
     return f"{', '.join(others)} and {last} on {servers}" if others else f"{last} on {servers}"
 
