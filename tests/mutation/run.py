@@ -41,7 +41,7 @@ _NOTICED: Final = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, py
 _PYTEST: Final = ("-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=10", "-k", "not cost_the_same")
 
 _POOL: Final = ("pool", "transport", "messages")
-_POOL_TESTS: Final = ("pool", "exchange", "messages", "transport", "transport_run", "tls")
+_POOL_TESTS: Final = ("pool", "exchange", "messages", "transport", "transport_run", "idle_connections", "tls")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,10 @@ class ScriptedWire:
         self.sent: list[bytes] = []
         self.closed: list[str] = []
 
-    def arrive(self, piece: Piece) -> None:
-        """Deliver something that nobody asked for."""
+    def arrive(self, piece: Piece) -> bool:
+        """Deliver something that nobody asked for. Returns whether that woke a task."""
         self._pending.append(piece)
-        self._on_news()
+        return self._on_news()
 
     def on_news(self, tell: Callable[[], bool]) -> None:
         self._on_news = tell

@@ -127,6 +127,16 @@ async def test_after_a_restart_of_the_upstream_all_are_closed_a_few_per_iteratio
     assert world.origin.closed["peer"] == count
 
 
+async def test_before_run_news_wakes_nobody_and_the_next_call_notices_it() -> None:
+    first, second = ScriptedWire([OK]), ScriptedWire([OK])
+    world = World(first, second)
+    await world.get()
+    assert first.arrive(b"") is False
+    assert not first.closed
+    assert (await world.get()).content == b"{}"
+    assert first.closed == ["abort"]
+
+
 async def test_a_call_that_comes_between_news_and_closing_gets_no_dead_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -174,12 +174,52 @@ async def test_the_statistics_tell_connected_from_connecting_and_count_every_end
 async def test_a_connection_that_never_came_about_is_counted_as_failed_or_as_cancelled() -> None:
     """Where no connection ever comes about before the deadline, no other figure tells."""
     pool = new_pool()
-    pool.give_back(pool.take(), CloseReason.BROKEN)
+    for _ in range(3):
+        assert pool.give_back(pool.take(), CloseReason.BROKEN) is False
     for _ in range(2):
-        pool.give_back(pool.take(), CloseReason.CANCELLED)
+        assert not pool.give_back(pool.take(), CloseReason.CANCELLED)
     statistics = pool.statistics()
-    assert (statistics.failed_connects, statistics.cancelled_connects) == (1, 2)
+    assert (statistics.failed_connects, statistics.cancelled_connects) == (3, 2)
     assert statistics.in_use == statistics.connecting == statistics.open == statistics.opened == 0
+
+
+async def test_a_connection_is_kept_unless_it_has_ended_or_the_pool_has() -> None:
+    pool = new_pool()
+    kept, ended, late = opened(pool), opened(pool), opened(pool)
+    assert pool.give_back(kept[0], None) is True
+    ended[1].has_ended = True
+    assert pool.give_back(ended[0], None) is False
+    pool.shut_down()
+    assert pool.give_back(late[0], None) is False
+    assert [wire.closed for _, wire in (kept, ended, late)] == [["close"], ["abort"], ["abort"]]
+    closed = pool.statistics().closed
+    assert (closed["peer"], closed["shutdown"]) == (1, 2)
+
+
+async def test_news_names_the_pool_and_the_connection() -> None:
+    told: list[tuple[OriginPool, PooledConnection]] = []
+
+    def on_news(pool: OriginPool, connection: PooledConnection) -> bool:
+        told.append((pool, connection))
+        return True
+
+    pool = OriginPool(ORIGIN, 10, keepalive_expiry_s=30.0, on_news=on_news)
+    connection, wire = opened(pool)
+    wire.arrive(b"x")
+    assert told == [(pool, connection)]
+
+
+@pytest.mark.parametrize("piece", [b"", b"x"], ids=["ended", "unrequested bytes"])
+async def test_after_news_an_idle_connection_is_closed_and_no_other(piece: bytes) -> None:
+    pool = new_pool()
+    in_use, (sound, sound_wire), (dead, dead_wire) = opened(pool), *idle(pool, 2)
+    in_use[1].arrive(piece)
+    dead_wire.arrive(piece)
+    for connection in (in_use[0], sound, dead):
+        pool.look_at(connection)
+    assert (in_use[1].closed, sound_wire.closed, dead_wire.closed) == ([], [], ["abort"])
+    statistics = pool.statistics()
+    assert (statistics.idle, statistics.in_use, statistics.closed["peer"]) == (1, 1, 1)
 
 
 async def test_taking_and_giving_back_cost_the_same_with_ten_and_with_ten_thousand_open() -> None:

@@ -8,13 +8,15 @@ import trio
 import trio.testing
 
 from fanout.upstream.errors import BodyTooLarge
-from fanout.upstream.phases import Phase
+from fanout.upstream.messages import PreparedGet
+from fanout.upstream.phases import Phase, ignore_phase
 from fanout.upstream.pool import PoolLimitExceeded
 from tests.upstream.raw_server import answer
 from tests.upstream.scripted_wire import HANGS, URL, Later, Script, ScriptedWire, World
 
 OK = answer(b"{}")
 RESET = ConnectionResetError(104, "reset by peer")
+LINE_BREAK = "^a line break or a NUL in the request's head$"
 
 
 async def test_a_request_is_written_in_one_piece() -> None:
@@ -61,6 +63,30 @@ async def test_a_get_on_a_dead_reused_connection_is_made_once_more(
     assert fresh.sent == dead.sent[:1]
     assert dead.closed == ["abort"]
     assert (world.origin.retries, world.origin.closed["broken"]) == (1, 1)
+
+
+async def test_a_prepared_get_is_a_call_like_any_other() -> None:
+    """It is sent with the headers of its call, its phases are reported, and its connection is kept."""
+    first, second = ScriptedWire([OK], [b""]), ScriptedWire([OK])
+    world, phases = World(first, second), list[Phase]()
+    get = PreparedGet(URL, {"Accept": "a"})
+    for _ in range(2):  # the second one is made once more, as its connection is dead
+        answer = await world.transport.get(get, [(b"x", b"1")], phases.append)
+        assert (answer.status, answer.content()) == (200, b"{}")
+    assert first.sent == [b"GET /work HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: a\r\nx: 1\r\n\r\n"] * 2
+    assert second.sent == first.sent[:1]
+    assert phases.count(Phase.KEPT) == 2
+    assert Phase.RETRY in phases
+    assert str(world.origin.origin) == str(get.origin)
+
+
+async def test_a_cancelled_get_sends_nothing() -> None:
+    world = World(ScriptedWire([OK]))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await world.transport.get(PreparedGet(URL, {}), [], ignore_phase)
+    assert scope.cancelled_caught
+    assert not world.dialled
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -252,24 +278,27 @@ async def test_the_limit_counts_calls_and_is_loud(autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("request_", "why"),
     [
-        httpx.Request("GET", URL, headers=[(b"X", b"a\r\nHost: b")]),
-        httpx.Request("GET", URL, headers=[(b"X", b"a\nb")]),
-        httpx.Request("GET", URL, headers=[(b"X\r\n\r\nGET / HTTP/1.1", b"a")]),
-        httpx.Request("GET", URL, headers=[(b"X", b"a\rb")]),
-        httpx.Request("GET", URL, headers=[(b"X", b"a\0b")]),
-        httpx.Request("GET /x HTTP/1.1\r\nA:", URL),
-        httpx.Request("GET /", URL),
-        httpx.Request("POST", URL, headers={"Transfer-Encoding": "chunked"}),
-        httpx.Request("GET", "ftp://192.0.2.1/"),
-        httpx.Request("GET", "/work"),
+        (httpx.Request("GET", URL, headers=[(b"X", b"a\r\nHost: b")]), LINE_BREAK),
+        (httpx.Request("GET", URL, headers=[(b"X", b"a\nb")]), LINE_BREAK),
+        (httpx.Request("GET", URL, headers=[(b"X\r\n\r\nGET / HTTP/1.1", b"a")]), LINE_BREAK),
+        (httpx.Request("GET", URL, headers=[(b"X", b"a\rb")]), LINE_BREAK),
+        (httpx.Request("GET", URL, headers=[(b"X", b"a\0b")]), LINE_BREAK),
+        (httpx.Request("GET /x HTTP/1.1\r\nA:", URL), LINE_BREAK),
+        (httpx.Request("GET /", URL), "^a space in the request's method$"),
+        (
+            httpx.Request("POST", URL, headers={"Transfer-Encoding": "chunked"}),
+            "^a request body needs a known length$",
+        ),
+        (httpx.Request("GET", "ftp://192.0.2.1/"), "^'ftp://192.0.2.1/' is not an absolute"),
+        (httpx.Request("GET", "/work"), "^'/work' is not an absolute"),
     ],
-    ids=lambda request: f"{request.method} {request.url}",
+    ids=lambda value: f"{value.method} {value.url}" if isinstance(value, httpx.Request) else "",
 )
-async def test_what_must_not_be_sent_is_refused(request_: httpx.Request) -> None:
+async def test_what_must_not_be_sent_is_refused(request_: httpx.Request, why: str) -> None:
     world = World()
-    with pytest.raises((httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
+    with pytest.raises((httpx.LocalProtocolError, httpx.UnsupportedProtocol), match=why):
         await world.transport.handle_async_request(request_)
     assert not world.dialled
 
