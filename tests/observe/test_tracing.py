@@ -404,7 +404,7 @@ def test_traces_without_the_extra_are_one_clear_line(tmp_path: Path, workers: st
     assert done.returncode == 2
     assert done.stderr == (
         "fanout: OTEL_EXPORTER_OTLP_ENDPOINT=http://there:4318: traces need an extra: "
-        "pip install 'fanout[otel]' (No module named 'opentelemetry.exporter')\n"
+        "pip install 'fanout-server[otel]' (No module named 'opentelemetry.exporter')\n"
     )
 
 
