@@ -133,7 +133,9 @@ def test_no_text_names_an_install_that_would_fetch_somebody_elses_package() -> N
     }
 
     assert NAME != TAKEN
-    assert [f"{path}: {found[0]}" for path in texts for found in INSTALLS_THE_TAKEN.finditer(texts[path])] == []
+    assert [
+        f"{path}: {found[0]}" for path in texts for found in INSTALLS_THE_TAKEN.finditer(texts[path])
+    ] == []
     assert {"load", "otel"} <= extras <= set(SETUP["options.extras_require"])
 
 
