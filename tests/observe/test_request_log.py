@@ -97,8 +97,8 @@ ROWS: list[tuple[str, list[ScriptedCall], dict[str, Any], str]] = [
         "/api/first",
         [hangs(), answers(10)],
         {},
-        "INFO    …:00.010 GET /api/first 200 10 ms  call 0 was cancelled after 10 ms (call 1 settled the race), "
-        "call 1 won after 10 ms (192.0.2.1:1, id scenario-1)\n",
+        "INFO    …:00.010 GET /api/first 200 10 ms  call 0 was cancelled after 10 ms "
+        "(call 1 settled the race), call 1 won after 10 ms (192.0.2.1:1, id scenario-1)\n",
     ),
     (
         "/api/all?timeout=300",
@@ -218,7 +218,7 @@ def test_a_late_answer_is_a_warning_and_counts_as_failed() -> None:
 
 
 def test_what_a_client_sends_cannot_forge_a_line_or_command_a_terminal() -> None:
-    """The id is sane or replaced, and of the path control characters are shown. The head parser takes none."""
+    """The id is sane or replaced. The head parser takes no control character, and a row shows it as text."""
     line = line_of("/api/x\n{}\x1b", [], headers=[(b"x-request-id", b"a\x1b[2Jb")], as_text=True)
     assert " GET /api/x\\x0a{}\\x1b 404 0 ms  not found (192.0.2.1:1, id scenario-1)\n" in line
     assert (line.count("\n"), line.count("\x1b")) == (1, 0)

@@ -1,4 +1,4 @@
-"""What `make` says while it installs: the real Makefile, and a Python that only notes what it is asked to do."""
+"""What `make` says while it installs: the real Makefile, and a Python that only takes notes."""
 
 from __future__ import annotations
 
