@@ -43,7 +43,7 @@ def server_urls(settings: Settings, public: socket.socket, admins: Sequence[sock
     """Where a server listens and what it calls, by name. admins: of each worker."""
     base = url_of(public, "http" if settings.tls_cert is None else "https")
     urls = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}
-    urls |= _numbered("admin", [f"{url_of(admin)}/statistics" for admin in admins])
+    urls |= _numbered("admin", [f"{url_of(admin)}/" for admin in admins])
     urls["live"] = f"{url_of(admins[0])}/live"
     return urls | _numbered("upstream", list(map(mask_url, settings.upstreams)))
 
