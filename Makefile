@@ -18,7 +18,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # uv installs in 2 s what takes pip 30. pip does it where uv is not there, cannot, or would ask another index.
 UV_INSTALL = $(if $(PIP_INDEX_URL),false,$(BIN)/uv pip install --quiet --python $(BIN)/python)
-INSTALL_LOCKED = install() { $(UV_INSTALL) "$$@" 2>/dev/null || $(PIP) install "$$@"; }; install --require-hashes -r
+INSTALL = install() { $(UV_INSTALL) "$$@" 2>/dev/null || { printf ' by pip,'; $(PIP) install "$$@"; }; }
+# One line for each step of an installation: what it does, while it does it, and then how long it took.
+STEP = step() { printf '  %s ...' "$$1"; shift; began=$$(date +%s); "$$@" || { echo ' failed'; return 1; }; \
+  echo " $$(($$(date +%s) - began)) s"; }; step
 ARGS ?=
 
 # Every start of a program that finds no compiled module takes twice its time, and the tests start many.
@@ -46,7 +49,7 @@ mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notic
 
 .venv-mutants/.ready: requirements-dev.lock
 	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
-	@.venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
+	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
@@ -55,8 +58,8 @@ bench: $(BENCH)/.ready ## measure fanout and its peers, 40 minutes; writes docs/
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev
-	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes \
-	  --requirement benchmarks/requirements.lock
+	@$(STEP) "the peers" $(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement benchmarks/requirements.lock
 	@touch $@
 
 simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
@@ -134,19 +137,22 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	elif ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "$$found cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; \
 	fi; \
-	echo "installing into $(VENV) with $$("$$found" --version)"; \
-	"$$found" -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r requirements-uv.lock || echo "no uv here: pip installs, which takes longer"
-	@$(INSTALL_LOCKED) requirements-build.lock -r requirements.lock
+	echo "Installing into $(VENV), once:"; \
+	$(STEP) "an environment with $$("$$found" --version)" "$$found" -m venv --clear $(VENV)
+	@$(STEP) "uv, which installs the rest" $(PIP) install --require-hashes -r requirements-uv.lock || \
+	  echo "  no uv here: pip installs, which takes longer"
+	@$(INSTALL); $(STEP) "$(shell grep -c '^[a-z].*==' requirements.lock) libraries" \
+	  install --require-hashes -r requirements-build.lock -r requirements.lock
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
 $(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(INSTALL); $(STEP) "fanout itself" install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	@$(INSTALL_LOCKED) requirements-dev.lock
+	@$(INSTALL); $(STEP) "the tools of make test and make check" \
+	  install --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # --- the locks: one resolution for every platform and for Python 3.11 to 3.13

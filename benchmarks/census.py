@@ -64,7 +64,7 @@ class Served:
     def __init__(self, variant: Variant, writer: LogWriter) -> None:
         admission = Admission(1000)
         self.census = Census(lambda: admission.in_flight, lambda: 0) if variant.census else None
-        lines = [RequestLog(Logs(writer, "info", as_text=False), "all")] if variant.lines else []
+        lines = [RequestLog(Logs(writer, "info", as_text=False), "all", ["a", "b"])] if variant.lines else []
         observers = [Receipts(lines)] if variant.receipts else []
         observer = Observers(observers)
         races = Races([answers(1), hangs()], observer, 1000, 30_000, lambda: 20.0)

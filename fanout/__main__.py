@@ -34,14 +34,23 @@ def _exit_code() -> int:
         if not error.reader_has_gone:  # `fanout simulate | head -1` ends quietly
             sys.stderr.write(f"fanout: {error}\n")
     except Exception as error:  # noqa: BLE001 - the last handler: Python's own code 1 would be an answer
-        lack = lack_of(error)
-        if lack is None:
-            import traceback
-
-            traceback.print_exception(error)
-        else:
-            sys.stderr.write(f"fanout: {lack}: give this process more\n")
+        _report(error)
     return FAILED
+
+
+def _report(error: Exception) -> None:
+    """In the form of the log, if there is one."""
+    lack = lack_of(error)
+    line = "the server has crashed" if lack is None else f"{lack}: give this process more"
+    log = sys.modules.get("fanout.observe.log")
+    if log is not None and log.report_crash(line, error if lack is None else None):
+        return
+    if lack is None:
+        import traceback
+
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write(f"fanout: {line}\n")
 
 
 def _run() -> int:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import click
 
 import fanout
-from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load
+from fanout.config import SETTINGS, Bind, Loaded, SettingsError, load
 from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.options import simulator_options, simulator_settings
@@ -102,15 +102,21 @@ def _setting_options(*, without: Sequence[str] = ()) -> Callable[[Command], Comm
     return decorate
 
 
-def _load(flags: dict[str, Any]) -> Loaded:
+def _load(flags: dict[str, Any], *, warn: bool = True) -> Loaded:
+    """warn: print what looks odd; a server has it in its log."""
     given = {n: ",".join(v) if isinstance(v, tuple) else v for n, v in flags.items() if v not in (None, ())}
     try:
         loaded = load(os.environ, given)
     except SettingsError as error:
         _fail(str(error))
+    if warn:
+        _say_warnings(loaded)
+    return loaded
+
+
+def _say_warnings(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         _say_error(f"fanout: {warning}")
-    return loaded
 
 
 def _fail(line: str) -> NoReturn:
@@ -134,28 +140,31 @@ def serve(**flags: Any) -> None:
     Example:
       fanout serve --bind 0.0.0.0:8080 --upstream http://10.0.0.7/api/work
     """
-    settings = _load(flags).settings
-    if settings.workers == 1:
+    loaded = _load(flags, warn=False)
+    if loaded.settings.workers == 1:
         from fanout.process.run import run_process
 
-        _serve(run_process, settings)
+        _serve(run_process, loaded)
     else:
         from fanout.process.workers import run_workers
 
-        _serve(run_workers, settings)
+        _serve(run_workers, loaded)
 
 
-def _serve(run: Callable[..., int], settings: Settings, **options: Any) -> NoReturn:
+def _serve(run: Callable[..., int], loaded: Loaded, **options: Any) -> NoReturn:
     try:
-        sys.exit(run(settings, **options))
+        sys.exit(run(loaded.settings, warnings=loaded.warnings, **options))
     except (SettingsError, ListenError) as error:
+        _say_warnings(loaded)  # nothing was started, so there is no log
         _fail(str(error))
 
 
 @cli.command()
+@click.option("--open", "opens", is_flag=True, help="Open the live page in a browser.")
 @simulator_options
 @_setting_options(without=("upstreams", "workers"))
 def demo(
+    opens: bool,
     seed: int,
     min_delay_ms: int,
     max_delay_ms: int,
@@ -168,7 +177,7 @@ def demo(
 
     \b
     Example:
-      fanout demo
+      fanout demo --open
       curl 'http://127.0.0.1:8080/api/first?timeout=1000'
     """
     try:
@@ -177,13 +186,19 @@ def demo(
     except (SettingsError, ListenError) as error:
         _fail(str(error))
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    settings = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}).settings
+    loaded = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}, warn=False)
 
     from fanout.process.run import run_process
-    from fanout.tools.demo import Demo
+    from fanout.tools.demo import TRY, Demo, open_live_page
 
-    controls = Demo(simulated, listening)
-    _serve(run_process, settings, controls=controls, also_ready={"upstream": f"{upstream_url}/calls"})
+    _serve(
+        run_process,
+        loaded,
+        controls=Demo(simulated, listening),
+        also_ready={"calls": f"{upstream_url}/calls", "settings": f"{upstream_url}/settings"},
+        hints=TRY,
+        when_ready=open_live_page if opens else None,
+    )
 
 
 @cli.command()

@@ -71,6 +71,13 @@ class Settings:
         return self.upstreams * 2 if len(self.upstreams) == 1 else self.upstreams
 
     @property
+    def upstream_names(self) -> tuple[str, ...]:
+        """One a call: the upstream's host and port, or its whole URL if they name several. Nothing secret."""
+        hosts = [urlsplit(url).netloc.rpartition("@")[2] for url in self.calls]
+        are_names = len(set(hosts)) == len(set(self.upstreams))
+        return tuple(hosts) if are_names else tuple(map(mask_url, self.calls))
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show: of each upstream the password, as written and as sent, and query values."""
         return tuple(secret for url in self.upstreams for secret in secrets_of(url))

@@ -15,6 +15,7 @@ import pytest
 # By program, the Debian package it is in.
 PACKAGES: Final = {
     "chromium": "chromium",
+    "curl": "curl",
     "ip": "iproute2",
     "prometheus": "prometheus",
     "promtool": "prometheus",

@@ -159,10 +159,12 @@ def sink_of(stream: TextIO) -> Callable[[str], None]:
         return write_text
 
     def write_bytes(text: str) -> None:
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
-        while data:
+        data, at = text.encode("utf-8", "backslashreplace"), 0
+        while at < len(data):
+            # Whole lines, and no more than are written in one piece: the processes of a server share a pipe.
+            end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1 or data.find(b"\n", at) + 1 or len(data)
             try:
-                data = data[os.write(descriptor, data) :]
+                at += os.write(descriptor, data[at:end])
             except BlockingIOError:  # another process that shares it has made it so
                 select.select([], [descriptor], [])
 

@@ -1,11 +1,11 @@
-"""One line a request, out of its receipt: a JSON object for machines, a short row for people.
+"""One line per request, out of its receipt: a JSON object for machines, a row for people (`request_row.py`).
 
 On the event loop a line costs an append; it is made in the writer's thread, and does not pass through loguru.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import Final
@@ -16,6 +16,7 @@ from msgspec.json import Encoder
 
 from fanout.observe.log import Logs
 from fanout.observe.receipt import CallReceipt, Receipt
+from fanout.observe.request_row import RequestRows, address_of, level_of
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _OFFSET_HOLDS_S: Final = 1.0
@@ -36,14 +37,16 @@ class RequestLog:
         self,
         logs: Logs,
         which: str,
+        upstreams: Sequence[str],
         clock_offset_s: Callable[[], float] = _clock_offset_s,
     ) -> None:
-        """clock_offset_s: what to add to the loop's clock for Unix time. Asked once a second, for the time of
-        day can be set."""
+        """upstreams: the name of the upstream of each call. clock_offset_s: what to add to the loop's clock
+        for Unix time. Asked once a second, for the time of day can be set."""
         self._put = logs.writer.put
         self._which = which
         self._least = _LEVELS[logs.level]
-        self._line = text_line if logs.as_text else json_line
+        self._upstreams = upstreams
+        self._line = RequestRows(upstreams, logs.has_colour).row if logs.as_text else self._json_line
         self._clock_offset_s = clock_offset_s
         self._offset_s = 0.0
         self._offset_holds_until = -inf
@@ -52,7 +55,7 @@ class RequestLog:
         if self._which == "none" or (self._which == "failed" and not _has_failed(receipt)):
             return
         if self._least > _LEVELS["info"]:  # else all are high enough
-            level = level_of(receipt.reason, receipt.status, receipt.late_by_ms > 0)
+            level = level_of(receipt)
             if _LEVELS[level] < self._least:
                 return
         ended_at = receipt.ended_at
@@ -61,12 +64,43 @@ class RequestLog:
             self._offset_holds_until = ended_at + _OFFSET_HOLDS_S
         self._put(self._line, (receipt, ended_at + self._offset_s))
 
+    def _json_line(self, ended: tuple[Receipt, float]) -> str:
+        """The receipt's essence, as one JSON object."""
+        receipt, ended_unix_s = ended
+        late_by_ms = round(receipt.late_by_ms, 1)
+        line = RequestLine(
+            datetime.fromtimestamp(ended_unix_s, UTC),
+            level_of(receipt),
+            "request",
+            receipt.request_id,
+            receipt.trace_id,
+            receipt.method,
+            receipt.path,
+            address_of(receipt),
+            receipt.endpoint,
+            receipt.status,
+            receipt.reason,
+            receipt.timeout_ms,
+            round(receipt.used_ms, 1),
+            late_by_ms or None,
+            [self._call_line(call, receipt.arrived_at) for call in receipt.calls] or None,
+        )
+        return f"{_encode(line).decode()}\n"
 
-def level_of(reason: str, status: int | None, is_late: bool) -> str:
-    """`error` for a bug of ours, `warning` for another 5xx or a late answer, else `info`."""
-    if reason == "internal":
-        return "error"
-    return "warning" if (status or 0) >= 500 or is_late else "info"
+    def _call_line(self, call: CallReceipt, arrived_at: float) -> CallLine:
+        ended_at, exit_ms = call.ended_at, call.cancel_to_exit_ms
+        return CallLine(
+            self._upstreams[call.call],
+            call.outcome,
+            call.error,
+            call.status,
+            None if ended_at is None else round((ended_at - arrived_at) * 1000, 1),
+            call.reused,
+            call.kept,
+            call.cancel_source,
+            call.cancel_reason,
+            None if exit_ms is None else round(exit_ms, 3),
+        )
 
 
 def _has_failed(receipt: Receipt) -> bool:
@@ -74,8 +108,9 @@ def _has_failed(receipt: Receipt) -> bool:
 
 
 class CallLine(Struct, omit_defaults=True):
-    """One call in a line of the log. exit_ms: from its cancellation to its end."""
+    """One call in a line of the log. upstream: its name. exit_ms: from its cancellation to its end."""
 
+    upstream: str
     outcome: str
     error: str | None = None
     status: int | None = None
@@ -98,6 +133,9 @@ class RequestLine(Struct, omit_defaults=True):
     message: str
     request_id: str
     trace_id: str | None = None
+    method: str | None = None
+    path: str | None = None
+    client: str | None = None
     endpoint: str | None = None
     status: int | None = None
     reason: str | None = None
@@ -105,65 +143,3 @@ class RequestLine(Struct, omit_defaults=True):
     used_ms: float | None = None
     late_by_ms: float | None = None
     calls: list[CallLine] | None = None
-
-
-def json_line(ended: tuple[Receipt, float]) -> str:
-    """The receipt's essence, as one JSON object."""
-    receipt, ended_unix_s = ended
-    late_by_ms = round(receipt.late_by_ms, 1)
-    line = RequestLine(
-        datetime.fromtimestamp(ended_unix_s, UTC),
-        level_of(receipt.reason, receipt.status, receipt.late_by_ms > 0),
-        "request",
-        receipt.request_id,
-        receipt.trace_id,
-        receipt.endpoint,
-        receipt.status,
-        receipt.reason,
-        receipt.timeout_ms,
-        round(receipt.used_ms, 1),
-        late_by_ms or None,
-        [_call_line(call, receipt.arrived_at) for call in receipt.calls] or None,
-    )
-    return f"{_encode(line).decode()}\n"
-
-
-def _call_line(call: CallReceipt, arrived_at: float) -> CallLine:
-    ended_at, exit_ms = call.ended_at, call.cancel_to_exit_ms
-    return CallLine(
-        call.outcome,
-        call.error,
-        call.status,
-        None if ended_at is None else round((ended_at - arrived_at) * 1000, 1),
-        call.reused,
-        call.kept,
-        call.cancel_source,
-        call.cancel_reason,
-        None if exit_ms is None else round(exit_ms, 3),
-    )
-
-
-def text_line(ended: tuple[Receipt, float]) -> str:
-    """`12:30:05.120 all 500 deadline 980/1000 ms [ok 120 ms, cancelled 980 ms by deadline] id=5f1c-9`."""
-    receipt, ended_unix_s = ended
-    in_the_readers_zone = datetime.fromtimestamp(ended_unix_s, UTC).astimezone()
-    at = in_the_readers_zone.strftime("%H:%M:%S.%f")[:-3]
-    status = receipt.status or "---"
-    budget = "" if receipt.timeout_ms is None else f"/{receipt.timeout_ms}"
-    late = f" LATE by {receipt.late_by_ms:.1f} ms" if receipt.late_by_ms else ""
-    calls = ", ".join([_call_text(call, receipt.arrived_at) for call in receipt.calls])
-    return (
-        f"{at} {receipt.endpoint} {status} {receipt.reason} {receipt.used_ms:.0f}{budget} ms{late}"
-        f"{f' [{calls}]' if calls else ''} id={receipt.request_id}\n"
-    )
-
-
-def _call_text(call: CallReceipt, arrived_at: float) -> str:
-    words = [call.outcome]
-    if call.error is not None:
-        words.append(call.error if call.status is None else f"{call.error} {call.status}")
-    if call.started_at is not None and call.ended_at is not None:
-        words.append(f"{(call.ended_at - arrived_at) * 1000:.0f} ms")
-    if call.cancel_source is not None:
-        words.append(f"by {call.cancel_reason or call.cancel_source}")
-    return " ".join(words)

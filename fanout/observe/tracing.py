@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import trio
 from loguru import logger
@@ -38,7 +40,10 @@ def sampler_of(settings: TracingSettings) -> Sampler:
 
 
 class Tracing:
-    """The tracer of one process. It has a thread, so make it where it is used, after any fork."""
+    """The tracer of one process. It has a thread, so make it where it is used, after any fork.
+
+    collector: the URL to which spans are sent directly; `None` when a proxy is in between.
+    """
 
     def __init__(
         self, settings: TracingSettings, upstreams: Sequence[str], exporter: SpanExporter | None = None
@@ -48,6 +53,7 @@ class Tracing:
         Raises `RuntimeError` when no thread can be started.
         """
         self._sampler = sampler_of(settings)
+        self.collector = None if _has_proxy(settings.collector) else settings.collector
         self._upstreams = [upstream_attributes(url) for url in upstreams]
         self._delivery = Delivery(exporter or OTLPSpanExporter(), settings)
         self._ids = _DrawnIds()
@@ -117,7 +123,7 @@ class Tracing:
 
     async def close(self) -> None:
         """Send the rest, for at most `FLUSH_WITHIN_S`. Nothing may be consumed after this."""
-        why = "the collector was too slow"
+        why = None
         with trio.move_on_after(FLUSH_WITHIN_S):  # noqa: ASYNC912 - the thread is one
             try:
                 await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
@@ -126,7 +132,18 @@ class Tracing:
                 why = str(error)
         await trio.lowlevel.checkpoint()
         self._delivery.give_up()
+        if why is None:
+            failing_for = self._delivery.failing_for
+            why = (
+                "the collector was too slow"
+                if failing_for is None
+                else f"the collector fails ({failing_for})"
+            )
         logger.warning("{}: {} spans were not sent", why, self.statistics().spans_waiting)
+
+    def collector_fails(self, why: str) -> None:
+        """Report it before any span is to be sent."""
+        self._delivery.is_failing(why)
 
     def statistics(self) -> TracingStatistics:
         spans = self._delivery
@@ -146,6 +163,11 @@ class _DrawnIds(IdGenerator):
 
     def is_trace_id_random(self) -> bool:
         return True
+
+
+def _has_proxy(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
 
 
 def _resource() -> Resource:

@@ -2,13 +2,15 @@
 
 Rule 1: nothing waits for the collector. What does not fit into the queue, or cannot be delivered, is dropped
         and counted.
-Rule 2: a collector that fails is one log line, and one more when it works again, however long it takes.
+Rule 2: a collector that fails is one log line, at the first try that fails, and one more when it works again,
+        however long it takes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from loguru import logger
@@ -28,10 +30,10 @@ class Delivery(SpanExporter):
         self._exporter = exporter
         self._collector = settings.collector
         self._max_waiting = settings.max_waiting
-        self._is_failing = False
         self._has_given_up = False
-        self._reasons = _Reasons()
+        self._reasons = _Reasons(self.is_failing)
         logging.getLogger(EXPORTER_LOGGER).addFilter(self._reasons)
+        self.failing_for: str | None = None  # why the collector does not take spans; `None`: it does
         self._admitted = self.delivered = self.failed = self.dropped = 0
 
     @property
@@ -48,20 +50,30 @@ class Delivery(SpanExporter):
         return True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._reasons.first = None
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
         finally:  # whatever becomes of them, they do not wait any longer
-            is_failing = result is not SpanExportResult.SUCCESS
-            if is_failing:
-                self.failed += len(spans)
-            else:
+            if result is SpanExportResult.SUCCESS:
                 self.delivered += len(spans)
-        if is_failing != self._is_failing and not self._has_given_up:
-            self._is_failing = is_failing
-            self._say()
+            else:
+                self.failed += len(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self.is_failing("it did not take them")
+        elif self.failing_for is not None and not self._has_given_up:
+            self.failing_for = None
+            logger.info("traces reach the collector at {} again", self._collector)
         return result
+
+    def is_failing(self, why: str) -> None:
+        """Log it, unless that was done. From any thread."""
+        if self.failing_for is None and not self._has_given_up:
+            self.failing_for = why
+            logger.warning(
+                "traces do not reach the collector at {}: {}. Spans are dropped and counted until they do",
+                self._collector,
+                why,
+            )
 
     def give_up(self) -> None:
         """Do not try again, and say nothing any more. Never blocks."""
@@ -72,27 +84,29 @@ class Delivery(SpanExporter):
         self._exporter.shutdown()
         logging.getLogger(EXPORTER_LOGGER).removeFilter(self._reasons)
 
-    def _say(self) -> None:
-        if self._is_failing:
-            logger.warning(
-                "traces do not reach the collector at {}: {}. Spans are dropped and counted until they do",
-                self._collector,
-                self._reasons.first,
-            )
-        else:
-            logger.info("traces reach the collector at {} again", self._collector)
-
 
 class _Reasons(logging.Filter):
-    """Keeps the exporter's own log lines, several a batch, from the log. The first of a batch says why."""
+    """Keeps the exporter's own log lines, several a batch, from the log, and reports what each says.
 
-    first: str | None = None
+    The exporter logs a try that fails at once, and returns seconds later, when it has tried again.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self._report = report
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if self.first is None:
-            # An exception's text can hold the URL with all that is secret in it; its name says enough.
-            args = record.args if isinstance(record.args, tuple) else ()
-            self.first = record.msg % tuple(
-                type(arg).__name__ if isinstance(arg, BaseException) else arg for arg in args
-            )
+        args = record.args if isinstance(record.args, tuple) else ()
+        errors = [arg for arg in args if isinstance(arg, BaseException)]
+        self._report(_in_words(errors[0]) if errors else record.msg % args)
         return False
+
+
+def _in_words(error: BaseException) -> str:
+    """The system's words for it, or the name of its type. Its text can hold the URL, with what is secret."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and isinstance(cause.errno, int):
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

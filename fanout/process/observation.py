@@ -30,6 +30,7 @@ from fanout.observe.tracing_settings import TracingSettings, TracingStatistics
 from fanout.process.resources import open_tracing
 from fanout.race.admission import Admission
 from fanout.race.events import BugFound
+from fanout.upstream.connect import why_unreachable
 from fanout.upstream.transport import PoolTransport
 
 
@@ -67,7 +68,11 @@ class Observation:
             feed_turn=self.turns.feed.next,
         )
         traces = [] if self.tracing is None else [self.tracing.consume]
-        lines = [] if self.logs is None else [RequestLog(self.logs, settings.log_requests)]
+        lines = (
+            []
+            if self.logs is None
+            else [RequestLog(self.logs, settings.log_requests, settings.upstream_names)]
+        )
         self.receipts = Receipts(consumers=[self.metrics, self.live.feed.consume, *traces, *lines])
         self.batches = BatchedObserver([self.metrics, LogObserver(), self.receipts])
         self.observer = Observers([self.batches])
@@ -103,6 +108,14 @@ class Observation:
         await self.live.feed.end()
         if self.tracing is not None:
             await self.tracing.close()
+
+    async def check_collector(self) -> None:
+        """Report a collector that cannot be reached at once, and not when the first spans are sent to it."""
+        await trio.lowlevel.checkpoint()
+        if self.tracing is not None and self.tracing.collector is not None:
+            why = await why_unreachable(self.tracing.collector)
+            if why is not None:
+                self.tracing.collector_fails(why)
 
     def census_statistics(self) -> CensusStatistics | None:
         return None if self.census is None else self.census.statistics()

@@ -71,7 +71,7 @@ def tracing_settings() -> TracingSettings | None:
         try:
             import_module("fanout.observe.tracing")
         except ImportError as error:
-            fix = "pip install 'fanout[otel]'"
+            fix = "pip install 'fanout-server[otel]'"
             raise SettingsError(f"{settings.asked_by}: traces need an extra: {fix} ({error})") from None
         except ValueError as error:  # OpenTelemetry reads some variables when it is imported
             raise SettingsError(str(error)) from None

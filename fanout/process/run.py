@@ -8,37 +8,44 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import click
 import trio
 from loguru import logger
 
-import fanout
 from fanout.admin.live.controls import Controls
-from fanout.config import Bind, Settings
-from fanout.observe.log import configure_logging
+from fanout.config import Settings
+from fanout.observe.log import configure_logging, log_what_python_reports
 from fanout.observe.tracing_settings import TracingSettings
 from fanout.process.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.process.exits import DONE
+from fanout.process.ready import say_ready, server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.service import Service
 from fanout.process.signals import stop_on_signals
-from fanout.process.streams import OutputError
 from fanout.server.listeners import open_listeners
 from fanout.upstream.transport import PoolTransport
 
 Companion = Callable[[], Awaitable[None]]
+WhenReady = Callable[[Mapping[str, str]], Awaitable[None]]
 # Python collects when this many more objects were made than freed. It looks at about as many, which stops the
 # event loop for 1 us each. A server at all its limits holds fewer, so a collection means that cycles leak.
 GC_THRESHOLD: Final = 1_000_000
 
 
 def run_process(
-    settings: Settings, *, controls: Controls | None = None, also_ready: Mapping[str, str] | None = None
+    settings: Settings,
+    *,
+    warnings: Sequence[str] = (),
+    controls: Controls | None = None,
+    also_ready: Mapping[str, str] | None = None,
+    hints: Sequence[str] = (),
+    when_ready: WhenReady | None = None,
 ) -> int:
     """Serve, in this process, until a signal has drained the service. Returns the exit code.
 
+    warnings: of the settings, for the log.
     controls: of the demo: it runs along with the service, and is cancelled after it, and the live page has
-        them. also_ready: more ready lines.
+        them. also_ready: more URLs for the ready lines. hints: what stands below them; a name of a URL, in
+        braces, stands for it. when_ready: called with all URLs; cancelled with the service.
 
     Raises `SettingsError` or `ListenError`, each one clear line, before anything is served.
     """
@@ -48,8 +55,9 @@ def run_process(
     tracing = tracing_settings()
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admin = open_listeners(settings.admin_bind, "FANOUT_ADMIN_BIND")
-    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
-
+    start_logging(settings, warnings)
+    urls = server_urls(settings, public[0], [admin[0]]) | dict(also_ready or {})
+    hints = [hint.format_map(urls) for hint in hints]
     is_tls = certificate is not None
 
     async def run() -> None:
@@ -59,14 +67,29 @@ def run_process(
             public,
             admin,
             trio.Event(),
-            say_ready=partial(say_ready, public[0], is_tls, [admin[0]], also_ready),
+            say_ready=partial(print_ready, settings, urls, hints),
             beside=None if controls is None else partial(controls.run, public[0], is_tls),
+            when_ready=None if when_ready is None else partial(when_ready, urls),
             tracing=tracing,
             controls=controls,
         )
 
     trio.run(run)
     return DONE
+
+
+def start_logging(settings: Settings, warnings: Sequence[str] = ()) -> None:
+    """From here on, whatever this process has to say is in the log."""
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+    log_what_python_reports()
+    for warning in warnings:
+        logger.warning("{}", warning)
+
+
+def print_ready(settings: Settings, urls: Mapping[str, str], hints: Sequence[str] = ()) -> None:
+    why_not = say_ready("fanout", urls, settings.log_format, hints=hints)
+    if why_not is not None:
+        logger.warning("{}", why_not)
 
 
 async def serve_until_stopped(
@@ -78,6 +101,7 @@ async def serve_until_stopped(
     *,
     say_ready: Callable[[], None],
     beside: Companion | None = None,
+    when_ready: Companion | None = None,
     tracing: TracingSettings | None = None,
     controls: Controls | None = None,
     restarts: int = 0,
@@ -85,8 +109,8 @@ async def serve_until_stopped(
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
     say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
-        after it. tracing: `None` for no traces. controls: for the live page. restarts: how
-        often this worker has been replaced.
+        after it. when_ready: likewise, but from then on. tracing: `None` for no traces. controls: for the
+        live page. restarts: how often this worker has been replaced.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -102,6 +126,8 @@ async def serve_until_stopped(
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()
             say_ready()
+            if when_ready is not None:
+                nursery.start_soon(when_ready)
         nursery.cancel_scope.cancel(reason="the service has ended")
 
 
@@ -117,30 +143,3 @@ def freeze_what_stays() -> None:
 async def _stop_after(signalled: trio.Event, stop: trio.Event) -> None:
     await signalled.wait()
     stop.set()
-
-
-def say_ready(
-    public: socket.socket,
-    is_tls: bool,
-    admins: Sequence[socket.socket],
-    also_ready: Mapping[str, str] | None = None,
-) -> None:
-    """Print the ready lines in one write, so that a program that waits for them reads all of them.
-
-    A server that cannot print them is ready anyway.
-    """
-    base = _url(public, "https" if is_tls else "http")
-    lines = {"api": f"{base}/api/first?timeout=1000", "docs": f"{base}/docs"}
-    for index, admin in enumerate(admins):
-        lines[f"admin-{index}" if index else "admin"] = f"{_url(admin)}/statistics"
-    lines["live"] = f"{_url(admins[0])}/live"
-    rows = [f"  {name:<9} {url}" for name, url in {**lines, **(also_ready or {})}.items()]
-    try:
-        click.echo("\n".join([f"fanout {fanout.__version__} is ready", *rows]))
-    except OutputError as error:
-        logger.warning("the ready lines are lost: {}", error)
-
-
-def _url(listener: socket.socket, scheme: str = "http") -> str:
-    host, port = listener.getsockname()[:2]
-    return f"{scheme}://{Bind(host, port)}"

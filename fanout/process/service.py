@@ -144,6 +144,7 @@ class Service:
             background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
             for url in self._settings.upstreams:
                 background.start_soon(_warn_if_unreachable, url)
+            background.start_soon(self._observation.check_collector)
             await background.start(
                 partial(
                     serve,

@@ -22,11 +22,11 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings, SettingsError
-from fanout.observe.log import configure_logging
+from fanout.observe.log import report_crash
 from fanout.process.early_signals import ignore_late_signals, leave_on_signals
-from fanout.process.exits import REFUSED
+from fanout.process.exits import FAILED, REFUSED
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
-from fanout.process.run import serve_until_stopped
+from fanout.process.run import serve_until_stopped, start_logging
 
 READY: Final = b"r"
 
@@ -53,6 +53,10 @@ def main() -> None:
     leave_on_signals()
     try:
         _main()
+    except Exception as error:
+        if not report_crash("the worker has crashed", error):
+            raise
+        sys.exit(FAILED)
     finally:
         ignore_late_signals()
 
@@ -69,7 +73,7 @@ def _main() -> None:
 
 def _run(order: Order, leash: socket.socket) -> None:
     settings = order.settings
-    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+    start_logging(settings)
     logger.configure(extra={"worker": order.index})
     try:
         transport = open_transport(settings)

@@ -34,13 +34,13 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
-from fanout.observe.log import configure_logging
 from fanout.process.descriptors import reserve_descriptors
 from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import DONE, FAILED
+from fanout.process.ready import server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.restarts import keep_running
-from fanout.process.run import say_ready
+from fanout.process.run import print_ready, start_logging
 from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
 from fanout.process.signals import stop_on_signals
 from fanout.process.worker import READY, Order
@@ -54,7 +54,7 @@ END_POLL_S: Final = 0.01
 _PROGRAM: Final = "from fanout.process.worker import main; main()"
 
 
-def run_workers(settings: Settings) -> int:
+def run_workers(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
     """Serve with `settings.workers` processes until a signal has drained them all. Returns the exit code.
 
     The code is `FAILED` if a worker did not finish its drain: its requests got no answer. A second signal
@@ -67,7 +67,7 @@ def run_workers(settings: Settings) -> int:
     tracing_settings()  # likewise
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
-    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+    start_logging(settings, warnings)
     workers = Workers(settings, public, admins)
     trio.run(workers.run)
     return FAILED if workers.lost else DONE
@@ -173,9 +173,8 @@ class Workers:
         if self._not_yet_ready:
             self._not_yet_ready.discard(index)
             if not self._not_yet_ready and not self._stop.is_set():
-                say_ready(
-                    self._public[0], self._settings.tls_cert is not None, [admin[0] for admin in self._admins]
-                )
+                admins = [admin[0] for admin in self._admins]
+                print_ready(self._settings, server_urls(self._settings, self._public[0], admins))
 
     async def _let_go(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """When stopping: the worker drains. One that does not end in time is stuck and is killed."""

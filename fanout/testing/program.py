@@ -5,8 +5,8 @@ Nothing here needs an event loop, so a fixture of any scope can boot it and any 
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,11 +17,14 @@ from typing import IO, Final
 
 READY_WITHIN_S: Final = 30
 END_WITHIN_S: Final = 35
-_READY: Final = re.compile(r" is ready\n((?:  \S+ +\S+\n)+)")
+_READY: Final = b'"message":"ready"'
 
 
 class Program:
-    """A running `fanout …`. `urls`: scheme, host and port of its ready lines, by their first word."""
+    """A running `fanout …`, whose streams are pipes. `urls`: scheme, host and port of its URLs, by name.
+
+    They are those of its ready event, see `fanout.process.ready`.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -66,14 +69,16 @@ class Program:
     def _read_output(self, pipe: IO[bytes]) -> None:
         while chunk := os.read(pipe.fileno(), 65536):  # the program writes its ready lines at once
             self.output += chunk
-            found = _READY.search(self.output.decode(errors="replace"))
-            if found is not None and not self.urls:
-                self._take_urls(found[1])
+            if not self.urls and self.output.endswith(b"\n"):
+                for line in self.output.splitlines():
+                    if _READY in line:
+                        self._take_urls(json.loads(line))
         self._ready_or_ended.set()
 
-    def _take_urls(self, lines: str) -> None:
-        for name, url in re.findall(r"^  (\S+) +(\S+)$", lines, re.MULTILINE):
-            self.urls[name] = "/".join(url.split("/")[:3])
+    def _take_urls(self, event: Mapping[str, str]) -> None:
+        for name, value in event.items():
+            if value.startswith(("http://", "https://")):
+                self.urls[name] = "/".join(value.split("/")[:3])
         self._ready_or_ended.set()
 
     def _read_errors(self, pipe: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The demo: the simulated upstream beside the server, and callers that the live page can send.
+"""The demo: the simulated upstream next to the server, what to try with it, and clients for the live page.
 
 Rule 1: callers use real connections to the public listener, so what the page shows is what callers get.
 Rule 2: what the page can start is bounded in number and in time.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
+from loguru import logger
 
 from fanout.tools.simulator.settings import SimulatorSettings, check_names, check_whole
 from fanout.tools.simulator.simulator import Simulator
@@ -23,6 +26,26 @@ MAX_OVER_MS: Final = 10_000
 MAX_WAITING: Final = 2 * MAX_COUNT  # of all orders that are being sent
 MAX_CALLERS: Final = 300  # at once; the others wait for their turn
 ANSWER_MARGIN_S: Final = 5  # a caller waits this much longer than its timeout
+
+
+TRY: Final = (  # `{api}`: see `fanout.process.ready`
+    "",
+    "Three things to try, and to watch at {live}",
+    "  a race: the loser is cancelled            curl '{api}'",
+    "  a disconnect: both calls are cancelled    curl --max-time 0.09 '{api}'",
+    "  an upstream that fails, then a race       "
+    """curl -X PUT {settings} -d '{{"faults": {{"status": 1}}}}'""",
+)
+
+
+async def open_live_page(urls: Mapping[str, str]) -> None:
+    """Open it in the browser of this machine. A browser may take a while, and there may be none."""
+    has_opened = False
+    with suppress(RuntimeError):  # `can't start new thread`
+        has_opened = await trio.to_thread.run_sync(webbrowser.open, urls["live"], abandon_on_cancel=True)
+    await trio.lowlevel.checkpoint()
+    if not has_opened:
+        logger.warning("no browser can be opened here: open {} yourself", urls["live"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class World:
 
         exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", census=self.census)
         scope: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
-        scope |= {ARRIVAL_KEY: trio.current_time(), CLIENT_KEY: Connected()}
+        scope |= {ARRIVAL_KEY: trio.current_time(), CLIENT_KEY: Connected(), "raw_path": b"/", "client": None}
         await exchanges(scope, receive, send)
 
 

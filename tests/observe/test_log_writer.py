@@ -130,6 +130,27 @@ def test_a_full_pipe_is_a_stuck_sink_and_its_reader_gets_whole_lines() -> None:
     assert received.decode() == said * statistics.written
 
 
+def test_processes_that_share_a_full_pipe_do_not_tear_each_others_lines() -> None:
+    """As the workers of a server do, whose log is read too slowly."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb", buffering=0) as pipe:
+        write = sink_of(pipe)  # type: ignore[arg-type]  # of a stream, it only wants the descriptor
+        batches = [f"{letter * 499}\n" * 20 for letter in "abcd"]
+        threads = [
+            threading.Thread(target=lambda batch=batch: [write(batch) for _ in range(20)])
+            for batch in batches
+        ]
+        for thread in threads:
+            thread.start()
+        data = b""
+        while data.count(b"\n") < 4 * 20 * 20:
+            data += os.read(read_end, 3000)
+        for thread in threads:
+            thread.join()
+    os.close(read_end)
+    assert {line for line in data.decode().split("\n") if line} == {batch[:499] for batch in batches}
+
+
 def test_a_sink_that_others_have_made_non_blocking_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,12 +29,15 @@ def line_of(
     which: str = "all",
     level: str = "info",
     as_text: bool = False,
+    has_colour: bool = False,
+    upstreams: Sequence[str] = ("a.test:80", "a.test:80"),
     **options: Any,
 ) -> str:
     """What is logged of one request through the real application."""
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
-    receipts = Receipts([RequestLog(Logs(writer, level, as_text), which, lambda: NOON_S)])
+    logs = Logs(writer, level, as_text, has_colour)
+    receipts = Receipts([RequestLog(logs, which, upstreams, lambda: NOON_S)])
     for event in run_scenario(target, calls, reserve_ms=20, **options).events:
         receipts.notify(event)
     writer.close()
@@ -41,21 +45,37 @@ def line_of(
 
 
 def test_a_line_has_the_essence_of_the_receipt() -> None:
-    line = line_of("/api/first?timeout=300", [fails(10, "bad_status", 503), hangs()])
+    calls = [fails(10, "bad_status", 503), hangs()]
+    line = line_of("/api/first?timeout=300", calls, upstreams=("a.test:80", "b.test:80"))
     assert line.count("\n") == 1
     assert json.loads(line) == {
         "time": "2026-11-24T12:00:00.280250Z",
         "level": "warning",
         "message": "request",
         "request_id": "scenario-1",
+        "method": "GET",
+        "path": "/api/first",
+        "client": "192.0.2.1:1",
         "endpoint": "first",
         "status": 500,
         "reason": "deadline",
         "timeout_ms": 300,
         "used_ms": 280.0,
         "calls": [
-            {"outcome": "failed", "error": "bad_status", "status": 503, "ended_ms": 10.0},
-            {"outcome": "cancelled", "ended_ms": 280.0, "cancelled_by": "deadline", "exit_ms": 0.0},
+            {
+                "upstream": "a.test:80",
+                "outcome": "failed",
+                "error": "bad_status",
+                "status": 503,
+                "ended_ms": 10.0,
+            },
+            {
+                "upstream": "b.test:80",
+                "outcome": "cancelled",
+                "ended_ms": 280.0,
+                "cancelled_by": "deadline",
+                "exit_ms": 0.0,
+            },
         ],
     }
 
@@ -72,19 +92,95 @@ def test_what_a_call_says_cannot_end_its_line() -> None:
     assert json.loads(line)["calls"][0]["error"] == 'it said "no"\n{'
 
 
-def test_on_a_terminal_it_is_a_row() -> None:
-    line = line_of("/api/all?timeout=300", [fails(10, "bad_status", 503), hangs()], as_text=True)
-    told = (
-        r"\d\d:\d\d:00.280 all 500 deadline 280/300 ms "
-        r"\[failed bad_status 503 10 ms, cancelled 280 ms by deadline\] id=scenario-1\n"
-    )
-    assert re.fullmatch(told, line)
+ROWS: list[tuple[str, list[ScriptedCall], dict[str, Any], str]] = [
+    (
+        "/api/first",
+        [hangs(), answers(10)],
+        {},
+        "INFO    …:00.010 GET /api/first 200 10 ms  call 0 was cancelled after 10 ms "
+        "(call 1 settled the race), call 1 won after 10 ms (192.0.2.1:1, id scenario-1)\n",
+    ),
+    (
+        "/api/all?timeout=300",
+        [fails(10, "bad_status", 503), hangs()],
+        {},
+        "WARNING …:00.280 GET /api/all 500 280 ms  the deadline of 300 ms came: call 0 failed after 10 ms "
+        "(bad_status 503), call 1 was cancelled after 280 ms (deadline) (192.0.2.1:1, id scenario-1)\n",
+    ),
+    (
+        "/api/all",
+        [answers(7), fails(10, "unreachable")],
+        {"upstreams": ("a.test:80", "b.test:80"), "method": "HEAD"},
+        "INFO    …:00.010 HEAD /api/all 200 10 ms  call 0 to a.test:80 succeeded after 7 ms, "
+        "call 1 to b.test:80 failed after 10 ms (unreachable) (192.0.2.1:1, id scenario-1)\n",
+    ),
+    (
+        "/api/first",
+        [hangs(), hangs()],
+        {"hang_up_after_ms": 5},
+        "INFO    …:00.005 GET /api/first --- 5 ms  the client disconnected: call 0 was cancelled after 5 ms "
+        "(the client disconnected), call 1 was cancelled after 5 ms (the client disconnected) "
+        "(192.0.2.1:1, id scenario-1)\n",
+    ),
+    (
+        "/nowhere?timeout=1",
+        [],
+        {},
+        "INFO    …:00.000 GET /nowhere 404 0 ms  not found (192.0.2.1:1, id scenario-1)\n",
+    ),
+    (
+        "/docs",
+        [],
+        {},
+        "INFO    …:00.000 GET /docs 200 0 ms  answered (192.0.2.1:1, id scenario-1)\n",
+    ),
+]
 
 
-def test_a_caller_who_left_has_no_status_in_it() -> None:
-    line = line_of("/api/first", [hangs(), hangs()], as_text=True, hang_up_after_ms=5)
-    assert " first --- caller_left 5/1000 ms [cancelled 5 ms by the client disconnected, " in line
+@pytest.mark.parametrize(("target", "calls", "options", "row"), ROWS)
+def test_on_a_terminal_it_is_a_row_that_ends_with_the_story(
+    target: str, calls: list[ScriptedCall], options: dict[str, Any], row: str
+) -> None:
+    """Level, time, method, path, status, duration, and then words."""
+    line = line_of(target, calls, as_text=True, **options)
+    assert re.sub(r"\d\d:\d\d(?=:00)", "…", line) == row
+
+
+@pytest.mark.parametrize(
+    ("target", "calls", "level", "status"),
+    [
+        ("/api/first", [answers(1)], "1mINFO   ", "32m200"),
+        ("/nowhere", [], "1mINFO   ", "33m404"),
+        ("/api/first", [fails(1)], "33m\x1b[1mWARNING", "31m500"),
+        ("/api/first", [crashes(1)], "31m\x1b[1mERROR  ", "31m500"),
+    ],
+)
+def test_the_level_and_the_status_have_a_colour(
+    target: str, calls: list[ScriptedCall], level: str, status: str
+) -> None:
+    row = line_of(target, calls, as_text=True, has_colour=True)
+    assert row.startswith(f"\x1b[{level}\x1b[0m ")
+    assert f" \x1b[{status}\x1b[0m " in row
+
+
+def test_a_client_who_disconnected_has_no_status_in_json() -> None:
     assert "status" not in json.loads(line_of("/api/first", [hangs()], hang_up_after_ms=5))
+
+
+def test_a_path_is_cut_and_a_client_may_be_unknown() -> None:
+    ended = RequestEnded(
+        "r", None, 0, 404, "not_found", 0.0, None, None, 0, "GET", b"/" * 1000, ("2001:db8::1", 7)
+    )
+    lines = []
+    for event in (ended, ended._replace(client=None)):
+        stream = io.StringIO()
+        writer = LogWriter(sink_of(stream))
+        RequestLog(Logs(writer, "info", False), "all", ["a"], lambda: NOON_S)(make_receipt(event))
+        writer.close()
+        lines.append(json.loads(stream.getvalue()))
+    assert lines[0]["path"] == "/" * 256
+    assert lines[0]["client"] == "[2001:db8::1]:7"
+    assert "client" not in lines[1]
 
 
 SUCCESS: tuple[str, list[ScriptedCall]] = ("/api/first", [answers(1)])
@@ -121,10 +217,10 @@ def test_a_late_answer_is_a_warning_and_counts_as_failed() -> None:
     assert json.loads(line)["late_by_ms"] == 20.0
 
 
-def test_what_a_caller_sends_cannot_forge_a_line() -> None:
-    """The id is sane or replaced, and the path is not in it."""
+def test_what_a_client_sends_cannot_forge_a_line_or_command_a_terminal() -> None:
+    """The id is sane or replaced. The head parser takes no control character, and a row shows it as text."""
     line = line_of("/api/x\n{}\x1b", [], headers=[(b"x-request-id", b"a\x1b[2Jb")], as_text=True)
-    assert line.endswith(" other 404 not_found 0 ms id=scenario-1\n")
+    assert " GET /api/x\\x0a{}\\x1b 404 0 ms  not found (192.0.2.1:1, id scenario-1)\n" in line
     assert (line.count("\n"), line.count("\x1b")) == (1, 0)
 
 
@@ -133,7 +229,7 @@ def test_a_line_has_the_time_of_the_end_of_its_request_and_follows_a_clock_that_
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
     offsets = iter([NOON_S, NOON_S + 60])
-    log = RequestLog(Logs(writer, "info", False), "all", lambda: next(offsets))
+    log = RequestLog(Logs(writer, "info", False), "all", [], lambda: next(offsets))
     for ended_at in (1.0, 1.5, 1.75, 2.0, 2.5):
         log(make_receipt(RequestEnded("r", None, 0.5, 200, None, 0.0, None, None, ended_at)))
     writer.close()

@@ -72,6 +72,13 @@ def statistics(program: Program, admin: str = "admin") -> Any:
         connection.close()
 
 
+def wait_for_errors(program: Program, line: bytes) -> None:
+    ends_at = time.monotonic() + 20
+    while line not in program.errors:
+        assert time.monotonic() < ends_at, program.errors
+        time.sleep(0.01)
+
+
 def wait_for_statistics(program: Program, **wanted: int) -> None:
     give_up_at = time.monotonic() + 20
     while not wanted.items() <= (found := statistics(program)).items():
@@ -310,11 +317,41 @@ def test_a_dead_collector_costs_a_log_line_and_no_answer(upstream: TellingUpstre
             assert get(program) == 200
             wait_for_statistics(program, requests_sampled=request, spans_failed=3 * request)
         assert program.stop() == 0
-    line = f"traces do not reach the collector at http://{collector}: Transient error ConnectionError"
+    line = f"traces do not reach the collector at http://{collector}: connection refused. Spans"
     assert program.errors.count(b"traces do not reach the collector") == 1
     assert line.encode() in program.errors
     for unwanted in (b"Traceback", b"opentelemetry", b"hidden"):
         assert unwanted not in program.errors
+
+
+def test_a_collector_that_cannot_be_reached_is_reported_before_the_first_request(
+    upstream: TellingUpstream,
+) -> None:
+    """At once, and at the end it is what it was: not slow."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        collector = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    line = f"traces do not reach the collector at {collector}: connection refused. Spans".encode()
+    with serving(upstream, "/fast", to=collector, OTEL_BSP_SCHEDULE_DELAY="60000") as program:
+        wait_for_errors(program, line)
+        assert get(program) == 200
+        assert program.stop() == 0
+    assert program.errors.count(line) == 1
+    assert b"the collector fails (connection refused): 3 spans were not sent" in program.errors
+    assert b"too slow" not in program.errors
+
+
+def test_a_collector_that_goes_is_reported_at_the_first_try_that_fails(upstream: TellingUpstream) -> None:
+    """Long before the exporter, which tries again and again, gives its spans up."""
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        collector = f"http://127.0.0.1:{there.getsockname()[1]}"
+        with serving(upstream, "/fast", to=collector, OTEL_EXPORTER_OTLP_TIMEOUT="60") as program:
+            there.accept()[0].close()  # the server has looked
+            there.close()
+            assert get(program) == 200
+            wait_for_errors(program, b"traces do not reach the collector")
+            assert statistics(program)["spans_failed"] == 0
+            assert program.stop() == 0
+    assert b"the collector fails (connection refused): 3 spans were not sent" in program.errors
 
 
 def test_a_collector_that_works_again_is_told_once(collector: Collector, upstream: TellingUpstream) -> None:
@@ -349,6 +386,7 @@ def test_a_stalled_collector_costs_spans_and_neither_answers_nor_the_exit(
         began = time.monotonic()
         assert program.stop() == 0
         assert time.monotonic() - began < EXIT_WITHIN_S
+    assert program.errors.count(b"the collector") == 1
     assert b"the collector was too slow: 30 spans were not sent" in program.errors
     assert b"Traceback" not in program.errors
 
@@ -404,7 +442,7 @@ def test_traces_without_the_extra_are_one_clear_line(tmp_path: Path, workers: st
     assert done.returncode == 2
     assert done.stderr == (
         "fanout: OTEL_EXPORTER_OTLP_ENDPOINT=http://there:4318: traces need an extra: "
-        "pip install 'fanout[otel]' (No module named 'opentelemetry.exporter')\n"
+        "pip install 'fanout-server[otel]' (No module named 'opentelemetry.exporter')\n"
     )
 
 

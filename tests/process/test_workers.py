@@ -195,7 +195,7 @@ def test_a_killed_worker_is_replaced_and_only_its_own_requests_fail(
         assert [request(admin, "/statistics").json["restarts"] for admin in serving.admins] == [1, 0]
         (died,) = serving.log("another one starts")
         assert died["message"] == "worker 0 was ended by signal 9 (Killed): another one starts in 0.1 s"
-        assert serving.program.output.count(b"is ready") == 1
+        assert serving.program.output.count(b'"message":"ready"') == 1
         assert serving.program.stop() == 0
         assert len(serving.log("worker 0 is ready")) == 2, "who drained is not replaced"
 

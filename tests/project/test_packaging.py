@@ -24,6 +24,8 @@ import fanout
 ROOT = Path(__file__).parents[2]
 SETUP = ConfigParser(interpolation=None)
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+NAME = SETUP["metadata"]["name"]
+INFO = f"{NAME.replace('-', '_')}-{fanout.__version__}.dist-info"
 # Folders and files that are no part of the project; every pattern there is the pattern of a name.
 IGNORED = [".git", *re.findall(r"^([^#\s]+?)/?$", (ROOT / ".gitignore").read_text("utf-8"), re.MULTILINE)]
 
@@ -86,7 +88,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
 
 def test_the_version_has_one_source(wheel: ZipFile) -> None:
     """`fanout.__version__` is the version of the wheel; no other file states it."""
-    metadata = Parser().parsestr(wheel.read(f"fanout-{fanout.__version__}.dist-info/METADATA").decode())
+    metadata = Parser().parsestr(wheel.read(f"{INFO}/METADATA").decode())
 
     assert metadata["Version"] == fanout.__version__
     assert SETUP["metadata"]["version"] == "attr: fanout.__version__"
@@ -102,14 +104,55 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: ZipFile) -> N
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
     """`fanout` is on PATH after an installation, and the licence travels with the code."""
-    info = f"fanout-{fanout.__version__}.dist-info"
     found = re.search(
-        r"^fanout = ([\w.]+):(\w+)$", wheel.read(f"{info}/entry_points.txt").decode(), re.MULTILINE
+        r"^fanout = ([\w.]+):(\w+)$", wheel.read(f"{INFO}/entry_points.txt").decode(), re.MULTILINE
     )
 
     assert found
     assert callable(getattr(import_module(found[1]), found[2]))
-    assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert wheel.read(f"{INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+# On the index, this name is somebody else's package; ours, with each of its extras, is NAME.
+TAKEN = "fanout"
+INSTALLS_THE_TAKEN = re.compile(
+    rf"(?<![\w.-]){TAKEN}\["
+    rf"|(?:\bpip3? install|\bpipx (?:install|run)|\buv (?:pip install|tool install|tool run|add)|\buvx)\b"
+    rf"[^\n`;&|]*?[ '\"]{TAKEN}(?![\w./-])"
+)
+
+
+def test_no_text_names_an_install_that_would_fetch_somebody_elses_package() -> None:
+    """No document, help text or error message, in any file."""
+    texts = {path: path.read_bytes().decode("utf-8", "replace") for path in project_files()}
+    extras = {
+        extra
+        for text in texts.values()
+        for named in re.findall(rf"{NAME}\[([\w,]+)\]", text)
+        for extra in named.split(",")
+    }
+
+    assert NAME != TAKEN
+    assert [
+        f"{path}: {found[0]}" for path in texts for found in INSTALLS_THE_TAKEN.finditer(texts[path])
+    ] == []
+    assert {"load", "otel"} <= extras <= set(SETUP["options.extras_require"])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        (f"pip install '{TAKEN}[load]'", True),
+        (f"`uv pip install --quiet {TAKEN}`", True),
+        (f"pipx run {TAKEN}==1.3", True),
+        (f"uvx {TAKEN} serve", True),
+        (f"pip install '{NAME}[load]'", False),
+        (f"pip install . && {TAKEN} serve", False),
+        (f"pip install --target {TAKEN}/vendored httpx", False),
+    ],
+)
+def test_an_install_of_the_taken_name_is_found(text: str, is_found: bool) -> None:
+    assert bool(INSTALLS_THE_TAKEN.search(text)) is is_found
 
 
 def test_the_locks_hold_what_setup_cfg_asks_for() -> None:

@@ -19,7 +19,7 @@ def _hdr_class() -> Any:
     try:
         return import_module("hdrh.histogram").HdrHistogram
     except ModuleNotFoundError:
-        raise MissingExtra("it needs the package hdrhistogram: pip install 'fanout[load]'") from None
+        raise MissingExtra("it needs the package hdrhistogram: pip install 'fanout-server[load]'") from None
 
 
 def require_hdrhistogram() -> None:

@@ -10,8 +10,8 @@ import trio
 
 from fanout.config import Bind, SettingsError, parse_bind
 from fanout.process.exits import REFUSED
+from fanout.process.ready import say_ready
 from fanout.process.signals import stop_on_signals
-from fanout.process.streams import OutputError
 from fanout.server.certificates import load_certificate
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.faults import describe_faults
@@ -66,18 +66,13 @@ def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: An
 
             nursery.start_soon(serve)
             url = f"{scheme}://{Bind(host, port)}"
-            _say_ready(url)
+            why_not = say_ready("fanout upstream", {"upstream": f"{url}/api/work", "calls": f"{url}/calls"})
+            if why_not is not None:
+                click.echo(f"fanout upstream: {why_not}", err=True)
             await stop.wait()
             nursery.cancel_scope.cancel(reason="a signal")
 
     trio.run(run)
-
-
-def _say_ready(url: str) -> None:
-    try:
-        click.echo(f"the simulated upstream is ready\n  upstream  {url}/api/work\n  calls     {url}/calls")
-    except OutputError as error:
-        click.echo(f"fanout upstream: the ready lines are lost: {error}", err=True)
 
 
 def _bind(text: str) -> Bind:

@@ -103,7 +103,9 @@ async def test_a_missing_extra_exits_3_with_the_command_that_installs_it() -> No
     hide = "import sys; sys.modules['hdrh'] = None; from fanout.tools.load.command import load; load()"
     done = await run_command(command=[sys.executable, "-c", hide])
     assert done.returncode == 3
-    assert done.stderr == b"fanout load: it needs the package hdrhistogram: pip install 'fanout[load]'\n"
+    assert (
+        done.stderr == b"fanout load: it needs the package hdrhistogram: pip install 'fanout-server[load]'\n"
+    )
 
 
 @pytest.mark.parametrize(
