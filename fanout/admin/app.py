@@ -10,10 +10,12 @@ import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from prometheus_client import Metric
 
 from fanout.admin.exposition import expose
+from fanout.admin.tasks import TaskTrees, as_text
 from fanout.server.asgi import App, Receive, Scope, Send, send_answer, send_json
 
 Turn = Callable[[], Awaitable[None]]
@@ -65,11 +67,29 @@ def make_admin(
         # One address has two formats. `no-store` keeps a cache from mixing them up.
         return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
 
+    trees = TaskTrees(turn)
+
+    async def show_tasks(scope: Scope) -> Answer:
+        try:
+            asked = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=1).get("request")
+        except ValueError:
+            error = {"error": "the only parameter is request, an id"}
+            return Answer("application/json", json.dumps(error).encode("ascii"), 400)  # noqa: ASYNC910 - as above
+        tree = await trees.of_process() if asked is None else await trees.of_request(asked[0])
+        if tree is None:
+            error = {"error": "no request with this id races now"}
+            return Answer("application/json", json.dumps(error).encode("ascii"), 404)
+        vary = (("Vary", "Accept"),)
+        if b"application/json" in dict(scope["headers"]).get(b"accept", b""):
+            return Answer("application/json", json.dumps(tree).encode("ascii"), fields=vary)
+        return Answer(PLAIN, as_text(tree).encode(), fields=vary)
+
     answers = {
         "/livez": livez,
         "/readyz": readyz,
         "/statistics": show_statistics,
         "/metrics": show_metrics,
+        "/tasks": show_tasks,
     }
 
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:

@@ -94,6 +94,10 @@ class Rows:
         else:
             self._left_out += 1
 
+    def is_any_running(self) -> bool:
+        """Whether a request is shown that runs."""
+        return bool(self._running)
+
     def running(self) -> list[Row]:
         """Every request that is shown and runs."""
         return [running.row() for running in self._running.values()]
