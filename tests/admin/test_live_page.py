@@ -112,7 +112,7 @@ async def test_the_page_links_to_what_else_there_is() -> None:
     with running("serve", *FREE, "--workers", "2", "--upstream", "http://127.0.0.1:1/x") as program:
         async with open_page() as page:
             await page.open(f"{program.urls['live']}/live")
-            await page.wait_until("document.querySelectorAll('#links a').length === 6")
+            await page.wait_until("document.querySelectorAll('#links a').length === 7")
             links: dict[str, str] = await page.evaluate(
                 "Object.fromEntries([...document.querySelectorAll('#links a')]"
                 ".map(each => [each.innerText, each.href]))"

@@ -12,7 +12,7 @@ const hostOf = (host) => {
   return host.includes(":") ? `[${host}]` : host;
 };
 
-const HERE = [["metrics", "metrics"], ["statistics", "statistics"], ["tasks", "tasks"]];
+const HERE = [["admin", "./"], ["metrics", "metrics"], ["statistics", "statistics"], ["tasks", "tasks"]];
 
 // about: from the server's greeting.
 export function introduce(about) {
