@@ -1,4 +1,4 @@
-"""The admin application: its index, health, statistics, tasks, metrics, settings. It never calls the upstream.
+"""The admin app: its index, health, statistics, tasks, metrics, settings. It never calls the upstream.
 
 It is plain ASGI with a table of paths. Work that takes time is split into pieces, each at its turn
 (`admin_turns`).

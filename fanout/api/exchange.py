@@ -48,8 +48,8 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 class Exchange:
     """What the edge knows about one request.
 
-    client: its connection. race: set once the timeout is known. reason: that of a problem which is the answer
-    without a race. crashed: the framework raised.
+    client: its connection. address: the client's, with its port. race: set once the timeout is known. reason:
+    that of a problem which is the answer without a race. crashed: the framework raised.
     """
 
     request_id: str
@@ -58,6 +58,9 @@ class Exchange:
     wants_receipt: bool
     query: bytes
     client: Client
+    method: str
+    raw_path: bytes
+    address: tuple[str, int] | None
     race: Race | None = None
     reason: str | None = None
     status: int | None = None
@@ -113,6 +116,9 @@ class Exchanges:
             fields.get(_RECEIPT_FIELD) == b"1",
             scope["query_string"],
             scope[CLIENT_KEY],
+            scope["method"],
+            scope["raw_path"],
+            scope["client"],
         )
         scope[SCOPE_KEY] = exchange
         problem = self._refuse(fields)
@@ -231,6 +237,9 @@ class Exchanges:
                 exchange.client.left_at if reason == "caller_left" else None,
                 race,
                 now,
+                exchange.method,
+                exchange.raw_path,
+                exchange.address,
             )
         )
 

@@ -19,6 +19,7 @@ from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One,
 
 NO_RACE: Final = "other"
 CALLER_LEFT: Final = "caller_left"
+MAX_PATH_BYTES: Final = 256  # of what a client sends: thousands of receipts are kept
 ENDPOINTS: Final = {"first_success": "first", "every_success": "all"}
 _REASONS: Final[dict[type[Verdict] | type[None], str]] = {
     type(None): CALLER_LEFT,
@@ -92,6 +93,8 @@ class Receipt(NamedTuple):
     late_by_ms: by how much the answer missed the timeout; 0 when it did not.
     calls: in call order. Those still running when the client disconnected have been cancelled.
     trace: for the tracer alone: what it gave to the request.
+    method, path, client: for the log alone. The path is as it was sent, without the query, and may be cut;
+        the client is its address and port.
     """
 
     request_id: str
@@ -107,6 +110,9 @@ class Receipt(NamedTuple):
     late_by_ms: float
     calls: tuple[CallReceipt, ...]
     trace: Trace | None = None
+    method: str = ""
+    path: str = ""
+    client: tuple[str, int] | None = None
 
     def to_json(self, clock_offset_s: float | None = None) -> dict[str, Any]:
         """Made of JSON's own types; every time in milliseconds after the arrival.
@@ -153,6 +159,9 @@ def make_receipt(ended: RequestEnded) -> Receipt:
         ended.late_by_s * 1000,
         calls,
         ended.trace,
+        ended.method,
+        ended.raw_path[:MAX_PATH_BYTES].decode("latin-1"),
+        ended.client,
     )
 
 

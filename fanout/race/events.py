@@ -109,6 +109,7 @@ class RequestEnded(NamedTuple):
     reason: `caller_left`, or that of a problem; `None` when the race's verdict, or its absence, says all.
     caller_left_at: when the server learnt that the caller had left, before it was answered.
     race: `None` when none was run.
+    method, raw_path, client: as the client sent them, and its address and port; for the log alone.
     """
 
     request_id: str
@@ -120,6 +121,9 @@ class RequestEnded(NamedTuple):
     caller_left_at: float | None
     race: RaceRecord | None
     at: float
+    method: str = ""
+    raw_path: bytes = b""
+    client: tuple[str, int] | None = None
 
 
 Event = (

@@ -302,6 +302,20 @@ async def test_a_new_viewer_sees_what_was_before_and_hostile_ids_are_only_text()
     assert story.startswith("invalid timeout, answered in")
 
 
+async def test_a_rejected_request_says_what_was_asked_for() -> None:
+    async with live_page("demo", *SLOW, "--max-in-flight", "1") as (_, page):
+        await fire(page, count=2, endpoint="all")
+        await page.wait_until("document.querySelector('#rows tr.refused')")
+        asked = await text_of(page, "#rows tr.refused .asked")
+        await page.click("#rows tr.refused .story")
+        receipt = await text_of(page, "#receipt dl")
+        await page.wait_until(
+            "/G8\\s*shed at once\\s*1 request/.test(document.querySelector('#promises').innerText)"
+        )
+    assert asked == "/api/all"
+    assert "request GET /api/all " in receipt
+
+
 async def test_it_says_when_the_server_drains_and_comes_back_by_itself() -> None:
     async with open_page() as page:
         with running("demo", *FREE, *SLOW) as program:

@@ -89,7 +89,7 @@ export class List {
         ),
         html("span", { class: "took" }, took),
       ),
-      cell("asked", html("b", {}, asked(row)), row.timeout_ms ? ` ${ms(row.timeout_ms)}` : ""),
+      cell("asked", html("b", { title: row.path }, asked(row)), row.timeout_ms ? ` ${ms(row.timeout_ms)}` : ""),
       cell("time", drawing(row, this.#scale, elapsed(row))),
       cell("story", late, ...story(row).map((part) => html("span", {}, part))),
     ];

@@ -90,7 +90,7 @@ export function openReceipt(row, tree = null) {
       ["arrived", moment(row.arrived_ms)],
       ["request id", row.request_id],
       ...(row.trace_id ? [["trace", row.trace_id]] : []),
-      ["request", `${asked(row)}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
+      ["request", `${row.method} ${row.path}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
       ["time reserve", ms(row.reserve_ms)],
       ["used", ms(row.used_ms)],
       ["late by", row.late_by_ms > 0 ? ms(row.late_by_ms) : "not late"],

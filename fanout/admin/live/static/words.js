@@ -79,7 +79,7 @@ export function story(row) {
 
 // What was asked for: the endpoint, or the path of a request that did not get so far.
 export function asked(row) {
-  return row.endpoint === "other" ? (row.path ?? "–") : row.endpoint;
+  return row.endpoint === "other" ? row.path || "–" : row.endpoint;
 }
 
 const CANCELLED_BY = {
