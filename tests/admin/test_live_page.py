@@ -156,13 +156,14 @@ async def test_a_flood_lasts_two_seconds_is_shed_and_lights_up_no_rows() -> None
         while ended() == 0:
             await trio.sleep(0.02)
         began = trio.current_time()
+        await page.wait_until("/; [\\d,]+ shed before/.test(document.querySelector('#shown').innerText)")
         while ended() < 1900:
             await trio.sleep(0.05)
         took_s = trio.current_time() - began
         statistics = request(program.urls["admin"], "/statistics").json
-        await page.wait_until("document.querySelectorAll('#rows tr').length === 40")
-        assert await page.evaluate("window.lit") <= 6
-    assert 1.0 < took_s < 4.0
+        assert await page.evaluate("document.querySelectorAll('#rows tr').length") > 10
+        assert await page.evaluate("window.lit") <= 3
+    assert 1.0 < took_s < 5.0
     assert statistics["overload"]["refused"] > 0
     assert statistics["requests"]["answers"]["200"] > 0
 

@@ -45,7 +45,8 @@ export class List {
       line.remove();
       this.#lines.delete(key);
     }
-    const lights = rows.filter((row) => !this.#lines.has(keyOf(row))).length <= LIT_AT_ONCE;
+    const lit = this.#body.querySelectorAll(".arrives").length;
+    const lights = lit + rows.filter((row) => !this.#lines.has(keyOf(row))).length <= LIT_AT_ONCE;
     let place = this.#body.firstElementChild;
     for (const row of rows) {
       const line = this.#line(row, rescaled, lights);
