@@ -84,20 +84,28 @@ async def test_nothing_is_drawn_as_running_beyond_what_the_server_has_told() -> 
 
 
 async def test_a_running_request_shows_its_tasks_and_then_its_receipt() -> None:
-    slow = ["--reliable", "--min-delay-ms", "600", "--max-delay-ms", "900"]
+    """And asks the server for the tasks only while somebody looks at them."""
+    slow = ["--reliable", "--min-delay-ms", "1500", "--max-delay-ms", "1600"]
     async with live_page("demo", *slow) as (_, page):
         await fire(page, endpoint="all", timeout_ms=5000)
         await page.wait_until("document.querySelector('#rows tr.running')")
-        asked = len(page.requested)
         await page.click("#rows tr.running .story")
         await page.wait_until("document.querySelectorAll('#receipt .tree li').length >= 6")
         tree = await text_of(page, "#receipt .tree")
         await page.wait_until("document.querySelector('#receipt.answered')")
         receipt = await text_of(page, "#receipt")
-        looks = [url for url in page.requested[asked:] if "/tasks?request=" in url]
         await press(page, "Escape")
+
+        await fire(page, endpoint="all", timeout_ms=5000)
+        await page.wait_until("document.querySelector('#rows tr.running')")
+        await page.click("#rows tr.running .story")
+        await page.wait_until("document.querySelectorAll('#receipt .tree li').length >= 6")
+        await press(page, "Escape")
+        await page.wait_until("!document.querySelector('#receipt').open")
+        asked = [url for url in page.requested if "/tasks?request=" in url]
         await trio.sleep(0.5)
-        assert [url for url in page.requested[asked:] if "/tasks?request=" in url] == looks
+        assert [url for url in page.requested if "/tasks?request=" in url] == asked
+        assert await page.evaluate("document.querySelector('#rows tr.running') !== null")
     assert re.search(
         r"task connection waits in run_race .* scope of the connection cancelled if the client disconnects "
         r"scope of the race deadline in \d+ ms; the timeout of 5000 ms, less a time reserve of .* "
