@@ -13,6 +13,8 @@ RUN python3 -m venv /opt/tools \
       install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock
 COPY LICENSE README.md pyproject.toml setup.cfg ./
 COPY fanout fanout
+# The live page links to it: the file in the package is a link to this one.
+COPY docs/guarantees.md docs/guarantees.md
 RUN /opt/tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/tools/bin/pip --python /opt/fanout/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl
 

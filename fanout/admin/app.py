@@ -1,4 +1,4 @@
-"""The admin application: its index, health, statistics, metrics, settings. It never calls the upstream.
+"""The admin app: its index, health, statistics, tasks, metrics, settings. It never calls the upstream.
 
 It is plain ASGI with a table of paths. Work that takes time is split into pieces, each at its turn
 (`admin_turns`).
@@ -10,12 +10,14 @@ import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from prometheus_client import Metric
 
 from fanout.admin.exposition import expose
 from fanout.admin.index import index_page, index_style
 from fanout.admin.live.app import HEADERS
+from fanout.admin.tasks import TaskTrees, as_text
 from fanout.config import Settings
 from fanout.server.asgi import App, Receive, Scope, Send, send_answer, send_json
 
@@ -69,6 +71,23 @@ def make_admin(
         # One address has two formats. `no-store` keeps a cache from mixing them up.
         return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
 
+    trees = TaskTrees(turn)
+
+    async def show_tasks(scope: Scope) -> Answer:
+        try:
+            asked = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=1).get("request")
+        except ValueError:
+            error = {"error": "the only parameter is request, an id"}
+            return Answer("application/json", json.dumps(error).encode("ascii"), 400)  # noqa: ASYNC910 - as above
+        tree = await trees.of_process() if asked is None else await trees.of_request(asked[0])
+        if tree is None:
+            error = {"error": "no request with this id races now"}
+            return Answer("application/json", json.dumps(error).encode("ascii"), 404)
+        vary = (("Vary", "Accept"),)
+        if b"application/json" in dict(scope["headers"]).get(b"accept", b""):
+            return Answer("application/json", json.dumps(tree).encode("ascii"), fields=vary)
+        return Answer(PLAIN, as_text(tree).encode(), fields=vary)
+
     answers = {
         "/": _still("text/html; charset=utf-8", index_page(settings)),
         "/index.css": _still("text/css; charset=utf-8", index_style()),
@@ -77,6 +96,7 @@ def make_admin(
         "/readyz": readyz,
         "/statistics": show_statistics,
         "/metrics": show_metrics,
+        "/tasks": show_tasks,
     }
 
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:

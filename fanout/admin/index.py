@@ -28,6 +28,7 @@ PAGES: Final = (
     Page("/live", "Live page", "Requests as they happen: which call won, and what cancelled the others."),
     Page("/metrics", "Metrics", "For Prometheus: numbers over time."),
     Page("/statistics", "Statistics", "The same numbers now, as one JSON document."),
+    Page("/tasks", "Tasks", "The tree of tasks now; with ?request=ID, of one request."),
     Page("/config", "Configuration", "The settings below as JSON, as fanout config --json prints them."),
     Page("/livez", "Liveness", "It answers while the event loop runs."),
     Page("/readyz", "Readiness", "503 until the server has started, and while it shuts down."),

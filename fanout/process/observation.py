@@ -7,7 +7,7 @@ spans and the live page. All but bugs is done in batches (`batches`), so that a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,10 +46,11 @@ class Observation:
         admission: Admission,
         transport: PoolTransport,
         statistics: Callable[[], Any],
+        about: Callable[[], dict[str, Any]],
         tracing: TracingSettings | None,
         controls: Controls | None,
     ) -> None:
-        """statistics: the service's, for the live page."""
+        """statistics, about: the service's, for the live page."""
         self.watch = LoopWatch(time.perf_counter, time.thread_time)  # noqa: TID251 - Trio's own clock
         self.census = None
         if settings.census == "on":
@@ -64,6 +65,8 @@ class Observation:
             lambda: self.receipts.latest,
             controls,
             self._tell_the_page,
+            caught_up=self._caught_up,
+            about=about,
             turn=self.turns.others.next,
             feed_turn=self.turns.feed.next,
         )
@@ -92,6 +95,9 @@ class Observation:
             ours.watch_passes(None)
             if self.census is not None:
                 trio.lowlevel.remove_instrument(self.census)
+
+    async def _caught_up(self, turn: Callable[[], Awaitable[None]]) -> None:
+        await self.batches.caught_up(turn)
 
     def _on_crash(self, bug: BaseException) -> None:
         self.observer.notify(BugFound("unread", "a socket's callback", bug, trio.current_time()))

@@ -105,12 +105,14 @@ async def serve_until_stopped(
     tracing: TracingSettings | None = None,
     controls: Controls | None = None,
     restarts: int = 0,
+    admin_ports: Sequence[int] = (),
 ) -> None:
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
     say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
         after it. when_ready: likewise, but from then on. tracing: `None` for no traces. controls: for the
-        live page. restarts: how often this worker has been replaced.
+        live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
+        the live page's links.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -121,7 +123,7 @@ async def serve_until_stopped(
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
-            service = Service(settings, transport, tracing, controls, restarts)
+            service = Service(settings, transport, tracing, controls, restarts, admin_ports)
             gc.collect()  # takes 100 ms, so before the first client
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()

@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import trio
 from loguru import logger
@@ -56,14 +57,16 @@ class Service:
         tracing: TracingSettings | None = None,
         controls: Controls | None = None,
         restarts: int = 0,
+        admin_ports: Sequence[int] = (),
     ) -> None:
-        """controls: of the demo, for the live page. restarts: how often it was replaced."""
+        """controls: of the demo, for the live page. restarts: how often it was replaced.
+        admin_ports: those of all workers."""
         self._settings = settings
         self._restarts = restarts
         self._transport = transport
         self._admission = Admission(settings.max_in_flight)
         self._observation = observation = Observation(
-            settings, self._admission, transport, self.statistics, tracing, controls
+            settings, self._admission, transport, self.statistics, self.about, tracing, controls
         )
         id_prefix = secrets.token_hex(4)
         self._load_shedder = LoadShedder(
@@ -109,6 +112,8 @@ class Service:
             turns.others.next,
         )
         self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
+        self._admin_ports = admin_ports
+        self._listeners: tuple[socket.socket, socket.socket] | None = None  # public and admin, once it runs
         self._started_at: float | None = None
 
     async def run(
@@ -135,6 +140,7 @@ class Service:
         task_status: trio.TaskStatus[None],
     ) -> None:
         admin_stop = trio.Event()
+        self._listeners = public[0], admin[0]
         for listener in admin:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
         live = self._observation.live.feed
@@ -198,6 +204,20 @@ class Service:
             census=self._observation.census_statistics(),
             logs=self._observation.log_statistics(),
         )
+
+    def about(self) -> dict[str, Any]:
+        """What the live page shows of this server, and links to. Made of JSON's own types."""
+        upstreams = [mask_url(url) for url in self._settings.calls]
+        if self._listeners is None:
+            return {"upstreams": upstreams}
+        public, admin = (listener.getsockname()[:2] for listener in self._listeners)
+        scheme = "http" if self._settings.tls_cert is None else "https"
+        return {
+            "upstreams": upstreams,
+            "api": {"scheme": scheme, "host": public[0], "port": public[1]},
+            "admin_port": admin[1],
+            "admin_ports": list(self._admin_ports) or [admin[1]],
+        }
 
     def _families(self) -> Iterator[Metric]:
         pool_limit = self._settings.max_in_flight * len(self._settings.calls)

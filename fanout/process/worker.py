@@ -35,7 +35,7 @@ READY: Final = b"r"
 class Order:
     """What a worker is to serve. The listeners are descriptors that it has inherited.
 
-    restarts: how many processes of the same index there were before.
+    restarts: how many processes of the same index there were before. admin_ports: those of all workers.
     """
 
     index: int
@@ -43,6 +43,7 @@ class Order:
     public: Sequence[int]
     admin: Sequence[int]
     restarts: int
+    admin_ports: Sequence[int]
 
 
 def main() -> None:
@@ -96,6 +97,7 @@ def _run(order: Order, leash: socket.socket) -> None:
             beside=partial(_stop_when_let_go, leash, stop),
             tracing=tracing,
             restarts=order.restarts,
+            admin_ports=order.admin_ports,
         )
 
     trio.run(run)

@@ -155,7 +155,8 @@ class Workers:
                 raise
             restarts = self._started[index]
             self._started[index] += 1
-            return process, leash, Order(index, self._settings, public, admin, restarts)
+            ports = [listeners[0].getsockname()[1] for listeners in self._admins]
+            return process, leash, Order(index, self._settings, public, admin, restarts, ports)
 
     async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:
         """Returns whether the worker serves. If not, it has died."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 import trio
 from loguru import logger
 
+from fanout.tools.demo_clients import Clients, clients_of
 from fanout.tools.simulator.settings import SimulatorSettings, check_names, check_whole
 from fanout.tools.simulator.simulator import Simulator
 
@@ -24,7 +25,6 @@ ENDPOINTS: Final = ("first", "all")
 MAX_COUNT: Final = 2_000
 MAX_OVER_MS: Final = 10_000
 MAX_WAITING: Final = 2 * MAX_COUNT  # of all orders that are being sent
-MAX_CALLERS: Final = 300  # at once; the others wait for their turn
 ANSWER_MARGIN_S: Final = 5  # a caller waits this much longer than its timeout
 
 
@@ -82,9 +82,7 @@ class Demo:
 
     async def run(self, public: socket.socket, is_tls: bool) -> None:
         """Serve the upstream, and send callers to the listener `public`, until cancelled."""
-        self._address = public.getsockname()
-        self._family = public.family
-        self._tls = _trusting() if is_tls else None
+        self._make_clients = clients_of(public, is_tls)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._simulator.serve([trio.SocketListener(trio.socket.from_stdlib_socket(self._listener))])
@@ -110,44 +108,18 @@ class Demo:
         if self._callers + checked.count > MAX_WAITING:
             raise ValueError("the requests of before are still being sent: wait a moment")
         self._callers += checked.count
-        self._nursery.start_soon(self._send_all, checked, name="the live page's callers")
+        self._nursery.start_soon(self._send_all, checked, self._make_clients, name="the live page's callers")
         return {"count": checked.count}
 
-    async def _send_all(self, order: Order) -> None:
-        began_at = trio.current_time()
-        limit = trio.CapacityLimiter(MAX_CALLERS)
-        async with trio.open_nursery() as nursery:
-            for number in range(order.count):
-                await trio.sleep_until(began_at + order.over_ms / 1000 * number / order.count)
-                nursery.start_soon(self._send, order, limit)
-
-    async def _send(self, order: Order, limit: trio.CapacityLimiter) -> None:
-        target = f"/api/{order.endpoint}?timeout={order.timeout_ms}"
-        head = f"GET {target} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n"
+    async def _send_all(self, order: Order, make_clients: Callable[..., Clients]) -> None:
         wait_ms = order.hang_up_after_ms
-        wait_s = order.timeout_ms / 1000 + ANSWER_MARGIN_S if wait_ms is None else wait_ms / 1000
+        clients = make_clients(
+            target=f"/api/{order.endpoint}?timeout={order.timeout_ms}",
+            count=order.count,
+            over_s=order.over_ms / 1000,
+            stay_s=order.timeout_ms / 1000 + ANSWER_MARGIN_S if wait_ms is None else wait_ms / 1000,
+        )
         try:
-            async with limit:
-                with suppress(OSError, trio.BrokenResourceError), trio.socket.socket(self._family) as sock:
-                    await sock.connect(self._address)
-                    with trio.move_on_after(wait_s):
-                        await self._talk(sock, head.encode("ascii"))
+            await clients.run()
         finally:
-            self._callers -= 1
-
-    async def _talk(self, sock: trio.socket.SocketType, head: bytes) -> None:
-        """Ask, and read to the end. The caller closes the socket, which is what the server sees."""
-        stream: trio.abc.Stream = trio.SocketStream(sock)
-        if self._tls is not None:
-            stream = trio.SSLStream(stream, self._tls, server_hostname="demo", https_compatible=True)
-        await stream.send_all(head)
-        while await stream.receive_some():
-            pass
-
-
-def _trusting() -> ssl.SSLContext:
-    """Our own listener on loopback, whatever its certificate says."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+            self._callers -= order.count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,19 @@ import trio
 from trio.testing import MockClock
 
 from fanout.admin.live import feed as live_feed
-from fanout.admin.live.feed import BATCH_EVERY_S, END_WITHIN_S, MAX_QUEUED, MAX_VIEWERS, LiveFeed
+from fanout.admin.live.feed import (
+    BATCH_EVERY_S,
+    END_WITHIN_S,
+    MAX_QUEUED,
+    MAX_VIEWERS,
+    SOONEST_S,
+    VIEWERS_PER_TURN,
+    LiveFeed,
+    Turn,
+)
+from fanout.admin.live.promises import CHECKED
 from fanout.observe.receipt import Receipt
+from fanout.race.events import RequestEnded
 from tests.admin.live_receipts import receipt, started
 
 VITALS = {"pool_is_whole": True, "is_within_limit": True, "in_flight": 3}
@@ -72,6 +84,95 @@ async def test_a_viewer_is_greeted_with_the_past_and_told_what_happens(autojump_
     assert ended["sample"]["in_flight"] == 3
     assert ended["sample"]["promises"]["G2"] == [1, 0]
     assert ended["sample"]["promises"]["G7"] == [1, 0]
+
+
+async def test_an_idle_server_ticks_no_guarantee(autojump_clock: MockClock) -> None:
+    """Samples alone test nothing. A pool that is not whole is told all the same."""
+    whole = True
+    feed = LiveFeed(lambda: {**VITALS, "pool_is_whole": whole}, list, dict)
+    viewer = feed.join()
+    assert viewer is not None
+
+    async def counts() -> dict[str, list[int]]:
+        await feed.publish(with_sample=True)
+        while (said := parsed(viewer.receive_nowait()))[0] != "batch":
+            pass
+        found: dict[str, list[int]] = said[1]["sample"]["promises"]
+        return found
+
+    for _ in range(3):
+        assert await counts() == {promise: [0, 0] for promise in CHECKED}
+    for number in range(3):
+        feed.consume(receipt(request_id=f"r-{number}"))
+    assert (await counts())["G7"] == [3, 0]
+    assert (await counts())["G7"] == [3, 0]
+    whole = False
+    assert (await counts())["G7"] == [3, 1]
+
+
+async def test_an_end_is_told_at_once_also_of_a_request_that_waits_in_a_batch(
+    autojump_clock: MockClock,
+) -> None:
+    """A page that shows a request that has ended as running misleads. Many viewers get batches less often."""
+    waiting: list[Receipt] = []
+
+    async def caught_up(turn: Turn) -> None:
+        await turn()
+        while waiting:
+            feed.consume(waiting.pop())
+
+    feed = LiveFeed(lambda: dict(VITALS), list, dict, caught_up=caught_up)
+
+    async def told_after(at: float) -> float:
+        """A request ends at this moment after a batch; how long until a viewer is told."""
+        await read_until(lambda batch: True)
+        await trio.sleep(at)
+        feed.notify(started("r-2"))
+        ended_at = trio.current_time()
+        feed.notify(RequestEnded("r-2", None, ended_at, 200, None, 0.0, None, None, ended_at))
+        waiting.append(receipt(request_id="r-2", arrived_at=ended_at))
+        await read_until(lambda batch: any(row["request_id"] == "r-2" for row in batch["rows"]))
+        return trio.current_time() - ended_at
+
+    async def read_until(is_it: Callable[[dict[str, Any]], bool]) -> None:
+        assert viewer is not None
+        while True:
+            kind, batch = parsed(await viewer.receive())
+            if kind == "batch" and is_it(batch):
+                return
+
+    viewer = feed.join()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed.run)
+        took_s = [await told_after(at) for at in (0.0, SOONEST_S / 2, 2 * SOONEST_S)]
+        for _ in range(VIEWERS_PER_TURN):
+            feed.join()
+        took_s.append(await told_after(0.0))
+        nursery.cancel_scope.cancel()
+    assert took_s == pytest.approx([SOONEST_S, SOONEST_S / 2, 0, BATCH_EVERY_S], abs=1e-6)
+    assert SOONEST_S <= 0.05
+
+
+async def test_while_a_request_runs_each_batch_says_that_it_still_does(autojump_clock: MockClock) -> None:
+    """The page draws no bar beyond what it was told."""
+    feed = LiveFeed(lambda: dict(VITALS), list, dict, unix_s=lambda: 1_700_000_000.25)
+    viewer = feed.join()
+    assert viewer is not None
+    feed.notify(started())
+    _, greeting = parsed(viewer.receive_nowait())
+    clocks = []
+    for _ in range(3):
+        await trio.sleep(0.1)
+        await feed.publish()
+        _, batch = parsed(viewer.receive_nowait())
+        clocks.append((batch["now_ms"] - greeting["now_ms"], batch["unix_ms"]))
+    feed.consume(receipt())
+    await feed.publish()
+    viewer.receive_nowait()
+    await feed.publish()
+    with pytest.raises(trio.WouldBlock):
+        viewer.receive_nowait()
+    assert clocks == [(pytest.approx(n * 100), 1_700_000_000_250) for n in (1, 2, 3)]
 
 
 async def test_a_batch_and_a_greeting_are_made_once_for_all_viewers(

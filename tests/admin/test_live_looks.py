@@ -51,6 +51,10 @@ async def test_it_fits_a_phone_and_can_be_touched() -> None:
         await fire(page, count=2)
         await page.wait_until("document.querySelectorAll('#rows tr.answered').length === 2")
         width = await page.evaluate("document.documentElement.scrollWidth")
+        tops: list[float] = await page.evaluate(
+            "['#controls', '#requests', '#promises'].map(each => document.querySelector(each))"
+            ".map(each => each.getBoundingClientRect().top)"
+        )
         small = await page.evaluate(
             "[...document.querySelectorAll('button, select, .button, input')]"
             ".filter(each => each.type !== 'radio' && each.type !== 'range')"
@@ -61,6 +65,7 @@ async def test_it_fits_a_phone_and_can_be_touched() -> None:
         await page.wait_until("document.querySelector('#receipt').open")
         receipt = await page.evaluate("document.querySelector('#receipt').scrollWidth")
     assert (width, small) == (360, [])
+    assert tops == sorted(tops), "the controls come after the rows"
     assert receipt <= 360
 
 

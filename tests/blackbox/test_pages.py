@@ -133,6 +133,7 @@ def test_the_index_links_every_page(demo: Program) -> None:
         "/live": "text/html; charset=utf-8",
         "/metrics": "text/plain; version=0.0.4; charset=utf-8",
         "/statistics": "application/json",
+        "/tasks": "text/plain; charset=utf-8",
         "/config": "application/json",
         "/livez": "text/plain; charset=utf-8",
         "/readyz": "text/plain; charset=utf-8",

@@ -24,7 +24,7 @@ import trio
 
 import fanout
 from fanout.admin.live.controls import Controls, control
-from fanout.admin.live.feed import LiveFeed
+from fanout.admin.live.feed import LiveFeed, Turn, nothing_waits
 from fanout.admin.live.trace import trace_events
 from fanout.admin.live.vitals import vitals
 from fanout.observe.receipt import Receipt
@@ -47,7 +47,7 @@ NO_STORE: Final = ("Cache-Control", "no-store")
 EVENTS_PER_PART: Final = 40  # of a trace file: about 0.3 ms
 TRACE_WITHIN_S: Final = 30.0  # 4000 receipts are 1000 parts: 10 s on a loop that is always busy, else 1 s
 MAX_REQUEST_IDS: Final = 16  # in the query of a trace file
-_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".md": "text/plain"}
 
 
 class Live:
@@ -59,18 +59,21 @@ class Live:
         latest: Callable[[], Sequence[Receipt]],
         controls: Controls | None,
         watched: Callable[[bool], object] = bool,
-        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
-        feed_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        caught_up: Callable[[Turn], Awaitable[None]] = nothing_waits,
+        about: Callable[[], dict[str, Any]] = dict,
+        turn: Turn = trio.lowlevel.checkpoint,
+        feed_turn: Turn = trio.lowlevel.checkpoint,
     ) -> None:
         """latest: the receipts that are kept. controls: `None` but in the demo; then they do not exist.
-        watched: see `LiveFeed`. turn, feed_turn: awaited before each piece of work for one client, or for
-        the feed."""
+        watched, caught_up: see `LiveFeed`. about: what the page shows of the server, as JSON.
+        turn, feed_turn: awaited before each piece of work for one client, or for the feed."""
         self._latest = latest
+        self._about_server = about
         self._controls = controls
         self._turn = turn
         self._files = _files()
         self._is_tracing = False
-        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about, watched, feed_turn)
+        self.feed = LiveFeed(lambda: vitals(statistics()), latest, self._about, watched, feed_turn, caught_up)
 
     def around(self, app: App) -> App:
         """`app`, with `/live` and everything below it."""
@@ -103,7 +106,7 @@ class Live:
 
     def _about(self) -> dict[str, Any]:
         demo = None if self._controls is None else self._controls.upstream()
-        return {"version": fanout.__version__, "demo": demo}
+        return {"version": fanout.__version__, "demo": demo, **self._about_server()}
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client disconnects or does not keep up."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ from fanout.admin.live.promises import GuaranteeBoard
 from fanout.admin.live.rows import Rows, receipt_row
 from fanout.admin.live.window import Window
 from fanout.observe.receipt import Receipt
-from fanout.race.events import CallEnded, Event, RaceStarted
+from fanout.race.events import CallEnded, Event, RaceStarted, RequestEnded
 
 BATCH_EVERY_S: Final = 0.15
+SOONEST_S: Final = 0.04  # after a batch, for a request that has ended: nobody is to see it running for long
 SAMPLE_EVERY_S: Final = 0.5
 MAX_VIEWERS: Final = 100
 VIEWERS_PER_TURN: Final = 5  # each one writes in the next iteration: about 0.3 ms
@@ -34,6 +36,16 @@ PAST_ROWS: Final = 40  # what a new viewer is shown of what was before
 PAST_SAMPLES: Final = 240  # two minutes
 
 Viewer = trio.MemoryReceiveChannel[bytes]
+Turn = Callable[[], Awaitable[None]]
+
+
+async def nothing_waits(turn: Turn) -> None:
+    """Receipts that need not be waited for."""
+    await turn()
+
+
+def _unix_s() -> float:
+    return datetime.now(UTC).timestamp()
 
 
 class LiveFeed:
@@ -42,10 +54,11 @@ class LiveFeed:
     vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
         go to the board of promises. latest: the receipts of the past. about: what a new viewer is told of the
         server, as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
-        turn: awaited before each piece of work.
+        turn: awaited before each piece of work. caught_up: returns when `consume` has received the receipt of
+        every request that has ended. unix_s: the time of day.
     """
 
-    interests: Final = frozenset({RaceStarted, CallEnded})
+    interests: Final = frozenset({RaceStarted, CallEnded, RequestEnded})
 
     def __init__(
         self,
@@ -53,17 +66,22 @@ class LiveFeed:
         latest: Callable[[], Sequence[Receipt]],
         about: Callable[[], dict[str, Any]],
         watched: Callable[[bool], object] = bool,
-        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        turn: Turn = trio.lowlevel.checkpoint,
+        caught_up: Callable[[Turn], Awaitable[None]] = nothing_waits,
+        unix_s: Callable[[], float] = _unix_s,
     ) -> None:
         self._vitals = vitals
         self._latest = latest
         self._about = about
         self._watched = watched
         self._turn = turn
+        self._caught_up = caught_up
+        self._unix_s = unix_s
         self._in_session = False
         self._viewers: dict[Viewer, trio.MemorySendChannel[bytes]] = {}
         self._first_came = trio.Event()
         self._last_left = trio.Event()
+        self._request_ended = trio.Event()
         self._has_ended = False
 
     def join(self) -> Viewer | None:
@@ -97,6 +115,8 @@ class LiveFeed:
                     self._rows.started(event)
                 case CallEnded():
                     self._rows.call_ended(event)
+                case RequestEnded():
+                    self._request_ended.set()
 
     def consume(self, receipt: Receipt) -> None:
         if self._in_session:
@@ -110,12 +130,22 @@ class LiveFeed:
             await self._first_came.wait()
             self._first_came = trio.Event()
             while self._in_session:
-                await trio.sleep(BATCH_EVERY_S)
+                due_at = trio.current_time() + BATCH_EVERY_S
+                if len(self._viewers) <= VIEWERS_PER_TURN:  # many viewers make a batch expensive
+                    await trio.sleep(SOONEST_S)
+                    with trio.move_on_at(due_at):
+                        await self._request_ended.wait()
+                else:
+                    await trio.sleep_until(due_at)
+                self._request_ended = trio.Event()
                 await self.publish()
 
     async def publish(self, *, with_sample: bool = False) -> None:
-        """Send what has happened since the last batch, if anything. Without viewers the session ends."""
-        await self._turn()
+        """Send what has happened since the last batch, or that requests still run.
+
+        Without viewers the session ends.
+        """
+        await self._caught_up(self._turn)
         if not self._viewers:
             self._end_session()
         if not self._in_session or self._has_ended:
@@ -125,8 +155,8 @@ class LiveFeed:
         sample = None
         if with_sample or now - self._sampled_at >= SAMPLE_EVERY_S:
             sample = self._sample(now)
-        if rows or left_out or sample is not None:
-            batch = {"now_ms": round(now * 1000, 3), "rows": rows, "left_out": left_out, "sample": sample}
+        if rows or left_out or sample is not None or self._rows.is_any_running():
+            batch = {**self._clocks(), "rows": rows, "left_out": left_out, "sample": sample}
             await self._send(_message("batch", _json(batch)))
 
     async def end(self) -> None:
@@ -162,8 +192,8 @@ class LiveFeed:
 
     def _sample(self, now: float) -> dict[str, Any]:
         vitals = self._vitals()
-        self._board.check("G7", vitals.pop("pool_is_whole"))
-        self._board.check("G8", vitals.pop("is_within_limit"))
+        self._board.count_pool(vitals.pop("pool_is_whole"))
+        self._board.count_in_flight(vitals.pop("is_within_limit"))
         sample = {
             "at_ms": round(now * 1000, 3),
             **self._window.to_json(now),
@@ -180,14 +210,14 @@ class LiveFeed:
         if self._greeted is None:
             past = list(islice(reversed(self._latest()), PAST_ROWS))
             rows = [receipt_row(receipt) for receipt in reversed(past)] + self._rows.running()
-            greeting = {
-                "now_ms": round(trio.current_time() * 1000, 3),
-                "rows": rows,
-                "about": self._about(),
-            }
+            greeting = {**self._clocks(), "rows": rows, "about": self._about()}
             text = _json(greeting).removesuffix("}")
             self._greeted = _message("greeting", f'{text},"samples":[{",".join(self._samples)}]}}')
         return self._greeted
+
+    def _clocks(self) -> dict[str, float]:
+        """Trio's clock, on which all other times are, and the time of day at the same moment."""
+        return {"now_ms": round(trio.current_time() * 1000, 3), "unix_ms": round(self._unix_s() * 1000)}
 
     async def _send(self, message: bytes) -> None:
         """Wake a few viewers per turn."""

@@ -1,6 +1,7 @@
-"""The promises that can be checked on a running server, request by request: how often each was kept.
+"""The guarantees that can be checked on a running server: on how many requests each was checked, and kept.
 
-The others (drain, bulkhead, threads) show only when something is done to the server: tests hold those.
+A guarantee that no request has tested counts nothing. The others (shutdown, bulkhead, bugs, threads) show
+only when something is done to the server: tests hold those.
 """
 
 from __future__ import annotations
@@ -16,18 +17,31 @@ _STOPPED: Final = (Cancelled.word, NOT_STARTED)
 
 
 class GuaranteeBoard:
-    """Counts kept and broken promises by id."""
+    """Counts requests by guarantee: those for which it was kept, and those for which it was broken."""
 
     def __init__(self) -> None:
         self._kept: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
+        self._used_the_pool = 0  # requests since the pool was last counted
 
-    def check(self, promise: str, kept: bool) -> None:
-        (self._kept if kept else self._broken)[promise] += 1
+    def check(self, promise: str, kept: bool, requests: int = 1) -> None:
+        (self._kept if kept else self._broken)[promise] += requests
+
+    def count_pool(self, is_whole: bool) -> None:
+        """The pool was counted (G7). This checks the requests that have used it since the last time."""
+        used, self._used_the_pool = self._used_the_pool, 0
+        self.check("G7", is_whole, used if is_whole else max(1, used))
+
+    def count_in_flight(self, is_within_limit: bool) -> None:
+        """More in flight than the limit breaks G8. Fewer say nothing: a shed request shows that it holds."""
+        if not is_within_limit:
+            self.check("G8", kept=False)
 
     def receipt(self, receipt: Receipt) -> None:
         """Check all that a receipt can show."""
         calls = receipt.calls
+        if any(call.started_at is not None for call in calls):
+            self._used_the_pool += 1
         if receipt.reason == "caller_left":
             if calls:
                 self.check("G6", all(_has_ended_by(call, receipt.ended_at) for call in calls))
@@ -46,7 +60,7 @@ class GuaranteeBoard:
                 self.check("G5", _is_every_success(receipt))
 
     def to_json(self) -> dict[str, list[int]]:
-        """(kept, broken) by id."""
+        """Requests by id: (kept, broken)."""
         return {promise: [self._kept[promise], self._broken[promise]] for promise in CHECKED}
 
 

@@ -53,8 +53,9 @@ class _Running:
 
 
 def receipt_row(receipt: Receipt) -> Row:
-    """A receipt as the page reads it: its JSON, and where it stands on the server's clock."""
-    return {**receipt.to_json(), "arrived_ms": round(receipt.arrived_at * 1000, 3)}
+    """A receipt as the page reads it: its JSON, what was asked for, and where it is on the server's clock."""
+    arrived_ms = round(receipt.arrived_at * 1000, 3)
+    return {**receipt.to_json(), "method": receipt.method, "path": receipt.path, "arrived_ms": arrived_ms}
 
 
 class Rows:
@@ -93,6 +94,10 @@ class Rows:
             waiting.append(receipt)
         else:
             self._left_out += 1
+
+    def is_any_running(self) -> bool:
+        """Whether a request is shown that runs."""
+        return bool(self._running)
 
     def running(self) -> list[Row]:
         """Every request that is shown and runs."""

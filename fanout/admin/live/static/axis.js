@@ -4,7 +4,7 @@ const ENDS = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 const STEPS = [1, 2, 2.5, 5, 10];
 const LEAST_MS = 100;
 
-function roundUp(value, steps) {
+export function roundUp(value, steps) {
   const power = 10 ** Math.floor(Math.log10(value));
   return steps.find((step) => step * power >= value) * power;
 }

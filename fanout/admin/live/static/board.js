@@ -1,4 +1,4 @@
-// The guarantees by their ids: those this server is seen to keep, and those that only tests can show.
+// The guarantees by their ids: on how many requests each was checked, and those that only tests can show.
 
 import { find, html } from "./dom.js";
 import { count } from "./words.js";
@@ -9,9 +9,11 @@ const GUARANTEES = [
   ["G9", "graceful shutdown"], ["G10", "bulkhead"], ["G11", "bugs are loud"], ["G12", "no threads"],
 ];
 
+const requests = (number) => (number === 1 ? "1 request" : `${count(number)} requests`);
+
 const state = ([kept, broken]) => {
-  if (broken) return ["broken", "✕", `${count(broken)} broken`];
-  return kept ? ["kept", "✓", `${count(kept)} kept`] : ["unseen-yet", "·", "not seen yet"];
+  if (broken) return ["broken", "✕", `broken: ${requests(broken)}`];
+  return kept ? ["kept", "✓", requests(kept)] : ["unseen-yet", "·", "no request yet"];
 };
 
 export class Board {
@@ -26,7 +28,10 @@ export class Board {
       this.#tiles.set(id, { item, symbol, said });
       return item;
     });
-    find("#promises").append(html("ul", {}, ...items), this.#since);
+    const document = html("a", { href: "live/guarantees.md" }, "how tests hold them");
+    const how = html("p", { class: "small" }, "A tick counts the requests that were checked while this page is open. " +
+      "What no request can show is held by tests: ", document, ".");
+    find("#promises").append(html("ul", {}, ...items), how, this.#since);
   }
 
   show(sample) {
@@ -34,8 +39,8 @@ export class Board {
     if (sample.bugs) this.#set("G11", "told", "!", `${count(sample.bugs)} reported`);
     if (sample.draining) this.#set("G9", "told", "↓", `${count(sample.in_flight)} left`);
     this.#since.textContent =
-      `Checked on every request while this page is open. Since the start of the server: ` +
-      `${count(sample.late_answers)} late answers, ${count(sample.bugs)} bugs.`;
+      `Since the start of the server: `
+      + `${count(sample.late_answers)} late answers, ${count(sample.bugs)} bugs.`;
   }
 
   #set(id, name, sign, words) {

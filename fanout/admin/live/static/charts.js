@@ -1,28 +1,35 @@
 // The vital signs: five small charts of the last half minute, each with its present value in text.
 
+import { roundUp } from "./axis.js";
+import { timeOfDay } from "./clock.js";
 import { html, find } from "./dom.js";
 import { count } from "./words.js";
 
 const SECONDS = 30;
 const EVERY_MS = 500;
 const POINTS = (SECONDS * 1000) / EVERY_MS;
-const HEIGHT = 56;
+const HEIGHT = 72;
+const AXIS = 34; // pixels
+const DASHES = { 5: "dashed", 1.5: "dotted" }; // by the length of a stroke
+const TOPS = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
 const SMOOTH_OVER = 4; // samples: of a few requests a second, half a second shows only noise
 const RATES = ["answered_rate", "failed_rate", "refused_rate", "left_rate", "unread_rate"];
 const refused = (s) => s.refused_rate_smooth + s.unread_rate_smooth;
+const all = (s) => s.answered_rate_smooth + s.failed_rate_smooth + s.left_rate_smooth + refused(s);
 
-const rate = (value) => (value < 10 ? value.toFixed(1) : count(Math.round(value)));
+const short = (value) => (value < 10 && value % 1 ? value.toFixed(1) : count(Math.round(value)));
 
-// lines: [name, colour, dash, value of a sample]
+// lines: [name, colour, dash, value of a sample]. What stands in the head of a chart is a line of it, too.
 const CHARTS = [
   {
     name: "Requests per second",
     lines: [
+      ["all", "--running", null, all],
       ["answered", "--won", null, (s) => s.answered_rate_smooth],
       ["failed", "--failed", [5, 3], (s) => s.failed_rate_smooth],
       ["rejected", "--quiet", [1.5, 2.5], refused],
     ],
-    text: (s) => rate(s.answered_rate_smooth + s.failed_rate_smooth + s.left_rate_smooth + refused(s)),
+    text: (s) => short(all(s)),
     unit: "/s",
   },
   {
@@ -65,12 +72,14 @@ class Chart {
   #place = html("div", { class: "plot", "aria-hidden": "true" });
   #value = html("output", { "aria-live": "off" }, "–");
   #unit = html("span", { class: "unit" });
-  #most = html("span", { class: "most" }); // the height of the drawing
+  #most = html("span", { class: "most" });
+  #tip = html("p", { class: "tip", "aria-hidden": "true", hidden: "" });
+  #samples = [];
 
   constructor(spec) {
     this.#spec = spec;
     const names = spec.lines.length > 1 ? spec.lines.map(([name]) => name) : [];
-    const keys = names.map((name, index) => html("span", { class: `key line-${index}`, "data-line": index }, name));
+    const keys = names.map((name, index) => html("span", { class: `key ${DASHES[spec.lines[index][2]?.[0]] ?? ""}` }, name));
     keys.forEach((key, index) => key.style.setProperty("--line", `var(${spec.lines[index][1]})`));
     this.figure = html(
       "figure", {},
@@ -78,6 +87,7 @@ class Chart {
       html("p", { class: "value" }, this.#value, this.#unit, this.#most),
       this.#place,
       html("p", { class: "keys" }, ...keys),
+      this.#tip,
     );
   }
 
@@ -89,10 +99,20 @@ class Chart {
     }));
     this.#plot = new uPlot(
       {
-        width: this.#place.clientWidth || 200, height: HEIGHT, padding: [4, 0, 1, 0],
-        legend: { show: false }, cursor: { show: false }, select: { show: false },
-        scales: { x: { time: false }, y: { range: (_, __, top) => [0, Math.max(1, top * 1.1)] } },
-        axes: [{ show: false }, { show: false }],
+        width: this.#place.clientWidth || 200, height: HEIGHT, padding: [6, 1, 6, 0],
+        legend: { show: false }, select: { show: false },
+        cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
+        hooks: { setCursor: [({ cursor }) => this.#point(cursor)] },
+        scales: { x: { time: false }, y: { range: (_, __, top) => [0, roundUp(Math.max(1, top * 1.05), TOPS)] } },
+        axes: [
+          { show: false },
+          {
+            size: AXIS, gap: 3, stroke: colour("--quiet"), font: "10px system-ui, sans-serif",
+            splits: (_, __, bottom, top) => [bottom, top / 2, top],
+            values: (_, values) => values.map((value) => (value % 1 ? String(value) : count(value))),
+            grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
+          },
+        ],
         series: [{}, ...series],
       },
       this.#data([]),
@@ -105,6 +125,7 @@ class Chart {
   }
 
   show(samples) {
+    this.#samples = samples;
     const last = samples.at(-1);
     if (last) {
       const { text, unit } = this.#spec;
@@ -113,8 +134,20 @@ class Chart {
     }
     const values = this.#spec.lines.flatMap(([, , , value]) => samples.map(value));
     const most = Math.max(0, ...values.filter((value) => value !== null));
-    this.#most.textContent = most ? `max ${most < 10 ? most.toFixed(1) : count(Math.round(most))}` : "";
+    this.#most.textContent = most ? `max ${short(most)}` : "";
     this.#plot.setData(this.#data(samples));
+  }
+
+  // What the lines say at the pointer, in words.
+  #point({ idx: index, left }) {
+    const sample = this.#samples[index - (POINTS - this.#samples.length)];
+    this.#tip.hidden = left < 0 || sample === undefined;
+    if (this.#tip.hidden) return;
+    const values = this.#spec.lines.map(([name, , , value]) => {
+      const found = value(sample);
+      return html("span", {}, `${name} ${found === null ? "–" : short(found)}`);
+    });
+    this.#tip.replaceChildren(html("b", {}, timeOfDay(sample.at_ms)), ...values);
   }
 
   // Always the whole time wide, so the line moves at the same speed from the beginning.

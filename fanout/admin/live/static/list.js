@@ -1,13 +1,14 @@
 // The table of requests: rows are kept as long as they are shown, so focus and selection stay where they are.
 
 import { fitted, ticks } from "./axis.js";
-import { serverNow } from "./clock.js";
+import { drawnUntil, isoOf, timeOfDay } from "./clock.js";
 import { find, html, svg } from "./dom.js";
 import { keyOf } from "./store.js";
 import { drawing, grow } from "./timeline.js";
 import { answer, asked, kind, ms, spoken, story, SYMBOLS } from "./words.js";
 
 const SHOWN = 40;
+const LIT_AT_ONCE = 3; // new rows light up; when many come, that would only be a flicker
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class List {
@@ -44,16 +45,19 @@ export class List {
       line.remove();
       this.#lines.delete(key);
     }
+    const lit = this.#body.querySelectorAll(".arrives").length;
+    const lights = lit + rows.filter((row) => !this.#lines.has(keyOf(row))).length <= LIT_AT_ONCE;
     let place = this.#body.firstElementChild;
     for (const row of rows) {
-      const line = this.#line(row, rescaled);
+      const line = this.#line(row, rescaled, lights);
       if (line === place) place = place.nextElementSibling;
       else this.#body.insertBefore(line, place);
     }
     find("#empty").hidden = rows.length > 0;
   }
 
-  #line(row, rescaled) {
+  // lights: a new row lights up.
+  #line(row, rescaled, lights) {
     const key = keyOf(row);
     const seen = JSON.stringify([row.reason, row.calls.map((call) => call.outcome)]);
     const known = this.#lines.get(key);
@@ -62,7 +66,11 @@ export class List {
     const focused = line.contains(document.activeElement);
     line.className = kind(row);
     line.replaceChildren(...this.#cells(row));
-    if (!known) line.addEventListener("click", () => this.#open(row));
+    if (!known) {
+      line.addEventListener("click", () => this.#open(row));
+      line.addEventListener("animationend", () => line.classList.remove("arrives"));
+      line.classList.toggle("arrives", lights);
+    }
     if (focused) line.querySelector("button").focus();
     this.#lines.set(key, { line, row, seen });
     return line;
@@ -73,6 +81,7 @@ export class List {
     const took = row.reason === "running" ? "" : ms(row.used_ms);
     const late = row.late_by_ms > 0 ? html("strong", {}, ` late by ${ms(row.late_by_ms)}`) : "";
     return [
+      cell("at", html("time", { datetime: isoOf(row.arrived_ms) }, timeOfDay(row.arrived_ms))),
       cell(
         "answer",
         html(
@@ -81,7 +90,7 @@ export class List {
         ),
         html("span", { class: "took" }, took),
       ),
-      cell("asked", html("b", {}, asked(row)), row.timeout_ms ? ` ${ms(row.timeout_ms)}` : ""),
+      cell("asked", html("b", { title: row.path }, asked(row)), row.timeout_ms ? ` ${ms(row.timeout_ms)}` : ""),
       cell("time", drawing(row, this.#scale, elapsed(row))),
       cell("story", late, ...story(row).map((part) => html("span", {}, part))),
     ];
@@ -103,7 +112,7 @@ export class List {
 }
 
 function elapsed(row) {
-  return Math.max(0, serverNow() - row.arrived_ms);
+  return Math.max(0, drawnUntil() - row.arrived_ms);
 }
 
 function drawAxis(scale) {

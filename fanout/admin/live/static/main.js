@@ -8,6 +8,7 @@ import { find } from "./dom.js";
 import { explain } from "./legend.js";
 import { List } from "./list.js";
 import { openReceipt, prepareReceipt } from "./receipt.js";
+import { introduce } from "./server.js";
 import { Store } from "./store.js";
 import { follow } from "./stream.js";
 import { Summary } from "./summary.js";
@@ -37,19 +38,19 @@ follow("live/events", {
     pill.dataset.state = name;
     pill.textContent = STATES[name];
   },
-  greeting({ now_ms: now, rows, samples, about }) {
-    restart(now);
+  greeting(message) {
+    const { rows, samples, about } = message;
+    restart(message);
     store.forgetRunning();
     rows.forEach((row) => store.add(row));
     charts.begin(samples);
     controls.show(about.demo);
-    find("#about").textContent = `fanout ${about.version}${about.demo ? " · demo" : ""}`;
+    introduce(about);
     list.show();
   },
   batch(batch) {
-    heard(batch.now_ms);
+    heard(batch);
     batch.rows.forEach((row) => store.add(row));
-    find("#rows").classList.toggle("busy", batch.left_out > 0); // nothing lights up when everything would
     summary.add(batch);
     if (batch.sample) {
       charts.add(batch.sample);

@@ -1,9 +1,12 @@
 // The full receipt of one request, in a dialog.
 
 import { ticks } from "./axis.js";
+import { moment } from "./clock.js";
 import { find, html, svg } from "./dom.js";
+import { upstreamOf } from "./server.js";
+import { followTasks } from "./tasks.js";
 import { drawing } from "./timeline.js";
-import { answer, asked, kind, ms, story, SYMBOLS } from "./words.js";
+import { answer, asked, kind, ms, story, SYMBOLS, whyCancelled } from "./words.js";
 
 const CONNECTIONS = { true: "reused", false: "new", null: "–" };
 const AFTERWARDS = { true: "kept", false: "closed", null: "" };
@@ -21,14 +24,14 @@ function phases(call) {
 
 function callPart(call) {
   const rows = [
+    ["upstream", upstreamOf(call.upstream)],
     ["outcome", [call.outcome.replace("_", " "), call.error, call.status].filter(Boolean).join(" · ")],
     ["ran", call.started_ms === null ? "never" : `${ms(call.started_ms)} – ${ms(call.ended_ms)}`],
     ["connection", [CONNECTIONS[call.reused], AFTERWARDS[call.kept]].filter(Boolean).join(", then ")],
   ];
   if (call.outcome === "cancelled") {
     rows.push(
-      ["cancelled by", call.cancel_source ?? "–"],
-      ["because", call.cancel_reason ?? "–"],
+      ["because", whyCancelled(call)],
       ["ended after", ms(call.cancel_to_exit_ms)],
     );
   }
@@ -48,26 +51,46 @@ function bigDrawing(row) {
   return html("div", { class: "big" }, axis, drawing(row, scale, row.used_ms));
 }
 
-export function openReceipt(row) {
-  if (row.reason === "running") return; // there is none yet
-  const dialog = find("#receipt");
+function head(...words) {
   const close = html("button", { type: "button", class: "close", "aria-label": "Close" }, "✕");
-  close.addEventListener("click", () => dialog.close());
-  const trace = `live/trace.json?request=${encodeURIComponent(row.request_id)}`;
+  close.addEventListener("click", () => find("#receipt").close());
+  return html("header", {}, html("h2", { id: "receipt-title", tabindex: -1, autofocus: "" }, ...words), close);
+}
+
+function show(row, ...parts) {
+  const dialog = find("#receipt");
   dialog.className = kind(row);
-  dialog.replaceChildren(
-    html(
-      "header", {},
-      html("h2", { id: "receipt-title", tabindex: -1, autofocus: "" }, html("span", { class: "symbol" }, SYMBOLS[kind(row)]),
-        ` ${answer(row)} in ${ms(row.used_ms)}`),
-      close,
-    ),
+  dialog.replaceChildren(...parts);
+  if (!dialog.open) dialog.showModal();
+}
+
+// There is no receipt yet: its tasks, and then the receipt.
+function openRunning(row) {
+  show(
+    row,
+    head(html("span", { class: "symbol" }, SYMBOLS.running), " running"),
+    html("p", { class: "lead" }, `${asked(row)} within ${row.timeout_ms} ms, arrived ${moment(row.arrived_ms)}.`),
+    followTasks(row, (tree) => openReceipt(row, tree)),
+  );
+}
+
+// tree: the tasks as they were last seen, if somebody looked.
+export function openReceipt(row, tree = null) {
+  if (row.reason === "running") {
+    openRunning(row);
+    return;
+  }
+  const trace = `live/trace.json?request=${encodeURIComponent(row.request_id)}`;
+  show(
+    row,
+    head(html("span", { class: "symbol" }, SYMBOLS[kind(row)]), ` ${answer(row)} in ${ms(row.used_ms)}`),
     html("p", { class: "lead" }, `${story(row).join("; ")}.`),
     bigDrawing(row),
     facts([
+      ["arrived", moment(row.arrived_ms)],
       ["request id", row.request_id],
       ...(row.trace_id ? [["trace", row.trace_id]] : []),
-      ["request", `${asked(row)}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
+      ["request", `${row.method} ${row.path}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
       ["time reserve", ms(row.reserve_ms)],
       ["used", ms(row.used_ms)],
       ["late by", row.late_by_ms > 0 ? ms(row.late_by_ms) : "not late"],
@@ -75,9 +98,9 @@ export function openReceipt(row) {
     ]),
     html("div", { class: "calls" }, ...row.calls.map(callPart)),
     html("p", {}, html("a", { class: "button", href: trace, download: "fanout-trace.json" }, "Trace of this request")),
+    ...(tree ? [html("details", { open: "" }, html("summary", {}, "Its tasks, as last seen"), tree)] : []),
     html("details", {}, html("summary", {}, "As JSON"), html("pre", { tabindex: 0 }, JSON.stringify(row, null, 2))),
   );
-  dialog.showModal();
 }
 
 // A click on the backdrop closes, as Escape does.

@@ -41,6 +41,6 @@ export class Store {
     if (wanted && kind(row) !== wanted) return false;
     if (!text) return true;
     const reasons = row.calls.map((call) => call.cancel_reason ?? "");
-    return [row.request_id, row.reason, ...story(row), ...reasons].join(" ").toLowerCase().includes(text);
+    return [row.request_id, row.reason, row.path ?? "", ...story(row), ...reasons].join(" ").toLowerCase().includes(text);
   }
 }

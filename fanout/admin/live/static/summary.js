@@ -9,6 +9,8 @@ const ANNOUNCE_EVERY_MS = 10_000;
 export class Summary {
   #shown = 0;
   #leftOut = 0;
+  #shed = 0; // before they were read: these have no rows
+  #shedBefore = null;
   #since = performance.now();
   #rates = [];
 
@@ -22,13 +24,17 @@ export class Summary {
     this.#leftOut += batch.left_out;
     if (batch.sample === null) return;
     this.#rates.push(batch.sample);
+    const shed = batch.sample.refused_unread;
+    this.#shed += Math.max(0, shed - (this.#shedBefore ?? shed));
+    this.#shedBefore = shed;
     const seconds = (performance.now() - this.#since) / 1000;
     if (seconds < 1) return;
     const all = this.#shown + this.#leftOut;
-    find("#shown").textContent = this.#leftOut
+    const shown = this.#leftOut
       ? `showing ${count(this.#shown)} of ${count(all)} in the last second`
       : "showing every request";
-    this.#shown = this.#leftOut = 0;
+    find("#shown").textContent = this.#shed ? `${shown}; ${count(this.#shed)} shed before they were read` : shown;
+    this.#shown = this.#leftOut = this.#shed = 0;
     this.#since = performance.now();
   }
 

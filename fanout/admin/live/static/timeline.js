@@ -2,6 +2,7 @@
 // Everything stands at percentages of the axis, so a drawing fits any width without being made again.
 
 import { svg } from "./dom.js";
+import { ms } from "./words.js";
 
 const BAR = 8;
 const GAP = 5;
@@ -33,12 +34,16 @@ function bar(call, y, scale, now) {
     const to = Math.min(phases[index + 1]?.[1] ?? endsAt, endsAt);
     const last = index === phases.length - 1;
     if (to <= from && !last) return;
-    group.append(svg("rect", {
+    const rect = svg("rect", {
       class: PHASE_CLASSES[name] ?? "wait",
       fill: call.outcome === "cancelled" ? "url(#hatch)" : null,
       x: percent(from, scale), y, height: BAR,
       width: percent(to - from, scale), "data-from": last ? from : null,
-    }));
+    });
+    if (call.ended_ms !== undefined) { // what a pointer over the bar reads
+      rect.append(svg("title", {}, `call ${call.upstream}, ${name.replace("_", " ")}: ${ms(to - from)}`));
+    }
+    group.append(rect);
   });
   const mark = MARKS[call.outcome];
   if (mark) {

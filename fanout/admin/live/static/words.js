@@ -77,9 +77,19 @@ export function story(row) {
   }
 }
 
+// What was asked for: the endpoint, or the path of a request that did not get so far.
 export function asked(row) {
-  return row.endpoint === "other" ? "–" : `${row.endpoint}`;
+  return row.endpoint === "other" ? row.path || "–" : row.endpoint;
 }
+
+const CANCELLED_BY = {
+  deadline: "the deadline came",
+  nursery: "a task next to it failed",
+  shutdown: "the server is shutting down",
+};
+
+export const whyCancelled = (call) =>
+  call.cancel_reason ?? CANCELLED_BY[call.cancel_source] ?? call.cancel_source ?? "–";
 
 // For screen readers.
 export function spoken(row) {
