@@ -1,6 +1,7 @@
 """The command `fanout load`: options in, exit code out. Register with `cli.add_command(load)`.
 
-Exit codes: 0 every promise was kept; 1 a promise was broken; 2 bad usage; 3 the run could not be made.
+Exit codes: 0 every guarantee was kept; 1 one was broken, no answer was useful, or the server is not fanout;
+2 bad usage; 3 the run was not possible.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from functools import partial
 from typing import Any, TextIO
 
 import click
@@ -16,15 +16,16 @@ import trio
 
 from fanout.process.exits import DONE, FAILED, NO
 
+from .first_look import CouldNotRun, WrongServer, check_server
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
 from .plan import BadPlan, LoadPlan, parsed_mix, parsed_target, parsed_timeouts
 from .progress import show_block, show_lines
 from .report import Report
-from .run import CouldNotRun, run_load
+from .run import Watch, run_load
 from .text import text_of, warnings_of
 
-EXIT_CODES = {"kept": DONE, "broken": NO, "unreachable": FAILED}
+EXIT_CODES = {"kept": DONE, "broken": NO, "useless": NO, "unreachable": FAILED}
 _ENOUGH_DESCRIPTORS = 65_536  # more connections than one client address has ports
 _DESCRIPTORS_FOR_OTHERS = 64  # standard streams, timer, epoll, libraries
 
@@ -53,8 +54,8 @@ Ctrl-C ends the schedule early and still reports; a second one ends the requests
 
 \b
 Exit codes:
-  0  every guarantee was kept
-  1  a guarantee was broken
+  0  every guarantee was kept, and there were useful answers
+  1  a guarantee was broken, no answer was useful, or the server is not fanout
   2  bad usage
   3  the run was not possible, for example because nothing listens there
 """
@@ -111,14 +112,19 @@ def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> Non
     watch = None if quiet else (show_block if sys.stderr.isatty() else show_lines)
     try:
         require_hdrhistogram()
-        report = trio.run(partial(run_load, plan, watch))
+        report = trio.run(_check_and_run, plan, watch)
     except (CouldNotRun, MissingExtra) as error:
         click.echo(f"fanout load: {error}", err=True)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(NO if isinstance(error, WrongServer) else FAILED) from None
     _show(report, as_json=as_json)
     if html is not None:
         _write(html, html_of(report))
     raise SystemExit(EXIT_CODES[report["verdict"]])
+
+
+async def _check_and_run(plan: LoadPlan, watch: Watch | None) -> Report:
+    await check_server(plan.target)
+    return await run_load(plan, watch)
 
 
 def _write(html: TextIO, text: str) -> None:
