@@ -62,46 +62,83 @@ Exit codes:
 
 
 @click.command("load", help=_HELP, context_settings={"show_default": True})
-@click.option("--url", default="http://127.0.0.1:8080", help="Base URL of the server, http or https.")
-@click.option("--rate", type=float, default=100.0, help="Requests per second.")
+@click.option(
+    "--url", default="http://127.0.0.1:8080", metavar="URL", help="Base URL of the server, http or https."
+)
+@click.option("--rate", type=float, default=100, metavar="PER_S", help="Requests per second.")
 @click.option(
     "--arrivals",
     type=click.Choice(["constant", "poisson"]),
     default="constant",
     help="How arrivals are spaced.",
 )
-@click.option("--duration", type=_POSITIVE, help="Seconds of load.  [default: 10, or none with --requests]")
-@click.option("--requests", type=click.IntRange(min=1), help="End after this many requests.")
-@click.option("--ramp", type=_FROM_ZERO, default=0.0, help="Seconds in which the rate grows from 0.")
-@click.option("--warmup", type=_FROM_ZERO, default=0.0, help="Seconds of load before counting starts.")
-@click.option("--mix", default="first=1", help="Endpoints by weight, such as first=3,all=1.")
 @click.option(
-    "--timeout-ms", default="1000", help="`timeout` of the requests; several: each is equally likely."
+    "--duration", type=_POSITIVE, metavar="S", help="Seconds of load.  [default: 10, or none with --requests]"
+)
+@click.option("--requests", type=click.IntRange(min=1), metavar="COUNT", help="End after this many requests.")
+@click.option(
+    "--ramp", type=_FROM_ZERO, default=0, metavar="S", help="Seconds in which the rate grows from 0."
 )
 @click.option(
-    "--allowance-ms", type=_FROM_ZERO, default=0.0, help="An answer this much later still counts as in time."
+    "--warmup", type=_FROM_ZERO, default=0, metavar="S", help="Seconds of load before counting starts."
 )
 @click.option(
-    "--give-up-ms", type=_FROM_ZERO, default=1000.0, help="Wait this long beyond the timeout, then give up."
+    "--mix",
+    default="first=1",
+    metavar="NAME=WEIGHT,...",
+    help="The endpoints first and all by weight, such as first=3,all=1.",
+)
+@click.option(
+    "--timeout-ms",
+    default="1000",
+    metavar="MS,...",
+    help="`timeout` of the requests; several: each is equally likely.",
+)
+@click.option(
+    "--allowance-ms",
+    type=_FROM_ZERO,
+    default=0,
+    metavar="MS",
+    help="An answer this much later still counts as in time.",
+)
+@click.option(
+    "--give-up-ms",
+    type=_FROM_ZERO,
+    default=1000,
+    metavar="MS",
+    help="Wait this long beyond the timeout, then give up.",
 )
 @click.option("--keep-alive/--no-keep-alive", default=True, help="Reuse connections.")
 @click.option(
-    "--connections", type=click.IntRange(min=1), help="Most connections.  [default: as descriptors allow]"
+    "--connections",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Most connections.  [default: as descriptors allow]",
 )
 @click.option(
-    "--hang-up", type=click.FloatRange(0, 1), default=0.0, help="Share of clients that disconnect early."
+    "--hang-up",
+    type=click.FloatRange(0, 1),
+    default=0,
+    metavar="SHARE",
+    help="Share of clients that disconnect early.",
 )
 @click.option(
     "--hang-up-within-ms",
     type=_FROM_ZERO,
-    default=100.0,
+    default=100,
+    metavar="MS",
     help="They disconnect, by FIN or RST, within this time.",
 )
-@click.option("--seed", type=int, default=1, help="Seed of everything random.")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Trust this CA file (https).")
+@click.option("--seed", type=int, default=1, metavar="NUMBER", help="Seed of everything random.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="PATH",
+    help="Trust this CA file (https).",
+)
 @click.option("--insecure", is_flag=True, help="Accept any certificate (https).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-@click.option("--html", type=_PAGE, help="Write plots to this file.")
+@click.option("--html", type=_PAGE, metavar="PATH", help="Write plots to this file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> None:
     """Run one load and exit with the code that its verdict asks for."""
