@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 import fanout
-from fanout.command_line import Commands, setting_options
+from fanout.options import Commands, setting_options
 from fanout.config import (
     ADMIN_BINDS,
     SETTINGS,
