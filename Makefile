@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
-  check format image lock clean $(CHECKS)
+  axe pictures check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -83,6 +83,12 @@ garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collec
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool
 
+axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
+	@$(BIN)/python -m tests.axe
+
+pictures: $(VENV)/.dev ## make the pictures of the pages in docs/images again
+	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py
+
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)
 
@@ -112,7 +118,7 @@ image: ## build the container image with buildah, start it, stop it
 	deploy/image/build-and-try.sh $(ARGS)
 
 clean: ## remove everything that make and the tools have created
-	rm -rf .venv .venv-* build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -163,3 +169,5 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file requirements-dev.lock
 	$(COMPILE) benchmarks/requirements.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements.lock
+	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
+	  --output-file benchmarks/requirements-robyn.lock

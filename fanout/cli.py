@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import click
 
 import fanout
-from fanout.options import Commands, setting_options
 from fanout.config import (
     ADMIN_BINDS,
     SETTINGS,
@@ -26,8 +25,8 @@ from fanout.config import (
     SettingsError,
     load,
     load_admin_binds,
-    mask_url,
 )
+from fanout.options import Commands, setting_options
 from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.options import NamesFaults, simulator_options, simulator_settings
@@ -170,28 +169,20 @@ def demo(
 @setting_options()
 def config(as_json: bool, **flags: Any) -> None:
     """Show every setting and where its value came from. Secrets are masked."""
-    loaded = _load(flags)
-    shown = {setting.name: _shown(getattr(loaded.settings, setting.name)) for setting in SETTINGS}
+    rows = _load(flags).settings.shown()
     if as_json:
-        rows = {s.variable: {"value": shown[s.name], "source": loaded.sources[s.name]} for s in SETTINGS}
         click.echo(json.dumps(rows, indent=2))
         return
-    values = [_text(shown[setting.name]) for setting in SETTINGS]
+    values = [_text(row["value"]) for row in rows.values()]
     width = max(map(len, values))
-    for setting, value in zip(SETTINGS, values, strict=True):
-        click.echo(f"{setting.variable:<{_VARIABLE_WIDTH}}  {value:<{width}}  {loaded.sources[setting.name]}")
+    for (variable, row), value in zip(rows.items(), values, strict=True):
+        click.echo(f"{variable:<{_VARIABLE_WIDTH}}  {value:<{width}}  {row['source']}")
 
 
 def _text(value: Any) -> str:
     if value is None or value == []:
         return "(not set)"
     return ",".join(value) if isinstance(value, list) else str(value)
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [mask_url(url) for url in value]
-    return value if isinstance(value, int | None) else str(value)
 
 
 @cli.command()
