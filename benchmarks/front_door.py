@@ -77,7 +77,7 @@ def siege(options: argparse.Namespace) -> Iterator[Row]:
             "ended": found.ended,
         },
         on_time=not found.bystander.late,
-        promises_kept=not found.load["broken_promises"] and "crossed" not in found.load["outcomes"],
+        promises_kept=not found.load["broken_guarantees"] and "crossed" not in found.load["outcomes"],
         nothing_lost=set(found.load["outcomes"]) <= {"useful", "no_success", "deadline", "refused"},
         nothing_left=after.descriptors <= before.descriptors and after.tasks <= before.tasks,
         no_bug=not found.bugs,

@@ -6,24 +6,32 @@ imports its modules when it runs, so a wrong setting or a health check does not 
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
 import fanout
-from fanout.config import SETTINGS, Bind, Loaded, SettingsError, load
+from fanout.config import (
+    ADMIN_BINDS,
+    SETTINGS,
+    Bind,
+    Loaded,
+    SettingsError,
+    load,
+    load_admin_binds,
+)
+from fanout.options import Commands, setting_options
 from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
-from fanout.tools.simulator.options import simulator_options, simulator_settings
+from fanout.tools.simulator.options import NamesFaults, simulator_options, simulator_settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 HEALTH_WITHIN_S = 2
+_VARIABLE_WIDTH = max(len(setting.variable) for setting in SETTINGS)
 
 
 def run() -> int:
@@ -41,26 +49,6 @@ def run() -> int:
     return code if isinstance(code, int) else DONE
 
 
-class Commands(click.Group):
-    """Most commands are imported on demand: `serve` starts without the test kit."""
-
-    LATE: ClassVar = {
-        "load": "fanout.tools.load.command",
-        "replay": "fanout.testing.world.replay",
-        "simulate": "fanout.testing.world.simulate",
-        "upstream": "fanout.tools.simulator.command",
-    }
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*super().list_commands(context), *self.LATE})
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name in self.LATE:
-            command: click.Command = getattr(importlib.import_module(self.LATE[name]), name)
-            return command
-        return super().get_command(context, name)
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(fanout.__version__, prog_name="fanout")
 def cli() -> None:
@@ -75,31 +63,20 @@ def cli() -> None:
     \b
     Exit codes:
       0    done
-      1    no: not ready (health), or a guarantee was broken (load, simulate, replay)
+      1    no: not ready (health), a guarantee was broken (load, simulate, replay), no answer was
+           useful, or the server is not fanout (load)
       2    a setting, an argument or a port is wrong, and nothing was started
-      3    the command could not finish: the output cannot be written, nothing listens at the address, a
-           worker was lost during a graceful shutdown, or memory or threads ran out; or a bug, with its
-           traceback
+      3    the command could not finish: the output cannot be written, nothing listens at the address,
+           a worker was lost during a graceful shutdown, or memory or threads ran out; or a bug, with
+           its traceback
       130  SIGINT before the command handled signals (143: SIGTERM)
+
+    \b
+    Completion of commands, flags and values:
+      eval "$(_FANOUT_COMPLETE=bash_source fanout)"     in ~/.bashrc
+      eval "$(_FANOUT_COMPLETE=zsh_source fanout)"      in ~/.zshrc
+      _FANOUT_COMPLETE=fish_source fanout | source      in ~/.config/fish/config.fish
     """
-
-
-def _setting_options(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Every setting as an option. The text is read by `config.load`, so flags and variables mean the same."""
-
-    def decorate(command: Command) -> Command:
-        for setting in reversed(SETTINGS):
-            if setting.name not in without:
-                text = f"{setting.help}  [{setting.variable}; default: {setting.default or 'none'}]"
-                multiple = setting.name == "upstreams"
-                metavar = "URL" if multiple else "VALUE"
-                option = click.option(
-                    setting.flag, setting.name, multiple=multiple, metavar=metavar, help=text
-                )
-                command = option(command)
-        return command
-
-    return decorate
 
 
 def _load(flags: dict[str, Any], *, warn: bool = True) -> Loaded:
@@ -130,7 +107,7 @@ def _say_error(text: str) -> None:
 
 
 @cli.command()
-@_setting_options()
+@setting_options()
 def serve(**flags: Any) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
@@ -159,10 +136,10 @@ def _serve(run: Callable[..., int], loaded: Loaded, **options: Any) -> NoReturn:
         _fail(str(error))
 
 
-@cli.command()
+@cli.command(cls=NamesFaults)
 @click.option("--open", "opens", is_flag=True, help="Open the live page in a browser.")
 @simulator_options
-@_setting_options(without=("upstreams", "workers"))
+@setting_options(without=("upstreams", "workers"))
 def demo(
     opens: bool,
     seed: int,
@@ -203,29 +180,39 @@ def demo(
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_setting_options()
+@setting_options()
 def config(as_json: bool, **flags: Any) -> None:
     """Show every setting and where its value came from. Secrets are masked."""
     rows = _load(flags).settings.shown()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for variable, row in rows.items():
-        value = row["value"]
-        text = ",".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"{variable:<28} {text:<40} {row['source']}")
+    values = [_text(row["value"]) for row in rows.values()]
+    width = max(map(len, values))
+    for (variable, row), value in zip(rows.items(), values, strict=True):
+        click.echo(f"{variable:<{_VARIABLE_WIDTH}}  {value:<{width}}  {row['source']}")
+
+
+def _text(value: Any) -> str:
+    if value is None or value == []:
+        return "(not set)"
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 @cli.command()
-@_setting_options()
+@setting_options(only=ADMIN_BINDS)
 def health(**flags: Any) -> None:
     """Exit 0 if the server is ready, 1 if it is not. For container health checks.
 
     The server is the one at FANOUT_ADMIN_BIND. With workers it is ready when all of them are: set the same
-    FANOUT_WORKERS as for `serve`.
+    FANOUT_WORKERS as for `serve`. No other setting is read.
     """
+    try:
+        binds = load_admin_binds(os.environ, {name: text for name, text in flags.items() if text is not None})
+    except SettingsError as error:
+        _fail(str(error))
     ends_at = time.monotonic() + HEALTH_WITHIN_S  # noqa: TID251 - no event loop here
-    for bind in _load(flags).settings.admin_binds:
+    for bind in binds:
         left_s = ends_at - time.monotonic()  # noqa: TID251 - no event loop here
         _exit_unless_ready(bind, max(left_s, 0.001))
     click.echo("ready")

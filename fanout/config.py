@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -84,9 +84,8 @@ class Settings:
 
     @property
     def admin_binds(self) -> tuple[Bind, ...]:
-        """One a worker: the ports from `admin_bind`'s on, or any free ones."""
-        host, port = self.admin_bind.host, self.admin_bind.port
-        return tuple(Bind(host, port + index if port else 0) for index in range(self.workers))
+        """One per worker: the ports from `admin_bind`'s on, or any free ones."""
+        return _admin_binds(self.admin_bind, self.workers)
 
     @property
     def admin_names(self) -> tuple[str, ...]:
@@ -113,21 +112,35 @@ SPARE_DESCRIPTORS: Final = 256  # listeners, admin connections, idle keep-alive 
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One row: a field of `Settings`, its flag, and how its text is read.
+class Kind:
+    """How the text of a setting is read.
 
-    parse: text to value; raises `ValueError` whose message is the fix.
+    metavar: what stands for the value in a help text. parse: text to value; raises `ValueError` whose message
+    is the fix. choices: all values there are, if they can be listed.
     """
+
+    metavar: str
+    parse: Callable[[str], Any]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: a field of `Settings`, its flag, its default as text, and how its text is read."""
 
     name: str
     flag: str
     default: str
-    parse: Callable[[str], Any]
+    kind: Kind
     help: str
 
     @property
     def variable(self) -> str:
         return f"FANOUT_{self.name.upper()}"
+
+    def parse(self, text: str) -> Any:
+        """Raises `ValueError` whose message is the fix."""
+        return self.kind.parse(text)
 
 
 def parse_bind(text: str) -> Bind:
@@ -163,13 +176,13 @@ def _is_decodable(label: str) -> bool:
     return True
 
 
-def _integer(low: int, high: int) -> Callable[[str], int]:
+def _integer(metavar: str, low: int, high: int) -> Kind:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) <= 12 and low <= int(text) <= high):
             raise ValueError(f"use a whole number from {low} to {high}")
         return int(text)
 
-    return parse
+    return Kind(metavar, parse)
 
 
 def _file(text: str) -> Path | None:
@@ -180,13 +193,13 @@ def _file(text: str) -> Path | None:
     return Path(text)
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
+def _one_of(*words: str) -> Kind:
     def parse(text: str) -> str:
         if text.lower() not in words:
             raise ValueError(f"use one of: {', '.join(words)}")
         return text.lower()
 
-    return parse
+    return Kind(f"[{'|'.join(words)}]", parse, words)
 
 
 _HOST_NAME: Final = re.compile(
@@ -228,112 +241,120 @@ def _check_url(url: str) -> None:
         raise ValueError(fix)
 
 
+_BIND: Final = Kind("HOST:PORT", parse_bind)
+_FILE: Final = Kind("PATH", _file)
+
 SETTINGS: Final = (
-    Setting("bind", "--bind", "127.0.0.1:8080", parse_bind, "Where the API listens."),
+    Setting("bind", "--bind", "127.0.0.1:8080", _BIND, "Where the API listens."),
     Setting(
-        "admin_bind", "--admin-bind", "127.0.0.1:8081", parse_bind, "Where health and statistics listen."
+        "admin_bind",
+        "--admin-bind",
+        "127.0.0.1:8081",
+        _BIND,
+        "Where health, statistics and the live page listen.",
     ),
     Setting(
         "admin_hosts",
         "--admin-hosts",
         "",
-        _host_names,
+        Kind("NAMES", _host_names),
         "Names that the admin listener accepts in Host, comma-separated; always: addresses and localhost.",
     ),
     Setting(
         "upstreams",
         "--upstream",
         DEFAULT_UPSTREAM,
-        _upstreams,
+        Kind("URL", _upstreams),
         "An upstream. Repeatable: each is called once per request; a single one is called twice.",
     ),
     Setting(
         "default_timeout_ms",
         "--default-timeout-ms",
         "1000",
-        _integer(1, LARGEST_MAX_TIMEOUT_MS),
+        _integer("MS", 1, LARGEST_MAX_TIMEOUT_MS),
         "The timeout of a request without one.",
     ),
     Setting(
         "max_timeout_ms",
         "--max-timeout-ms",
         "30000",
-        _integer(1, LARGEST_MAX_TIMEOUT_MS),
+        _integer("MS", 1, LARGEST_MAX_TIMEOUT_MS),
         "The longest timeout that a request may have.",
     ),
     Setting(
         "reserve_ms",
         "--reserve-ms",
         "20",
-        _integer(0, 1000),
+        _integer("MS", 0, 1000),
         "Time reserve: the part of every timeout that is kept for writing the answer.",
     ),
     Setting(
         "max_in_flight",
         "--max-in-flight",
         "1000",
-        _integer(1, 100_000),
+        _integer("COUNT", 1, 100_000),
         "Limit of requests in flight, for each worker; the next one gets a 503.",
     ),
     Setting(
         "max_loop_lag_ms",
         "--max-loop-lag-ms",
         "5",
-        _integer(1, 1000),
+        _integer("MS", 1, 1000),
         "New requests are shed while an event-loop iteration takes longer than this.",
     ),
     Setting(
         "workers",
         "--workers",
         "1",
-        _integer(1, 64),
+        _integer("COUNT", 1, 64),
         "Processes that share the public port. Their admin ports: FANOUT_ADMIN_BIND's and those above.",
     ),
     Setting(
         "upstream_ca",
         "--upstream-ca",
         "",
-        _file,
+        _FILE,
         "PEM file of the only authorities to trust for https upstreams. Empty: the system's.",
     ),
     Setting(
         "tls_cert",
         "--tls-cert",
         "",
-        _file,
+        _FILE,
         "PEM file with the server's certificate chain: the API speaks TLS. Empty: no TLS.",
     ),
-    Setting("tls_key", "--tls-key", "", _file, "PEM file with the private key of --tls-cert, not encrypted."),
+    Setting("tls_key", "--tls-key", "", _FILE, "PEM file with the private key of --tls-cert, not encrypted."),
     Setting(
         "log_level",
         "--log-level",
         "info",
         _one_of("debug", "info", "warning", "error"),
-        "The least severe level that is logged: debug, info, warning or error.",
+        "The least severe level that is logged.",
     ),
     Setting(
         "log_format",
         "--log-format",
         "auto",
         _one_of("auto", "text", "json"),
-        "text, json (one object per line), or auto: text on a terminal, json elsewhere.",
+        "json is one object per line; auto is text on a terminal and json elsewhere.",
     ),
     Setting(
         "log_requests",
         "--log-requests",
         "all",
         _one_of("all", "failed", "none"),
-        "Which requests get a line in the log: all, failed (those without success), or none.",
+        "Which requests get a line in the log; failed: those without success.",
     ),
     Setting(
         "census",
         "--census",
         "on",
         _one_of("on", "off"),
-        "Check every request for leaked tasks, admission permits and connections: on or off.",
+        "Check every request for leaked tasks, admission permits and connections.",
     ),
 )
 assert (*(s.name for s in SETTINGS), "sources") == tuple(f.name for f in fields(Settings))
+ADMIN_BINDS: Final = ("admin_bind", "workers")  # the settings that decide where the admin listeners are
 
 
 RENAMED: Final = {"FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS"}  # to be ignored would be a silent change
@@ -355,9 +376,28 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
     for old, new in RENAMED.items():
         if old in environment:
             raise SettingsError(f"{old}={environment[old]!r}: this setting is called {new} now: rename it")
+    values, sources = _read(SETTINGS, environment, flags)
+    settings = Settings(**values, sources=sources)
+    _cross_check(settings)
+    return Loaded(settings, _typos(environment))
+
+
+def load_admin_binds(environment: Mapping[str, str], flags: Mapping[str, str]) -> tuple[Bind, ...]:
+    """Where the admin listeners of a server with these settings are; no other setting is read.
+
+    Raises `SettingsError` as `load` does.
+    """
+    values, _ = _read([each for each in SETTINGS if each.name in ADMIN_BINDS], environment, flags)
+    return _admin_binds(values["admin_bind"], values["workers"])
+
+
+def _read(
+    settings: Iterable[Setting], environment: Mapping[str, str], flags: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value and the source of each, by name."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for setting in SETTINGS:
+    for setting in settings:
         text, source = setting.default, "default"
         if setting.variable in environment:
             text, source = environment[setting.variable], setting.variable
@@ -371,9 +411,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
             )
             raise SettingsError(f"{_named(setting, source)}={shown!r}: {error}") from None
         sources[setting.name] = source
-    settings = Settings(**values, sources=sources)
-    _cross_check(settings)
-    return Loaded(settings, _typos(environment))
+    return values, sources
 
 
 def _named(setting: Setting, source: str) -> str:
@@ -393,22 +431,28 @@ def _cross_check(settings: Settings) -> None:
             f"FANOUT_RESERVE_MS={s.reserve_ms} leaves nothing of FANOUT_DEFAULT_TIMEOUT_MS="
             f"{s.default_timeout_ms} for the calls: lower the first or raise the second"
         )
-    if s.admin_bind.port and s.admin_bind.port + s.workers - 1 > LARGEST_PORT:
-        raise SettingsError(
-            f"FANOUT_WORKERS={s.workers} needs as many admin ports from FANOUT_ADMIN_BIND={s.admin_bind} on, "
-            f"and {LARGEST_PORT} is the last: lower one of them"
-        )
+    admin_binds = _admin_binds(s.admin_bind, s.workers)
     if (s.tls_cert is None) != (s.tls_key is None):
         raise SettingsError("FANOUT_TLS_CERT and FANOUT_TLS_KEY go together: set both or none")
     if s.bind == s.admin_bind and s.bind.port != 0:
         raise SettingsError(
             f"FANOUT_BIND and FANOUT_ADMIN_BIND are both {s.bind}: give the admin listener another port"
         )
-    if s.bind.port != 0 and s.bind in s.admin_binds:
+    if s.bind.port != 0 and s.bind in admin_binds:
         raise SettingsError(
             f"FANOUT_WORKERS={s.workers} needs as many admin ports from FANOUT_ADMIN_BIND={s.admin_bind} on, "
             f"and one of them is FANOUT_BIND={s.bind}: give one of the two another port"
         )
+
+
+def _admin_binds(first: Bind, workers: int) -> tuple[Bind, ...]:
+    """One per worker. Raises `SettingsError` if there are too few ports."""
+    if first.port and first.port + workers - 1 > LARGEST_PORT:
+        raise SettingsError(
+            f"FANOUT_WORKERS={workers} needs as many admin ports from FANOUT_ADMIN_BIND={first} on, "
+            f"and {LARGEST_PORT} is the last: lower one of them"
+        )
+    return tuple(Bind(first.host, first.port + index if first.port else 0) for index in range(workers))
 
 
 def _typos(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -14,11 +14,14 @@ import pytest
 
 # By program, the Debian package it is in.
 PACKAGES: Final = {
+    "bash": "bash",
     "chromium": "chromium",
     "curl": "curl",
+    "fish": "fish",
     "ip": "iproute2",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "zsh": "zsh",
 }
 AS_ROOT: Final = "sudo make test"
 _NEEDS: Final = re.compile(r"needs (.+?): (.+)")

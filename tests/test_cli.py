@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -42,7 +43,7 @@ def port_in_use() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "config", "health"])
+@pytest.mark.parametrize("command", ["serve", "demo", "config"])
 def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
     done = fanout(command, FANOUT_RESERVE_MS="soon")
     assert (done.returncode, done.stdout) == (2, "")
@@ -145,6 +146,22 @@ def test_health_is_an_exit_code() -> None:
     assert_one_line(done.stderr, f"no answer from http://{admin}/readyz")
 
 
+def test_health_reads_only_the_settings_that_say_where_it_asks() -> None:
+    """Its admin address may be the default of the public one, and the server's own mistakes are not its."""
+    with port_in_use() as port:
+        pass  # nobody listens there now
+    address = f"127.0.0.1:{port}"
+    done = fanout("health", FANOUT_ADMIN_BIND=address, FANOUT_BIND=address, FANOUT_RESERVE_MS="soon")
+    assert done.returncode == 1
+    assert_one_line(done.stderr, f"no answer from http://{address}/readyz")
+    done = fanout("health", "--admin-bind", "127.0.0.1:65535", FANOUT_WORKERS="2")
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "FANOUT_WORKERS=2 needs as many admin ports")
+    done = fanout("health", "--workers", "many")
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "--workers='many': use a whole number from 1 to 64")
+
+
 def test_health_does_not_wait_for_a_server_that_hangs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done = fanout("health", FANOUT_ADMIN_BIND=f"127.0.0.1:{silent.getsockname()[1]}")
@@ -165,6 +182,20 @@ def test_config_shows_values_sources_and_no_secrets() -> None:
     as_text = fanout("config", FANOUT_UPSTREAMS="http://user:secret@a/").stdout
     assert "secret" not in as_text
     assert len(as_text.splitlines()) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("upstreams", ["http://a/", f"http://a/,http://{'b' * 60}/"])
+def test_config_is_aligned_and_says_what_is_not_set(upstreams: str) -> None:
+    """Three columns: the variable, its value, and where that came from."""
+    lines = fanout("config", "--census", "off", FANOUT_UPSTREAMS=upstreams).stdout.splitlines()
+    rows = {
+        variable: (value, source) for variable, value, source in (re.split(r"  +", line) for line in lines)
+    }
+    assert rows["FANOUT_UPSTREAMS"] == (upstreams, "FANOUT_UPSTREAMS")
+    assert rows["FANOUT_CENSUS"] == ("off", "--census")
+    assert rows["FANOUT_TLS_KEY"] == rows["FANOUT_ADMIN_HOSTS"] == ("(not set)", "default")
+    assert len({line.index(rows[line.split()[0]][0]) for line in lines}) == 1
+    assert len({line.rindex("  ") for line in lines}) == 1
 
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "upstream", "config", "health", "load"])

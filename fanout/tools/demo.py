@@ -7,7 +7,6 @@ Rule 2: what the page can start is bounded in number and in time.
 from __future__ import annotations
 
 import socket
-import ssl
 import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import suppress

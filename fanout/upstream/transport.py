@@ -33,7 +33,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 KEEPALIVE_EXPIRY_S: Final = 30.0  # below the 60 to 75 s after which common servers close an idle connection
 _REQUEST_TIMEOUT: Final = 408
 # Python 3.11 takes longer to look up an enum member than to record it.
-_REUSED, _SEND, _FIRST_BYTE = Phase.REUSED, Phase.SEND, Phase.FIRST_BYTE
+_REUSED, _WAIT, _RECEIVE = Phase.REUSED, Phase.WAIT, Phase.RECEIVE
 _DONE, _KEPT = Phase.DONE, Phase.KEPT
 _SWEEP_EVERY_S: Final = 5.0
 _SWEEP_BATCH: Final = 16  # closed per iteration at most: to close a socket takes about 50 µs
@@ -229,7 +229,7 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     Raises httpx's errors: `WriteError`, `ReadError`, `RemoteProtocolError`, `DecodingError`,
     `BodyTooLarge`. After any exception the wire is in the middle of something and must be closed.
     """
-    on_phase(_SEND)
+    on_phase(_WAIT)
     try:
         # The pool has checked an idle connection when it gave it out. Early bytes of a new one still are the
         # answer, and the only one: the connection is not kept, because another answer may follow.
@@ -244,7 +244,7 @@ async def exchange(  # noqa: ASYNC910 - receiving is a checkpoint, unless the an
     try:
         data = await wire.receive() if early is None else early
         if data:
-            on_phase(_FIRST_BYTE)
+            on_phase(_RECEIVE)
         answer.feed(data)
         while not answer.is_complete:
             answer.feed(await wire.receive())

@@ -216,7 +216,7 @@ async def test_only_the_bars_of_calls_that_run_grow_and_none_beyond_the_deadline
     """The news of an end is up to a batch old; until it comes nothing late is claimed."""
     calls = [
         {"upstream": 0, "outcome": "running", "started_ms": 0, "phases": []},
-        {"upstream": 1, "outcome": "failed", "started_ms": 0, "ended_ms": 100, "phases": [["send", 0]]},
+        {"upstream": 1, "outcome": "failed", "started_ms": 0, "ended_ms": 100, "phases": [["wait", 0]]},
     ]
     row = {"reason": "running", "timeout_ms": 600, "reserve_ms": 20, "calls": calls}
     async with live_page("demo", *SLOW) as (_, page):

@@ -15,7 +15,7 @@ def test_a_request_is_shown_running_then_with_a_call_ended_then_ended() -> None:
     rows = Rows(10.0)
     rows.started(started())
     (running,), _ = rows.take(10.1)
-    record = CallRecord(1, 10.0, 10.12, Failure("bad_status", 503), (("send", 10.01),))
+    record = CallRecord(1, 10.0, 10.12, Failure("bad_status", 503), (("wait", 10.01),))
     rows.call_ended(CallEnded("r-1", record, 10.12))
     (half,), _ = rows.take(10.2)
     rows.ended(receipt())

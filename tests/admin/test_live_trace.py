@@ -24,7 +24,7 @@ def test_a_call_is_a_span_with_its_phases_and_says_why_it_was_cancelled() -> Non
     events = list(trace_events([receipt()]))
     phases = [event["name"] for event in events if event.get("cat") == "phase"]
     instants = [event["name"] for event in events if event["ph"] == "i"]
-    assert phases == ["connect", "send"] * 2
+    assert phases == ["connect", "wait"] * 2
     assert instants == ["cancelled: call 0 settled the race"]
     assert json.loads(json.dumps(events)) == events
 

@@ -39,7 +39,7 @@ async def test_two_hundred_hostile_connections_cost_a_steady_load_nothing() -> N
     assert siege.kinds == len(KINDS) >= 40
     assert siege.load["offered"] == 225
     assert siege.load["outcomes"].keys() == {"useful", "no_success"}  # the upstream fails, too
-    assert siege.load["broken_promises"] == 0
+    assert siege.load["broken_guarantees"] == 0
     assert siege.accepted > 500
     assert siege.at_peak.descriptors > siege.before.descriptors
     assert siege.after.descriptors <= siege.before.descriptors

@@ -32,10 +32,10 @@ def test_a_caller_who_asks_sees_the_phases_of_every_call(world: World) -> None:
     reply = world.get("/api/first?timeout=2000", X_Fanout_Receipt="1")
     told = timings(reply.headers["server-timing"])
     assert ("call1.connect" in told) != ("call1.reused" in told)
-    assert {"call1.send", "call1.first_byte", "call1.done", "call1.kept"} <= set(told)
-    assert 95 <= float(told["call1.send"].removeprefix("dur=")) < 250  # until the first byte
-    assert "call0.send" in told
-    assert "call0.first_byte" not in told
+    assert {"call1.wait", "call1.receive", "call1.done", "call1.kept"} <= set(told)
+    assert 95 <= float(told["call1.wait"].removeprefix("dur=")) < 250  # until the first byte
+    assert "call0.wait" in told
+    assert "call0.receive" not in told
     gone_ms, why = told["call0.cancelled"].split(";")
     assert 0 <= float(gone_ms.removeprefix("dur=")) < 50
     assert why == 'desc="call 1 settled the race"'
@@ -52,7 +52,7 @@ def test_a_problem_has_the_receipt_that_the_log_has(world: World) -> None:
         "deadline",
         False,
     )
-    assert [name for name, _ in cancelled["phases"]][-1] == "send"
+    assert [name for name, _ in cancelled["phases"]][-1] == "wait"
     assert 0 <= cancelled["cancel_to_exit_ms"] < 50
     line = line_of(world, "receipt-2")
     assert (line["level"], line["status"], line["reason"]) == ("warning", 500, "deadline")

@@ -131,10 +131,10 @@ def test_a_late_answer_says_by_how_much() -> None:
 @pytest.mark.parametrize(
     ("names", "reused", "kept"),
     [
-        (("connect", "send", "first_byte", "done", "kept"), False, True),
-        (("reused", "send", "first_byte", "done", "kept"), True, True),
-        (("reused", "send", "first_byte", "done"), True, False),
-        (("reused", "send", "retry", "connect", "send"), False, False),
+        (("connect", "wait", "receive", "done", "kept"), False, True),
+        (("reused", "wait", "receive", "done", "kept"), True, True),
+        (("reused", "wait", "receive", "done"), True, False),
+        (("reused", "wait", "retry", "connect", "wait"), False, False),
         ((), None, None),
     ],
 )
@@ -246,13 +246,13 @@ TELL_ALL = [(b"x-fanout-receipt", b"1")]
 
 
 def test_a_caller_who_asks_is_told_the_phases_of_every_call() -> None:
-    won = MarkedCall(10, GOOD, names=("connect", "send"))
+    won = MarkedCall(10, GOOD, names=("connect", "wait"))
     replay = run_scenario("/api/first", [won, hangs()], headers=TELL_ALL)
     assert replay.headers["server-timing"].split(", ") == [
         'call0;dur=12.0;desc="won"',
         'call1;dur=12.0;desc="cancelled"',
         "call0.connect;dur=1.000",
-        "call0.send;dur=11.000",
+        "call0.wait;dur=11.000",
         'call1.cancelled;dur=0.000;desc="call 0 settled the race"',
     ]
 
@@ -277,7 +277,7 @@ def test_nobody_else_is(headers: list[tuple[bytes, bytes]]) -> None:
 
 def test_how_much_is_told_depends_on_the_calls_alone() -> None:
     """A hostile caller cannot make the answer grow: nothing of the request is in it."""
-    marks = ("reused", "send", "retry", "connect", "tls", "send", "first_byte", "done")  # no call has more
+    marks = ("reused", "wait", "retry", "connect", "tls", "wait", "receive", "done")  # no call has more
     calls: list[ScriptedCall] = [MarkedCall(math.inf, GOOD, names=marks) for _ in range(16)]
     replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL)
     assert len(replay.headers["server-timing"]) < 6 * 1024

@@ -121,7 +121,7 @@ def test_a_race_is_a_server_span_and_a_client_span_for_each_call(
     assert winner.attributes["url.full"] == upstream.url + "/fast"
     assert winner.attributes["server.port"] == urlsplit(upstream.url).port
     assert list(winner.events) == [
-        f"fanout.phase.{name}" for name in ("connect", "send", "first_byte", "done", "kept")
+        f"fanout.phase.{name}" for name in ("connect", "wait", "receive", "done", "kept")
     ]
     assert all(winner.started_ns <= at <= winner.ended_ns for at in winner.events.values())
     assert (loser.kind, loser.status) == ("CLIENT", "UNSET")
@@ -129,7 +129,7 @@ def test_a_race_is_a_server_span_and_a_client_span_for_each_call(
     assert loser.attributes["fanout.cancel.source"] == "explicit"
     assert loser.attributes["fanout.cancel.reason"] == "call 0 settled the race"
     assert 0 <= loser.attributes["fanout.cancel.to_exit_ms"] < 5000
-    assert list(loser.events) == ["fanout.phase.connect", "fanout.phase.send"]
+    assert list(loser.events) == ["fanout.phase.connect", "fanout.phase.wait"]
     assert "error.type" not in {*server.attributes, *winner.attributes, *loser.attributes}
     assert server.resource["service.name"] == "fanout"
     assert server.resource["service.instance.id"]

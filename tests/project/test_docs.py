@@ -55,7 +55,7 @@ def test_every_error_and_outcome_word_is_documented() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_only_settings_that_exist(path: Path) -> None:
     known = {setting.variable for setting in SETTINGS} | {"FANOUT_"}
-    assert set(re.findall(r"FANOUT_[A-Z_]*", path.read_text())) <= known
+    assert set(re.findall(r"(?<!_)FANOUT_[A-Z_]*", path.read_text())) <= known
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

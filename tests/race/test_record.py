@@ -46,7 +46,7 @@ class Marking:
         self.given = timings
         timings.mark("connect")
         await trio.sleep(0.25)
-        timings.mark("send")
+        timings.mark("wait")
         await trio.sleep(math.inf if self._hangs else 0.25)
         return Success(b"{}")
 
@@ -63,7 +63,7 @@ async def test_what_a_call_marks_is_in_its_record_however_it_ended(
     race = race_of(Marking(hangs=True), Marking(hangs=False))
     await run_all(race)
     for record in race.ledger.records:
-        assert record.timings == (("connect", 0.0), ("send", 0.25))
+        assert record.timings == (("connect", 0.0), ("wait", 0.25))
         assert record.ended_at == 0.5
 
 

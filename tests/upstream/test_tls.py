@@ -47,8 +47,8 @@ async def test_a_call_over_tls_and_another_on_the_same_connection() -> None:
             response = await client.get(server.url(path), extensions={"fanout.phase": phases.append})
             assert response.content == path.encode()
         assert server.accepted == 1
-    assert phases[:6] == ["connect", "tls", "send", "first_byte", "done", "kept"]
-    assert phases[6:] == ["reused", "send", "first_byte", "done", "kept"]
+    assert phases[:6] == ["connect", "tls", "wait", "receive", "done", "kept"]
+    assert phases[6:] == ["reused", "wait", "receive", "done", "kept"]
 
 
 async def test_the_name_is_sent_and_http_1_1_is_agreed_on() -> None:

@@ -236,17 +236,17 @@ async def test_a_call_in_a_cancelled_scope_sends_nothing() -> None:
 async def test_phases_of_a_new_a_reused_and_a_retried_connection() -> None:
     world = World(ScriptedWire([OK], [OK], [RESET]), ScriptedWire([OK]))
     await world.get()
-    assert world.phases == [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT]
+    assert world.phases == [Phase.CONNECT, Phase.WAIT, Phase.RECEIVE, Phase.DONE, Phase.KEPT]
     await world.get()
-    assert world.phases == [Phase.REUSED, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT]
+    assert world.phases == [Phase.REUSED, Phase.WAIT, Phase.RECEIVE, Phase.DONE, Phase.KEPT]
     await world.get()
     assert world.phases == [
-        *(Phase.REUSED, Phase.SEND, Phase.RETRY),
-        *(Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT),
+        *(Phase.REUSED, Phase.WAIT, Phase.RETRY),
+        *(Phase.CONNECT, Phase.WAIT, Phase.RECEIVE, Phase.DONE, Phase.KEPT),
     ]
 
 
-@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.SEND, Phase.FIRST_BYTE, Phase.DONE, Phase.KEPT])
+@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.WAIT, Phase.RECEIVE, Phase.DONE, Phase.KEPT])
 async def test_a_hook_that_raises_is_a_bug_and_costs_nothing_but_its_call(phase: Phase) -> None:
     """G11."""
 

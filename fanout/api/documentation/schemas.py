@@ -151,7 +151,7 @@ def _call_receipt(calls: int) -> Json:
         "phases": {
             "type": "array",
             "items": phase,
-            "description": "As each began: connect or reused, tls, send, first_byte, done, kept, retry.",
+            "description": "As each began: connect or reused, tls, wait, receive, done, kept, retry.",
         },
         "reused": {**yes_or_no, "description": "It went over a connection that had been idle."},
         "kept": {**yes_or_no, "description": "Its connection was kept open for another call."},

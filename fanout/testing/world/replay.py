@@ -1,10 +1,11 @@
-"""The command `fanout replay`: one simulated world again, as a timeline."""
+"""The command `fanout replay`: one simulation run again, as a timeline."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 import click
@@ -24,19 +25,25 @@ _TRACE: Final = click.File(
 
 
 @click.command("replay")
-@click.option("--seed", type=click.IntRange(0), required=True, help="The seed of the run.")
+@click.option("--seed", type=click.IntRange(0), required=True, metavar="NUMBER", help="The seed of the run.")
 @click.option(
     "--requests",
     type=click.IntRange(1, 5000),
     default=1000,
     show_default=True,
+    metavar="COUNT",
     help="As in `fanout simulate`: another number is another run.",
 )
 @click.option(
-    "--show", type=click.IntRange(0), default=20, show_default=True, help="How many requests to show."
+    "--show",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="COUNT",
+    help="How many requests to show.",
 )
-@click.option("--only", metavar="ID", multiple=True, help="Show this request, such as w17. Repeatable.")
-@click.option("--trace", type=_TRACE, help="Write a Chrome trace here.")
+@click.option("--only", metavar="NAME", multiple=True, help="Show this request, such as w17. Repeatable.")
+@click.option("--trace", type=_TRACE, metavar="PATH", help="Write a Chrome trace here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything in order.")
 def replay(
     seed: int, requests: int, show: int, only: tuple[str, ...], trace: TextIO | None, as_json: bool
@@ -51,6 +58,7 @@ def replay(
       fanout replay --seed 7 --requests 200 --only w17 --trace world.json
     """
     ended = run_plan(draw_plan(seed, requests), seed, traced=True)
+    _check_names(only, ended)
     violations = judge(ended)
     if trace is not None:
         _write(trace, json.dumps(chrome_trace(ended)))
@@ -61,6 +69,25 @@ def replay(
         if trace is not None:
             click.echo(f"\nwritten to {trace.name}: open it in chrome://tracing or ui.perfetto.dev")
     sys.exit(NO if violations else DONE)
+
+
+def _check_names(only: tuple[str, ...], ended: Ended) -> None:
+    numbers = sorted(request.script.id for request in ended.requests)
+    unknown = sorted(set(only) - {f"w{number}" for number in numbers})
+    if unknown:
+        names = _ranges(numbers) or "none was sent"
+        raise click.UsageError(f"--only={unknown[0]!r}: use the name of a request of this run: {names}")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`[0, 1, 2, 5]` is `w0 to w2, w5`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join(" to ".join(f"w{number}" for number in ends) for ends in ranges)
 
 
 def _write(trace: TextIO, text: str) -> None:
@@ -84,7 +111,8 @@ def _show(seed: int, ended: Ended, violations: list[Violation], only: tuple[str,
         click.echo(told(request, violations))
     left = len(ended.requests) - len(shown)
     if left and not only:
-        click.echo(f"\n{left} more: --show {len(ended.requests)} shows all, --only w17 one")
+        one = f"w{ended.requests[0].script.id}"
+        click.echo(f"\n{left} more: --show {len(ended.requests)} shows all, --only {one} one")
 
 
 def _chosen(
@@ -101,6 +129,7 @@ def _as_json(seed: int, ended: Ended, violations: list[Violation]) -> dict[str, 
     return {
         "seed": seed,
         "requests": len(ended.requests),
+        "requests_planned": len(ended.plan.requests),
         "ended_at": ended.ended_at,
         "trace_sha256": ended.trace.digest(),
         "violations": [dataclasses.asdict(violation) for violation in violations],

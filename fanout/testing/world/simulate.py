@@ -1,4 +1,4 @@
-"""The command `fanout simulate`: many worlds, and whether every promise was kept in all of them."""
+"""The command `fanout simulate`: many simulation runs, and whether every guarantee was kept."""
 
 from __future__ import annotations
 
@@ -19,14 +19,35 @@ _SHOWN = 5
 
 @click.command("simulate")
 @click.option(
-    "--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many simulation runs."
+    "--seeds",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="COUNT",
+    help="How many simulation runs.",
 )
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
 @click.option(
-    "--requests", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Requests per run."
+    "--first-seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="NUMBER",
+    help="The first seed.",
 )
 @click.option(
-    "--processes", type=click.IntRange(1), default=os.cpu_count() or 1, help="Default: one per core."
+    "--requests",
+    type=click.IntRange(1, 5000),
+    default=1000,
+    show_default=True,
+    metavar="COUNT",
+    help="Requests per run. A graceful shutdown in the middle of a run leaves some unsent.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    metavar="COUNT",
+    help="Processes that run them.  [default: one per core]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json: bool) -> None:

@@ -17,14 +17,16 @@ _COLOURS: Final = {"success": "green", "cancelled": "yellow"}
 
 
 def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
-    """The world in a few lines."""
+    """The simulation run in a few lines."""
     plan = ended.plan
+    sent, planned = len(ended.requests), len(plan.requests)
     statuses = Counter(answer.status for c in ended.connections for answer in c.reader.answers)
     answers = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
     verdict = "every guarantee was kept" if not violations else f"guarantees broken: {len(violations)}"
     return "\n".join(
         [
-            f"seed {seed}: {len(ended.requests)} requests over {len(ended.connections)} connections, "
+            f"seed {seed}: {sent if sent == planned else f'{sent} of {planned}'} requests "
+            f"over {len(ended.connections)} connections, "
             f"{ended.ended_at:.3f} s",
             f"  answers    {answers}",
             f"  calls      {sum(len(r.calls) for r in ended.requests)} "
@@ -32,7 +34,8 @@ def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
             f"  limits     {plan.max_in_flight} in flight, {plan.max_connections} connections, "
             f"reserve {plan.reserve_ms} ms, "
             f"latency {plan.caller_latency_ms} and {plan.upstream_latency_ms} ms",
-            f"  shutdown   at {ended.drained_at:.3f} s",
+            f"  shutdown   at {ended.drained_at:.3f} s"
+            + (f", before the other {planned - sent} were sent" if sent < planned else ""),
             f"  trace      {ended.trace.digest()}",
             "  verdict    " + click.style(verdict, fg="red" if violations else "green", bold=True),
         ]

@@ -1,1 +1,1 @@
-"""`fanout load`: an open-loop load generator that tells kept promises from broken ones."""
+"""`fanout load`: an open-loop load generator that checks the guarantees on every answer."""

@@ -1,6 +1,7 @@
 """The command `fanout load`: options in, exit code out. Register with `cli.add_command(load)`.
 
-Exit codes: 0 every promise was kept; 1 a promise was broken; 2 bad usage; 3 the run could not be made.
+Exit codes: 0 every guarantee was kept; 1 one was broken, no answer was useful, or the server is not fanout;
+2 bad usage; 3 the run was not possible.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from functools import partial
 from typing import Any, TextIO
 
 import click
@@ -16,15 +16,16 @@ import trio
 
 from fanout.process.exits import DONE, FAILED, NO
 
+from .first_look import CouldNotRun, WrongServer, check_server
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
 from .plan import BadPlan, LoadPlan, parsed_mix, parsed_target, parsed_timeouts
 from .progress import show_block, show_lines
 from .report import Report
-from .run import CouldNotRun, run_load
+from .run import Watch, run_load
 from .text import text_of, warnings_of
 
-EXIT_CODES = {"kept": DONE, "broken": NO, "unreachable": FAILED}
+EXIT_CODES = {"kept": DONE, "broken": NO, "useless": NO, "unreachable": FAILED}
 _ENOUGH_DESCRIPTORS = 65_536  # more connections than one client address has ports
 _DESCRIPTORS_FOR_OTHERS = 64  # standard streams, timer, epoll, libraries
 
@@ -53,54 +54,91 @@ Ctrl-C ends the schedule early and still reports; a second one ends the requests
 
 \b
 Exit codes:
-  0  every guarantee was kept
-  1  a guarantee was broken
+  0  every guarantee was kept, and there were useful answers
+  1  a guarantee was broken, no answer was useful, or the server is not fanout
   2  bad usage
   3  the run was not possible, for example because nothing listens there
 """
 
 
 @click.command("load", help=_HELP, context_settings={"show_default": True})
-@click.option("--url", default="http://127.0.0.1:8080", help="Base URL of the server, http or https.")
-@click.option("--rate", type=float, default=100.0, help="Requests per second.")
+@click.option(
+    "--url", default="http://127.0.0.1:8080", metavar="URL", help="Base URL of the server, http or https."
+)
+@click.option("--rate", type=float, default=100, metavar="PER_S", help="Requests per second.")
 @click.option(
     "--arrivals",
     type=click.Choice(["constant", "poisson"]),
     default="constant",
     help="How arrivals are spaced.",
 )
-@click.option("--duration", type=_POSITIVE, help="Seconds of load.  [default: 10, or none with --requests]")
-@click.option("--requests", type=click.IntRange(min=1), help="End after this many requests.")
-@click.option("--ramp", type=_FROM_ZERO, default=0.0, help="Seconds in which the rate grows from 0.")
-@click.option("--warmup", type=_FROM_ZERO, default=0.0, help="Seconds of load before counting starts.")
-@click.option("--mix", default="first=1", help="Endpoints by weight, such as first=3,all=1.")
 @click.option(
-    "--timeout-ms", default="1000", help="`timeout` of the requests; several: each is equally likely."
+    "--duration", type=_POSITIVE, metavar="S", help="Seconds of load.  [default: 10, or none with --requests]"
+)
+@click.option("--requests", type=click.IntRange(min=1), metavar="COUNT", help="End after this many requests.")
+@click.option(
+    "--ramp", type=_FROM_ZERO, default=0, metavar="S", help="Seconds in which the rate grows from 0."
 )
 @click.option(
-    "--allowance-ms", type=_FROM_ZERO, default=0.0, help="An answer this much later still counts as in time."
+    "--warmup", type=_FROM_ZERO, default=0, metavar="S", help="Seconds of load before counting starts."
 )
 @click.option(
-    "--give-up-ms", type=_FROM_ZERO, default=1000.0, help="Wait this long beyond the timeout, then give up."
+    "--mix",
+    default="first=1",
+    metavar="NAME=WEIGHT,...",
+    help="The endpoints first and all by weight, such as first=3,all=1.",
+)
+@click.option(
+    "--timeout-ms",
+    default="1000",
+    metavar="MS,...",
+    help="`timeout` of the requests; several: each is equally likely.",
+)
+@click.option(
+    "--allowance-ms",
+    type=_FROM_ZERO,
+    default=0,
+    metavar="MS",
+    help="An answer this much later still counts as in time.",
+)
+@click.option(
+    "--give-up-ms",
+    type=_FROM_ZERO,
+    default=1000,
+    metavar="MS",
+    help="Wait this long beyond the timeout, then give up.",
 )
 @click.option("--keep-alive/--no-keep-alive", default=True, help="Reuse connections.")
 @click.option(
-    "--connections", type=click.IntRange(min=1), help="Most connections.  [default: as descriptors allow]"
+    "--connections",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Most connections.  [default: as descriptors allow]",
 )
 @click.option(
-    "--hang-up", type=click.FloatRange(0, 1), default=0.0, help="Share of clients that disconnect early."
+    "--hang-up",
+    type=click.FloatRange(0, 1),
+    default=0,
+    metavar="SHARE",
+    help="Share of clients that disconnect early.",
 )
 @click.option(
     "--hang-up-within-ms",
     type=_FROM_ZERO,
-    default=100.0,
+    default=100,
+    metavar="MS",
     help="They disconnect, by FIN or RST, within this time.",
 )
-@click.option("--seed", type=int, default=1, help="Seed of everything random.")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Trust this CA file (https).")
+@click.option("--seed", type=int, default=1, metavar="NUMBER", help="Seed of everything random.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="PATH",
+    help="Trust this CA file (https).",
+)
 @click.option("--insecure", is_flag=True, help="Accept any certificate (https).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-@click.option("--html", type=_PAGE, help="Write plots to this file.")
+@click.option("--html", type=_PAGE, metavar="PATH", help="Write plots to this file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> None:
     """Run one load and exit with the code that its verdict asks for."""
@@ -111,14 +149,19 @@ def load(as_json: bool, html: TextIO | None, quiet: bool, **options: Any) -> Non
     watch = None if quiet else (show_block if sys.stderr.isatty() else show_lines)
     try:
         require_hdrhistogram()
-        report = trio.run(partial(run_load, plan, watch))
+        report = trio.run(_check_and_run, plan, watch)
     except (CouldNotRun, MissingExtra) as error:
         click.echo(f"fanout load: {error}", err=True)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(NO if isinstance(error, WrongServer) else FAILED) from None
     _show(report, as_json=as_json)
     if html is not None:
         _write(html, html_of(report))
     raise SystemExit(EXIT_CODES[report["verdict"]])
+
+
+async def _check_and_run(plan: LoadPlan, watch: Watch | None) -> Report:
+    await check_server(plan.target)
+    return await run_load(plan, watch)
 
 
 def _write(html: TextIO, text: str) -> None:

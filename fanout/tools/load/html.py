@@ -8,7 +8,7 @@ from __future__ import annotations
 from html import escape
 from math import log10
 
-from .outcome import BROKEN_PROMISES, Outcome
+from .outcome import BROKEN_GUARANTEES, Outcome
 from .report import Report
 from .svg import Chart, Line, svg_of
 from .text import text_of, verdict_line
@@ -75,7 +75,7 @@ def _fates(report: Report) -> Chart:
         offered,
         line("useful", (Outcome.USEFUL,)),
         line("refused", (Outcome.REFUSED,)),
-        line("late or broken", BROKEN_PROMISES),
+        line("late or broken", BROKEN_GUARANTEES),
     ]
     return Chart("What became of each second's requests", "second of the intended start", "requests", lines)
 

@@ -2,7 +2,7 @@
 
 Rule 1: time goes first. A complete answer of any status that came after `timeout` is late.
 Rule 2: a 200 is useful only when its body is what the API promises.
-Rule 3: what the client did itself (left, could not connect, was cut) is never the server's broken promise.
+Rule 3: what the client did itself (left, could not connect, was cut) is never the server's broken guarantee.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"  # the run was cut by a second Ctrl-C while the request was in flight
 
 
-BROKEN_PROMISES = (Outcome.LATE, Outcome.MISSING, Outcome.BROKEN, Outcome.MALFORMED, Outcome.WRONG_BODY)
+BROKEN_GUARANTEES = (Outcome.LATE, Outcome.MISSING, Outcome.BROKEN, Outcome.MALFORMED, Outcome.WRONG_BODY)
 ON_TIME = (
     Outcome.USEFUL,
     Outcome.REFUSED,

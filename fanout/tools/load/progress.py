@@ -58,6 +58,6 @@ def progress_lines(generator: Generator, now: float, useful_per_s: float) -> lis
     return [
         f"{clock}  sent {generator.launched:,}  in flight {generator.in_flight:,}  "
         f"useful {useful_per_s:,.0f}/s  on time {on_time / owed if owed else 1:.2%}",
-        f"refused {tally.outcomes[Outcome.REFUSED]:,}  broken promises {tally.broken_promises():,}  "
+        f"refused {tally.outcomes[Outcome.REFUSED]:,}  broken guarantees {tally.broken_guarantees():,}  "
         f"p50 {quantile(recent, 0.5) * 1000:.1f} ms  p99 {quantile(recent, 0.99) * 1000:.1f} ms",
     ]

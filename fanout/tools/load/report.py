@@ -116,7 +116,7 @@ class WarmupReport(TypedDict):
     """Requests of the warm-up, which count nowhere else."""
 
     offered: int
-    broken_promises: int
+    broken_guarantees: int
 
 
 class Report(TypedDict):
@@ -134,8 +134,8 @@ class Report(TypedDict):
     useful_per_s: float
     useful_share: float  # of what was offered
     on_time_share: float  # of the requests that were owed an answer; refusals are answers
-    broken_promises: int
-    unasked_answers: int  # answers that belong to no request: broken promises too
+    broken_guarantees: int
+    unasked_answers: int  # answers that belong to no request: broken guarantees too
     outcomes: dict[str, int]
     statuses: dict[str, int]
     reasons: dict[str, int]
@@ -145,4 +145,4 @@ class Report(TypedDict):
     seconds: list[SecondReport]
     client: ClientReport
     warmup: WarmupReport
-    verdict: str  # "kept", "broken", or "unreachable" when no request could be sent at all
+    verdict: str  # "kept", "broken", "useless": no useful answer, or "unreachable": no request could be sent

@@ -56,7 +56,7 @@ def report_of(generator: Generator, course: Course) -> Report:
         useful_per_s=_share(useful, course.span_s),
         useful_share=_share(useful, offered),
         on_time_share=_share(on_time, owed),
-        broken_promises=tally.broken_promises(),
+        broken_guarantees=tally.broken_guarantees(),
         unasked_answers=tally.unasked_answers,
         outcomes=_counts(tally.outcomes),
         statuses={str(status): count for status, count in sorted(tally.statuses.items())},
@@ -68,17 +68,19 @@ def report_of(generator: Generator, course: Course) -> Report:
         client=_client(generator, course),
         warmup={
             "offered": generator.warmup_tally.settled(),
-            "broken_promises": generator.warmup_tally.broken_promises(),
+            "broken_guarantees": generator.warmup_tally.broken_guarantees(),
         },
         verdict=_verdict(tally),
     )
 
 
 def _verdict(tally: Tally) -> str:
-    if tally.broken_promises():
+    if tally.broken_guarantees():
         return "broken"
+    if tally.outcomes[Outcome.USEFUL]:
+        return "kept"
     unreachable = tally.outcomes[Outcome.NOT_CONNECTED]
-    return "unreachable" if unreachable and unreachable == tally.settled() else "kept"
+    return "unreachable" if unreachable and unreachable == tally.settled() else "useless"
 
 
 def _plan(plan: LoadPlan) -> PlanReport:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import trio
 
+from .first_look import wires_to
 from .generator import Generator
-from .plan import LoadPlan, Target
+from .plan import LoadPlan
 from .report import Report
 from .reporting import Course, report_of
 from .schedule import pace, planned_offsets
 from .timer import precise_timer
-from .wire import TlsWire, Wire
-
-_LOOK_S = 5.0
 
 Watch = Callable[[Generator], Awaitable[None]]
-"""Runs beside the load and is cancelled at its end: live progress."""
-
-
-class CouldNotRun(Exception):
-    """The run could not begin. The message is one line for the user, with the remedy."""
+"""Runs next to the load and is cancelled at its end: live progress."""
 
 
 async def run_load(
@@ -44,7 +36,7 @@ async def run_load(
     A second signal cuts what is in flight. Must be called in the main thread, on Trio's real clock.
     Raises CouldNotRun when the target cannot be reached before the first request.
     """
-    new_wire = await _wires(plan.target)
+    new_wire = await wires_to(plan.target)
     began, cpu_before_s, started_at = datetime.now(UTC), time.process_time(), trio.current_time()
     schedule = trio.CancelScope()
     last_at = started_at
@@ -89,38 +81,3 @@ async def run_load(
         ended_early=ended_early,
     )
     return report_of(generator, course)
-
-
-async def _wires(target: Target) -> Callable[[], Wire]:
-    """A maker of unopened wires to the first address of the target that accepts a connection."""
-    try:
-        found = await trio.socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise CouldNotRun(f"the name {target.host!r} cannot be resolved: check --url") from None
-    problem = ""
-    for family, _, _, _, address in found:
-
-        def new_wire(family: int = family, address: tuple[object, ...] = address) -> Wire:
-            if target.tls is None:
-                return Wire(family, address)
-            return TlsWire(family, address, target.tls, target.host)
-
-        try:
-            with trio.fail_after(_LOOK_S):
-                wire = new_wire()
-                try:
-                    await wire.open()
-                finally:
-                    wire.close()
-        except trio.TooSlowError:
-            problem = f"no connection within {_LOOK_S:.0f} s"
-        except ssl.SSLError as error:
-            word = error.reason or "TLS failed"
-            raise CouldNotRun(
-                f"no TLS with {target.url} ({word}): give --ca, --insecure or another URL"
-            ) from None
-        except OSError as error:
-            problem = error.strerror or str(error)
-        else:
-            return new_wire
-    raise CouldNotRun(f"nothing answers at {target.url} ({problem}): start `fanout demo`, or give its --url")

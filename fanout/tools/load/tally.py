@@ -12,7 +12,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from .histogram import Latencies
-from .outcome import BROKEN_PROMISES, Outcome
+from .outcome import BROKEN_GUARANTEES, Outcome
 
 RECENT_ANSWERS = 2000  # enough for a live p99, few enough to sort twice a second
 
@@ -84,6 +84,6 @@ class Tally:
         """Requests that have their outcome."""
         return self.outcomes.total()
 
-    def broken_promises(self) -> int:
+    def broken_guarantees(self) -> int:
         """Late, missing, broken, malformed and wrong answers, and answers nobody asked for."""
-        return sum(self.outcomes[outcome] for outcome in BROKEN_PROMISES) + self.unasked_answers
+        return sum(self.outcomes[outcome] for outcome in BROKEN_GUARANTEES) + self.unasked_answers

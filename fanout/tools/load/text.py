@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from .outcome import BROKEN_PROMISES, Outcome
+from .outcome import BROKEN_GUARANTEES, Outcome
 from .report import LATE_LAUNCHES_ALLOWED, LatencySummary, Report
 
 _WORDS = {
@@ -23,6 +23,14 @@ _WORDS = {
     Outcome.NOT_CONNECTED: "not connected",
     Outcome.ABANDONED: "cut by the client",
 }
+_FIXES = {
+    Outcome.REFUSED: "lower --rate, or raise FANOUT_MAX_IN_FLIGHT of the server",
+    Outcome.DEADLINE: "raise --timeout-ms, or look at the upstream",
+    Outcome.NO_SUCCESS: "look at the upstream, all of its calls failed",
+    Outcome.OTHER: "look at the reasons, and check --timeout-ms",
+    Outcome.LEFT: "lower --hang-up",
+    Outcome.ABANDONED: "let the run end",
+}  # when that is what most of the requests got, and none was useful
 _WIDTH = 100
 _ALWAYS_SHOWN = (Outcome.USEFUL, Outcome.REFUSED)
 _COLUMNS: tuple[tuple[str, str], ...] = (
@@ -41,19 +49,29 @@ def text_of(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """One line: what the run says about the promises."""
+    """One line: what the run says about the guarantees."""
     if report["verdict"] == "unreachable":
         return "COULD NOT RUN: not one request found a connection"
     if report["verdict"] == "kept":
-        return "every guarantee kept" if report["offered"] else "nothing was measured"
+        return "every guarantee kept"
+    if report["verdict"] == "useless":
+        return _useless_line(report["outcomes"])
     parts = [
         f"{report['outcomes'][outcome]} {_WORDS[outcome].removeprefix('! ')}"
-        for outcome in BROKEN_PROMISES
+        for outcome in BROKEN_GUARANTEES
         if report["outcomes"].get(outcome)
     ]
     if report["unasked_answers"]:
         parts.append(f"{report['unasked_answers']} answers to no request")
     return f"GUARANTEES BROKEN: {', '.join(parts)}"
+
+
+def _useless_line(outcomes: dict[str, int]) -> str:
+    if not outcomes:
+        return "NO USEFUL ANSWER: nothing was measured: let the run take longer"
+    counts = ", ".join(f"{count} {_WORDS[Outcome(name)]}" for name, count in outcomes.items())
+    most_frequent = Outcome(max(outcomes, key=lambda name: outcomes[name]))
+    return f"NO USEFUL ANSWER, only {counts}: {_FIXES.get(most_frequent, 'run it again')}"
 
 
 def warnings_of(report: Report) -> list[str]:
@@ -72,7 +90,7 @@ def warnings_of(report: Report) -> list[str]:
         )
     if not_connected := report["outcomes"].get(Outcome.NOT_CONNECTED):
         lines.append(f"{not_connected} requests found no connection: {_reasons(report)}")
-    if broken := report["warmup"]["broken_promises"]:
+    if broken := report["warmup"]["broken_guarantees"]:
         lines.append(f"{broken} guarantees were broken in the warm-up, which is not counted")
     return lines
 

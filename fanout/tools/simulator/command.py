@@ -14,7 +14,8 @@ from fanout.process.ready import say_ready
 from fanout.process.signals import stop_on_signals
 from fanout.server.certificates import load_certificate
 from fanout.server.listeners import ListenError, open_listeners
-from fanout.tools.simulator.faults import describe_faults
+from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
+from fanout.tools.simulator.faults import FAULTS, describe_faults
 from fanout.tools.simulator.options import simulator_options, simulator_settings
 from fanout.tools.simulator.simulator import Simulator
 
@@ -24,24 +25,35 @@ GET /api/work answers {"time": MS} after a random delay, or misbehaves.
 
 \b
 Examples:
-  fanout upstream                                       100-600 ms, about 10 % failures
-  fanout upstream --fault status=0.5 --seed 7           half of the calls fail, the same ones every time
+  fanout upstream                               100-600 ms, about 10 % failures
+  fanout upstream --fault status=0.5 --seed 7   half of the calls fail, the same ones every time
   curl 'http://127.0.0.1:9000/api/work?delay_ms=50&fault=truncated_json'
-  curl 'http://127.0.0.1:9000/calls?since=0'            what happened on the wire, call by call
+  curl 'http://127.0.0.1:9000/calls?since=0'    what happened on the wire, call by call
+
+Each fault has a name, how a strict client counts the call, and what it does.
 
 \b
-Faults: the name, how a strict client counts the call, and what it does.
+Faults of a call, for --fault:
+{faults}
+
+\b
+Faults of a connection, for --connection-fault:
+{connection_faults}
 """
+_FILE = click.Path(exists=True, dir_okay=False)
 
 
-@click.command("upstream", help=_HELP + "\b\n" + describe_faults())
+@click.command(
+    "upstream",
+    help=_HELP.replace("{faults}", describe_faults(FAULTS)).replace(
+        "{connection_faults}", describe_faults(CONNECTION_FAULTS)
+    ),
+)
 @click.option(
     "--bind", default="127.0.0.1:9000", show_default=True, metavar="HOST:PORT", help="Where to listen."
 )
-@click.option(
-    "--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Speak TLS with this certificate."
-)
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its private key.")
+@click.option("--tls-cert", type=_FILE, metavar="PATH", help="Speak TLS with this certificate.")
+@click.option("--tls-key", type=_FILE, metavar="PATH", help="Its private key.")
 @simulator_options
 def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C."""

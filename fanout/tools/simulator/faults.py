@@ -5,10 +5,12 @@ To add a fault, write a function in one of the three modules; nothing else knows
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from textwrap import wrap
 from typing import Final
 
 from fanout.tools.simulator import broken_answers, right_answers, wrong_answers
-from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
+from fanout.tools.simulator.connection_faults import ConnectionFault
 from fanout.tools.simulator.fault import Fault
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -17,10 +19,19 @@ FAULTS: Final[dict[str, Fault]] = {
     for fault in vars(module).values()
     if isinstance(fault, Fault)
 }
+_WIDTH: Final = 98  # a help text indents it by two and has at most 100 columns
 
 
-def describe_faults() -> str:
-    """The tables as aligned text, one fault a line: for `--help` and the documentation."""
-    rows = [(fault.name, fault.verdict, fault.summary) for fault in FAULTS.values()]
-    rows += [(fault.name, fault.verdict, fault.summary) for fault in CONNECTION_FAULTS.values()]
-    return "\n".join(f"{name:22} {verdict:20} {summary}" for name, verdict, summary in rows)
+def describe_faults(faults: Mapping[str, Fault] | Mapping[str, ConnectionFault]) -> str:
+    """A table as aligned text: the name, how a strict client counts the call, and what it does."""
+    lines: list[str] = []
+    for fault in faults.values():
+        first = f"{fault.name:21} {fault.verdict:20}  "
+        lines += wrap(
+            fault.summary,
+            _WIDTH,
+            initial_indent=first,
+            subsequent_indent=" " * len(first),
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)

@@ -62,6 +62,32 @@ def test_replay_as_json_is_the_same_every_time() -> None:
 
 def test_replay_shows_what_was_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "judge", one_violation)
-    run = CliRunner().invoke(cli, ["replay", "--seed", "5", "--requests", "20", "--only", "w1"])
+    run = CliRunner().invoke(cli, ["replay", "--seed", "7", "--requests", "50", "--only", "w1"])
     assert run.exit_code == 1
     assert "broken: w1: G4: for the test" in run.output
+
+
+def test_replay_says_how_many_requests_were_never_sent_and_why() -> None:
+    """This run's graceful shutdown comes before most of its requests."""
+    run = CliRunner().invoke(cli, ["replay", "--seed", "7", "--requests", "50", "--show", "1"])
+    assert run.exit_code == 0, run.output
+    assert run.output.startswith("seed 7: 12 of 50 requests over ")
+    assert ", before the other 38 were sent\n" in run.output
+    assert "11 more: --show 12 shows all, --only w" in run.output
+
+
+def test_replay_of_a_whole_run_has_no_such_note() -> None:
+    run = CliRunner().invoke(cli, ["replay", "--seed", "8", "--requests", "50", "--show", "1"])
+    assert run.output.startswith("seed 8: 50 requests over ")
+    assert "before the other" not in run.output
+
+
+def test_replay_of_a_request_that_is_not_there_names_those_that_are() -> None:
+    """w5 was planned, and not sent."""
+    for name in ("zz", "w5"):
+        run = CliRunner().invoke(
+            cli, ["replay", "--seed", "7", "--requests", "50", "--only", "w7", "--only", name]
+        )
+        assert run.exit_code == 2
+        said = f"--only='{name}': use the name of a request of this run: w1 to w4, w7, w9 to w10, "
+        assert said in run.output

@@ -40,7 +40,8 @@ def answer(status: int, body: bytes = GOOD, *headers: bytes) -> bytes:
 
 def problem(status: int, reason: str) -> bytes:
     """A whole problem document."""
-    return answer(status, b'{"reason": "%s"}' % reason.encode(), b"Content-Type: application/problem+json")
+    body = b'{"type": "urn:fanout:problem:%s", "reason": "%s"}' % (reason.encode(), reason.encode())
+    return answer(status, body, b"Content-Type: application/problem+json")
 
 
 def always(data: bytes, *, then_close: bool = False) -> Script:
@@ -52,6 +53,18 @@ def always(data: bytes, *, then_close: bool = False) -> Script:
             await stream.aclose()
 
     return script
+
+
+def of_fanout(script: Script) -> Script:
+    """The same script behind what `fanout load` recognizes a fanout by."""
+
+    async def answer_the_probe(target: str, stream: Stream) -> None:
+        if target.endswith("?timeout=0"):
+            await stream.send_all(problem(400, "invalid_timeout"))
+        else:
+            await script(target, stream)
+
+    return answer_the_probe
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n"
     ],
 )
 async def test_every_request_of_a_kind_has_that_outcome(script: Script, outcome: Outcome) -> None:
-    """G1, G2: exactly one outcome each, and only broken promises break the verdict."""
+    """G1, G2: exactly one outcome each, and only broken guarantees break the verdict."""
     slow = outcome in (Outcome.LATE, Outcome.MISSING)
     async with serving(script) as (url, visits):
         patience_ms = 50.0 if outcome is Outcome.MISSING else 5000.0
@@ -97,8 +97,8 @@ async def test_every_request_of_a_kind_has_that_outcome(script: Script, outcome:
     assert len(visits.targets) == 10
     assert report["unasked_answers"] == 0
     broken = outcome in (Outcome.LATE, Outcome.MISSING, Outcome.BROKEN, Outcome.MALFORMED, Outcome.WRONG_BODY)
-    assert report["broken_promises"] == (10 if broken else 0)
-    assert report["verdict"] == ("broken" if broken else "kept")
+    assert report["broken_guarantees"] == (10 if broken else 0)
+    assert report["verdict"] == ("broken" if broken else "kept" if outcome is Outcome.USEFUL else "useless")
 
 
 async def test_an_allowance_is_added_to_the_timeout() -> None:
@@ -109,12 +109,12 @@ async def test_an_allowance_is_added_to_the_timeout() -> None:
 
 
 @pytest.mark.parametrize("extra", [answer(200), b"HTTP/1.1 200 OK\r\n", b"garbage"])
-async def test_an_answer_nobody_asked_for_is_a_broken_promise(extra: bytes) -> None:
+async def test_an_answer_nobody_asked_for_breaks_a_guarantee(extra: bytes) -> None:
     """G1: exactly one complete answer; what follows it is counted, and the connection is not used again."""
     async with serving(always(answer(200) + extra)) as (url, visits):
         report = await loaded(url)
     assert report["outcomes"] == {"useful": 10}
-    assert report["unasked_answers"] == report["broken_promises"] == 10
+    assert report["unasked_answers"] == report["broken_guarantees"] == 10
     assert visits.connections == 11  # the first look, then one a request
     assert "10 answers to no request" in verdict_line(report)
 
@@ -159,7 +159,8 @@ async def test_callers_that_hang_up_are_counted_apart_and_seen_by_the_server() -
         release.set()
         await trio.testing.wait_all_tasks_blocked()
     assert report["outcomes"] == {"left": 30}
-    assert report["verdict"] == "kept"
+    assert report["verdict"] == "useless"
+    assert verdict_line(report) == "NO USEFUL ANSWER, only 30 left by the client: lower --hang-up"
     assert len(visits.ends) == 31
     assert 0 < visits.ends.count("rst") < 30
 
@@ -196,7 +197,7 @@ async def test_a_hang_up_that_came_too_late_does_not_cut_the_next_request() -> N
 
 
 async def test_a_server_that_goes_away_is_a_client_side_error() -> None:
-    """Connections refused in the middle of a run are counted with their cause and break no promise."""
+    """Connections refused in the middle of a run are counted with their cause and break no guarantee."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
 

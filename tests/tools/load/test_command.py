@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from fanout.tools.load.command import load
 from fanout.tools.load.report import Report
-from tests.tools.load.scripted import Stream, always, answer, serving
+from tests.tools.load.scripted import Stream, always, answer, of_fanout, problem, serving
 from tests.tools.load.shape import misfits
 
 ROOT = Path(__file__).parents[3]
@@ -31,9 +31,9 @@ async def run_command(*arguments: str, command: list[str] = COMMAND) -> Complete
         )
 
 
-async def test_kept_promises_exit_0_with_a_table() -> None:
+async def test_kept_guarantees_exit_0_with_a_table() -> None:
     """The outcomes, the latencies, the generator's own state and the verdict."""
-    async with serving(always(answer(200))) as (url, _):
+    async with serving(of_fanout(always(answer(200)))) as (url, _):
         done = await run_command("--url", url, *FEW)
     table = done.stdout.decode()
     assert done.returncode == 0, done.stderr
@@ -42,19 +42,38 @@ async def test_kept_promises_exit_0_with_a_table() -> None:
     assert "µs a request" in table
 
 
-async def test_broken_promises_exit_1_and_are_named() -> None:
+async def test_broken_guarantees_exit_1_and_are_named() -> None:
     """The reason to stop a pipeline is in the last line."""
-    async with serving(always(answer(200, b"{}"))) as (url, _):
+    async with serving(of_fanout(always(answer(200, b"{}")))) as (url, _):
         done = await run_command("--url", url, *FEW, "--quiet")
     assert done.returncode == 1
     assert done.stdout.decode().rstrip().endswith("GUARANTEES BROKEN: 20 wrong body")
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (problem(503, "overloaded"), "20 refused (503): lower --rate"),
+        (problem(500, "deadline"), "20 500 deadline: raise --timeout-ms"),
+        (problem(500, "no_success"), "20 500 no success: look at the upstream"),
+        (problem(400, "invalid_timeout"), "20 other status: look at the reasons"),
+    ],
+)
+async def test_nothing_useful_exits_1_and_says_what_there_was(data: bytes, says: str) -> None:
+    """No guarantee is broken, and none is said to be kept."""
+    async with serving(of_fanout(always(data))) as (url, _):
+        done = await run_command("--url", url, *FEW, "--quiet")
+    assert done.returncode == 1
+    table = done.stdout.decode()
+    assert table.splitlines()[-1].startswith(f"NO USEFUL ANSWER, only {says}")
+    assert "guarantee" not in table
+
+
 async def test_json_is_one_object_of_the_documented_shape_and_html_one_page(tmp_path: Path) -> None:
     """Every documented key, no other; the page needs nothing from elsewhere."""
     page = tmp_path / "load.html"
-    async with serving(always(answer(200))) as (url, _):
+    async with serving(of_fanout(always(answer(200)))) as (url, _):
         done = await run_command("--url", url, *FEW, "--json", "--html", str(page))
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -71,7 +90,7 @@ async def test_ctrl_c_ends_early_and_still_reports() -> None:
         arrived.set()
         await stream.send_all(answer(200))
 
-    async with serving(script) as (url, _), trio.open_nursery() as nursery:
+    async with serving(of_fanout(script)) as (url, _), trio.open_nursery() as nursery:
         arguments = [*COMMAND, "--url", url, "--duration", "600", "--json"]
         run = partial(trio.run_process, arguments, stdout=PIPE, cwd=ROOT, check=False)
         process: trio.Process = await nursery.start(run)

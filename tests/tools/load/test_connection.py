@@ -78,7 +78,7 @@ async def connected(
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_close_that_crosses_the_request_is_not_a_broken_promise(
+async def test_a_close_that_crosses_the_request_breaks_no_guarantee(
     nursery: trio.Nursery, listener: socket.socket, reset: bool
 ) -> None:
     """The server closed an idle connection before our bytes came: it read no head and owes nothing."""
@@ -105,7 +105,7 @@ async def test_a_reset_crosses_a_request_only_when_it_comes_at_once(
     assert book.events == [outcome, "gone"]
 
 
-async def test_a_close_after_the_request_was_read_is_a_broken_promise(
+async def test_a_close_after_the_request_was_read_breaks_a_guarantee(
     nursery: trio.Nursery, listener: socket.socket
 ) -> None:
     """G1: the head was read, no answer came."""

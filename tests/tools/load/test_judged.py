@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanout.tools.load.endpoint import ENDPOINTS, decoded
-from fanout.tools.load.outcome import BROKEN_PROMISES, ON_TIME, OWED, Outcome, judged
+from fanout.tools.load.outcome import BROKEN_GUARANTEES, ON_TIME, OWED, Outcome, judged
 
 GOOD = b'{"time": 0}'
 
@@ -61,12 +61,12 @@ def test_a_200_is_useful_only_with_the_promised_body(endpoint: str, body: bytes,
 
 
 def test_what_the_client_did_itself_is_owed_nothing() -> None:
-    """Every broken promise was owed; leaving, crossing, not connecting and cutting were not."""
-    assert set(BROKEN_PROMISES) <= set(OWED)
+    """Every broken guarantee was owed; leaving, crossing, not connecting and cutting were not."""
+    assert set(BROKEN_GUARANTEES) <= set(OWED)
     assert set(Outcome) - set(OWED) == {
         Outcome.LEFT,
         Outcome.CROSSED,
         Outcome.NOT_CONNECTED,
         Outcome.ABANDONED,
     }
-    assert set(OWED) - set(ON_TIME) == set(BROKEN_PROMISES) - {Outcome.WRONG_BODY}
+    assert set(OWED) - set(ON_TIME) == set(BROKEN_GUARANTEES) - {Outcome.WRONG_BODY}

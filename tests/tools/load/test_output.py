@@ -76,8 +76,8 @@ async def test_a_report_of_nothing_can_be_shown() -> None:
     """A run that was ended before its first measured request has a table and a page too."""
     report = await mixed_report()
     report |= {"offered": 0, "outcomes": {}, "latency_ms": {}, "spectrum": {}, "endpoints": {}, "seconds": [],
-               "verdict": "kept", "reasons": {}}  # fmt: skip
-    assert verdict_line(report) == "nothing was measured"
+               "verdict": "useless", "reasons": {}}  # fmt: skip
+    assert verdict_line(report) == "NO USEFUL ANSWER: nothing was measured: let the run take longer"
     assert "nothing was measured" in html_of(report)
 
 
@@ -121,12 +121,12 @@ def idle_generator(nursery: trio.Nursery) -> Generator:
 async def test_progress_tells_what_matters_in_two_lines(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Elapsed, sent, in flight, useful a second, on time, refused, broken promises, latencies."""
+    """Elapsed, sent, in flight, useful a second, on time, refused, broken guarantees, latencies."""
     generator = idle_generator(nursery)
     lines = progress_lines(generator, trio.current_time() + 12, 2.0)
     assert lines == [
         "12.0 of 30 s  sent 0  in flight 0  useful 2/s  on time 75.00%",
-        "refused 1  broken promises 1  p50 100.0 ms  p99 100.0 ms",
+        "refused 1  broken guarantees 1  p50 100.0 ms  p99 100.0 ms",
     ]
     assert progress_lines(generator, trio.current_time() - 1, 0.0)[0].startswith("warming up  sent 0")
 

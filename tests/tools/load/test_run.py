@@ -12,9 +12,10 @@ import pytest
 import trio
 import trustme
 
+from fanout.tools.load.first_look import CouldNotRun
 from fanout.tools.load.generator import Generator
 from fanout.tools.load.plan import LoadPlan, parsed_target
-from fanout.tools.load.run import CouldNotRun, run_load
+from fanout.tools.load.run import run_load
 from fanout.tools.load.text import verdict_line, warnings_of
 from tests.tools.load.scripted import Stream, always, answer, loaded, serving
 
@@ -72,14 +73,14 @@ async def test_the_outcomes_of_all_seconds_add_up_to_what_was_offered() -> None:
     assert report["offered"] == 150
     assert [(second["second"], second["offered"]) for second in report["seconds"]] == [(0, 100), (1, 50)]
     assert all(second["p99_ms"] >= second["p50_ms"] > 0 for second in report["seconds"])
-    assert report["warmup"] == {"offered": 20, "broken_promises": 0}
+    assert report["warmup"] == {"offered": 20, "broken_guarantees": 0}
     assert len(visits.targets) == 170
     assert report["span_s"] == 1.5
     assert report["offered_per_s"] == report["useful_per_s"] == 100.0
     assert report["on_time_share"] == report["useful_share"] == 1.0
 
 
-async def test_a_promise_broken_in_the_warm_up_is_told_but_does_not_count() -> None:
+async def test_a_guarantee_broken_in_the_warm_up_is_told_but_does_not_count() -> None:
     """The verdict is about what was measured."""
     first = True
 
@@ -91,7 +92,7 @@ async def test_a_promise_broken_in_the_warm_up_is_told_but_does_not_count() -> N
     async with serving(break_the_first) as (url, _):
         report = await loaded(url, warmup_s=0.05, max_connections=1)
     assert report["verdict"] == "kept"
-    assert report["warmup"] == {"offered": 10, "broken_promises": 1}
+    assert report["warmup"] == {"offered": 10, "broken_guarantees": 1}
     assert "warm-up" in warnings_of(report)[-1]
 
 
@@ -137,7 +138,7 @@ async def test_a_second_signal_cuts_what_is_in_flight() -> None:
             report = await loaded(url, rate_per_s=1000.0, timeouts_ms=(60_000,), max_connections=1)
     assert list(report["outcomes"]) == ["abandoned"]
     assert report["offered"] >= 1
-    assert report["verdict"] == "kept"
+    assert report["verdict"] == "useless"
 
 
 async def test_progress_runs_beside_the_load_and_ends_with_it() -> None:

@@ -9,7 +9,8 @@ from typing import Literal
 import pytest
 import trio
 
-from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
+from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS, ConnectionFault
+from fanout.tools.simulator.fault import Fault
 from fanout.tools.simulator.faults import FAULTS, describe_faults
 from fanout.tools.simulator.player import MAX_FLOOD_BYTES
 from tests.tools.simulator.wire_client import Served, Tls, ended, serving
@@ -221,8 +222,14 @@ async def test_a_client_that_asks_for_it_gets_the_connection_closed() -> None:
             assert (data.endswith(BODY), end) == (True, "fin")
 
 
-def test_the_help_has_one_line_for_each_fault() -> None:
-    """`fanout upstream --help` and the documentation show this table."""
-    lines = describe_faults().splitlines()
-    assert [line.split()[0] for line in lines] == [*FAULTS, *CONNECTION_FAULTS]
-    assert all(len(line.split("  ")[-1]) > 10 and line.endswith(".") for line in lines)
+@pytest.mark.parametrize("faults", [FAULTS, CONNECTION_FAULTS])
+def test_the_help_has_every_fault_with_its_verdict_and_its_whole_summary(
+    faults: dict[str, Fault] | dict[str, ConnectionFault],
+) -> None:
+    """`fanout upstream --help` shows this table."""
+    lines = describe_faults(faults).splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(faults)
+    text = " ".join(" ".join(lines).split())
+    for fault in faults.values():
+        assert f"{fault.name} {fault.verdict} {fault.summary}" in text
+        assert fault.summary.endswith(".")

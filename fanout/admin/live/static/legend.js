@@ -4,13 +4,13 @@ import { find, html } from "./dom.js";
 import { drawing } from "./timeline.js";
 
 const call = (outcome, phases, ended) => ({ upstream: 0, outcome, started_ms: 0, ended_ms: ended, phases });
-const through = [["connect", 0], ["send", 22], ["first_byte", 80]];
+const through = [["connect", 0], ["wait", 22], ["receive", 80]];
 
 const SAMPLES = [
-  ["connect, wait, read: won", call("won", through, 86)],
-  ["cancelled, ended here", call("cancelled", [["send", 0]], 70)],
-  ["failed", call("failed", [["send", 0]], 70)],
-  ["running", call("running", [["send", 0]], 80)],
+  ["connect, wait, receive: won", call("won", through, 86)],
+  ["cancelled, ended here", call("cancelled", [["wait", 0]], 70)],
+  ["failed", call("failed", [["wait", 0]], 70)],
+  ["running", call("running", [["wait", 0]], 80)],
 ];
 
 export function explain() {

@@ -19,7 +19,7 @@ function phases(call) {
   return call.phases
     .map(([name, at], index) => [name, ends[index] - at])
     .filter(([name]) => name !== "kept" && name !== "done")
-    .map(([name, took]) => html("li", {}, html("b", {}, name.replace("_", " ")), ` ${ms(took)}`));
+    .map(([name, took]) => html("li", {}, html("b", {}, name), ` ${ms(took)}`));
 }
 
 function callPart(call) {

@@ -8,10 +8,10 @@ const BAR = 8;
 const GAP = 5;
 const PAD = 3;
 
-// From "send" on the upstream has the word; what comes before is getting there.
+// From "wait" on the upstream has the word; what comes before is getting there.
 const PHASE_CLASSES = {
   reused: "reach", connect: "reach", tls: "reach", retry: "reach",
-  send: "wait", first_byte: "read", done: "read", kept: "read",
+  wait: "wait", receive: "receive", done: "receive", kept: "receive",
 };
 
 const MARKS = {
@@ -28,7 +28,7 @@ function bar(call, y, scale, now) {
   const group = svg("g", { class: `call ${call.outcome}` });
   const endsAt = call.ended_ms ?? now;
   const began = call.started_ms;
-  const phases = call.phases.length ? call.phases : [["send", began]];
+  const phases = call.phases.length ? call.phases : [["wait", began]];
   phases.forEach(([name, at], index) => {
     const from = Math.min(index === 0 ? began : at, endsAt);
     const to = Math.min(phases[index + 1]?.[1] ?? endsAt, endsAt);
