@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
-  check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
+  check format image lock clean consoles documents $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -29,6 +29,8 @@ help: ## this list
 
 run: $(VENV)/.package ## install, then run the server with a simulated upstream
 	@$(BIN)/fanout demo $(ARGS)
+
+dev: $(VENV)/.dev ## install also what tests, `fanout load` and traces need
 
 # Several processes, then what measures time, alone. A selection runs in one process, as a debugger wants it.
 PYTEST := $(BIN)/python -m pytest
@@ -76,6 +78,13 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
+	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
+
+documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+	@$(BIN)/python -m tests.project.settings_page
+	@$(BIN)/python -m tests.project.picture
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)

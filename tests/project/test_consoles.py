@@ -1,0 +1,94 @@
+"""What the documents show on a console is what happens: README.md and docs/, command by command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.lacking import reason
+from tests.project.consoles import (
+    DOCUMENTS,
+    ROOT,
+    Command,
+    Interrupt,
+    Saved,
+    WrongConsole,
+    differs,
+    fresh_clone,
+    has_namespaces,
+    run_document,
+    steps_in,
+)
+from tests.project.test_packaging import project_files
+
+pytestmark = [
+    pytest.mark.same_on_every_python,
+    pytest.mark.skipif(not has_namespaces(), reason=reason("network namespaces", "sudo make test")),
+]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone")
+    fresh_clone(folder, project_files())
+    return folder
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_console_block_runs_as_it_stands(path: Path, clone: Path) -> None:
+    """In order and in one shell. What takes long has a short form; what needs root or a browser says so."""
+    run_document(path.read_text("utf-8"), clone)
+
+
+def test_every_document_with_a_shell_command_has_it_in_a_console_block() -> None:
+    """Another kind of block would be run by nobody."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text("utf-8")
+        opened = [line.strip() for line in text.splitlines() if line.strip().startswith("```")][::2]
+        assert {"```", "```sh", "```bash", "```shell"} & set(opened) == set(), path.name
+
+
+def test_a_block_is_read_as_commands_notes_and_output() -> None:
+    block = (
+        "```console\n$ one --a 'b'\nout\n$ two   # 3 minutes; in short: two -q\n"
+        "$ cat <<'E' >f\nx\nE\n$ four  # needs root\n```\n<!-- Ctrl-C -->\n"
+    )
+    saved = "Save this as `a.py`, here:\n\n```python\nx = 1\n```\n"
+    one, two, three, four, stop, file = steps_in(block + saved)
+    assert one == Command("one --a 'b'", "", ("out",))
+    assert isinstance(two, Command)
+    assert (two.text, two.short, two.is_long) == ("two", "two -q", True)
+    assert three == Command("cat <<'E' >f\nx\nE", "", ())
+    assert isinstance(four, Command)
+    assert four.lacks
+    assert isinstance(stop, Interrupt)
+    assert file == Saved("a.py", "x = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "is_other"),
+    [
+        (['{"time": 160}'], '{"time": 99}', False),
+        (['{"time": 160}'], '{"time": "x"}', True),
+        (["a", "...", "z"], "a\nb\nc\nz\n", False),
+        (["a", "...", "z"], "a\nb\nc\n", True),
+        (["a"], "a\nb\n", True),
+        ([], "anything", False),
+    ],
+)
+def test_output_is_compared_but_for_its_numbers(shown: list[str], printed: str, *, is_other: bool) -> None:
+    assert differs(shown, printed) is is_other
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ("```console\n$ fanout-serve\n```\n", "ended with 127"),
+        ("```console\n$ echo b\na\n```\n", "and the document shows"),
+        ("```console\n$ fanout serve --nonsense\n```\n", "did not become ready"),
+    ],
+)
+def test_a_console_block_that_does_not_work_is_found(document: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongConsole, match=complaint):
+        run_document(document, tmp_path)
