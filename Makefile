@@ -52,7 +52,7 @@ mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notic
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
-bench: $(BENCH)/.ready ## measure fanout and its peers, 40 minutes; writes docs/performance.md (ARGS=--short: 7 minutes)
+bench: $(BENCH)/.ready ## measure fanout and its peers; writes docs/performance.md, which says how long it takes (ARGS=--short)
 	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
@@ -83,6 +83,7 @@ consoles: $(VENV)/.dev ## every console block of the documents, the long ones to
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
 documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+	@$(BIN)/python -m benchmarks.page
 	@$(BIN)/python -m tests.project.settings_page
 	@$(BIN)/python -m tests.project.picture
 

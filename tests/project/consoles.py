@@ -48,8 +48,8 @@ _PARTS: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _NOTE: Final = re.compile(r"^(.*?)\s+# (.*)$")
-_LONG: Final = re.compile(r"(?:about )?\d+ (?:s|minutes?|hours?)\b")
-_SERVER: Final = re.compile(r"^(?:\S*/)?(?:make run|fanout (?:demo|serve|upstream)|prometheus|python \w+\.py serve)\b")
+_LONG: Final = re.compile(r"(?:\d+ s|(?:\d+|some) minutes?)\b")
+_SERVER: Final = re.compile(r"^(?:\w+=\S* |\S*/)*(?:make run|fanout (?:demo|serve|upstream)|prometheus|python \w+\.py serve)\b")
 _IS_READY: Final = re.compile(r"\bready\b", re.IGNORECASE)
 _LOOPBACK_UP: Final = (
     "import fcntl, socket, struct; "
@@ -181,7 +181,7 @@ class Shell:
     def start(self, text: str) -> str:
         """Start a server and wait until it is ready. Returns what it has printed."""
         log = self._log(text)
-        self._say(f'eval "exec $(cat "{log}.command")" >"{log}" 2>&1 </dev/null & echo $!')
+        self._say(f'eval "$(cat "{log}.command")" >"{log}" 2>&1 </dev/null & echo $!')
         pid = int(self._stdout.readline())
         self._servers.append((pid, log))
         ends_at = time.monotonic() + READY_S

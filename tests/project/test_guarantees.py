@@ -181,9 +181,15 @@ def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
 def test_a_table_is_taken_from_what_a_command_prints() -> None:
     tables = {"t": {"title": "T", "command": "c", "columns": [], "rows": []}}
     empty = "before\n\n<!-- figures: t -->\n<!-- end -->\n\nafter\n"
-    filled = taken(tables, "t", "noise\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\nmore noise\n")
-    assert filled["t"] == {**tables["t"], "columns": ["a", "b"], "rows": [["1", "`x` (2 s)"]]}
+    printed = "noise\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\nmore noise\n"
+    filled = taken(tables, "t", printed, "today, commit 0")
+    assert filled["t"] == {
+        **tables["t"],
+        "measured": "today, commit 0",
+        "columns": ["a", "b"],
+        "rows": [["1", "`x` (2 s)"]],
+    }
     page = shown(empty, filled)
-    assert "-->\n\nT, `c`:\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
+    assert "-->\n\nT, `c` (today, commit 0):\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
     assert shown(page, filled) == page
     assert shown(page, tables) == empty
