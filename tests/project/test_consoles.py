@@ -35,7 +35,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_console_block_runs_as_it_stands(path: Path, clone: Path) -> None:
     """In order and in one shell. What takes long has a short form; what needs root or a browser says so."""
     run_document(path.read_text("utf-8"), clone)

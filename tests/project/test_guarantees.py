@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Final
 
@@ -128,7 +129,7 @@ def test_every_make_target_exists_and_reads_its_variables() -> None:
     found = commands_of("make")
     assert {"run", "test", "simulate", "sweep", "mutants", "breakages"} <= {name for name, *_ in found}
     for target, *variables in found:
-        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)*)", makefile, re.MULTILINE)
         assert recipe is not None, target
         for variable in variables:
             name, _, value = variable.partition("=")
@@ -143,8 +144,7 @@ def test_every_program_that_is_to_be_run_exists() -> None:
     found = commands_of("python")
     assert len(found) >= 4
     for first, *others in found:
-        path = ROOT / (others[0].replace(".", "/") if first == "-m" else first.removesuffix(".py"))
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), path
+        assert find_spec(others[0]) if first == "-m" else (ROOT / first).exists(), first
 
 
 def test_every_bound_is_that_of_the_code() -> None:
