@@ -34,8 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    usual = [name for name, section in SECTIONS.items() if not hasattr(section, "ON_REQUEST")]
-    parser.add_argument("--only", default=",".join(usual), help="sections, a comma between two")
+    parser.add_argument("--only", default=",".join(page.USUAL), help="sections, a comma between two")
     parser.add_argument("--short", action="store_true", help="seconds, one round: not to be quoted")
     parser.add_argument("--repeats", type=int, help="rounds of every section that has any")
     parser.add_argument(

@@ -27,19 +27,6 @@ ROOT: Final = Path(__file__).parents[1]
 PROSE: Final = Path(__file__).with_name("performance.md")
 PAGE: Final = ROOT / "docs/performance.md"
 FIGURES: Final = ROOT / "docs/figures/performance.json"
-IMAGES: Final = ROOT / "docs/images"
-QUOTED: Final[dict[str, Callable[[Figures], str]]] = {
-    "cpu_us": lambda figures: f"{_cpu_us(figures):,.0f}",
-    "rate_a_core": lambda figures: f"{0.7e6 / _cpu_us(figures):,.0f}",
-    "kib": lambda figures: f"{_kib(figures):.0f}",
-    "mib_5000": lambda figures: f"{_kib(figures) * 5000 / 1024:,.0f}",
-    "idle_mib": lambda figures: f"{_found(figures, 'memory')['servers'][FANOUT_NAME]['idle_kib'] / 1024:.0f}",
-    "peak": lambda figures: _cell(figures, "goodput in answers per second, 1,000 clients"),
-    "minutes": lambda figures: f"{sum(map(_minutes(figures), USUAL)):.0f}",
-    "minutes_newest": lambda figures: f"{_minutes(figures)('newest'):.0f}",
-    "minutes_cpu_peak": lambda figures: f"{sum(map(_minutes(figures), ('cpu', 'peak'))):.0f}",
-    "glance": lambda figures: f"\n\n{_glance(figures, OF_README)}\n\n",
-}
 USUAL: Final = [name for name, section in SECTIONS.items() if not hasattr(section, "ON_REQUEST")]
 OF_README: Final = (
     "CPU per request, `first` at 500/s",
@@ -47,6 +34,19 @@ OF_README: Final = (
     "added latency at 100/s, p50",
     "memory of a request in flight",
 )
+IMAGES: Final = ROOT / "docs/images"
+QUOTED: Final[dict[str, Callable[[Figures], str]]] = {
+    "cpu_us": lambda figures: f"{_cpu_us(figures):,.0f}",
+    "rate_a_core": lambda figures: f"{0.7e6 / _cpu_us(figures):,.0f}",
+    "kib": lambda figures: f"{_kib(figures):.1f}",
+    "mib_5000": lambda figures: f"{_kib(figures) * 5000 / 1024:,.0f}",
+    "idle_mib": lambda figures: f"{_found(figures, 'memory')['servers'][FANOUT_NAME]['idle_kib'] / 1024:.0f}",
+    "peak": lambda figures: _cell(figures, "goodput in answers per second, 1,000 clients"),
+    "minutes": lambda figures: _minutes(figures, *USUAL),
+    "minutes_newest": lambda figures: _minutes(figures, "newest"),
+    "minutes_cpu_peak": lambda figures: _minutes(figures, "cpu", "peak"),
+    "glance": lambda figures: f"\n\n{_glance(figures, OF_README)}\n\n",
+}
 QUOTING: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _MARK: Final = re.compile(r"^<!-- section: (\S+) -->$", re.MULTILINE)
 _QUOTE: Final = re.compile(r"\[\[(\w+)\]\]")
@@ -73,7 +73,7 @@ def page(figures: Figures) -> str:
 
 
 def quoted(document: str, figures: Figures) -> str:
-    """A document with these figures where it quotes one. Raises `KeyError` for a name that is not in `QUOTED`."""
+    """A document with these figures where it quotes one. Raises `KeyError` for a name not in `QUOTED`."""
     return _QUOTED.sub(lambda mark: f"{mark[1]}{mark[2]}{QUOTED[mark[1]](figures)}", document)
 
 
@@ -110,8 +110,8 @@ def _cell(figures: Figures, label: str) -> str:
     return _glances(figures)[label][1]
 
 
-def _minutes(figures: Figures) -> Callable[[str], float]:
-    return lambda name: float(figures[name]["measured"]["took_s"]) / 60
+def _minutes(figures: Figures, *names: str) -> str:
+    return f"{sum(figures[name]['measured']['took_s'] for name in names) / 60:.0f}"
 
 
 def _servers() -> str:

@@ -15,7 +15,10 @@ import pytest
 # By program, the Debian package it is in.
 PACKAGES: Final = {
     "chromium": "chromium",
+    "curl": "curl",
+    "go": "golang-go",
     "ip": "iproute2",
+    "node": "nodejs",
     "prometheus": "prometheus",
     "promtool": "prometheus",
 }

@@ -1,17 +1,18 @@
-"""The console blocks of the documents, run as a reader would: in order, in one shell, in a copy of the project.
+"""The console blocks of the documents, run in order, in one shell, in a copy of the project.
 
     python -m tests.project.consoles --long docs/guarantees.md    the long forms, too
 
-In a block, `$ COMMAND` is a command and the lines below it are its output: numbers, ids and dates may differ, and a
-line `...` stands for any lines. A comment behind a command says what it takes:
+In a block, `$ COMMAND` is a command and the lines below it are its output: numbers, ids and dates may
+differ, and a line `...` stands for any lines. A comment behind a command says what it takes:
 
     $ make sweep     # 3 minutes; in short: make sweep ARGS=...      what the suite runs instead
     $ make bench     # 40 minutes                                    only `--long` runs it
     $ make chaos     # needs root                                    nothing runs it
-    $ go run client.go  # needs go                                   run where it is
+    $ go run x.go    # needs go                                      run where it is
 
-A block of code behind "Save this as `NAME`" becomes that file. A server runs on beside the commands after it, as in a terminal of its own, until `<!-- Ctrl-C -->` in the document.
-All of it runs in a network namespace, where every port is free.
+A block of code behind "Save this as `NAME`" becomes that file. A server runs on beside the commands
+after it, as in a terminal of its own, until `<!-- Ctrl-C -->` in the document. All of it runs in a
+network namespace, where every port is free.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ _PARTS: Final = re.compile(
 )
 _NOTE: Final = re.compile(r"^(.*?)\s+# (.*)$")
 _LONG: Final = re.compile(r"(?:\d+ s|(?:\d+|some) minutes?)\b")
-_SERVER: Final = re.compile(r"^(?:\w+=\S* |\S*/)*(?:make run|fanout (?:demo|serve|upstream)|prometheus|python \w+\.py serve)\b")
+_SERVER: Final = re.compile(
+    r"^(?:\w+=\S* |\S*/)*(?:make run|fanout (?:demo|serve|upstream)|prometheus|python \w+\.py serve)\b"
+)
 _IS_READY: Final = re.compile(r"\bready\b", re.IGNORECASE)
 _LOOPBACK_UP: Final = (
     "import fcntl, socket, struct; "
@@ -127,7 +130,9 @@ def _opens_a_heredoc(line: str, rest: Sequence[str]) -> bool:
 
 def differs(shown: Sequence[str], printed: str) -> bool:
     """Whether a command has printed something else than the document shows."""
-    expected = "".join(r"(?:.*\n)*?" if line.strip() == "..." else re.escape(_masked(line)) + "\n" for line in shown)
+    expected = "".join(
+        r"(?:.*\n)*?" if line.strip() == "..." else re.escape(_masked(line)) + "\n" for line in shown
+    )
     lines = [_masked(line) for line in printed.splitlines()]
     return bool(shown) and re.fullmatch(expected, "".join(f"{line}\n" for line in lines)) is None
 
@@ -145,9 +150,13 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         venv = Path(sys.executable).parent
-        # As after a login: what a virtual environment has put there is gone, and the machine's Python is found.
+        # As after a login: without what an active virtual environment has put there.
         path = [each for each in os.environ["PATH"].split(os.pathsep) if Path(each) != venv]
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "OTEL_", "MAKE"))}
+        keep = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FANOUT_", "OTEL_", "MAKE"))
+        }
         keep.pop("VIRTUAL_ENV", None)
         self._logs = Path(tempfile.mkdtemp(prefix="console-"))
         (self._logs / ".curlrc").write_text("no-progress-meter\n")  # as on a terminal
@@ -236,7 +245,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def run_document(document: str, folder: Path, *, long: bool = False) -> list[str]:
+def run_document(document: str, folder: Path, *, long: bool = False) -> list[Command]:
     """Run every command of a document. Returns those that were left out. Raises `WrongConsole`."""
     left_out = []
     shell = Shell(folder)
@@ -250,7 +259,7 @@ def run_document(document: str, folder: Path, *, long: bool = False) -> list[str
                 case Command():
                     text = step.text if long else step.short
                     if text is None or step.lacks:
-                        left_out.append(step.text)
+                        left_out.append(step)
                     else:
                         _run(shell, step, text)
     finally:
@@ -313,7 +322,8 @@ def main(documents: tuple[Path, ...], *, long: bool) -> None:
             fresh_clone(Path(folder), project_files())
             began = time.monotonic()
             left_out = run_document(document.read_text("utf-8"), Path(folder), long=long)
-        click.echo(f"{document.name}: {time.monotonic() - began:.1f} s, left out: {'; '.join(left_out) or 'nothing'}")
+        names = "; ".join(command.text for command in left_out) or "nothing"
+        click.echo(f"{document.name}: {time.monotonic() - began:.1f} s, left out: {names}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.project.picture      write it
 
-Drawn from text: the layers of the import contract in setup.cfg, what docs/architecture.md says of each package, and its
-table of the hops of a request.
+Drawn from text: the layers of the import contract in setup.cfg, what docs/architecture.md says of each
+package, and its table of the hops of a request.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ PICTURE: Final = ROOT / "docs/images/architecture.svg"
 ROW, GAP, TOP, LEFT, WIDTH, NAMES, TRACE = 30, 8, 64, 16, 900, 110, 440
 _STYLE: Final = """\
   svg { color-scheme: light dark; font: 13px system-ui, sans-serif; background: #fff }
-  text { fill: #1f2328 } .quiet { fill: #59636e; font-size: 12px } .name { font: 600 13px ui-monospace, monospace }
+  text { fill: #1f2328 } .quiet { fill: #59636e; font-size: 12px }
+  .name { font: 600 13px ui-monospace, monospace }
+  .number { fill: #fff; font: 600 11px system-ui, sans-serif }
   .layer { fill: #f3f5f8; stroke: #d1d9e0 } .way { fill: none; stroke: #0969da; stroke-width: 2 }
-  .back { stroke-dasharray: 5 4 } .hop { fill: #0969da } .number { fill: #fff; font: 600 11px system-ui, sans-serif }
+  .back { stroke-dasharray: 5 4 } .hop { fill: #0969da }
   @media (prefers-color-scheme: dark) {
     svg { background: #0d1117 } text { fill: #e6edf3 } .quiet { fill: #9198a1 }
-    .layer { fill: #161b22; stroke: #3d444d } .way { stroke: #58a6ff } .hop { fill: #58a6ff } .number { fill: #0d1117 }
+    .layer { fill: #161b22; stroke: #3d444d } .way { stroke: #58a6ff }
+    .hop { fill: #58a6ff } .number { fill: #0d1117 }
   }"""
 
 
@@ -52,12 +55,16 @@ def svg() -> str:
     y, rows, boxes = TOP, {}, []
     for layer in layers():
         height = ROW * len(layer)
-        boxes.append(f'<rect class="layer" x="{LEFT}" y="{y}" width="{WIDTH - 2 * LEFT}" height="{height}" rx="6"/>')
+        boxes.append(
+            f'<rect class="layer" x="{LEFT}" y="{y}" width="{WIDTH - 2 * LEFT}" height="{height}" rx="6"/>'
+        )
         for package in layer:
             rows[package] = Row(package, about[package].strip(), y + ROW // 2)
             y += ROW
         y += GAP
-    hops = re.findall(r"^\| (\d+) \| `(\w+)/", text.partition("\n## One request\n")[2].partition("\n## ")[0], re.MULTILINE)
+    hops = re.findall(
+        r"^\| (\d+) \| `(\w+)/", text.partition("\n## One request\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
     step = (WIDTH - 2 * LEFT - TRACE - 40) // (len(hops) - 1)
     points = [(TRACE + 40 + step * at, rows[package].y, number) for at, (number, package) in enumerate(hops)]
     return _document(y + 34, [*boxes, *_labels(rows), *_way(points)])
@@ -101,7 +108,8 @@ def _way(points: list[tuple[int, int, str]]) -> list[str]:
 def _document(height: int, parts: list[str]) -> str:
     title = "The packages of fanout, and the way of one request through them"
     head = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"',
+        ' role="img" aria-labelledby="title">',
         f'<title id="title">{title}</title>',
         f"<style>\n{_STYLE}\n</style>",
         _text(LEFT, 26, "Imports point downwards, and nothing else", "name"),
@@ -109,7 +117,9 @@ def _document(height: int, parts: list[str]) -> str:
         _text(TRACE + 30, 26, "One request, hop by hop", "name"),
         _text(TRACE + 30, 46, "Solid: in, and down to the upstream. Dashed: the answer.", "quiet"),
     ]
-    foot = _text(LEFT, height - 12, "The numbers are those of the table “One request” in architecture.md.", "quiet")
+    foot = _text(
+        LEFT, height - 12, "The numbers are those of the table “One request” in architecture.md.", "quiet"
+    )
     return "\n".join([*head, *parts, foot, "</svg>"]) + "\n"
 
 

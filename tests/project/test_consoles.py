@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lacking import reason
+from tests.lacking import PACKAGES, needs, reason
 from tests.project.consoles import (
     DOCUMENTS,
     ROOT,
@@ -22,7 +22,10 @@ from tests.project.consoles import (
 )
 from tests.project.test_packaging import project_files
 
+NEVER_THERE = {"root", "a browser"}
+APT = "apt-get install "
 pytestmark = [
+    needs("curl"),
     pytest.mark.same_on_every_python,
     pytest.mark.skipif(not has_namespaces(), reason=reason("network namespaces", "sudo make test")),
 ]
@@ -38,7 +41,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_console_block_runs_as_it_stands(path: Path, clone: Path) -> None:
     """In order and in one shell. What takes long has a short form; what needs root or a browser says so."""
-    run_document(path.read_text("utf-8"), clone)
+    left_out = run_document(path.read_text("utf-8"), clone)
+    lacking = sorted({command.needs for command in left_out if command.needs and command.short} - NEVER_THERE)
+    if lacking:
+        bring = [APT + PACKAGES[each] for each in lacking if each in PACKAGES]
+        bring += [f".venv/bin/python -m pip install {each}" for each in lacking if each not in PACKAGES]
+        pytest.skip(reason(", ".join(lacking), "; ".join(bring)))
 
 
 def test_every_document_with_a_shell_command_has_it_in_a_console_block() -> None:

@@ -190,6 +190,8 @@ def test_a_table_is_taken_from_what_a_command_prints() -> None:
         "rows": [["1", "`x` (2 s)"]],
     }
     page = shown(empty, filled)
-    assert "-->\n\nT, `c` (today, commit 0):\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
+    assert (
+        "-->\n\nT, `c` (today, commit 0):\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
+    )
     assert shown(page, filled) == page
     assert shown(page, tables) == empty

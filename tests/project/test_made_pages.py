@@ -22,7 +22,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_the_page_of_settings_is_made_from_the_table_of_settings() -> None:
     text = settings_page.PAGE.read_text("utf-8")
     assert text == settings_page.page()
-    assert re.findall(r"^## (FANOUT_\w+)$", text, re.MULTILINE)[: len(SETTINGS)] == [s.variable for s in SETTINGS]
+    assert re.findall(r"^## (FANOUT_\w+)$", text, re.MULTILINE)[: len(SETTINGS)] == [
+        s.variable for s in SETTINGS
+    ]
 
 
 def test_every_setting_says_which_values_it_takes() -> None:

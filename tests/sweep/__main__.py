@@ -39,7 +39,11 @@ def _all(seeds: int) -> int:
         click.echo(f"{situation.name:42}{first:>15}{every:>6}{here.total():>9,}{len(broken):>8}")
         total += here
         wrong += broken
-    rows = [("interruption", "runs"), ("---", "---"), *((name, f"{count:,}") for name, count in total.items())]
+    rows = [
+        ("interruption", "runs"),
+        ("---", "---"),
+        *((name, f"{count:,}") for name, count in total.items()),
+    ]
     rows += [
         (f"all, in {len(SITUATIONS)} situations and {len(ENDPOINTS)} endpoints", f"{total.total():,}"),
         ("guarantees broken", f"{len(wrong)}"),
