@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
-  check format image lock clean consoles documents $(CHECKS)
+  axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -93,6 +93,12 @@ garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collec
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool
 
+axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
+	@$(BIN)/python -m tests.axe
+
+pictures: $(VENV)/.dev ## make the pictures of the pages in docs/images again
+	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py
+
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)
 
@@ -122,7 +128,7 @@ image: ## build the container image with buildah, start it, stop it
 	deploy/image/build-and-try.sh $(ARGS)
 
 clean: ## remove everything that make and the tools have created
-	rm -rf .venv .venv-* build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

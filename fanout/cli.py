@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import click
 
 import fanout
-from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load, mask_url
+from fanout.config import SETTINGS, Bind, Loaded, Settings, SettingsError, load
 from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.options import simulator_options, simulator_settings
@@ -191,22 +191,14 @@ def demo(
 @_setting_options()
 def config(as_json: bool, **flags: Any) -> None:
     """Show every setting and where its value came from. Secrets are masked."""
-    loaded = _load(flags)
-    shown = {setting.name: _shown(getattr(loaded.settings, setting.name)) for setting in SETTINGS}
+    rows = _load(flags).settings.shown()
     if as_json:
-        rows = {s.variable: {"value": shown[s.name], "source": loaded.sources[s.name]} for s in SETTINGS}
         click.echo(json.dumps(rows, indent=2))
         return
-    for setting in SETTINGS:
-        value = shown[setting.name]
+    for variable, row in rows.items():
+        value = row["value"]
         text = ",".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"{setting.variable:<28} {text:<40} {loaded.sources[setting.name]}")
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [mask_url(url) for url in value]
-    return value if isinstance(value, int | None) else str(value)
+        click.echo(f"{variable:<28} {text:<40} {row['source']}")
 
 
 @cli.command()

@@ -12,7 +12,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -41,7 +41,10 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The effective settings. Units are in the names."""
+    """The effective settings. Units are in the names.
+
+    sources: where each value came from, by name: `default`, a variable, or a flag.
+    """
 
     bind: Bind
     admin_bind: Bind
@@ -60,6 +63,7 @@ class Settings:
     log_format: str
     log_requests: str
     census: str
+    sources: Mapping[str, str] = field(compare=False)
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -86,6 +90,16 @@ class Settings:
     def descriptors_needed(self) -> int:
         """Open files of a process at the limit: the sockets of every request, and some to live on."""
         return self.max_in_flight * (1 + len(self.calls)) + SPARE_DESCRIPTORS
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """The `value` and the `source` of each setting, by variable, for JSON. Secrets are masked."""
+        return {
+            setting.variable: {
+                "value": _shown(getattr(self, setting.name)),
+                "source": self.sources[setting.name],
+            }
+            for setting in SETTINGS
+        }
 
 
 SPARE_DESCRIPTORS: Final = 256  # listeners, admin connections, idle keep-alive clients, logs
@@ -312,7 +326,7 @@ SETTINGS: Final = (
         "Check every request for leaked tasks, admission permits and connections: on or off.",
     ),
 )
-assert tuple(s.name for s in SETTINGS) == tuple(f.name for f in fields(Settings))
+assert (*(s.name for s in SETTINGS), "sources") == tuple(f.name for f in fields(Settings))
 
 
 RENAMED: Final = {"FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS"}  # to be ignored would be a silent change
@@ -320,10 +334,9 @@ RENAMED: Final = {"FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS"}  # to be ignor
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, where each value came from (`default`, a variable, a flag), and what looks odd."""
+    """The settings, and what looks odd."""
 
     settings: Settings
-    sources: Mapping[str, str]
     warnings: Sequence[str]
 
 
@@ -351,9 +364,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
             )
             raise SettingsError(f"{_named(setting, source)}={shown!r}: {error}") from None
         sources[setting.name] = source
-    settings = Settings(**values)
+    settings = Settings(**values, sources=sources)
     _cross_check(settings)
-    return Loaded(settings, sources, _typos(environment))
+    return Loaded(settings, _typos(environment))
 
 
 def _named(setting: Setting, source: str) -> str:
@@ -415,6 +428,12 @@ def secrets_of(url: str) -> list[str]:
     values = [pair.partition("=")[2] for pair in parts.query.split("&")]
     forms = [parts.password or "", password, encoded, *values, *map(unquote, values)]
     return [form for form in dict.fromkeys(forms) if form]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [mask_url(url) for url in value]
+    return value if isinstance(value, int | None) else str(value)
 
 
 def mask_url(url: str) -> str:

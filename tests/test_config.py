@@ -16,10 +16,10 @@ def test_the_defaults_are_good_settings() -> None:
 
 
 def test_a_flag_overrides_a_variable_and_a_variable_the_default() -> None:
-    loaded = load({"FANOUT_RESERVE_MS": "30", "FANOUT_MAX_IN_FLIGHT": "7"}, {"reserve_ms": "40"})
-    assert (loaded.settings.reserve_ms, loaded.sources["reserve_ms"]) == (40, "--reserve-ms")
-    assert (loaded.settings.max_in_flight, loaded.sources["max_in_flight"]) == (7, "FANOUT_MAX_IN_FLIGHT")
-    assert loaded.sources["bind"] == "default"
+    settings = load({"FANOUT_RESERVE_MS": "30", "FANOUT_MAX_IN_FLIGHT": "7"}, {"reserve_ms": "40"}).settings
+    assert (settings.reserve_ms, settings.sources["reserve_ms"]) == (40, "--reserve-ms")
+    assert (settings.max_in_flight, settings.sources["max_in_flight"]) == (7, "FANOUT_MAX_IN_FLIGHT")
+    assert settings.sources["bind"] == "default"
 
 
 def test_one_upstream_is_called_twice_and_several_once_each() -> None:

@@ -1,4 +1,4 @@
-"""The admin application: liveness, readiness, statistics and metrics. It never calls the upstream.
+"""The admin application: its index, health, statistics, metrics, settings. It never calls the upstream.
 
 It is plain ASGI with a table of paths. Work that takes time is split into pieces, each at its turn
 (`admin_turns`).
@@ -14,6 +14,9 @@ from typing import Any, Final
 from prometheus_client import Metric
 
 from fanout.admin.exposition import expose
+from fanout.admin.index import index_page, index_style
+from fanout.admin.live.app import HEADERS
+from fanout.config import Settings
 from fanout.server.asgi import App, Receive, Scope, Send, send_answer, send_json
 
 Turn = Callable[[], Awaitable[None]]
@@ -31,6 +34,7 @@ class Answer:
 
 
 def make_admin(
+    settings: Settings,
     is_ready: Callable[[], bool],
     statistics: Callable[[], Any],
     metrics: Callable[[], Iterable[Metric]],
@@ -66,6 +70,9 @@ def make_admin(
         return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
 
     answers = {
+        "/": _still("text/html; charset=utf-8", index_page(settings)),
+        "/index.css": _still("text/css; charset=utf-8", index_style()),
+        "/config": _still("application/json", json.dumps(settings.shown(), indent=2).encode("ascii")),
         "/livez": livez,
         "/readyz": readyz,
         "/statistics": show_statistics,
@@ -77,7 +84,7 @@ def make_admin(
             await _nothing_to_start(receive, send)
         elif scope["path"] not in answers:
             await send_json(
-                send, 404, {"error": "there is nothing here"}, head_only=scope["method"] == "HEAD"
+                send, 404, {"error": "there is nothing here, see /"}, head_only=scope["method"] == "HEAD"
             )
         elif scope["method"] not in ("GET", "HEAD"):
             await send_json(send, 405, {"error": "allowed: GET, HEAD"}, ("Allow", "GET, HEAD"))
@@ -88,6 +95,16 @@ def make_admin(
             await send_answer(send, answer.status, fields, answer.body, head_only=is_head)
 
     return admin
+
+
+def _still(content_type: str, body: bytes) -> Callable[[Scope], Awaitable[Answer]]:
+    """Answers that are always the same."""
+    answer = Answer(content_type, body, fields=HEADERS)
+
+    async def show(scope: Scope) -> Answer:
+        return answer  # noqa: ASYNC910 - sending it is a checkpoint
+
+    return show
 
 
 async def _nothing_to_start(receive: Receive, send: Send) -> None:

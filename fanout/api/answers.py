@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quart_trio.wrappers import TrioResponse as Response
-from werkzeug.datastructures import Headers
 
 from fanout.api import problems
+from fanout.api.framework import WholeResponse
 from fanout.api.problems import Problem
 from fanout.api.receipts import receipt_member, receipt_timings
 from fanout.race.ledger import CallRecord
@@ -31,7 +31,7 @@ def answer(race: Race, now: float, with_receipt: bool) -> Response:
     timings = [_timing(record, verdict) for record in race.ledger.records]
     if with_receipt:
         timings += receipt_timings(race.record())
-    server_timing = ("Server-Timing", ", ".join(timings))
+    server_timing = ", ".join(timings)
     match verdict:
         case One(_, payload):
             return _json(payload, server_timing)
@@ -42,7 +42,7 @@ def answer(race: Race, now: float, with_receipt: bool) -> Response:
             if with_receipt:
                 problem.members["receipt"] = receipt_member(race.record())
             response = problem_response(problem, race.request_id)
-            response.headers.add(*server_timing)
+            response.headers.add("Server-Timing", server_timing)
             return response
 
 
@@ -52,9 +52,13 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     return response
 
 
-def _json(body: bytes, server_timing: tuple[str, str]) -> Response:
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), server_timing]
-    return Response(Response.data_body_class(body), headers=Headers(headers))
+def _json(body: bytes, server_timing: str) -> Response:
+    fields = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"server-timing", server_timing.encode()),
+    ]
+    return WholeResponse(body, fields)
 
 
 def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, now: float) -> Problem:

@@ -39,12 +39,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from fanout.server.asgi import ANSWER, Receive, Scope, Send
 
-_SIGNALS: Final = (
-    signals.request_started,
-    signals.request_finished,
-    signals.request_tearing_down,
-    signals.appcontext_tearing_down,
-)
+_STARTED, _FINISHED = signals.request_started, signals.request_finished
+_REQUEST_ENDS, _APP_CONTEXT_ENDS = signals.request_tearing_down, signals.appcontext_tearing_down
 
 
 def _no_body(expected_content_length: int | None, max_content_length: int | None) -> TrioBody:
@@ -55,13 +51,16 @@ def _no_body(expected_content_length: int | None, max_content_length: int | None
 _NO_BODY: Final = TrioBody(0, None)
 _NO_BODY.set_complete()
 _NO_SESSION: Final = NullSession()
+# In place of headers that are made when they are asked for. Constructors look for these two names in it: to
+# find them is cheaper than the exception with which werkzeug does not.
+_ON_DEMAND: Final = Headers([("Content-Type", ""), ("Remote-Addr", "")])
 
 
 @lru_cache
-def _blueprints(blueprint: str) -> tuple[str, ...]:
-    """The names of a blueprint and of those around it, from the inside out."""
-    outer = blueprint.rpartition(".")[0]
-    return (blueprint, *(_blueprints(outer) if outer else ()))
+def _blueprints_of(endpoint: str | None) -> tuple[str, ...]:
+    """The names of the blueprint of an endpoint and of those around it, from the inside out."""
+    blueprint = (endpoint or "").rpartition(".")[0]
+    return (blueprint, *_blueprints_of(blueprint)) if blueprint else ()
 
 
 class BodylessRequest(TrioRequest):
@@ -69,28 +68,63 @@ class BodylessRequest(TrioRequest):
 
     content_length = None
     body_class = staticmethod(_no_body)  # type: ignore[assignment] # Quart only calls it
-    _given_headers: Headers
-    _has_all_headers: bool
+    _headers: Headers
 
     @property
     def headers(self) -> Headers:
-        if not self._has_all_headers:
-            self._has_all_headers = True
+        if self._headers is _ON_DEMAND:
+            self._headers = Headers([("Remote-Addr", self.remote_addr)])
             for name, value in self.scope["headers"]:
-                self._given_headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
-        return self._given_headers
+                self._headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
+        return self._headers
 
     @headers.setter
-    def headers(self, given: Headers) -> None:
-        """given: without those of the scope."""
-        self._given_headers, self._has_all_headers = given, False
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+
+    @property
+    def remote_addr(self) -> str:
+        client = self.scope["client"]
+        return "<local>" if client is None else client[0]
+
+    @remote_addr.setter
+    def remote_addr(self, _: str | None) -> None:
+        """Ignored: Quart takes it from the headers, which take it from here."""
 
     @property
     def blueprints(self) -> list[str]:
-        return [] if self.blueprint is None else [*_blueprints(self.blueprint)]
+        return [*_blueprints_of(self.endpoint)]
 
     async def close(self) -> None:  # noqa: ASYNC910 - without a body there are no files to close
         pass
+
+
+class WholeResponse(TrioResponse):
+    """A response with status 200 whose header fields are given as they are sent. Quart's are made when a hook
+    asks for them."""
+
+    _fields: list[tuple[bytes, bytes]] | None
+    _headers: Headers
+
+    def __init__(self, body: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+        """fields: names in lower case. The list is the response's from now on."""
+        self._fields = None
+        super().__init__(self.data_body_class(body), headers=_ON_DEMAND)
+        self._fields = fields
+
+    @property
+    def headers(self) -> Headers:
+        fields, self._fields = self._fields, None
+        if fields is not None:
+            self._headers = Headers([(name.decode().title(), value.decode()) for name, value in fields])
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers, self._fields = headers, None
+
+    def encoded_headers(self) -> list[tuple[bytes, bytes]]:
+        return encode_headers(self._headers) if self._fields is None else self._fields
 
 
 class FixedRoute(MapAdapter):
@@ -120,7 +154,11 @@ class RequestTask(TrioASGIHTTPConnection):
 
     async def send_response(self, response: ResponseTypes, send: Send) -> None:
         """A body that is there as a whole in one message."""
-        start = {"status": response.status_code, "headers": encode_headers(response.headers)}
+        if isinstance(response, WholeResponse):
+            fields = response.encoded_headers()
+        else:
+            fields = encode_headers(response.headers)
+        start = {"status": response.status_code, "headers": fields}
         body: Any = response.response
         if isinstance(body, TrioResponse.data_body_class):
             data = body.data[body.begin : body.end]
@@ -163,7 +201,7 @@ class App(QuartTrio):
             scope["scheme"],
             scope["path"],
             scope["query_string"],
-            Headers([("Remote-Addr", (scope["client"] or ("<local>",))[0])]),
+            _ON_DEMAND,
             scope["root_path"],
             scope["http_version"],
             scope=scope,
@@ -280,12 +318,13 @@ class App(QuartTrio):
 
     def is_plain(self) -> bool:
         """Whether a request needs neither hooks nor signals."""
-        if self._has_hooks:
-            return False
-        for signal in _SIGNALS:  # noqa: SIM110 - a generator takes three times as long
-            if signal.receivers:
-                return False
-        return True
+        return not (
+            self._has_hooks
+            or _STARTED.receivers
+            or _FINISHED.receivers
+            or _REQUEST_ENDS.receivers
+            or _APP_CONTEXT_ENDS.receivers
+        )
 
 
 async def _push_nothing(path: str, headers: Headers) -> None:

@@ -101,7 +101,12 @@ class Service:
         )
         turns = observation.turns
         admin = make_admin(
-            self.is_ready, self.statistics, self._families, observation.batches.caught_up, turns.others.next
+            settings,
+            self.is_ready,
+            self.statistics,
+            self._families,
+            observation.batches.caught_up,
+            turns.others.next,
         )
         self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
         self._started_at: float | None = None

@@ -25,6 +25,7 @@ from fanout.server.statistics import End
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # the only 1xx: sent when the app asks for a body
 BODYLESS: Final = frozenset((204, 304))
+_OF_FRAMING: Final = frozenset((b"content-length", b"connection", b"transfer-encoding"))
 _CHUNKS: Final = -1
 _UNTIL_CLOSE: Final = -2
 _NOTHING: Final = -3
@@ -111,13 +112,13 @@ class Request:
         length: int | None = None
         for field in start.get("headers", ()):
             name, value = field
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection":
-                self.keep_alive = self.keep_alive and value.strip().lower() != b"close"
-                continue
-            elif name == b"transfer-encoding":
-                continue
+            if name in _OF_FRAMING:
+                if name == b"content-length":
+                    length = int(value)
+                else:  # the driver writes its own
+                    if name == b"connection":
+                        self.keep_alive = self.keep_alive and value.strip().lower() != b"close"
+                    continue
             fields.append(field)
         fields.append((b"date", self._date.value(self._connection.now())))
         status = start["status"]

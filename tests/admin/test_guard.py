@@ -16,6 +16,8 @@ from tests.forked import running
 from tests.server.serving import in_memory
 
 EVERYTHING = (
+    "/",
+    "/config",
     "/livez",
     "/readyz",
     "/statistics",

@@ -1,23 +1,17 @@
-"""How `/live` looks: contrast, phones, motion, and the pictures of the documents.
-
-LIVE_SCREENSHOTS names the folder for the pictures; without it they go to a temporary one.
-"""
+"""How `/live` looks: contrast, phones, motion, and the pictures of the documents."""
 
 from __future__ import annotations
 
-import base64
-import os
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.admin.chromium import Page
 from tests.admin.live_page import SLOW, fire, live_page, look, press
 from tests.lacking import needs
+from tests.pictures import picture
 
 pytestmark = [pytest.mark.same_on_every_python, needs("chromium")]
-MAX_PICTURE_BYTES = 150_000
 
 CONTRAST = """
 (() => {
@@ -83,15 +77,7 @@ async def test_who_wants_less_motion_gets_none() -> None:
 # --- the pictures of the documents
 
 
-async def picture(page: Page, folder: Path, name: str) -> None:
-    shot = await page.command("Page.captureScreenshot", format="png")
-    content = base64.b64decode(shot["data"])
-    (folder / f"live-{name}.png").write_bytes(content)
-    assert 10_000 < len(content) < MAX_PICTURE_BYTES, name
-
-
 async def test_the_pictures_of_the_documents(tmp_path: Path) -> None:
-    folder = Path(os.environ.get("LIVE_SCREENSHOTS", tmp_path))
     faults = ["--fault", "status=0.15", "--fault", "hang_before_head=0.1"]
     async with live_page("demo", "--seed", "6", *faults) as (_, page):
         await look(page, 1180, 650)
@@ -100,17 +86,17 @@ async def test_the_pictures_of_the_documents(tmp_path: Path) -> None:
         await fire(page, count=5, over_ms=9_000, timeout_ms=800, hang_up_after_ms=120)
         await trio.sleep(9)
         await page.wait_until("document.querySelector('#rows tr.running')")
-        await picture(page, folder, "light")
+        await picture(page, tmp_path, "live-light")
         await look(page, 1180, 650, "dark")
         await trio.sleep(0.5)
-        await picture(page, folder, "dark")
+        await picture(page, tmp_path, "live-dark")
         await page.wait_until("!document.querySelector('#rows tr.running')")
         await look(page, 1180, 650)
         await page.evaluate("document.querySelector('#rows .call.cancelled').closest('tr').click()")
         await page.wait_until("document.querySelector('#receipt').open")
-        await picture(page, folder, "receipt")
+        await picture(page, tmp_path, "live-receipt")
         await press(page, "Escape")
         await look(page, 360, 740)
         await page.evaluate("document.querySelector('#legend').scrollIntoView()")
         await trio.sleep(0.5)
-        await picture(page, folder, "phone")
+        await picture(page, tmp_path, "live-phone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +14,7 @@ from fanout.api.documentation.openapi import make_document
 from fanout.race.events import CallerLeft, CallStarted
 from fanout.testing import answers, fails, hangs, run_scenario
 from tests.admin.chromium import Page, open_page
+from tests.admin.live_page import look, press
 from tests.api.serving import serving
 from tests.lacking import needs
 
@@ -200,6 +202,81 @@ async def test_a_server_that_is_gone_is_told_as_such() -> None:
         await send(page, "first", "100")
         (status,) = await result(page, "first")
     assert re.fullmatch(r"No answer \(.+\) after \d+ ms", status)
+
+
+@pytest.mark.same_on_every_python
+@needs("chromium")
+async def test_copy_as_curl_gives_what_a_shell_can_run() -> None:
+    """The clipboard gets the request that the form would send. Without a clipboard its text is selected."""
+    async with serving([answers(0)]) as server, open_page() as page:
+        await page.command("Emulation.setFocusEmulationEnabled", enabled=True)
+        await page.open(f"{server.url}/docs")
+        await page.evaluate(
+            "const field = document.querySelector('#first input'); field.value = `it's $(1)`;"
+            "field.dispatchEvent(new Event('input', {bubbles: true}))"
+        )
+        await page.click("#first .curl button")
+        await page.wait_until("document.querySelector('#first .curl [role=status]').innerText === 'Copied'")
+        await page.evaluate("document.querySelector('#all input').select()")
+        await page.command("Input.dispatchKeyEvent", type="keyDown", key="v", commands=["paste"])
+        pasted = await page.evaluate("document.querySelector('#all input').value")
+        await page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        await page.click("#first .curl button")
+        await page.wait_until(
+            "/keyboard/.test(document.querySelector('#first .curl [role=status]').innerText)"
+        )
+        selected = await page.evaluate("getSelection().toString()")
+    assert shlex.split(pasted) == ["curl", "-i", f"{server.url}/api/first?timeout=it%27s+%24%281%29"]
+    assert selected == pasted
+
+
+@pytest.mark.same_on_every_python
+@needs("chromium")
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)], ids=["desktop", "phone"])
+async def test_the_navigation_stays_in_view_and_marks_where_you_are(size: tuple[int, int]) -> None:
+    async with serving([answers(0)]) as server, open_page() as page:
+        await look(page, *size)
+        await page.open(f"{server.url}/docs")
+        seen = []
+        for target in ("about", "all", "problems", "headers", "first"):
+            await page.evaluate(
+                f"document.getElementById('{target}').scrollIntoView({{behavior: 'instant'}})"
+            )
+            await page.wait_until(f"document.querySelector('nav [aria-current]').hash === '#{target}'")
+            box = "document.querySelector('nav [aria-current]').getBoundingClientRect()"
+            seen.append(await page.evaluate(f"(({{x, y}}) => [x, y])({box})"))
+    assert all(0 <= x < size[0] and 0 <= y < size[1] for x, y in seen), seen
+
+
+@pytest.mark.same_on_every_python
+@needs("chromium")
+async def test_the_first_tab_skips_the_navigation() -> None:
+    async with serving([answers(0)]) as server, open_page() as page:
+        await page.open(f"{server.url}/docs")
+        await press(page, "Tab")
+        at = "(({className, offsetTop}) => [className, offsetTop >= 0])(document.activeElement)"
+        skip = await page.evaluate(at)
+        await press(page, "Enter")
+        await press(page, "Tab")
+        inside = await page.evaluate("document.activeElement.closest('section').id")
+    assert (skip, inside) == (["skip", True], "first")
+
+
+@pytest.mark.same_on_every_python
+@needs("chromium")
+async def test_what_is_folded_is_unfolded_by_its_link_and_by_the_keyboard() -> None:
+    opened = "[...document.querySelectorAll('details[open]')].map(part => part.querySelector('b').innerText)"
+    async with serving([answers(0)]) as server, open_page() as page:
+        await page.open(f"{server.url}/docs")
+        found = [await page.evaluate(opened)]
+        await page.click("#first a[href='#503']")
+        await page.wait_until("document.querySelector('details[open]')")
+        found.append(await page.evaluate(opened))
+        await page.evaluate("document.querySelector('.problem summary').focus()")
+        await press(page, "Enter")
+        await page.wait_until("document.querySelectorAll('details[open]').length === 2")
+        found.append(await page.evaluate(opened))
+    assert found == [[], ["503"], ["400", "503"]]
 
 
 @pytest.mark.same_on_every_python

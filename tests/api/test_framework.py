@@ -23,7 +23,7 @@ from quart import (
 )
 from werkzeug.exceptions import Conflict
 
-from fanout.api.framework import App, BodylessRequest
+from fanout.api.framework import App, BodylessRequest, WholeResponse
 from fanout.server.asgi import ANSWER, CLIENT_KEY, Message, Receive, Scope, Send
 
 AWAITED = {"data", "files", "form", "json", "stream", "values"}
@@ -280,6 +280,32 @@ async def test_an_app_with_hooks_goes_the_long_way() -> None:
     assert not app.is_plain()
     assert (await ask(app, "/short")).body == b"done"
     assert asked == ["/short"]
+
+
+async def whole() -> WholeResponse:
+    return WholeResponse(b"{}", [(b"content-type", b"application/json"), (b"x-one", b"1")])
+
+
+async def test_a_whole_response_is_sent_with_the_fields_that_it_was_made_with() -> None:
+    answer = await ask(app_with(whole), "/short")
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert answer.headers == [(b"content-type", b"application/json"), (b"x-one", b"1")]
+
+
+async def test_a_hook_may_read_and_change_the_headers_of_a_whole_response() -> None:
+    app = app_with(whole)
+
+    @app.after_request
+    async def after(response: WholeResponse) -> WholeResponse:
+        assert response.headers["X-One"] == "1"
+        assert response.content_type == "application/json"
+        response.headers["X-One"] = "2"
+        response.headers.add("X-Two", "3")
+        return response
+
+    answer = await ask(app, "/short")
+    fields = [(b"content-type", b"application/json"), (b"x-one", b"2"), (b"x-two", b"3")]
+    assert answer.headers == fields
 
 
 async def test_an_app_that_somebody_listens_to_goes_the_long_way() -> None:

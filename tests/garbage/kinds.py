@@ -225,7 +225,7 @@ LEFT: Final = [
 ]
 ADMIN: Final = [
     Kind(path, "200", path, listener="admin")
-    for path in ("/livez", "/readyz", "/statistics", "/metrics", "/live")
+    for path in ("/", "/livez", "/readyz", "/statistics", "/metrics", "/live")
 ] + [
     Kind("/live/trace.json", "200", "/live/trace.json", listener="admin", action="to_the_end"),
     Kind("/live/events", "200", "/live/events", listener="admin", action="stream_until_left"),
