@@ -179,3 +179,5 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file requirements-dev.lock
 	$(COMPILE) benchmarks/requirements.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements.lock
+	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
+	  --output-file benchmarks/requirements-robyn.lock

@@ -4,7 +4,8 @@ Every server is one process on one core and gets the same upstream, nginx with L
 Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
 
 Rule 1: a port is given once in a run, and is below those that the system gives to outgoing connections.
-Rule 2: a program has started when it alone owns the listener of its port: a stranger might answer there, too.
+Rule 2: a program has started when only it, or a process that it started, owns the listener of its port:
+another program might answer there, too.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How to start one contender: `{bind}` and `{upstream}` of the command are filled in."""
+    """How to start one contender. `{bind}`, its `{port}` and `{upstream}` are filled in, in every word."""
 
     name: str
     command: Sequence[str]
@@ -111,10 +112,12 @@ def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Serve
 def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Program]:
     """The server on `core` (several: `0,1`), from the moment it accepts connections until it has ended."""
     bind = f"127.0.0.1:{free_port()}"
-    command = [part.format(bind=bind, upstream=upstream_url) for part in server.command]
+    fill = {"bind": bind, "port": bind.rpartition(":")[2], "upstream": upstream_url}
+    command = [part.format(**fill) for part in server.command]
+    environment = {name: value.format(**fill) for name, value in server.environment.items()}
     with ExitStack() as stack:
         log = stack.enter_context(server.log.open("ab")) if server.log else None
-        yield stack.enter_context(_running(command, core, bind, server.environment, log))
+        yield stack.enter_context(_running(command, core, bind, environment, log))
 
 
 @contextmanager
@@ -181,7 +184,9 @@ def _running(
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            for pid in _family(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
 
 
@@ -206,11 +211,22 @@ def _listeners(port: int) -> set[str]:
 
 
 def _sockets(pid: int) -> set[str]:
-    """The inodes of a process's sockets."""
+    """The inodes of the sockets of a process and of those that it has started."""
     found = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            found.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    for each in _family(pid):
+        with suppress(OSError):  # ended meanwhile
+            for descriptor in Path(f"/proc/{each}/fd").iterdir():
+                with suppress(OSError):  # closed meanwhile
+                    found.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
+def _family(pid: int) -> list[int]:
+    """A process and those that it has started, and so on."""
+    found = [pid]
+    with suppress(OSError):  # ended meanwhile
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += _family(int(child))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.section import Section
 from benchmarks.sections import (
     cpu,
+    disconnect,
     growth,
     latency,
     memory,
@@ -19,5 +20,18 @@ from benchmarks.sections import (
 
 SECTIONS: dict[str, Section] = {
     section.NAME: section
-    for section in (cpu, newest, peak, multiples, tls, latency, memory, growth, profile, workers, start)
+    for section in (
+        cpu,
+        newest,
+        peak,
+        multiples,
+        tls,
+        latency,
+        memory,
+        growth,
+        profile,
+        workers,
+        start,
+        disconnect,
+    )
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.sections import SECTIONS, profile
+from benchmarks.sections import SECTIONS, disconnect, profile
 
 pytestmark = pytest.mark.same_on_every_python
 
@@ -57,21 +57,38 @@ def test_the_page_is_made_without_what_only_the_benchmark_needs() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_the_lock_of_the_benchmark_agrees_with_that_of_the_tests() -> None:
+@pytest.mark.parametrize("name", ["requirements", "requirements-robyn"])
+def test_the_lock_of_the_benchmark_agrees_with_that_of_the_tests(name: str) -> None:
     """What is asked for is locked by hash, no registry is named, and it changes no library of the tests."""
     pin = re.compile(r"^([\w.-]+)==([^\s;]+)(?: ; [^\n]*)? \\\n +--hash=sha256:", re.MULTILINE)
-    text = (ROOT / "benchmarks/requirements.lock").read_text("utf-8")
+    text = (ROOT / f"benchmarks/{name}.lock").read_text("utf-8")
     locked = dict(pin.findall(text))
     others = dict(pin.findall((ROOT / "requirements-dev.lock").read_text("utf-8")))
-    asked = (ROOT / "benchmarks/requirements.txt").read_text("utf-8")
+    asked = (ROOT / f"benchmarks/{name}.txt").read_text("utf-8")
     wanted = re.findall(r"^([\w-]+)(?:==(\S+))?$", asked, re.MULTILINE)
-    assert len(wanted) > 5
+    assert len(wanted) > 1
     assert "index-url" not in text
-    for name, version in wanted:
-        assert locked[name] == (version or locked[name])
-    assert {name: others[name] for name in locked.keys() & others.keys()} == {
-        name: locked[name] for name in locked.keys() & others.keys()
+    for library, version in wanted:
+        assert locked[library] == (version or locked[library])
+    assert {library: others[library] for library in locked.keys() & others.keys()} == {
+        library: locked[library] for library in locked.keys() & others.keys()
     }
+
+
+def test_the_readme_and_the_page_say_what_the_disconnects_have_shown() -> None:
+    """All cells are measured, and what the text says of servers and frameworks is true of each of them."""
+    found = FIGURES["disconnect"]["found"]
+    assert disconnect.in_short(found) in (ROOT / "README.md").read_text("utf-8")
+    assert list(found["cells"]) == list(disconnect.SERVERS)
+    ends = {
+        (server, app): disconnect.end_of(runs)
+        for server, cells in found["cells"].items()
+        for app, runs in cells.items()
+    }
+    assert len(ends) == 4 + len(disconnect.ASGI) * len(disconnect.APPS)
+    for (server, app), end in ends.items():
+        stops = server in ("fanout", disconnect.CANCELLING) or app in ("watching", "quart")
+        assert end == ("at once" if stops else "after 3 s" if server.startswith("gunicorn") else "no"), server
 
 
 def test_a_sample_belongs_to_its_innermost_known_frame_and_waiting_is_no_work() -> None:

@@ -18,6 +18,7 @@ def test_a_call_ends_once() -> None:
 def test_every_call_is_on_record_from_the_beginning() -> None:
     ledger = Ledger(2)
     assert ledger.records == (CallRecord(0), CallRecord(1))
+    assert ledger.records[0] == (0, None, None, None, ())
     ledger.start(1, at=5)
     assert ledger.records == (CallRecord(0), CallRecord(1, 5))
     ended = ledger.end(1, Failure("broken"), at=6)
@@ -43,6 +44,17 @@ def test_pending_counts_what_has_not_ended() -> None:
     assert ledger.pending == 2
     ledger.end(0, Cancelled("deadline"), at=2)
     assert ledger.pending == 1
+
+
+def test_stopped_counts_what_was_cancelled() -> None:
+    ledger = Ledger(3)
+    counts = []
+    for call, outcome in enumerate(
+        [Cancelled("deadline", None), Failure("broken"), Cancelled("explicit", "x")]
+    ):
+        ledger.end(call, outcome, at=call)
+        counts.append(ledger.stopped)
+    assert counts == [1, 1, 2]
 
 
 def test_a_failure_is_no_winner_and_a_crash_is_found() -> None:
