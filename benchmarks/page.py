@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from benchmarks.contenders import BASE_NAME, FANOUT_NAME, WHAT
 from benchmarks.section import Section, rows
-from benchmarks.sections import SECTIONS
+from benchmarks.sections import SECTIONS, disconnect
 
 Figures = dict[str, Any]  # by section: {"measured": how, "found": what}
 
@@ -45,6 +45,7 @@ QUOTED: Final[dict[str, Callable[[Figures], str]]] = {
     "minutes": lambda figures: _minutes(figures, *USUAL),
     "minutes_newest": lambda figures: _minutes(figures, "newest"),
     "minutes_cpu_peak": lambda figures: _minutes(figures, "cpu", "peak"),
+    "disconnect": lambda figures: f"\n\n{disconnect.in_short(_found(figures, 'disconnect'))}\n\n",
     "glance": lambda figures: f"\n\n{_glance(figures, OF_README)}\n\n",
 }
 QUOTING: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -21,7 +21,7 @@ DOCUMENTS: Final = [
     not in ("performance.md", "tutorial.md")  # made from its figures; shows what its reader chose
 ]
 CHOSEN: Final = {
-    "README.md": {"100 to 600 ms": "the simulator's default"},
+    "README.md": {"100 to 600 ms": "the simulator's default", "0.3 s": "of the client that disconnects"},
     "docs/clients.md": {"200 ms": "the example's own deadline"},
     "docs/discussion.md": {
         "300 ms": "the timeout of the example",

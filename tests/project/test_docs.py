@@ -66,6 +66,19 @@ def test_documents_link_to_files_that_exist_and_have_no_gaps(path: Path) -> None
         assert (path.parent / target).exists(), target
 
 
+def headings(text: str) -> set[str]:
+    """The anchors of a document, as a forge makes them of its headings."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_link_to_headings_that_exist(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert anchor in headings(linked.read_text()), f"{target}#{anchor}"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_name_only_tests_and_modules_that_exist(path: Path) -> None:
     for name in re.findall(
