@@ -59,9 +59,7 @@ def _section(setting: Setting) -> str:
         name for name, command in cli.commands.items() if name != "config" and _takes(command, setting)
     ]
     lines = [f"## {setting.variable}", "", setting.help, ""]
-    lines += [
-        f"* Flag: `{setting.flag}`, of {' and '.join(f'`fanout {name}`' for name in sorted(commands))}."
-    ]
+    lines += [f"* Flag: `{setting.flag}`, of {', '.join(f'`fanout {name}`' for name in sorted(commands))}."]
     lines += [f"* Default: {_default(setting)}."]
     if values := _values(setting):
         lines += [f"* Values: {values}."]
