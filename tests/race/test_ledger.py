@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fanout.race.ledger import CallRecord, Ledger
-from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
 
 
 def test_a_call_ends_once() -> None:
@@ -49,9 +49,8 @@ def test_pending_counts_what_has_not_ended() -> None:
 def test_stopped_counts_what_was_cancelled() -> None:
     ledger = Ledger(3)
     counts = []
-    for call, outcome in enumerate(
-        [Cancelled("deadline", None), Failure("broken"), Cancelled("explicit", "x")]
-    ):
+    outcomes: list[Outcome] = [Cancelled("deadline"), Failure("broken"), Cancelled("explicit", "x")]
+    for call, outcome in enumerate(outcomes):
         ledger.end(call, outcome, at=call)
         counts.append(ledger.stopped)
     assert counts == [1, 1, 2]
