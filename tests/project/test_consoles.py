@@ -57,8 +57,8 @@ def test_no_other_kind_of_block_holds_a_command() -> None:
             r"^```(\w*)\n(.*?)^```$", path.read_text("utf-8"), re.MULTILINE | re.DOTALL
         ):
             if language != "console":
-                found = re.search(r"^(\$|pip|make|fanout|curl|python3?) .*", block, re.MULTILINE)
-                assert found is None, f"{path.name}: {found and found[0]}"
+                found = re.findall(r"^(?:\$|pip|make|fanout|curl|python3?) .*", block, re.MULTILINE)
+                assert not found, f"{path.name}: {found}"
 
 
 def test_a_block_is_read_as_commands_notes_and_output() -> None:
