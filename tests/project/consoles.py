@@ -166,6 +166,7 @@ class Shell:
             [*NAMESPACE, "bash", "--norc", "--noprofile"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it reports each job that was ended
             text=True,
             cwd=folder,
             env={**keep, "PATH": os.pathsep.join(path), "CURL_HOME": str(self._logs)},
