@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
-  axe pictures check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
+  axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -33,6 +33,8 @@ help: ## this list
 run: $(VENV)/.package ## install, then run the server with a simulated upstream
 	@$(BIN)/fanout demo $(ARGS)
 
+dev: $(VENV)/.dev ## install also what tests, `fanout load` and traces need
+
 # Several processes, then what measures time, alone. A selection runs in one process, as a debugger wants it.
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -53,7 +55,7 @@ mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notic
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
-bench: $(BENCH)/.ready ## measure fanout and its peers, 40 minutes; writes docs/performance.md (ARGS=--short: 7 minutes)
+bench: $(BENCH)/.ready ## measure fanout and its peers; writes docs/performance.md, which says how long it takes (ARGS=--short)
 	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
@@ -79,6 +81,14 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
+	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
+
+documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+	@$(BIN)/python -m benchmarks.page
+	@$(BIN)/python -m tests.project.settings_page
+	@$(BIN)/python -m tests.project.picture
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)

@@ -1,6 +1,6 @@
 """fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
 
-    make bench                          all of it, about 40 minutes on a machine that does nothing else
+    make bench                          all of it, on a machine that does nothing else
     make bench ARGS=--short             all of it, about 7 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
     make bench ARGS=--render            only write the page and the plots anew
@@ -34,8 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    usual = [name for name, section in SECTIONS.items() if not hasattr(section, "ON_REQUEST")]
-    parser.add_argument("--only", default=",".join(usual), help="sections, a comma between two")
+    parser.add_argument("--only", default=",".join(page.USUAL), help="sections, a comma between two")
     parser.add_argument("--short", action="store_true", help="seconds, one round: not to be quoted")
     parser.add_argument("--repeats", type=int, help="rounds of every section that has any")
     parser.add_argument(
@@ -96,7 +95,7 @@ def write() -> None:
     for name, entry in figures.items():
         if draw := getattr(SECTIONS[name], "plot", None):
             plots.draw(draw, entry["found"], page.image(name))
-    page.PAGE.write_text(page.page(figures), "utf-8")
+    page.write(figures)
 
 
 def machine() -> str:

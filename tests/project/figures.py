@@ -1,6 +1,6 @@
 """The figures of docs/guarantees.md: kept in docs/figures/guarantees.json, shown as tables in the document.
 
-    python -m tests.project.figures                             write the tables anew, from the changed JSON
+    python -m tests.project.figures                             write the tables anew, from the JSON
     make breakages | python -m tests.project.figures breakages  take the table that a command has printed
 
 A table stands between `<!-- figures: NAME -->` and `<!-- end -->`. One that has no rows yet is not shown.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,8 @@ DOCUMENT: Final = ROOT / "docs/guarantees.md"
 FIGURES: Final = ROOT / "docs/figures/guarantees.json"
 _TABLE: Final = re.compile(r"(?<=<!-- figures: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
-Tables = dict[str, Any]  # by name: {"title": str, "command": str, "columns": [str], "rows": [[str]]}
+Tables = dict[str, Any]
+"""By name: {"title": str, "command": str, "measured": date and commit, "columns": [str], "rows": [[str]]}"""
 
 
 def load() -> Tables:
@@ -38,14 +41,14 @@ def marks(document: str) -> list[str]:
     return [name for name, _ in _TABLE.findall(document)]
 
 
-def taken(tables: Tables, name: str, printed: str) -> Tables:
+def taken(tables: Tables, name: str, printed: str, measured: str) -> Tables:
     """The tables with the rows of `name` from what a command has printed, markdown among other lines."""
     columns, _, *rows = [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
         for line in printed.splitlines()
         if line.startswith("|")
     ]
-    return {**tables, name: {**tables[name], "columns": columns, "rows": rows}}
+    return {**tables, name: {**tables[name], "measured": measured, "columns": columns, "rows": rows}}
 
 
 def _markdown(table: Any) -> str:
@@ -53,7 +56,14 @@ def _markdown(table: Any) -> str:
         return ""
     lines = [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
     rows = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    return f"\n{table['title']}, `{table['command']}`:\n\n{rows}\n"
+    when = f" ({table['measured']})" if "measured" in table else ""
+    return f"\n{table['title']}, `{table['command']}`{when}:\n\n{rows}\n"
+
+
+def _commit() -> str:
+    """The commit that is checked out, and whether it is changed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @click.command()
@@ -62,7 +72,7 @@ def main(name: str | None) -> None:
     """NAME: the table that stands on standard input."""
     tables = load()
     if name is not None:
-        tables = taken(tables, name, sys.stdin.read())
+        tables = taken(tables, name, sys.stdin.read(), f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}")
         FIGURES.write_text(json.dumps(tables, indent=2, ensure_ascii=False) + "\n", "utf-8")
     DOCUMENT.write_text(shown(DOCUMENT.read_text("utf-8"), tables), "utf-8")
 

@@ -12,7 +12,7 @@ import pytest
 import fanout
 from fanout.api.documentation.schemas import ERROR_WORDS
 from fanout.api.handlers import run_race
-from fanout.config import SETTINGS
+from fanout.config import RENAMED, SETTINGS
 from fanout.upstream import errors
 from tests.project.names import file_of, is_there, named_in
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.same_on_every_python
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/api.md").read_text()
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_proof_in_the_readme_is_the_code() -> None:
@@ -52,13 +52,13 @@ def test_every_error_and_outcome_word_is_documented() -> None:
         assert re.search(rf"^\| `{word}` \|", API, re.MULTILINE), word
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_name_only_settings_that_exist(path: Path) -> None:
-    known = {setting.variable for setting in SETTINGS} | {"FANOUT_"}
+    known = {setting.variable for setting in SETTINGS} | {"FANOUT_", *RENAMED}
     assert set(re.findall(r"(?<!_)FANOUT_[A-Z_]*", path.read_text())) <= known
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_link_to_files_that_exist_and_have_no_gaps(path: Path) -> None:
     text = path.read_text()
     assert "{{" not in text
@@ -66,7 +66,20 @@ def test_documents_link_to_files_that_exist_and_have_no_gaps(path: Path) -> None
         assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def headings(text: str) -> set[str]:
+    """The anchors of a document, as a forge makes them of its headings."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_link_to_headings_that_exist(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert anchor in headings(linked.read_text()), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_name_only_tests_and_modules_that_exist(path: Path) -> None:
     for name in re.findall(
         r"`((?:fanout|tests|race|upstream|loop|server|observe|api|admin|process|tools|testing|benchmarks)/[\w./]+)`",
@@ -87,7 +100,7 @@ def test_the_changelog_has_this_version() -> None:
     assert "Unreleased" in text or fanout.__version__ in text
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_name_only_files_and_functions_that_exist(path: Path) -> None:
     named = named_in(path.read_text("utf-8"))
     assert [f"{file}::{name}" for file, name in named if not is_there(file, name)] == []

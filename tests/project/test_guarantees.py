@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Final
 
@@ -128,7 +129,7 @@ def test_every_make_target_exists_and_reads_its_variables() -> None:
     found = commands_of("make")
     assert {"run", "test", "simulate", "sweep", "mutants", "breakages"} <= {name for name, *_ in found}
     for target, *variables in found:
-        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)*)", makefile, re.MULTILINE)
         assert recipe is not None, target
         for variable in variables:
             name, _, value = variable.partition("=")
@@ -143,8 +144,7 @@ def test_every_program_that_is_to_be_run_exists() -> None:
     found = commands_of("python")
     assert len(found) >= 4
     for first, *others in found:
-        path = ROOT / (others[0].replace(".", "/") if first == "-m" else first.removesuffix(".py"))
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), path
+        assert find_spec(others[0]) if first == "-m" else (ROOT / first).exists(), first
 
 
 def test_every_bound_is_that_of_the_code() -> None:
@@ -181,9 +181,17 @@ def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
 def test_a_table_is_taken_from_what_a_command_prints() -> None:
     tables = {"t": {"title": "T", "command": "c", "columns": [], "rows": []}}
     empty = "before\n\n<!-- figures: t -->\n<!-- end -->\n\nafter\n"
-    filled = taken(tables, "t", "noise\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\nmore noise\n")
-    assert filled["t"] == {**tables["t"], "columns": ["a", "b"], "rows": [["1", "`x` (2 s)"]]}
+    printed = "noise\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\nmore noise\n"
+    filled = taken(tables, "t", printed, "today, commit 0")
+    assert filled["t"] == {
+        **tables["t"],
+        "measured": "today, commit 0",
+        "columns": ["a", "b"],
+        "rows": [["1", "`x` (2 s)"]],
+    }
     page = shown(empty, filled)
-    assert "-->\n\nT, `c`:\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
+    assert (
+        "-->\n\nT, `c` (today, commit 0):\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
+    )
     assert shown(page, filled) == page
     assert shown(page, tables) == empty

@@ -111,6 +111,11 @@ def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
     assert found
     assert callable(getattr(import_module(found[1]), found[2]))
     assert wheel.read(f"{INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for vendored in (ROOT / "fanout").rglob("*.LICENSE"):
+        name = vendored.relative_to(ROOT).as_posix()
+        assert wheel.read(f"{INFO}/licenses/{name}") == vendored.read_bytes()
+        assert f"]({name})" in readme
 
 
 # On the index, this name is somebody else's package; ours, with each of its extras, is NAME.

@@ -39,10 +39,19 @@ def _all(seeds: int) -> int:
         click.echo(f"{situation.name:42}{first:>15}{every:>6}{here.total():>9,}{len(broken):>8}")
         total += here
         wrong += broken
-    for name, count in total.items():
-        click.echo(f"  {name:61}{count:>9,}")
+    rows = [
+        ("interruption", "runs"),
+        ("---", "---"),
+        *((name, f"{count:,}") for name, count in total.items()),
+    ]
+    rows += [
+        (f"all, in {len(SITUATIONS)} situations and {len(ENDPOINTS)} endpoints", f"{total.total():,}"),
+        ("guarantees broken", f"{len(wrong)}"),
+    ]
+    for name, cell in rows:
+        click.echo(f"| {name} | {cell} |")
     took_s = time.monotonic() - began_at
-    click.echo(f"{total.total():,} runs in {took_s:.0f} s, {len(wrong)} promises broken")
+    click.echo(f"{total.total():,} runs in {took_s:.0f} s, {len(wrong)} guarantees broken")
     for what in wrong[:100]:
         click.echo(what)
     return 1 if wrong else 0

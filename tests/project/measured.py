@@ -1,0 +1,95 @@
+"""The quantities in the documents' prose: a number with a unit of time, memory or share.
+
+Each is measured (docs/figures/measured.json says by which command), a bound of the code (there, or in
+the table of bounds in docs/guarantees.md), or chosen for an example or by somebody else (`CHOSEN`, with
+the reason).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+MEASURED: Final = ROOT / "docs/figures/measured.json"
+DOCUMENTS: Final = [
+    *sorted(ROOT.glob("*.md")),
+    # docs/performance.md is made from this and from its figures; the tutorial shows what its reader chose.
+    ROOT / "benchmarks/performance.md",
+    *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in ("performance", "tutorial")),
+]
+CHOSEN: Final = {
+    "benchmarks/performance.md": {
+        "100 to 600 ms": "the upstream of the benchmark",
+        "70 %": "advice: room for bursts",
+        "280 ms": "an example",
+    },
+    "README.md": {"100 to 600 ms": "the simulator's default", "0.3 s": "of the client that disconnects"},
+    "docs/clients.md": {"200 ms": "the example's own deadline"},
+    "docs/discussion.md": {
+        "300 ms": "the timeout of the example",
+        "3 ms": "reserve per hundred requests in flight",
+    },
+    "docs/guarantees.md": {
+        "0.28 s": "0.3 s and the time reserve",
+        "8 s": "three keep-alive probes",
+        "300 ms": "a test's timeout",
+    },
+    "docs/live.md": {
+        "80 ms": "the demo's client",
+        "2 seconds": "the demo's flood",
+        "250 ms": "as 0.25 s in the bounds",
+    },
+    "docs/operations.md": {
+        "100 to 600 ms": "the simulator's default",
+        "700 ms": "a threshold of the rules",
+        "50 ms": "a threshold of the rules, and a timeout",
+        "15 minutes": "a window of the rules",
+        "20 s": "the scrape interval that the rules need",
+        "10 ms": "fanout.loop.turns.MAX_DELAY_S",
+        "0.3 s": "an example",
+        "32 s": "a sum that tests/project/test_operations.py holds",
+    },
+    "docs/tracing.md": {"5000 ms": "OpenTelemetry's default"},
+    "docs/upstream.md": {
+        "100 to 600 ms": "the simulator's default",
+        "40 ms": "the handshake of the example",
+        "500 ms": "a setting that was tried, and a round trip",
+        "800 ms": "a setting that was tried",
+        "1000 ms": "the timeout of the example",
+        "5 s": "the first keep-alive probe",
+        "8 s": "three keep-alive probes",
+    },
+    "CHANGELOG.md": {"5 s": "the first keep-alive probe"},
+}
+_UNIT: Final = r"(?:ms|µs|s|seconds|minutes|hours|KiB|MiB|MB|KB|%)"
+_NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
+_QUANTITY: Final = re.compile(
+    rf"(?<![\w.:/=-]){_NUMBER}(?:(?: to |–|, | and | or ){_NUMBER})*\s{_UNIT}(?![\w/])"
+)
+_NO_PROSE: Final = re.compile(r"```.*?```|<!-- figures?: .*?<!-- end -->|`[^`]*`", re.DOTALL)
+_ROW: Final = re.compile(rf"^\| .+ \| ({_NUMBER} {_UNIT})[^|]*\| `", re.MULTILINE)
+_IN_SMALLEST: Final = {"ms": 1.0, "s": 1000.0, "seconds": 1000.0, "KiB": 1024.0}
+
+
+def load() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(MEASURED.read_text("utf-8"))
+    return loaded
+
+
+def quantities(text: str) -> set[str]:
+    """Every quantity in the prose: not in code, in a console, or between the marks of another source."""
+    return set(_QUANTITY.findall(" ".join(_NO_PROSE.sub(" ", text).split())))
+
+
+def bounds_in(guarantees: str) -> set[str]:
+    """The quantities of the table of bounds, which tests/project/test_guarantees.py holds to the code."""
+    return set(_ROW.findall(guarantees.partition("\n## Bounds\n")[2].partition("\n## ")[0]))
+
+
+def value(quantity: str) -> float:
+    """Milliseconds or bytes."""
+    number, unit = quantity.split()
+    return float(number.replace(",", "")) * _IN_SMALLEST[unit]

@@ -1,0 +1,67 @@
+"""Every figure in the documents has a source: docs/figures, the code, or a reason why it needs none."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.project.measured import CHOSEN, DOCUMENTS, ROOT, bounds_in, load, quantities, value
+from tests.project.test_guarantees import in_code
+
+pytestmark = pytest.mark.same_on_every_python
+
+SOURCES = load()
+BOUNDS = bounds_in((ROOT / "docs/guarantees.md").read_text("utf-8")) | set(SOURCES["bounds"])
+
+
+def measured_in(name: str) -> list[str]:
+    return [figure for each in SOURCES["measured"] if each["document"] == name for figure in each["figures"]]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_quantity_of_a_document_has_a_source_and_every_source_is_quoted(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    found = quantities(path.read_text("utf-8"))
+    known = {*measured_in(name), *CHOSEN.get(name, {})}
+    assert found - BOUNDS - known == set(), "not in docs/figures/measured.json"
+    assert known - found == set(), "no longer in the document"
+
+
+def test_every_measured_figure_names_its_command_and_stands_in_one_place() -> None:
+    assert all(each["what"] and each["command"] and each["figures"] for each in SOURCES["measured"])
+    assert {each["document"] for each in SOURCES["measured"]} <= {
+        p.relative_to(ROOT).as_posix() for p in DOCUMENTS
+    }
+    places = Counter(each["what"] for each in SOURCES["measured"])
+    assert set(places.values()) == {1}
+
+
+@pytest.mark.parametrize("quantity", SOURCES["bounds"])
+def test_every_bound_is_that_of_the_code(quantity: str) -> None:
+    name = SOURCES["bounds"][quantity]
+    scale = 1000.0 if name.lower().endswith("_s") else 1.0
+    assert value(quantity) == in_code(name) * scale
+
+
+def test_the_table_of_clients_is_that_of_its_run() -> None:
+    """`python benchmarks/pool.py --json benchmarks/results/pool.json` measures it."""
+    results = json.loads((ROOT / "benchmarks/results/pool.json").read_text("utf-8"))
+    text = (ROOT / "docs/upstream.md").read_text("utf-8")
+    for scheme, clients in results.items():
+        table = (
+            text.partition(f"CPU per call over {scheme}, in µs")[2].partition("\n\n")[2].partition("\n\n")[0]
+        )
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        assert rows == [
+            [name, *(f"{cell:.0f}" if isinstance(cell, float) else cell for cell in cells.values())]
+            for name, cells in clients.items()
+        ]
+
+
+def test_a_quantity_is_found_in_prose_and_not_in_code() -> None:
+    text = "It took 1.5 ms, `9 s`, 10 to\n20 µs and 3 %.\n```\n7 s\n```\n"
+    text += "<!-- figure: kib -->8<!-- end --> KiB; 200s"
+    assert quantities(text) == {"1.5 ms", "10 to 20 µs", "3 %"}
