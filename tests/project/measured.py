@@ -41,6 +41,7 @@ CHOSEN: Final = {
         "80 ms": "the demo's client",
         "2 seconds": "the demo's flood",
         "250 ms": "as 0.25 s in the bounds",
+        "40 ms": "fanout.admin.live.feed: between two batches while somebody watches",
     },
     "docs/operations.md": {
         "100 to 600 ms": "the simulator's default",
