@@ -224,7 +224,7 @@ LEFT: Final = [
     Kind("left while the upstreams take no connection", "left", LONG, action="close_soon", upstream="silent"),
 ]
 ADMIN: Final = [
-    Kind(path, "200", path, listener="admin")
+    Kind(f"admin {path}", "200", path, listener="admin")
     for path in ("/", "/livez", "/readyz", "/statistics", "/metrics", "/live")
 ] + [
     Kind("/live/trace.json", "200", "/live/trace.json", listener="admin", action="to_the_end"),
