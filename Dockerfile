@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="fanout" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/fanout /opt/fanout
 # Loopback inside a container is out of reach for probes and scrapers, so both listeners bind every interface:
-# publish 8080 to callers, keep 8081 inside.
+# publish 8080 to clients, keep 8081 inside.
 ENV PATH=/opt/fanout/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -2,7 +2,7 @@
 
     python benchmarks/bare_server.py serve --upstream URL
 
-No receipts, so no log lines, metrics, counts, spans or rows; and no census. There is no setting for this.
+No receipts, so no log lines, metrics, counts, spans or rows; and no leak_check. There is no setting for this.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class NoReceipts:
 if __name__ == "__main__":
     # Not a subclass: nothing of the real one must run. `Observation` takes it from this name.
     observation.Receipts = NoReceipts  # type: ignore[misc, assignment]
-    os.environ.update(FANOUT_CENSUS="off", FANOUT_LOG_REQUESTS="none")
+    os.environ.update(FANOUT_LEAK_CHECK="off", FANOUT_LOG_REQUESTS="none")
     main()

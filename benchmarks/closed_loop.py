@@ -1,10 +1,10 @@
-"""`fanout load` with callers that wait: each sends its next request when its last one was answered.
+"""`fanout load` with clients that wait: each sends its next request when its last one was answered.
 
     python -m benchmarks.closed_loop URL first 1000 200 2 5 0
 
-200 callers, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
+200 clients, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
 timeout of 1000 ms. Who is refused asks again after 0 s, so at once, whatever `Retry-After` says: the worst
-callers a server can have. Who loses the connection opens another. Prints the report of `fanout load --json`.
+clients a server can have. Who loses the connection opens another. Prints the report of `fanout load --json`.
 
 The report's `client.cpu_share` tells how near the generator came to what its core can do.
 """
@@ -29,7 +29,7 @@ from fanout.tools.load.run import run_load
 
 
 class ClosedLoop(Generator):
-    """A connection that is idle or gone is a caller whose next request is due, until the time is over."""
+    """A connection that is idle or gone is a client whose next request is due, until the time is over."""
 
     retry_after_s = 0.0
 
@@ -69,19 +69,19 @@ class ClosedLoop(Generator):
 
 def main() -> None:
     url, endpoint, timeout_ms, *numbers = sys.argv[1:]
-    callers, warmup_s, seconds = int(numbers[0]), float(numbers[1]), float(numbers[2])
+    clients, warmup_s, seconds = int(numbers[0]), float(numbers[1]), float(numbers[2])
     ClosedLoop.retry_after_s = float(numbers[3])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     plan = LoadPlan(
         target=parsed_target(url),
         mix=((ENDPOINTS[endpoint], 1.0),),
-        rate_per_s=callers,
+        rate_per_s=clients,
         duration_s=seconds,
         warmup_s=warmup_s,
         timeouts_ms=(int(timeout_ms),),
     )
-    arrivals = [caller * warmup_s / 2 / callers for caller in range(callers)]
+    arrivals = [client * warmup_s / 2 / clients for client in range(clients)]
     run = partial(run_load, plan, offsets=arrivals, generator_class=ClosedLoop)
     gc.freeze()  # a pause of the generator would look like one of the server
     json.dump(trio.run(run), sys.stdout)

@@ -1,6 +1,7 @@
 """The servers that are compared, by name. A server that this machine cannot run is left out.
 
-fanout runs as `fanout serve` comes: receipts, metrics and census on, its log, a line a request, to a file.
+fanout runs as `fanout serve` comes: receipts, metrics and leak check on, its log, one line per request, to a
+file.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     python -m benchmarks.front_door flat --minutes 30  memory and tasks over time
     python -m benchmarks.front_door --json door.json
 
-The server, the upstream and the load are processes of their own; the callers of an experiment are this
+The server, the upstream and the load are processes of their own; the clients of an experiment are this
 one. Each row says how busy the machine was, which is most of what makes an answer late. The exit code is 1
 when something did not hold.
 
@@ -77,7 +77,7 @@ def siege(options: argparse.Namespace) -> Iterator[Row]:
             "ended": found.ended,
         },
         on_time=not found.bystander.late,
-        promises_kept=not found.load["broken_guarantees"] and "crossed" not in found.load["outcomes"],
+        guarantees_kept=not found.load["broken_guarantees"] and "crossed" not in found.load["outcomes"],
         nothing_lost=set(found.load["outcomes"]) <= {"useful", "no_success", "deadline", "refused"},
         nothing_left=after.descriptors <= before.descriptors and after.tasks <= before.tasks,
         no_bug=not found.bugs,
@@ -94,7 +94,7 @@ def http2_siege(options: argparse.Namespace) -> Iterator[Row]:
             "20",
             "--max-delay-ms",
             "50",
-        )  # an honest caller asks in turn
+        )  # an honest client asks in turn
         with front_door(upstream=quick, serve=serve, tls=trust) as door:
             run = partial(besiege_over_http2, door, connections=400, seconds=30, rate_per_s=10)
             found = trio.run(run)
@@ -172,7 +172,7 @@ def many(options: argparse.Namespace) -> Iterator[Row]:
                     "p99": round(late[len(late) * 99 // 100]),
                     "max": round(late[-1]),
                 },
-                "worst_pass_ms": found.worst_pass_ms,
+                "worst_iteration_ms": found.worst_iteration_ms,
                 "kib_a_request": round(found.kib_a_request, 1),
                 "kib_a_connection": round(found.kib_a_connection, 1),
                 "after": asdict(found.after),
@@ -229,7 +229,7 @@ def main() -> None:
         "--idle", type=int, default=11_000, help="idle connections of the siege: more than may be open"
     )
     parser.add_argument("--patient", action="store_true", help="the sieges, with no refusals for a busy loop")
-    parser.add_argument("--times", type=int, default=20, help="callers leaving, of each kind")
+    parser.add_argument("--times", type=int, default=20, help="clients leaving, of each kind")
     parser.add_argument("--rounds", type=int, default=10, help="drains in a row, for one worker and for two")
     parser.add_argument("--requests", type=int, default=5000, help="of many")
     parser.add_argument("--rate", type=float, default=700.0, help="of many, a second")
@@ -242,7 +242,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # this process is thousands of callers
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # this process is thousands of clients
     rows = []
     print("| experiment | found | must hold | machine |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
     for name in options.experiments or EXPERIMENTS:

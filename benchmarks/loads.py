@@ -25,9 +25,9 @@ def open_loop(url: str, endpoint: str, *steps: str, timeout_ms: int = 1000) -> A
     return _report("benchmarks.stepped_load", url, endpoint, str(timeout_ms), *steps)
 
 
-def closed_loop(url: str, callers: int, warmup_s: float, seconds: float) -> Any:
-    """The report of callers that each wait for an answer, and ask again at once."""
-    return _report("benchmarks.closed_loop", url, "first", "1000", *map(str, (callers, warmup_s, seconds, 0)))
+def closed_loop(url: str, clients: int, warmup_s: float, seconds: float) -> Any:
+    """The report of clients that each wait for an answer, and ask again at once."""
+    return _report("benchmarks.closed_loop", url, "first", "1000", *map(str, (clients, warmup_s, seconds, 0)))
 
 
 def added_latency(url: str, path: str, rate: float, seconds: float) -> Any:

@@ -11,8 +11,8 @@ is sent later is in the figure, in that round or in the next. Two processes of o
 percent for as long as they live, so there are several sets of fresh ones, and the error is that between sets.
 
 `bare`: nothing is observed; twice, which shows the error. `logs and metrics`:
-a receipt, a log line and the metrics of every request. `default`: the census as well, as `fanout serve` has
-it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all are
+a receipt, a log line and the metrics of every request. `default`: the leak check as well, as `fanout serve`
+has it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all are
 traced and nobody listens at the collector's address. `stalled`: the collector accepts and says nothing.
 `full pipe`: nobody reads the logs. `viewers`: fifty look at the live page, and none of them reads.
 """
@@ -167,7 +167,7 @@ def variants(endpoints: Mapping[str, str], folder: Path) -> dict[str, Variant]:
     return {
         "bare": Variant(bare=True),
         "bare again": Variant(bare=True),
-        "logs and metrics": Variant({"FANOUT_CENSUS": "off"}, str(folder / "log")),
+        "logs and metrics": Variant({"FANOUT_LEAK_CHECK": "off"}, str(folder / "log")),
         "default": Variant(log=str(folder / "log")),
         "1 %": replace(sampled(0.01), log=str(folder / "log")),
         "all": replace(sampled(1), log=str(folder / "log")),

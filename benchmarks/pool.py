@@ -38,7 +38,7 @@ CONCURRENCY = (10, 100, 500, 2000)
 SCHEMES = ("http", "https")
 DELAY_S = 0.02
 BODY = b'{"time": 150}'
-MIN_CALLS = 1500  # a round; at least three a caller
+MIN_CALLS = 1500  # a round; at least three a client
 ROUNDS = 3
 MAX_CELL_S = 40.0
 ANSWER = (
@@ -81,7 +81,7 @@ Call = Callable[[], Awaitable[bytes]]
 
 
 async def trio_rounds(call: Call, at_a_time: int) -> list[float]:
-    async def caller(calls: int) -> None:
+    async def client(calls: int) -> None:
         for _ in range(calls):
             assert await call() == BODY
 
@@ -89,7 +89,7 @@ async def trio_rounds(call: Call, at_a_time: int) -> list[float]:
         cpu = time.process_time()
         async with trio.open_nursery() as nursery:
             for _ in range(at_a_time):
-                nursery.start_soon(caller, calls)
+                nursery.start_soon(client, calls)
         return (time.process_time() - cpu) / (calls * at_a_time)
 
     calls = max(3, MIN_CALLS // at_a_time)
@@ -147,7 +147,7 @@ async def run_httpx(module: Any, url: str, at_a_time: int, context: ssl.SSLConte
 async def run_aiohttp(url: str, at_a_time: int, context: ssl.SSLContext) -> list[float]:
     import aiohttp
 
-    async def caller(session: aiohttp.ClientSession, calls: int) -> None:
+    async def client(session: aiohttp.ClientSession, calls: int) -> None:
         for _ in range(calls):
             async with session.get(url) as response:
                 assert await response.read() == BODY
@@ -156,7 +156,7 @@ async def run_aiohttp(url: str, at_a_time: int, context: ssl.SSLContext) -> list
         cpu = time.process_time()
         async with asyncio.TaskGroup() as group:
             for _ in range(at_a_time):
-                group.create_task(caller(session, calls))
+                group.create_task(client(session, calls))
         return (time.process_time() - cpu) / (calls * at_a_time)
 
     connector = aiohttp.TCPConnector(limit=at_a_time, ssl=context)

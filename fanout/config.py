@@ -62,7 +62,7 @@ class Settings:
     log_level: str
     log_format: str
     log_requests: str
-    census: str
+    leak_check: str
     sources: Mapping[str, str] = field(compare=False)
 
     @property
@@ -346,8 +346,8 @@ SETTINGS: Final = (
         "Which requests get a line in the log; failed: those without success.",
     ),
     Setting(
-        "census",
-        "--census",
+        "leak_check",
+        "--leak-check",
         "on",
         _one_of("on", "off"),
         "Check every request for leaked tasks, admission permits and connections.",
@@ -357,7 +357,10 @@ assert (*(s.name for s in SETTINGS), "sources") == tuple(f.name for f in fields(
 ADMIN_BINDS: Final = ("admin_bind", "workers")  # the settings that decide where the admin listeners are
 
 
-RENAMED: Final = {"FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS"}  # to be ignored would be a silent change
+RENAMED: Final = {  # to be ignored would be a silent change
+    "FANOUT_CENSUS": "FANOUT_LEAK_CHECK",
+    "FANOUT_MAX_PASS_MS": "FANOUT_MAX_LOOP_LAG_MS",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,12 +187,12 @@ def test_config_shows_values_sources_and_no_secrets() -> None:
 @pytest.mark.parametrize("upstreams", ["http://a/", f"http://a/,http://{'b' * 60}/"])
 def test_config_is_aligned_and_says_what_is_not_set(upstreams: str) -> None:
     """Three columns: the variable, its value, and where that came from."""
-    lines = fanout("config", "--census", "off", FANOUT_UPSTREAMS=upstreams).stdout.splitlines()
+    lines = fanout("config", "--leak-check", "off", FANOUT_UPSTREAMS=upstreams).stdout.splitlines()
     rows = {
         variable: (value, source) for variable, value, source in (re.split(r"  +", line) for line in lines)
     }
     assert rows["FANOUT_UPSTREAMS"] == (upstreams, "FANOUT_UPSTREAMS")
-    assert rows["FANOUT_CENSUS"] == ("off", "--census")
+    assert rows["FANOUT_LEAK_CHECK"] == ("off", "--leak-check")
     assert rows["FANOUT_TLS_KEY"] == rows["FANOUT_ADMIN_HOSTS"] == ("(not set)", "default")
     assert len({line.index(rows[line.split()[0]][0]) for line in lines}) == 1
     assert len({line.rindex("  ") for line in lines}) == 1

@@ -46,7 +46,7 @@ def completions(*words: str) -> list[str]:
         (["serve", "--log-level", ""], ["debug", "info", "warning", "error"]),
         (["demo", "--log-format", "j"], ["json"]),
         (["config", "--log-requests", ""], ["all", "failed", "none"]),
-        (["serve", "--census", "o"], ["on", "off"]),
+        (["serve", "--leak-check", "o"], ["on", "off"]),
         (["load", "--arrivals", ""], ["constant", "poisson"]),
         (["demo", "--fault", "stat"], ["status=0.1"]),
         (["upstream", "--fault", ""], [f"{name}=0.1" for name in FAULTS]),

@@ -4,7 +4,7 @@
 
 Tuned: uvloop, httptools, no access log, a long listen queue, one shared client without a limit of connections
 that keeps 20 (httpx's default; with 200 or more it does not stand 250 requests a second), the payload passed
-on as bytes (no model, no second encoding). Not tuned: httpx's own transport, and a caller that hangs up does
+on as bytes (no model, no second encoding). Not tuned: httpx's own transport, and a client that hangs up does
 not end its calls, as FastAPI does not tell. The rules are `rules.py`'s. Not here: ids, receipts, statistics,
 drain, and any protection from overload.
 """

@@ -3,7 +3,7 @@
 //	go build -o go_peer benchmarks/peers/go_peer.go
 //	GOMAXPROCS=1 ./go_peer -bind 127.0.0.1:8080 -upstream http://127.0.0.1:9000/api/work
 //
-// Tuned: no limit of upstream connections, all of them kept, the payload passed on as bytes, a caller that hangs
+// Tuned: no limit of upstream connections, all of them kept, the payload passed on as bytes, a client that hangs
 // up cancels its calls. The same rules as fanout: two calls a request, the same check of a payload, the race ends
 // 20 ms before the timeout. Not here: ids, receipts, statistics, drain, and any protection from overload, as
 // net/http has none.

@@ -93,7 +93,7 @@ async def serve(bind: str, upstream: str) -> None:
     config.bind = [bind]
     config.backlog = 4096
     config.errorlog = None
-    config.keep_alive_max_requests = sys.maxsize  # a closed one would cost its caller a request
+    config.keep_alive_max_requests = sys.maxsize  # a closed one would cost its client a request
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
     async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
         await hypercorn.trio.serve(application(upstream, client), config)

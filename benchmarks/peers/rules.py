@@ -1,7 +1,7 @@
 """What the peers in Python have in common, so that all do the same work: fanout's rules, written plainly.
 
 A request makes two calls. A success is a 200 of at most 64 KiB whose body is a JSON object with a whole
-number from 0 up as `time`. The race ends 20 ms before the caller's timeout.
+number from 0 up as `time`. The race ends 20 ms before the client's timeout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def timeout_ms(text: str) -> int | None:
-    """The caller's timeout, or `None` if it is not a valid one."""
+    """The client's timeout, or `None` if it is not a valid one."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 5):
         return None
     return int(text) if 1 <= int(text) <= MAX_TIMEOUT_MS else None

@@ -53,22 +53,22 @@ def grow(server: Server, upstream_url: str) -> Found:
         open_loop(program.url, "first", "50x2", timeout_ms=300)
         usage.wait_until_quiet(program.pid)
         idle_kib = usage.resident_kib(program.pid)
-        callers = [stack.enter_context(ask(program)) for _ in range(HANGING)]
+        clients = [stack.enter_context(ask(program)) for _ in range(HANGING)]
         time.sleep(SETTLE_S)
         kib = usage.resident_kib(program.pid)
         poll = select.poll()
-        for caller in callers:
-            poll.register(caller, select.POLLIN)
+        for client in clients:
+            poll.register(client, select.POLLIN)
         hang = HANGING - len(poll.poll(0))
     return {"idle_kib": idle_kib, "hang": hang, "kib_a_request": (kib - idle_kib) / HANGING}
 
 
 def ask(program: Program) -> socket.socket:
     parts = urlsplit(program.url)
-    caller = socket.create_connection((parts.hostname, parts.port))
-    caller.sendall(f"GET /api/first?timeout={TIMEOUT_MS} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    client = socket.create_connection((parts.hostname, parts.port))
+    client.sendall(f"GET /api/first?timeout={TIMEOUT_MS} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
     time.sleep(PAUSE_S)
-    return caller
+    return client
 
 
 def glance(found: Found) -> list[list[str]]:

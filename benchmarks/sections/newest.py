@@ -16,7 +16,7 @@ def run(settings: Settings) -> Found:
     found = cpu.measure(settings, (FANOUT_NAME, BARE_NAME, BASE_NAME))
     with upstream(settings.folder, OTHER_CORE) as (url, _):
         servers = contenders(settings.folder, (FANOUT_NAME, PATIENT_NAME, BASE_NAME))
-        return {**found, "peak": peak.measure(settings, servers, url, peak.CALLERS)}
+        return {**found, "peak": peak.measure(settings, servers, url, peak.CLIENTS)}
 
 
 def render(found: Found) -> str:

@@ -1,4 +1,4 @@
-"""The most useful answers a second, asked by callers that wait for each answer before they ask again."""
+"""The most useful answers a second, asked by clients that wait for each answer before they ask again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure,
 
 NAME = "peak"
 TITLE = "Peak useful rate"
-CALLERS = (200, 1000)
+CLIENTS = (200, 1000)
 SERVERS = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
 WARMUP_S = 1.5
 AT_ONCE_NAME = "fanout, asked again at once"
@@ -38,36 +38,36 @@ FULL = 0.93  # of a core: it is what limits
 def run(settings: Settings) -> Found:
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         servers = contenders(settings.folder, settings.servers(SERVERS))
-        return {"upstream": what, **measure(settings, servers, url, CALLERS)}
+        return {"upstream": what, **measure(settings, servers, url, CLIENTS)}
 
 
-def measure(settings: Settings, servers: Mapping[str, Server], url: str, callers: Sequence[int]) -> Found:
-    """Each server under so many callers, in turn; fanout also under those who do not heed `Retry-After`."""
+def measure(settings: Settings, servers: Mapping[str, Server], url: str, clients: Sequence[int]) -> Found:
+    """Each server under so many clients, in turn; fanout also under those who do not heed `Retry-After`."""
     rounds, seconds = settings.times(4), settings.seconds(4, 2)
     found: list[Any] = []
     for number in range(rounds):
-        for count in callers:
+        for count in clients:
             one = {name: ask(server, url, count, seconds, RETRY_AFTER_S) for name, server in servers.items()}
             one[AT_ONCE_NAME] = ask(servers[FANOUT_NAME], url, count, seconds)
-            found.append({"callers": count, "servers": one})
+            found.append({"clients": count, "servers": one})
             settings.say(
-                f"round {number + 1} of {rounds}, {count} callers: "
+                f"round {number + 1} of {rounds}, {count} clients: "
                 + ", ".join(f"{name} {got['useful_per_s']:.0f}/s" for name, got in one.items())
             )
     return {"seconds": seconds, "rounds": found}
 
 
-def ask(server: Server, upstream_url: str, callers: int, seconds: int, retry_after_s: float = 0) -> Found:
-    """One fresh process under callers that wait: for each answer, and so long when they are refused.
+def ask(server: Server, upstream_url: str, clients: int, seconds: int, retry_after_s: float = 0) -> Found:
+    """One fresh process under clients that wait: for each answer, and so long when they are refused.
 
     Shares are 0 to 1.
     """
     with running(server, upstream_url, SERVER_CORE) as program:
-        words = map(str, (callers, WARMUP_S, seconds, retry_after_s))
+        words = map(str, (clients, WARMUP_S, seconds, retry_after_s))
         with beside("closed_loop", program.url, "first", "1000", *words) as load:
             sleep(START_S + WARMUP_S)
             cores = Cores()
-            sleep(seconds - START_S / 2)  # the callers must still be there
+            sleep(seconds - START_S / 2)  # the clients must still be there
             server_core, other_core = cores.shares()[:2]
             report = json.loads(load.communicate()[0])
     return {
@@ -96,9 +96,9 @@ def render(found: Found) -> str:
 
 def table(found: Found) -> str:
     cells = []
-    for callers in sorted({one["callers"] for one in found["rounds"]}):
-        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
-        cells += [[f"{callers:,}", *row(name, taken)] for name in taken[0]]
+    for clients in sorted({one["clients"] for one in found["rounds"]}):
+        taken = [one["servers"] for one in found["rounds"] if one["clients"] == clients]
+        cells += [[f"{clients:,}", *row(name, taken)] for name in taken[0]]
     return rows(COLUMNS, cells)
 
 
@@ -127,15 +127,15 @@ def row(name: str, taken: list[Any]) -> list[str]:
 
 def glance(found: Found) -> list[list[str]]:
     cells = []
-    for callers in CALLERS:
-        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+    for clients in CLIENTS:
+        taken = [one["servers"] for one in found["rounds"] if one["clients"] == clients]
         for name in (FANOUT_NAME, AT_ONCE_NAME, PATIENT_NAME):
             if BASE_NAME in taken[0] and name in taken[0]:
                 mine, base = ([one[each]["useful_per_s"] for one in taken] for each in (name, BASE_NAME))
                 remark = name.removeprefix(FANOUT_NAME)
                 cells.append(
                     [
-                        f"goodput in answers per second, {callers:,} clients{remark}",
+                        f"goodput in answers per second, {clients:,} clients{remark}",
                         f"{figure(mine).value:,.0f}",
                         f"{figure(base).value:,.0f}",
                         ratio(mine, base),
@@ -147,12 +147,12 @@ def glance(found: Found) -> list[list[str]]:
 def plot(found: Found, figure_of: Any) -> None:
     axes = figure_of.subplots(1, 1)
     names = list(found["rounds"][0]["servers"])
-    width = 0.8 / len(CALLERS)
-    for number, callers in enumerate(CALLERS):
-        taken = [one["servers"] for one in found["rounds"] if one["callers"] == callers]
+    width = 0.8 / len(CLIENTS)
+    for number, clients in enumerate(CLIENTS):
+        taken = [one["servers"] for one in found["rounds"] if one["clients"] == clients]
         heights = [figure([one[name]["useful_per_s"] for one in taken]).value for name in names]
-        places = [place + (number - len(CALLERS) / 2 + 0.5) * width for place in range(len(names))]
-        axes.bar(places, heights, width, label=f"{callers:,} callers")
+        places = [place + (number - len(CLIENTS) / 2 + 0.5) * width for place in range(len(names))]
+        axes.bar(places, heights, width, label=f"{clients:,} clients")
     axes.set_xticks(range(len(names)), names, fontsize="small")
     axes.set_ylabel("useful answers a second")
     axes.legend(fontsize="small")

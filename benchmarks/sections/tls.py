@@ -21,7 +21,7 @@ from benchmarks.sections import peak
 
 NAME = "tls"
 TITLE = "Peak useful rate with TLS to the upstream"
-CALLERS = (200, 400)  # more than 400 are far more than any of them can serve
+CLIENTS = (200, 400)  # more than 400 are far more than any of them can serve
 
 
 def run(settings: Settings) -> Found:
@@ -40,7 +40,7 @@ def run(settings: Settings) -> Found:
         return {
             "upstream": what,
             "tls": ssl.OPENSSL_VERSION,
-            **peak.measure(settings, here, url, CALLERS),
+            **peak.measure(settings, here, url, CLIENTS),
         }
 
 

@@ -14,7 +14,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 NAME = "workers"
 TITLE = "Two workers"
 WHERE = "one worker on core 0, two on both; the generator and the upstream on core 1"
-CALLERS = 1000
+CLIENTS = 1000
 WARMUP_S = 2
 
 
@@ -39,9 +39,9 @@ def ask(settings: Settings, url: str, workers: int, cores: str, seconds: int) ->
     options = ("--workers", str(workers), "--max-loop-lag-ms", "1000")
     server = fanout(settings.folder, *options, admin=f"127.0.0.1:{free_port()}")
     with running(server, url, cores) as program:
-        closed_loop(program.url, CALLERS, WARMUP_S, 1)  # until every worker has started
+        closed_loop(program.url, CLIENTS, WARMUP_S, 1)  # until every worker has started
         used_s, busy = usage.cpu_s(program.pid), Cores()
-        report = closed_loop(program.url, CALLERS, WARMUP_S, seconds)
+        report = closed_loop(program.url, CLIENTS, WARMUP_S, seconds)
         used_s, shares = usage.cpu_s(program.pid) - used_s, busy.shares()[:2]
     # The CPU is that of the warm-up as well.
     useful = report["useful"] + report["warmup"]["offered"] * report["useful_share"]
@@ -75,7 +75,7 @@ def render(found: Found) -> str:
         for workers in rounds[0]
     ]
     return (
-        f"{CALLERS:,} clients that wait for each answer, `/api/first`, `--max-loop-lag-ms 1000`. This "
+        f"{CLIENTS:,} clients that wait for each answer, `/api/first`, `--max-loop-lag-ms 1000`. This "
         "machine has two cores, and the generator and the upstream need one of them. With two workers, all "
         "four share both cores, so the raw rate says little. The CPU-limited capacity is what counts: useful "
         "answers per second of processor time that the server used, times the number of its cores. It is the "

@@ -29,7 +29,7 @@ DRAINING: Final = gauge("fanout_draining", "1 while it finishes what it has and 
 RESTARTS: Final = counter(
     "fanout_worker_restarts", "How many processes of this worker ended by themselves before this one."
 )
-PROMISES: Final = counter("fanout_promises_broken", "What was promised and not kept.", ("promise",))
+GUARANTEES: Final = counter("fanout_guarantees_broken", "Guarantees that were not kept.", ("guarantee",))
 
 IN_FLIGHT: Final = gauge("fanout_requests_in_flight", "Requests admitted and not yet answered.")
 IN_FLIGHT_LIMIT: Final = gauge("fanout_requests_in_flight_limit", "How many may be.")
@@ -67,11 +67,15 @@ PASSED_OVER: Final = counter(
 ADDRESS_AGE: Final = gauge("fanout_resolver_address_age_seconds", "How old they are.", ("name",))
 
 LATENESS: Final = gauge(
-    "fanout_loop_lateness_seconds", "The longest pass of the loop of late, fading by half each second."
+    "fanout_loop_lateness_seconds", "The longest event-loop iteration recently, fading by half each second."
 )
-USUAL_PASS: Final = gauge("fanout_loop_usual_pass_seconds", "The usual pass of the last half second.")
-WORST_PASS: Final = gauge("fanout_loop_worst_pass_seconds", "The longest pass since the start.")
-PASSES: Final = counter("fanout_loop_passes", "Passes of the event loop.")
+USUAL_ITERATION: Final = gauge(
+    "fanout_loop_usual_iteration_seconds", "The usual iteration of the last half second."
+)
+WORST_ITERATION: Final = gauge(
+    "fanout_loop_worst_iteration_seconds", "The longest iteration since the start."
+)
+ITERATIONS: Final = counter("fanout_loop_iterations", "Iterations of the event loop.")
 LOG_LINES: Final = counter("fanout_log_lines_written", "Lines of the log that were written.")
 LOG_LINES_DROPPED: Final = counter(
     "fanout_log_lines_dropped", "Lines that were not, because the log was not read fast enough."
@@ -95,7 +99,7 @@ def families(requests: RequestMetrics, now: ServiceStatistics, *, pool_limit: in
     yield BUILD.metric([((now.version, platform.python_version()), 1)])
     yield DRAINING.one(now.draining)
     yield RESTARTS.one(now.restarts)
-    yield PROMISES.metric([((promise,), count) for promise, count in _broken(now).items()])
+    yield GUARANTEES.metric([((guarantee,), count) for guarantee, count in _broken(now).items()])
     yield IN_FLIGHT.one(now.admission.in_flight)
     yield IN_FLIGHT_LIMIT.one(now.admission.limit)
     yield ADMITTED.one(now.admission.admitted)
@@ -114,16 +118,16 @@ def families(requests: RequestMetrics, now: ServiceStatistics, *, pool_limit: in
 
 
 def _broken(now: ServiceStatistics) -> dict[str, int]:
-    """By promise. What nobody looks at is left out: it is not known to be zero."""
-    broken = now.requests.promises_broken
+    """By guarantee. What nobody looks at is left out: it is not known to be zero."""
+    broken = now.requests.guarantees_broken
     found = {"late_answer": broken.late_answers, "bug": broken.bugs}
-    census = now.census
-    if census is None:
+    leak_check = now.leak_check
+    if leak_check is None:
         return found
     return found | {
-        "orphan": census.orphans,
-        "connection_left": census.connections_left,
-        "token_left": census.tokens_left,
+        "leaked_task": leak_check.leaked_tasks,
+        "leaked_connection": leak_check.leaked_connections,
+        "leaked_permit": leak_check.leaked_permits,
     }
 
 
@@ -172,7 +176,7 @@ def _spans(now: TracingStatistics) -> list[tuple[Labels, float]]:
 
 def _loop(now: LoopStatistics) -> Iterator[Metric]:
     yield LATENESS.one(now.lateness_ms / 1000)
-    yield USUAL_PASS.one(now.usual_pass_ms / 1000)
-    yield WORST_PASS.one(now.worst_pass_ms / 1000)
-    yield PASSES.one(now.passes)
+    yield USUAL_ITERATION.one(now.usual_iteration_ms / 1000)
+    yield WORST_ITERATION.one(now.worst_iteration_ms / 1000)
+    yield ITERATIONS.one(now.passes)
     yield TASKS.one(now.tasks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fanout.api.load_shedding import LoadSheddingStatistics
-from fanout.observe.census import CensusStatistics
+from fanout.observe.leak_check import LeakStatistics
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopStatistics
 from fanout.observe.metrics import RequestStatistics
@@ -28,5 +28,5 @@ class ServiceStatistics:
     loop: LoopStatistics
     upstream: TransportStatistics
     traces: TracingStatistics | None
-    census: CensusStatistics | None
+    leak_check: LeakStatistics | None
     logs: LogStatistics | None

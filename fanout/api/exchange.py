@@ -21,9 +21,16 @@ import trio
 
 from fanout.api import problems
 from fanout.api.problems import Problem
-from fanout.observe.census import Census, RequestTasks
+from fanout.observe.leak_check import LeakCheck, RequestTasks
 from fanout.race.admission import Admission
-from fanout.race.events import AnswerSent, BugFound, CallerLeft, Observer, RequestEnded, RequestRefused
+from fanout.race.events import (
+    AnswerSent,
+    BugFound,
+    ClientDisconnected,
+    Observer,
+    RequestEnded,
+    RequestRefused,
+)
 from fanout.race.race import Race
 from fanout.race.timings import Trace
 from fanout.server.asgi import (
@@ -66,7 +73,7 @@ class Exchange:
     status: int | None = None
     answered: bool = False
     crashed: bool = False
-    household: RequestTasks | None = None
+    tasks: RequestTasks | None = None
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:
@@ -92,14 +99,14 @@ class Exchanges:
         *,
         id_prefix: str,
         begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
-        census: Census | None = None,
+        leak_check: LeakCheck | None = None,
     ) -> None:
         """begin_trace: asked once a request, with its headers; what it gives comes back in `RequestEnded`."""
         self._app = app
         self._admission = admission
         self._observer = observer
         self._begin_trace = begin_trace
-        self._census = census
+        self._leak_check = leak_check
         self._id_prefix = f"{id_prefix}-"
         self._numbers = itertools.count(1)
         self.draining = False
@@ -125,15 +132,15 @@ class Exchanges:
         if problem is not None:
             await self._send_refusal(exchange, problem, scope, send)
             return
-        if self._census is not None:
-            exchange.household = self._census.begin(exchange.request_id)
+        if self._leak_check is not None:
+            exchange.tasks = self._leak_check.begin(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive, send)
         finally:
             if exchange.status is None:
                 self._admission.give_back()
-            if self._census is not None and exchange.household is not None:
-                self._census.end(exchange.household)
+            if self._leak_check is not None and exchange.tasks is not None:
+                self._leak_check.end(exchange.tasks)
             if not exchange.answered:
                 self._not_answered(exchange)
 
@@ -180,8 +187,8 @@ class Exchanges:
             if kind != "http.response.body":
                 exchange.status = message["status"]
                 self._admission.give_back()  # Rule 1
-                if self._census is not None and exchange.household is not None:
-                    self._census.answer(exchange.household)
+                if self._leak_check is not None and exchange.tasks is not None:
+                    self._leak_check.answer(exchange.tasks)
                 message["headers"] += common
             if head_only and kind != "http.response.start":
                 message["body"] = b""
@@ -206,9 +213,9 @@ class Exchanges:
         """The client has disconnected, or the answer broke off."""
         now, reason = trio.current_time(), problems.INTERNAL.reason
         if not exchange.crashed:
-            reason = "caller_left"
-            if CallerLeft in self._observer.interests:
-                self._observer.notify(CallerLeft(exchange.request_id, now))
+            reason = "client_disconnected"
+            if ClientDisconnected in self._observer.interests:
+                self._observer.notify(ClientDisconnected(exchange.request_id, now))
         self._end(exchange, exchange.status, reason, 0.0, now)
 
     def _sent(self, exchange: Exchange) -> None:
@@ -234,7 +241,7 @@ class Exchanges:
                 status,
                 reason,
                 late_by_s,
-                exchange.client.left_at if reason == "caller_left" else None,
+                exchange.client.left_at if reason == "client_disconnected" else None,
                 race,
                 now,
                 exchange.method,

@@ -85,7 +85,7 @@ class LoadShedder:
         if not watch.is_behind(self._max_loop_lag_s - beginning * START_COST_S):
             return None
         # Without credit it is asked once a pass, however many are refused in that.
-        if (self._credit >= 1 or watch.pass_began_at != self._credited_at) and self._is_burst():
+        if (self._credit >= 1 or watch.iteration_began_at != self._credited_at) and self._is_burst():
             return None
         self._shed_count += 1
         return next(self._rejections)
@@ -93,12 +93,12 @@ class LoadShedder:
     def reserve_ms(self) -> float:
         """What to keep back from a timeout, going by how late the loop has been of late, and how much it has
         to do should all that is in flight end at its deadline."""
-        late_s = self._watch.lateness_s() + ITERATIONS_PER_ANSWER * self._watch.usual_pass_s()
+        late_s = self._watch.lateness_s() + ITERATIONS_PER_ANSWER * self._watch.usual_iteration_s()
         storm_ms = min(MAX_IN_FLIGHT_RESERVE_MS, IN_FLIGHT_RESERVE_MS * self._in_flight())
         return max(self._reserve_ms, min(MAX_RESERVE_MS, self._reserve_ms + late_s * 1000)) + storm_ms
 
     def _is_burst(self) -> bool:
-        now = self._watch.pass_began_at
+        now = self._watch.iteration_began_at
         self._credit = min(self._burst, self._credit + (now - self._credited_at) * BURST_PER_S)
         self._credited_at = now
         if self._credit < 1:

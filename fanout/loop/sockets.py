@@ -96,7 +96,7 @@ class Sockets(trio.abc.Instrument):
         self._watched.pop(descriptor, None)
         self._leaving.pop(descriptor, None)
 
-    def watch_passes(self, watch: IterationWatch | None) -> None:
+    def watch_iterations(self, watch: IterationWatch | None) -> None:
         """Call `watch` in every iteration; `None` stops that. A second instrument would cost more."""
         self._loop_watch = watch
 

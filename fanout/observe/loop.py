@@ -23,20 +23,20 @@ UNUSUAL: Final = 1.5  # times the usual iteration: what is longer says nothing a
 class LoopStatistics:
     """Lengths of event-loop iterations, which are called passes here.
 
-    worst_pass_ms: the longest since the start. lateness_ms: the longest recently; it fades by half each
-    second. usual_pass_ms: the length of the iteration at a random moment of the last half second.
+    worst_iteration_ms: the longest since the start. lateness_ms: the longest recently; it fades by half each
+    second. usual_iteration_ms: the length of the iteration at a random moment of the last half second.
     """
 
     tasks: int
     runnable: int
     passes: int
     lateness_ms: float
-    usual_pass_ms: float
-    worst_pass_ms: float
+    usual_iteration_ms: float
+    worst_iteration_ms: float
 
 
 class LoopWatch(trio.abc.Instrument):
-    """Measures every event-loop iteration. Use it with `Sockets.watch_passes`, or as an instrument."""
+    """Measures every event-loop iteration. Use it with `Sockets.watch_iterations`, or as an instrument."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class LoopWatch(trio.abc.Instrument):
         self._worked_at = 0.0  # the thread's clock, when it was last looked at
         self._busy_s = 0.0  # in iterations, since then
         # On the clock, in seconds: the time, where it need not be more exact than an iteration.
-        self.pass_began_at = 0.0
+        self.iteration_began_at = 0.0
         self._ended_at = 0.0
-        self._passes = 0
+        self._iterations = 0
         self._previous_s = 0.0
         self._usual_s = 0.0
         self._worst_s = 0.0
@@ -61,7 +61,7 @@ class LoopWatch(trio.abc.Instrument):
         self._is_behind_by_s = 0.0  # at least, in this iteration
 
     def after_io_wait(self, timeout: float) -> None:
-        self.pass_began_at = now = self._clock()
+        self.iteration_began_at = now = self._clock()
         self._is_behind_by_s = 0.0
         if timeout:  # else it has not slept
             slept_s = now - self._ended_at
@@ -70,8 +70,8 @@ class LoopWatch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self._ended_at = now = self._clock()
-        passes, self._passes = self._passes, self._passes + 1
-        took_s = now - self.pass_began_at
+        passes, self._iterations = self._iterations, self._iterations + 1
+        took_s = now - self.iteration_began_at
         if took_s < SHORT_S and took_s <= self._lateness_s and passes % LOOK_EVERY:  # nearly every pass
             self._usual_s += (took_s - self._usual_s) * took_s / USUAL_OVER_S
             self._previous_s = took_s
@@ -96,10 +96,10 @@ class LoopWatch(trio.abc.Instrument):
         Of the one before, the time counts that the loop has not slept since, up to a multiple of the usual: a
         single long iteration, as when garbage is collected, leaves little work behind.
         """
-        if not self._passes:
+        if not self._iterations:
             return 0.0
         before_s = min(self._previous_s, UNUSUAL * self._usual_s)
-        return max(before_s, self._work_s(self._clock() - self.pass_began_at))
+        return max(before_s, self._work_s(self._clock() - self.iteration_began_at))
 
     def is_behind(self, by_s: float) -> bool:
         """Whether `behind_s` is more than that. If it was so earlier in this iteration, it still is."""
@@ -111,7 +111,7 @@ class LoopWatch(trio.abc.Instrument):
         """How late a deadline may be noticed, judging by the iterations of the last seconds."""
         return self._faded(self._clock())
 
-    def usual_pass_s(self) -> float:
+    def usual_iteration_s(self) -> float:
         """How long something takes now that takes one iteration."""
         return self._usual_s
 
@@ -120,10 +120,10 @@ class LoopWatch(trio.abc.Instrument):
         return LoopStatistics(
             tasks=trio_statistics.tasks_living,
             runnable=trio_statistics.tasks_runnable,
-            passes=self._passes,
+            passes=self._iterations,
             lateness_ms=round(self.lateness_s() * 1000, 3),
-            usual_pass_ms=round(self._usual_s * 1000, 3),
-            worst_pass_ms=round(self._worst_s * 1000, 3),
+            usual_iteration_ms=round(self._usual_s * 1000, 3),
+            worst_iteration_ms=round(self._worst_s * 1000, 3),
         )
 
     def _work_s(self, took_s: float) -> float:

@@ -26,7 +26,7 @@ from fanout.observe.metrics_family import (
     counter,
     histogram,
 )
-from fanout.observe.receipt import CALLER_LEFT, NO_RACE, Receipt
+from fanout.observe.receipt import CLIENT_DISCONNECTED, NO_RACE, Receipt
 from fanout.race.events import BugFound, Event
 from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 
@@ -85,7 +85,7 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
-class Promises:
+class BrokenGuarantees:
     """Guarantees that were not kept, as far as the server can see it. All zero is the aim."""
 
     late_answers: int
@@ -103,8 +103,8 @@ class RequestStatistics:
     refused: dict[str, int]
     races: dict[str, int]
     calls: dict[str, int]
-    callers_left: int
-    promises_broken: Promises
+    clients_disconnected: int
+    guarantees_broken: BrokenGuarantees
 
 
 class RequestMetrics:
@@ -141,11 +141,11 @@ class RequestMetrics:
         )
         answers.value += 1
         durations.observe(receipt.used_ms / 1000, trace_id, request_id)
-        caller_left = reason == CALLER_LEFT
+        client_disconnected = reason == CLIENT_DISCONNECTED
         for call in receipt.calls:
             started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
             calls, client = self._of_call(
-                call.call, call.outcome, call.error, call.status, call.cancel_source, caller_left
+                call.call, call.outcome, call.error, call.status, call.cancel_source, client_disconnected
             )
             calls.value += 1
             if client is None or started_at is None or ended_at is None:
@@ -173,10 +173,10 @@ class RequestMetrics:
         error: str | None,
         status: int | None,
         cancel_source: str | None,
-        caller_left: bool,
+        client_disconnected: bool,
     ) -> tuple[Counter, Histogram | None]:
         """One that was not started has no duration."""
-        reason = _reason(outcome, error, cancel_source, caller_left)
+        reason = _reason(outcome, error, cancel_source, client_disconnected)
         calls = self._calls[(*self._calls_to[call], outcome, reason)]
         if outcome == NOT_STARTED:
             return calls, None
@@ -205,15 +205,15 @@ class RequestMetrics:
         for (_, _, outcome, reason), count in self._calls.items():
             word = "success" if outcome in SUCCESSES else outcome
             calls[reason if outcome == Failure.word else word] += count.value
-        promises = Promises(results["late"], self._bugs)
+        guarantees = BrokenGuarantees(results["late"], self._bugs)
         return RequestStatistics(
-            dict(answers), dict(refused), dict(races), dict(calls), results["left"], promises
+            dict(answers), dict(refused), dict(races), dict(calls), results["left"], guarantees
         )
 
 
 def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> str:
     """What the client received, in one word."""
-    if reason == CALLER_LEFT:
+    if reason == CLIENT_DISCONNECTED:
         return "left"
     if is_late:
         return "late"
@@ -222,7 +222,7 @@ def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> st
     return "error" if status == 500 else "refused"
 
 
-def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_left: bool) -> str:
+def _reason(outcome: str, error: str | None, cancel_source: str | None, client_disconnected: bool) -> str:
     """Why a call ended as it did, in one word; empty for a success."""
     if outcome in SUCCESSES:
         return ""
@@ -234,7 +234,7 @@ def _reason(outcome: str, error: str | None, cancel_source: str | None, caller_l
         case "deadline":
             return "deadline"
         case "explicit":
-            return CALLER_LEFT if caller_left else "settled"
+            return CLIENT_DISCONNECTED if client_disconnected else "settled"
         case _:
             return "other"
 

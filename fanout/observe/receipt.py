@@ -18,11 +18,11 @@ from fanout.race.timings import Trace
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
 NO_RACE: Final = "other"
-CALLER_LEFT: Final = "caller_left"
+CLIENT_DISCONNECTED: Final = "client_disconnected"
 MAX_PATH_BYTES: Final = 256  # of what a client sends: thousands of receipts are kept
 ENDPOINTS: Final = {"first_success": "first", "every_success": "all"}
 _REASONS: Final[dict[type[Verdict] | type[None], str]] = {
-    type(None): CALLER_LEFT,
+    type(None): CLIENT_DISCONNECTED,
     One: "success",
     Every: "success",
     NoSuccess: "no_success",
@@ -89,7 +89,7 @@ class Receipt(NamedTuple):
     timeout_ms: what the client asked for. reserve_ms: the part of it that was kept for writing the answer.
     used_ms: what it took, from arrival to end. `None` without a race.
     status: the answer's; `None` when the client disconnected before it. reason: the problem's `reason`, or
-        `success`, or `caller_left`.
+        `success`, or `client_disconnected`.
     late_by_ms: by how much the answer missed the timeout; 0 when it did not.
     calls: in call order. Those still running when the client disconnected have been cancelled.
     trace: for the tracer alone: what it gave to the request.
@@ -144,7 +144,7 @@ def make_receipt(ended: RequestEnded) -> Receipt:
     else:
         endpoint, reason = endpoint_of(race.strategy), _REASONS[type(race.verdict)]
         timeout_ms, reserve_ms = race.budget.timeout_ms, race.budget.reserve_ms
-        calls = call_receipts(race, ended.caller_left_at)
+        calls = call_receipts(race, ended.client_left_at)
     return Receipt(
         ended.request_id,
         None if ended.trace is None else ended.trace.trace_id,
@@ -170,7 +170,7 @@ def endpoint_of(strategy: str) -> str:
     return ENDPOINTS.get(strategy, strategy)
 
 
-def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tuple[CallReceipt, ...]:
+def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tuple[CallReceipt, ...]:
     """By position, in one piece and with nothing asked twice: every request has several of them."""
     receipts = []
     verdict = race.verdict
@@ -183,10 +183,10 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
         elif isinstance(outcome, Cancelled):
             source, reason = outcome.source, outcome.reason
             if started_at is not None and ended_at is not None:
-                since = _cancelled_at(outcome, race, caller_left_at)
+                since = _cancelled_at(outcome, race, client_left_at)
                 if since is not None and since <= ended_at:
                     exit_ms = (ended_at - since) * 1000
-                if reason is None and since is not None and since == caller_left_at:
+                if reason is None and since is not None and since == client_left_at:
                     reason = "the client disconnected"
         if seen:
             phases = dict(seen)
@@ -213,12 +213,12 @@ def call_receipts(race: RaceRecord, caller_left_at: float | None = None) -> tupl
     return tuple(receipts)
 
 
-def _cancelled_at(cancelled: Cancelled, race: RaceRecord, caller_left_at: float | None) -> float | None:
+def _cancelled_at(cancelled: Cancelled, race: RaceRecord, client_left_at: float | None) -> float | None:
     """When the scope was cancelled that ended a call; `None` when nothing says so."""
     if cancelled.source == "deadline":
         return race.budget.race_ends_at
-    if caller_left_at is not None and (race.settled_at is None or caller_left_at < race.settled_at):
-        return caller_left_at
+    if client_left_at is not None and (race.settled_at is None or client_left_at < race.settled_at):
+        return client_left_at
     return race.settled_at
 
 

@@ -22,7 +22,7 @@ _LEVEL_STYLES: Final[dict[str, dict[str, Any]]] = {  # as loguru has them, in th
 _STATUS_COLOURS: Final = {2: "green", 4: "yellow", 5: "red"}
 _REASONS: Final = {
     "success": "",
-    "caller_left": "the client disconnected",
+    "client_disconnected": "the client disconnected",
     "internal": "a bug of this server",
 }
 _OUTCOMES: Final = {

@@ -36,7 +36,7 @@ _LIMITS: Final = SpanLimits()  # raises `ValueError` for a wrong variable, as th
 
 def sampler_of(settings: TracingSettings) -> Sampler:
     root = TraceIdRatioBased(settings.ratio)
-    return ParentBased(root) if settings.follows_caller else root
+    return ParentBased(root) if settings.follows_client else root
 
 
 class Tracing:

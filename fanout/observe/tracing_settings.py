@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL: Final = "http/protobuf"
-_FOLLOWS_CALLER: Final = "parentbased_"
+_FOLLOWS_CLIENT: Final = "parentbased_"
 _ROOTS: Final = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
-SAMPLERS: Final = (*_ROOTS, *(_FOLLOWS_CALLER + root for root in _ROOTS))
+SAMPLERS: Final = (*_ROOTS, *(_FOLLOWS_CLIENT + root for root in _ROOTS))
 
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
     """asked_by: the variable that switched traces on, with its value. collector: where spans go. Both may be
         shown: of a URL they have the scheme, host and port.
-    ratio: the share of traces that is sampled, 0 to 1. follows_caller: a client's decision counts instead.
+    ratio: the share of traces that is sampled, 0 to 1. follows_client: a client's decision counts instead.
     max_waiting: how many spans may wait to be sent; more are dropped. max_batch: how many are sent at once.
     delay_ms: how long a span waits for others at most.
     """
@@ -32,7 +32,7 @@ class TracingSettings:
     asked_by: str
     collector: str
     ratio: float
-    follows_caller: bool
+    follows_client: bool
     max_waiting: int
     max_batch: int
     delay_ms: int
@@ -81,7 +81,7 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
         asked_by=f"{endpoint}={collector}" if endpoint else f"OTEL_TRACES_EXPORTER={exporter}",
         collector=collector,
         ratio=_ratio(sampler, value("OTEL_TRACES_SAMPLER_ARG")),
-        follows_caller=sampler.startswith(_FOLLOWS_CALLER),
+        follows_client=sampler.startswith(_FOLLOWS_CLIENT),
         max_waiting=max_waiting,
         max_batch=min(count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), max_waiting),
         delay_ms=count("OTEL_BSP_SCHEDULE_DELAY", 5000),
@@ -91,7 +91,7 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
 def _ratio(sampler: str, argument: str) -> float:
     if sampler not in SAMPLERS:
         raise ValueError(f"OTEL_TRACES_SAMPLER={sampler!r}: use one of {', '.join(SAMPLERS)}")
-    ratio = _ROOTS[sampler.removeprefix(_FOLLOWS_CALLER)]
+    ratio = _ROOTS[sampler.removeprefix(_FOLLOWS_CLIENT)]
     if ratio is None:
         try:
             ratio = float(argument or 1.0)

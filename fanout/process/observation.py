@@ -20,7 +20,7 @@ from fanout.admin.turns import AdminTurns
 from fanout.api.exchange import not_traced
 from fanout.config import Settings
 from fanout.loop.sockets import sockets
-from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.leak_check import LeakCheck, LeakStatistics
 from fanout.observe.log import LogObserver, configured_logs
 from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopWatch
@@ -35,7 +35,7 @@ from fanout.upstream.transport import PoolTransport
 
 
 class Observation:
-    """`observer` is to be told of every event. `watch` and `census` watch while `installed`.
+    """`observer` is to be told of every event. `watch` and `leak_check` watch while `installed`.
 
     Run `batches.run` next to the server. After `await batches.caught_up()` every count is complete.
     """
@@ -52,9 +52,9 @@ class Observation:
     ) -> None:
         """statistics, about: the service's, for the live page."""
         self.watch = LoopWatch(time.perf_counter, time.thread_time)  # noqa: TID251 - Trio's own clock
-        self.census = None
-        if settings.census == "on":
-            self.census = Census(lambda: admission.in_flight, transport.connections_in_use)
+        self.leak_check = None
+        if settings.leak_check == "on":
+            self.leak_check = LeakCheck(lambda: admission.in_flight, transport.connections_in_use)
         self.metrics = request_metrics(settings)
         self.tracing = open_tracing(tracing, settings)
         self.begin_trace = not_traced if self.tracing is None else self.tracing.begin
@@ -85,16 +85,16 @@ class Observation:
         """The instruments are installed, in the current run of Trio."""
         ours = sockets()
         ours.on_crash = self._on_crash
-        ours.watch_passes(self.watch)
-        if self.census is not None:
-            trio.lowlevel.add_instrument(self.census)
+        ours.watch_iterations(self.watch)
+        if self.leak_check is not None:
+            trio.lowlevel.add_instrument(self.leak_check)
         try:
             yield
         finally:
             self.batches.catch_up()  # also when all ends at once, by a second signal or a crash
-            ours.watch_passes(None)
-            if self.census is not None:
-                trio.lowlevel.remove_instrument(self.census)
+            ours.watch_iterations(None)
+            if self.leak_check is not None:
+                trio.lowlevel.remove_instrument(self.leak_check)
 
     async def _caught_up(self, turn: Callable[[], Awaitable[None]]) -> None:
         await self.batches.caught_up(turn)
@@ -123,8 +123,8 @@ class Observation:
             if why is not None:
                 self.tracing.collector_fails(why)
 
-    def census_statistics(self) -> CensusStatistics | None:
-        return None if self.census is None else self.census.statistics()
+    def leak_check_statistics(self) -> LeakStatistics | None:
+        return None if self.leak_check is None else self.leak_check.statistics()
 
     def log_statistics(self) -> LogStatistics | None:
         return None if self.logs is None else self.logs.writer.statistics()

@@ -89,7 +89,7 @@ class Service:
             observation.observer,
             id_prefix=id_prefix,
             begin_trace=observation.begin_trace,
-            census=observation.census,
+            leak_check=observation.leak_check,
         )
         self._public_driver = Driver(
             Limits(max_connections=connections_allowed(settings)),
@@ -201,7 +201,7 @@ class Service:
             loop=self._observation.watch.statistics(),
             upstream=self._transport.statistics(),
             traces=self._observation.tracing_statistics(),
-            census=self._observation.census_statistics(),
+            leak_check=self._observation.leak_check_statistics(),
             logs=self._observation.log_statistics(),
         )
 

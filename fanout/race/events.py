@@ -18,7 +18,7 @@ from fanout.race.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """No race was run: the caller's mistake, overload, or draining. `reason` is the problem's."""
+    """No race was run: the client's mistake, overload, or draining. `reason` is the problem's."""
 
     request_id: str
     reason: str
@@ -74,7 +74,7 @@ class RaceEnded:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSent:
-    """The last byte was handed to the connection. `late_by_s` > 0 is a broken promise (G2)."""
+    """The last byte was handed to the connection. `late_by_s` > 0 is a broken guarantee (G2)."""
 
     request_id: str
     status: int
@@ -83,7 +83,7 @@ class AnswerSent:
 
 
 @dataclass(frozen=True, slots=True)
-class CallerLeft:
+class ClientDisconnected:
     """The request was cancelled from outside before it was answered (G6)."""
 
     request_id: str
@@ -103,11 +103,12 @@ class BugFound:
 class RequestEnded(NamedTuple):
     """The last event of every request but those refused unread: all of it in one fact.
 
-    `request_id` may be the caller's choice, so two requests can share one: do not use it as a key.
+    `request_id` may be the client's choice, so two requests can share one: do not use it as a key.
     trace: what the tracer gave to the request; `None` when it is not traced.
-    status: `None` when the caller left before the answer.
-    reason: `caller_left`, or that of a problem; `None` when the race's verdict, or its absence, says all.
-    caller_left_at: when the server learnt that the caller had left, before it was answered.
+    status: `None` when the client left before the answer.
+    reason: `client_disconnected`, or that of a problem; `None` when the race's verdict, or that there was no
+        race, says all.
+    client_left_at: when the server learnt that the client had left, before it was answered.
     race: `None` when none was run.
     method, raw_path, client: as the client sent them, and its address and port; for the log alone.
     """
@@ -118,7 +119,7 @@ class RequestEnded(NamedTuple):
     status: int | None
     reason: str | None
     late_by_s: float
-    caller_left_at: float | None
+    client_left_at: float | None
     race: RaceRecord | None
     at: float
     method: str = ""
@@ -133,7 +134,7 @@ Event = (
     | CallEnded
     | RaceEnded
     | AnswerSent
-    | CallerLeft
+    | ClientDisconnected
     | BugFound
     | RequestEnded
 )

@@ -16,7 +16,7 @@ from fanout.server.transport import Transport
 ARRIVAL_KEY: Final = "fanout.arrived_at"  # Trio's clock in seconds, when the head was read
 CLIENT_KEY: Final = "fanout.client"  # a `Client`; a client disconnect cancels the app, without `receive`
 
-# A message to our own driver (whose scopes have a caller): a complete answer, `status`, `headers` and `body`.
+# A message to our own driver (whose scopes have a client): a complete answer, `status`, `headers` and `body`.
 ANSWER: Final = "fanout.answer"
 
 Scope = Any
@@ -38,7 +38,7 @@ class Client(Protocol):
 
 
 def http_scope(
-    head: Head, transport: Transport, lifespan_state: dict[str, Any], arrived_at: float, caller: Client
+    head: Head, transport: Transport, lifespan_state: dict[str, Any], arrived_at: float, client: Client
 ) -> Scope:
     """The scope of one request."""
     return {
@@ -57,7 +57,7 @@ def http_scope(
         "state": lifespan_state.copy(),
         "extensions": {},
         ARRIVAL_KEY: arrived_at,
-        CLIENT_KEY: caller,
+        CLIENT_KEY: client,
     }
 
 

@@ -110,7 +110,7 @@ class Connection:
         self._timeouts.waiting.pop(self, None)
         self._clear_read_by()
         if self.left_at is not None:
-            self.cut(End.CALLER_LEFT)
+            self.cut(End.CLIENT_DISCONNECTED)
 
     def answered(self) -> None:
         """The app's answer is sent. The app has `idle_timeout_s` to return, as a client has to send."""
@@ -149,12 +149,12 @@ class Connection:
         """The client has disconnected, perhaps behind bytes that are not read yet."""
         self.left_at = self.now()
         if self.state is State.BUSY:
-            self.cut(End.CALLER_LEFT)
+            self.cut(End.CLIENT_DISCONNECTED)
 
     def cut(self, end: End) -> None:
         """End it now, and the app with it."""
         self.end = self.end or end
-        self.scope.cancel(reason=DISCONNECT if end is End.CALLER_LEFT else end)
+        self.scope.cancel(reason=DISCONNECT if end is End.CLIENT_DISCONNECTED else end)
 
     def reads_too_slowly(self) -> None:
         """The app reports that its client has not read a long answer in time."""

@@ -104,7 +104,7 @@ class Driver:
                         run = self._run if self._make_room() else self._reject
                         await run(connection, serve)
                     except trio.BrokenResourceError:
-                        connection.end = connection.end or End.CALLER_LEFT
+                        connection.end = connection.end or End.CLIENT_DISCONNECTED
             finally:
                 self._forget(connection)
 

@@ -84,7 +84,7 @@ class Http1:
         self._driver.beginning -= 1
         head = await self._reader.read_head(data)
         if head is None:
-            self._connection.end = End.CALLER_LEFT
+            self._connection.end = End.CLIENT_DISCONNECTED
             return False
         arrived_at = self._connection.now()
         if self._connection.scope.cancel_called:
@@ -105,7 +105,7 @@ class Http1:
             return b""  # noqa: ASYNC910 - it ends here
         data = await self._transport.receive_unless(self._is_shed)
         if not data:
-            self._connection.end = End.CALLER_LEFT
+            self._connection.end = End.CLIENT_DISCONNECTED
         return data
 
     def _is_shed(self, data: bytes) -> bool:
@@ -159,7 +159,7 @@ class Http1:
             crashed = True
             self._driver.report(group)
         if request.client_left:
-            connection.end = End.CALLER_LEFT
+            connection.end = End.CLIENT_DISCONNECTED
         elif request.complete and not connection.reset:
             if request.keep_alive and not crashed:
                 return True  # noqa: ASYNC910 - the next request, or its turn, is waited for

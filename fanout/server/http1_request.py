@@ -170,7 +170,7 @@ class Request:
                 await connection.flush()
                 connection.reset = False
         except trio.BrokenResourceError:
-            connection.cut(End.CALLER_LEFT)
+            connection.cut(End.CLIENT_DISCONNECTED)
             await trio.lowlevel.checkpoint()  # raises Cancelled
         if self.complete:
             connection.answered()

@@ -76,7 +76,7 @@ class Http2:
             async with trio.open_nursery() as self._apps:
                 with self._reading:
                     await self._read()
-                    self._stop(End.CALLER_LEFT)
+                    self._stop(End.CLIENT_DISCONNECTED)
             self._writer.end()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - receiving is a checkpoint
@@ -100,7 +100,7 @@ class Http2:
         try:
             await self._writer.run()
         except trio.BrokenResourceError:
-            self._stop(End.CALLER_LEFT)
+            self._stop(End.CLIENT_DISCONNECTED)
 
     def _stop(self, end: End, error: ErrorCodes | None = None) -> None:
         """Read no more, cancel the requests that still run, and end. error: sent to the client."""
@@ -171,7 +171,7 @@ class Http2:
                 if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
                     encoder.header_table_size = _TABLE_BYTES
             case h2.events.ConnectionTerminated():
-                self._stop(End.CALLER_LEFT)
+                self._stop(End.CLIENT_DISCONNECTED)
 
     def _on_request(self, event: h2.events.RequestReceived) -> None:
         """Begin a new request, unless it is malformed or shed."""

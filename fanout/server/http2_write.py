@@ -28,7 +28,7 @@ class Stream:
     """One request, as ASGI: one task may call `receive` and one `send`.
 
     An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect or a reset of the stream
-    cancels the app, whatever it waits for. It is the scope's `Caller`.
+    cancels the app, whatever it waits for. It is the scope's `Client`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ class End(StrEnum):
     """How a connection ended."""
 
     ANSWERED = "answered"  # closed after an answer, as the client, the app or HTTP/1.0 wanted
-    CALLER_LEFT = "caller_left"
+    CLIENT_DISCONNECTED = "client_disconnected"
     REFUSED = "refused"  # a malformed request, or one refused before parsing that could not be kept
     IDLE = "idle"
     SLOW_HANDSHAKE = "slow_handshake"

@@ -18,7 +18,7 @@ import trio.testing
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
-from fanout.observe.census import Census
+from fanout.observe.leak_check import LeakCheck
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, Event, RaceEnded
 from fanout.race.ledger import CallRecord
@@ -51,7 +51,7 @@ class Replay:
 
     @property
     def outcomes(self) -> list[str]:
-        """The calls' outcome words, in call order, as the caller is told them."""
+        """The calls' outcome words, in call order, as the client is told them."""
         timings = self.headers["server-timing"].split(", ")
         return [timing.rpartition('desc="')[2].rstrip('"') for timing in timings]
 
@@ -83,7 +83,7 @@ def run_scenario(
 ) -> Replay:
     """Send one request for `target` and return what came of it.
 
-    hang_up_after_ms: the caller leaves then. arrived_ms_ago: the request's head was read that long
+    hang_up_after_ms: the client leaves then. arrived_ms_ago: the request's head was read that long
     before the application saw it. make_app: another application than the shipped one.
 
     Raises `LeftBehind` when, as the first byte of the answer is sent or when the request has ended, a
@@ -92,11 +92,11 @@ def run_scenario(
     replay = Replay()
     races = Races(calls, replay, default_timeout_ms, max_timeout_ms, lambda: reserve_ms)
     admission = Admission(max_in_flight)
-    census = Census(tokens_taken=lambda: admission.in_flight)
-    app = Exchanges(make_app(races), admission, replay, id_prefix="scenario", census=census)
+    leak_check = LeakCheck(permits_taken=lambda: admission.in_flight)
+    app = Exchanges(make_app(races), admission, replay, id_prefix="scenario", leak_check=leak_check)
     scope = _http_scope(target, method, headers)
-    run = partial(_run, app, scope, replay, calls, admission, census, hang_up_after_ms, arrived_ms_ago)
-    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[census])
+    run = partial(_run, app, scope, replay, calls, admission, leak_check, hang_up_after_ms, arrived_ms_ago)
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[leak_check])
     return replay
 
 
@@ -106,7 +106,7 @@ async def _run(
     replay: Replay,
     calls: Sequence[ScriptedCall],
     admission: Admission,
-    census: Census,
+    leak_check: LeakCheck,
     hang_up_after_ms: float | None,
     arrived_ms_ago: float,
 ) -> None:
@@ -141,9 +141,9 @@ async def _run(
     await trio.testing.wait_all_tasks_blocked()
     if trio.lowlevel.current_statistics().tasks_living != tasks_before:
         left.append("a task is still alive after the request")
-    counted = census.statistics()
-    if counted.orphans or counted.tokens_left:
-        left.append(f"the census found {counted.orphans} orphans and {counted.tokens_left} tokens")
+    counted = leak_check.statistics()
+    if counted.leaked_tasks or counted.leaked_permits:
+        left.append(f"leaked: {counted.leaked_tasks} tasks and {counted.leaked_permits} permits")
     if left:
         raise LeftBehind("; ".join(left))
 

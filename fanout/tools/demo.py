@@ -1,6 +1,6 @@
 """The demo: the simulated upstream next to the server, what to try with it, and clients for the live page.
 
-Rule 1: callers use real connections to the public listener, so what the page shows is what callers get.
+Rule 1: clients use real connections to the public listener, so what the page shows is what clients get.
 Rule 2: what the page can start is bounded in number and in time.
 """
 
@@ -24,7 +24,7 @@ ENDPOINTS: Final = ("first", "all")
 MAX_COUNT: Final = 2_000
 MAX_OVER_MS: Final = 10_000
 MAX_WAITING: Final = 2 * MAX_COUNT  # of all orders that are being sent
-ANSWER_MARGIN_S: Final = 5  # a caller waits this much longer than its timeout
+ANSWER_MARGIN_S: Final = 5  # a client waits this much longer than its timeout
 
 
 TRY: Final = (  # `{api}`: see `fanout.process.ready`
@@ -51,7 +51,7 @@ async def open_live_page(urls: Mapping[str, str]) -> None:
 class Order:
     """Requests to send, evenly spread over a time. Checked when made: a wrong value is a `ValueError`.
 
-    hang_up_after_ms: the callers leave then, answered or not.
+    hang_up_after_ms: the clients leave then, answered or not.
     """
 
     endpoint: str = "first"
@@ -77,10 +77,10 @@ class Demo:
         self._simulator = Simulator(settings)
         self._listener = listener
         self._nursery: trio.Nursery | None = None
-        self._callers = 0
+        self._clients = 0
 
     async def run(self, public: socket.socket, is_tls: bool) -> None:
-        """Serve the upstream, and send callers to the listener `public`, until cancelled."""
+        """Serve the upstream, and send clients to the listener `public`, until cancelled."""
         self._make_clients = clients_of(public, is_tls)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -104,10 +104,10 @@ class Demo:
         checked = Order(**check_names("the order", order, names))
         if self._nursery is None:
             raise ValueError("the demo has not started yet")
-        if self._callers + checked.count > MAX_WAITING:
+        if self._clients + checked.count > MAX_WAITING:
             raise ValueError("the requests of before are still being sent: wait a moment")
-        self._callers += checked.count
-        self._nursery.start_soon(self._send_all, checked, self._make_clients, name="the live page's callers")
+        self._clients += checked.count
+        self._nursery.start_soon(self._send_all, checked, self._make_clients, name="the live page's clients")
         return {"count": checked.count}
 
     async def _send_all(self, order: Order, make_clients: Callable[..., Clients]) -> None:
@@ -121,4 +121,4 @@ class Demo:
         try:
             await clients.run()
         finally:
-            self._callers -= order.count
+            self._clients -= order.count

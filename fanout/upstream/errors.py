@@ -13,7 +13,7 @@ UNREACHABLE: Final = "unreachable"  # no connection: name, connect or TLS handsh
 BROKEN: Final = "broken"  # the connection broke, or what came over it was not HTTP
 BAD_STATUS: Final = "bad_status"  # a status other than 200; redirects are not followed
 TOO_LARGE: Final = "too_large"  # more than 64 KiB of body
-BAD_PAYLOAD: Final = "bad_payload"  # a complete body that is not what the upstream promises
+BAD_PAYLOAD: Final = "bad_payload"  # a complete body that is not what the upstream guarantees
 
 WORDS: Final = (UNREACHABLE, BROKEN, BAD_STATUS, TOO_LARGE, BAD_PAYLOAD)
 

@@ -135,7 +135,7 @@ class Page:
                 await self._news.wait()
 
     async def evaluate(self, script: str) -> Any:
-        """The value of a JavaScript expression; a promise is waited for. Raises what it throws."""
+        """The value of a JavaScript expression; a guarantee is waited for. Raises what it throws."""
         said = await self.command(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )

@@ -26,7 +26,7 @@ from fanout.server.limits import Limits
 from tests.admin.live_app import FREE, admin, control, make_live, post, wait_until
 from tests.admin.live_receipts import receipt
 from tests.forked import running
-from tests.server.serving import Caller, get, in_memory
+from tests.server.serving import Client, get, in_memory
 
 STATIC = resources.files("fanout.admin.live") / "static"
 SCRIPTS = [file.name for file in STATIC.iterdir() if file.name.endswith(".js")]
@@ -69,11 +69,11 @@ def test_what_is_vendored_says_its_version_and_has_its_licence() -> None:
 
 async def test_what_is_not_below_live_is_the_admin_apps(autojump_clock: MockClock) -> None:
     async with in_memory(make_live().around(admin)) as world:
-        caller = world.connect()
-        assert (await caller.ask(get("/livez")))[2] == b"admin"
-        assert (await caller.ask(get("/live/../service.py")))[0] == 404
-        assert (await caller.ask(get("/live/page.html")))[0] == 404
-        assert (await caller.ask(post("/live", b"", "Host: a")))[0] == 405
+        client = world.connect()
+        assert (await client.ask(get("/livez")))[2] == b"admin"
+        assert (await client.ask(get("/live/../service.py")))[0] == 404
+        assert (await client.ask(get("/live/page.html")))[0] == 404
+        assert (await client.ask(post("/live", b"", "Host: a")))[0] == 405
 
 
 # --- the stream and the trace file
@@ -81,10 +81,10 @@ async def test_what_is_not_below_live_is_the_admin_apps(autojump_clock: MockCloc
 END_OF_TRACE = b"]}\n\r\n0\r\n\r\n"
 
 
-async def read_until(caller: Caller, text: bytes) -> bytes:
+async def read_until(client: Client, text: bytes) -> bytes:
     seen = b""
     while text not in seen:
-        data = bytes(await caller.stream.receive_some(65536))
+        data = bytes(await client.stream.receive_some(65536))
         assert data, f"the stream ended after {seen!r}"
         seen += data
     return seen
@@ -94,20 +94,20 @@ async def test_a_stream_greets_tells_and_forgets_who_leaves(autojump_clock: Mock
     live = make_live(latest=[receipt(request_id="past")])
     async with in_memory(live.around(admin)) as world:
         world.nursery.start_soon(live.feed.run)
-        caller = world.connect()
-        await caller.send(get("/live/events"))
-        head = await read_until(caller, b'"past"')
+        client = world.connect()
+        await client.send(get("/live/events"))
+        head = await read_until(client, b'"past"')
         live.feed.consume(receipt(request_id="now"))
-        await read_until(caller, b'"now"')
+        await read_until(client, b'"now"')
         await trio.sleep(3600)  # a stream is not an idle connection, however long it lasts
         live.feed.consume(receipt(request_id="later"))
-        await read_until(caller, b'"later"')
+        await read_until(client, b'"later"')
         assert live.feed.viewers == 1
-        await caller.stream.aclose()
+        await client.stream.aclose()
         await world.all_ended()
         assert live.feed.viewers == 0
     assert b"content-type: text/event-stream" in head
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
 
 
 async def test_a_stalled_viewer_is_cut_within_the_time_of_a_write(autojump_clock: MockClock) -> None:
@@ -132,15 +132,15 @@ async def test_a_hundred_watch_and_one_more_is_told_to_come_back(autojump_clock:
     live = make_live()
     async with in_memory(live.around(admin)) as world:
         world.nursery.start_soon(live.feed.run)
-        callers = [world.connect() for _ in range(MAX_VIEWERS)]
-        for caller in callers:
-            await caller.send(get("/live/events"))
-        for caller in callers:
-            await read_until(caller, b"greeting")
+        clients = [world.connect() for _ in range(MAX_VIEWERS)]
+        for client in clients:
+            await client.send(get("/live/events"))
+        for client in clients:
+            await read_until(client, b"greeting")
         status, headers, _ = await world.connect().ask(get("/live/events"))
         live.feed.consume(receipt(request_id="seen-by-all"))
-        for caller in callers:
-            await read_until(caller, b"seen-by-all")
+        for client in clients:
+            await read_until(client, b"seen-by-all")
     assert (status, headers["retry-after"]) == (503, "5")
     assert ADMIN_CONNECTIONS > MAX_VIEWERS + 10, "probes and scrapers need connections, too"
 
@@ -150,9 +150,9 @@ async def test_the_trace_file_is_json_of_all_receipts_or_of_one(autojump_clock: 
 
     async def traced(path: str) -> list[str]:
         async with in_memory(make_live(latest=latest).around(admin)) as world:
-            caller = world.connect()
-            await caller.send(get(path, version="1.0"))
-            head, _, body = (await caller.rest()).partition(b"\r\n\r\n")
+            client = world.connect()
+            await client.send(get(path, version="1.0"))
+            head, _, body = (await client.rest()).partition(b"\r\n\r\n")
             assert b'attachment; filename="fanout-trace.json"' in head
         events = json.loads(body)["traceEvents"]
         return [event["args"]["request_id"] for event in events if event.get("cat") == "request"]

@@ -123,7 +123,7 @@ def test_in_the_demo_the_page_can_send_hang_up_and_change_the_upstream() -> None
         assert control(url, "fire", {"endpoint": "all", "count": 3}) == {"count": 3}
         wait_until(url, "requests.answers", {"200": 3})
         control(url, "fire", {"count": 2, "hang_up_after_ms": 50})
-        wait_until(url, "requests.callers_left", 2)
+        wait_until(url, "requests.clients_disconnected", 2)
         assert "must be" in control(url, "fire", {"count": 0})["error"]
 
 

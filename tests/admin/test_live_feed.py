@@ -21,7 +21,7 @@ from fanout.admin.live.feed import (
     LiveFeed,
     Turn,
 )
-from fanout.admin.live.promises import CHECKED
+from fanout.admin.live.guarantees import CHECKED
 from fanout.observe.receipt import Receipt
 from fanout.race.events import RequestEnded
 from tests.admin.live_receipts import receipt, started
@@ -82,8 +82,8 @@ async def test_a_viewer_is_greeted_with_the_past_and_told_what_happens(autojump_
     assert greeting["about"] == {"version": "test"}
     assert [row["reason"] for row in batch["rows"]] == ["running"]
     assert ended["sample"]["in_flight"] == 3
-    assert ended["sample"]["promises"]["G2"] == [1, 0]
-    assert ended["sample"]["promises"]["G7"] == [1, 0]
+    assert ended["sample"]["guarantees"]["G2"] == [1, 0]
+    assert ended["sample"]["guarantees"]["G7"] == [1, 0]
 
 
 async def test_an_idle_server_ticks_no_guarantee(autojump_clock: MockClock) -> None:
@@ -97,11 +97,11 @@ async def test_an_idle_server_ticks_no_guarantee(autojump_clock: MockClock) -> N
         await feed.publish(with_sample=True)
         while (said := parsed(viewer.receive_nowait()))[0] != "batch":
             pass
-        found: dict[str, list[int]] = said[1]["sample"]["promises"]
+        found: dict[str, list[int]] = said[1]["sample"]["guarantees"]
         return found
 
     for _ in range(3):
-        assert await counts() == {promise: [0, 0] for promise in CHECKED}
+        assert await counts() == {guarantee: [0, 0] for guarantee in CHECKED}
     for number in range(3):
         feed.consume(receipt(request_id=f"r-{number}"))
     assert (await counts())["G7"] == [3, 0]

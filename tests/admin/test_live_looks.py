@@ -52,7 +52,7 @@ async def test_it_fits_a_phone_and_can_be_touched() -> None:
         await page.wait_until("document.querySelectorAll('#rows tr.answered').length === 2")
         width = await page.evaluate("document.documentElement.scrollWidth")
         tops: list[float] = await page.evaluate(
-            "['#controls', '#requests', '#promises'].map(each => document.querySelector(each))"
+            "['#controls', '#requests', '#guarantees'].map(each => document.querySelector(each))"
             ".map(each => each.getBoundingClientRect().top)"
         )
         small = await page.evaluate(

@@ -42,8 +42,8 @@ async def test_a_running_race_then_its_winner_and_why_the_other_call_was_cancell
         )
         # Not any guarantee's: they come as they are known, in one batch or in two.
         kept = r"/G2\s*on time\s*1 request/"
-        await page.wait_until(f"{kept}.test(document.querySelector('#promises').textContent)")
-        board = await text_of(page, "#promises")
+        await page.wait_until(f"{kept}.test(document.querySelector('#guarantees').textContent)")
+        board = await text_of(page, "#guarantees")
     winner, loser = ("0", "1") if "call 0 won" in story else ("1", "0")
     assert f"call {winner} won call {loser} cancelled, ended in" in story
     assert marks == [1, 1]
@@ -126,7 +126,7 @@ async def test_the_page_links_to_what_else_there_is() -> None:
                 ".map(each => [each.innerText, each.href]))"
             )
             current = await page.evaluate("document.querySelector('#links [aria-current]').href")
-            document = await page.evaluate("document.querySelector('#promises a').href")
+            document = await page.evaluate("document.querySelector('#guarantees a').href")
         admin, other = program.urls["admin"], program.urls["admin-1"]
         assert links["API"] == f"{program.urls['docs']}/docs"
         assert current == links["worker 0"] == f"{admin}/live"
@@ -301,7 +301,7 @@ async def test_above_the_rate_it_says_how_many_it_leaves_out() -> None:
 
 
 async def test_a_new_viewer_sees_what_was_before_and_hostile_ids_are_only_text() -> None:
-    """What a caller sends is shown as text, never as a part of the page."""
+    """What a client sends is shown as text, never as a part of the page."""
     with running("demo", *FREE, *SLOW) as program:
         assert request(program.urls["api"], "/api/first?timeout=<b>").status == 400
         async with open_page() as page:
@@ -319,7 +319,7 @@ async def test_a_rejected_request_says_what_was_asked_for() -> None:
         await page.click("#rows tr.refused .story")
         receipt = await text_of(page, "#receipt dl")
         await page.wait_until(
-            "/G8\\s*shed at once\\s*1 request/.test(document.querySelector('#promises').innerText)"
+            "/G8\\s*shed at once\\s*1 request/.test(document.querySelector('#guarantees').innerText)"
         )
     assert asked == "/api/all"
     assert "request GET /api/all " in receipt

@@ -46,12 +46,12 @@ def test_above_the_rate_a_rare_ending_is_shown_and_the_rest_counted() -> None:
     rows = Rows(10.0)
     for number in range(5000):
         rows.ended(receipt(request_id=f"r-{number}"))
-    rows.ended(receipt(status=None, reason="caller_left"))
+    rows.ended(receipt(status=None, reason="client_disconnected"))
     assert sum(map(len, rows._waiting.values())) == BURST + 1
     chosen, left_out = rows.take(10.15)
     again, _ = rows.take(10.15)
     assert len(chosen) == BURST
-    assert [row["reason"] for row in chosen].count("caller_left") == 1
+    assert [row["reason"] for row in chosen].count("client_disconnected") == 1
     assert left_out == 5001 - BURST
     assert again == []
 

@@ -13,7 +13,7 @@ from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
 from fanout.api.problems import render
 from fanout.config import Bind
-from fanout.observe.census import Census
+from fanout.observe.leak_check import LeakCheck
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, Event
 from fanout.server.driver import Driver
@@ -55,16 +55,16 @@ async def serving(calls: Sequence[ScriptedCall]) -> AsyncIterator[Server]:
     server = Server(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
     races = Races(calls, server, default_timeout_ms=1000, max_timeout_ms=30_000, reserve_ms=lambda: 20)
     admission = Admission(10)
-    census = Census(lambda: admission.in_flight)
-    app = Exchanges(make_app(races), admission, server, id_prefix="test", census=census)
+    leak_check = LeakCheck(lambda: admission.in_flight)
+    app = Exchanges(make_app(races), admission, server, id_prefix="test", leak_check=leak_check)
     driver = Driver(Limits(), on_crash=server.crashes.append, render=render)
-    trio.lowlevel.add_instrument(census)
+    trio.lowlevel.add_instrument(leak_check)
     async with trio.open_nursery() as nursery:
         run = partial(serve, app, driver, listeners, shutdown=trio.sleep_forever, grace_s=1)
         await nursery.start(run)
         yield server
         nursery.cancel_scope.cancel(reason="the test is done with the server")
-    trio.lowlevel.remove_instrument(census)
-    counted = census.statistics()
-    assert (counted.tasks_alive, counted.orphans, counted.tokens_left) == (0, 0, 0)
+    trio.lowlevel.remove_instrument(leak_check)
+    counted = leak_check.statistics()
+    assert (counted.tasks_alive, counted.leaked_tasks, counted.leaked_permits) == (0, 0, 0)
     assert server.crashes == []

@@ -41,7 +41,7 @@ def test_a_failure_before_and_a_hang_until_the_deadline() -> None:
     assert [call["error"] for call in replay.json["calls"]] == ["bad_status", "deadline"]
 
 
-def test_a_caller_that_leaves_cancels_both_calls() -> None:
+def test_a_client_that_leaves_cancels_both_calls() -> None:
     replay = run_scenario("/api/all?timeout=1000", [answers(100), hangs()], hang_up_after_ms=150)
     assert (replay.status, replay.took_s) == (None, 0.15)
 

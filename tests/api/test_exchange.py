@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from fanout.api.exchange import Exchanges
 from fanout.race.admission import Admission
-from fanout.race.events import AnswerSent, BugFound, CallerLeft, Event, RequestEnded
+from fanout.race.events import AnswerSent, BugFound, ClientDisconnected, Event, RequestEnded
 from fanout.server.asgi import Receive, Scope, Send
 from tests.api.serving import Server
 from tests.server.serving import get, in_memory
@@ -39,9 +39,9 @@ async def test_a_framework_that_raises_is_one_bug_and_one_500_with_its_request_i
 
     server, admission = Server(""), Admission(1)
     async with in_memory(Exchanges(framework, admission, server, id_prefix="test")) as world:
-        caller = world.connect()
+        client = world.connect()
         for number in range(2):
-            status, fields, body = await caller.ask(get("/x", f"X-Request-Id: mine-{number}"))
+            status, fields, body = await client.ask(get("/x", f"X-Request-Id: mine-{number}"))
             assert (status, fields["x-request-id"]) == (500, f"mine-{number}")
             assert b'"reason": "internal"' in body
             assert b'"request_id": "mine-%d"' % number in body
@@ -51,7 +51,7 @@ async def test_a_framework_that_raises_is_one_bug_and_one_500_with_its_request_i
     ]
     assert [(end.status, end.reason) for end in of_kind(server, RequestEnded)] == [(500, "internal")] * 2
     assert len(of_kind(server, AnswerSent)) == 2
-    assert of_kind(server, CallerLeft) == []
+    assert of_kind(server, ClientDisconnected) == []
     assert world.crashes == []
     assert admission.in_flight == 0
 
@@ -68,12 +68,12 @@ async def test_a_framework_that_raises_within_its_answer_has_not_lost_its_client
 
     server, admission = Server(""), Admission(1)
     async with in_memory(Exchanges(framework, admission, server, id_prefix="test")) as world:
-        caller = world.connect()
-        await caller.send(get("/x"))
-        assert (await caller.rest()).endswith(b"\r\n\r\na")
+        client = world.connect()
+        await client.send(get("/x"))
+        assert (await client.rest()).endswith(b"\r\n\r\na")
         await world.all_ended()
     assert [(end.status, end.reason) for end in of_kind(server, RequestEnded)] == [(200, "internal")]
-    assert of_kind(server, CallerLeft) == []
+    assert of_kind(server, ClientDisconnected) == []
     assert world.crashes == [BUG]
     assert admission.in_flight == 0
 
@@ -91,10 +91,10 @@ async def test_a_bug_while_the_client_disconnects_is_reported(autojump_clock: Mo
 
     server, admission = Server(""), Admission(1)
     async with in_memory(Exchanges(framework, admission, server, id_prefix="test")) as world:
-        caller = world.connect()
-        await caller.send(get("/x", "X-Request-Id: mine"))
+        client = world.connect()
+        await client.send(get("/x", "X-Request-Id: mine"))
         await trio.testing.wait_all_tasks_blocked()
-        await caller.stream.aclose()
+        await client.stream.aclose()
         await world.all_ended()
     assert [(found.request_id, found.exception) for found in of_kind(server, BugFound)] == [("mine", BUG)]
     assert len(of_kind(server, RequestEnded)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.race.events import BugFound, CallerLeft, CallStarted
+from fanout.race.events import BugFound, CallStarted, ClientDisconnected
 from fanout.race.outcome import Cancelled
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
@@ -52,7 +52,7 @@ def test_the_deadline_is_a_500_at_timeout_minus_reserve() -> None:
 
 
 def test_time_spent_before_the_application_counts() -> None:
-    """G2: the caller's time starts when the head was read, not when a handler runs."""
+    """G2: the client's time starts when the head was read, not when a handler runs."""
     replay = run_scenario("/api/first?timeout=300", [hangs(), hangs()], arrived_ms_ago=100)
     assert replay.answered_s == pytest.approx(0.2)
 
@@ -92,18 +92,18 @@ def test_two_successes_in_one_tick_give_one_answer() -> None:
     assert "won" in replay.outcomes
 
 
-def test_a_caller_that_leaves_cancels_both_calls_and_gets_no_answer() -> None:
+def test_a_client_that_leaves_cancels_both_calls_and_gets_no_answer() -> None:
     """G6: in the pass in which the hang-up is seen."""
     replay = run_scenario("/api/first?timeout=1000", [hangs(), hangs()], hang_up_after_ms=123)
     assert replay.status is None
     assert replay.took_s == 0.123
-    assert [event.at for event in replay.events if isinstance(event, CallerLeft)] != []
+    assert [event.at for event in replay.events if isinstance(event, ClientDisconnected)] != []
 
 
-def test_a_caller_that_leaves_after_the_answer_did_not_leave() -> None:
+def test_a_client_that_leaves_after_the_answer_did_not_leave() -> None:
     replay = run_scenario("/api/first?timeout=1000", [answers(100), hangs()], hang_up_after_ms=100.5)
     assert replay.status == 200
-    assert not [event for event in replay.events if isinstance(event, CallerLeft)]
+    assert not [event for event in replay.events if isinstance(event, ClientDisconnected)]
 
 
 @pytest.mark.parametrize("sibling", [answers(200), hangs(), fails(10), answers(10)])
@@ -120,7 +120,7 @@ def test_a_bug_in_a_call_is_one_500_and_told_once(sibling: ScriptedCall) -> None
     assert [type(bug.exception) for bug in bugs] == [ZeroDivisionError]
 
 
-def test_a_bug_while_the_caller_hangs_up_is_still_told() -> None:
+def test_a_bug_while_the_client_hangs_up_is_still_told() -> None:
     """G11: Quart-Trio drops it; the race has told it before."""
     loser = hangs()
     loser.cleanup_error = RuntimeError("in clean-up")

@@ -195,7 +195,7 @@ async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
     short, long = seen
     assert [name for name in long if repr(short[name]) != repr(long[name])] == [
         "scope"
-    ]  # a caller of its own
+    ]  # a client of its own
     assert short["scope"] | {CLIENT_KEY: None} == long["scope"] | {CLIENT_KEY: None}
 
 

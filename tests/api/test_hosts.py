@@ -17,12 +17,12 @@ from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
 from fanout.race.admission import Admission
-from fanout.race.events import AnswerSent, BugFound, CallerLeft, RequestEnded
+from fanout.race.events import AnswerSent, BugFound, ClientDisconnected, RequestEnded
 from fanout.server.certificates import Certificate
 from fanout.testing import answers, hangs
 from tests.api.serving import Server, serving
-from tests.server.http2 import H2Caller
-from tests.server.serving import Caller, on_socket
+from tests.server.http2 import H2Client
+from tests.server.serving import Client, on_socket
 from tests.server.tls_clients import over_tls
 
 HOSTS = ["a..b", f"{64 * 'a'}.example", ".", "xn--", 300 * "a"]
@@ -42,10 +42,10 @@ async def test_any_host_gets_the_answer_that_every_host_gets(host: str) -> None:
         for number, (method, path, status) in enumerate(REQUESTS):
             async with await trio.open_tcp_stream("127.0.0.1", parts.port or 0) as stream:
                 head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nX-Request-Id: mine-{number}\r\n\r\n"
-                found, fields, _ = await Caller(stream).ask(head.encode("ascii"))
+                found, fields, _ = await Client(stream).ask(head.encode("ascii"))
             assert (found, fields["x-request-id"]) == (status, f"mine-{number}")
         await server.told(RequestEnded, len(REQUESTS))
-    assert not [event for event in server.events if isinstance(event, BugFound | CallerLeft)]
+    assert not [event for event in server.events if isinstance(event, BugFound | ClientDisconnected)]
     assert [event.status for event in server.events if isinstance(event, AnswerSent)] == [
         status for _, _, status in REQUESTS
     ]
@@ -63,12 +63,12 @@ async def test_any_authority_gets_the_answer_that_every_authority_gets(host: str
     races = Races([answers(1), hangs()], observer, 1000, 30_000, reserve_ms=lambda: 20)
     app = Exchanges(make_app(races), Admission(10), observer, id_prefix="test")
     async with on_socket(app, certificate=Certificate(chain, key)) as world:
-        caller = H2Caller(await over_tls(world, authority, "h2"))
+        client = H2Client(await over_tls(world, authority, "h2"))
         for stream_id, (method, path, status) in zip(range(1, 99, 2), REQUESTS, strict=False):
             pseudo = [(":method", method), (":scheme", "https"), (":authority", host), (":path", path)]
             pairs = [(name.encode("ascii"), value.encode("ascii")) for name, value in pseudo]
-            await caller.send(pairs, stream_id=stream_id)
-            assert await caller.status() == str(status).encode("ascii")
-            assert await caller.ended() == stream_id
+            await client.send(pairs, stream_id=stream_id)
+            assert await client.status() == str(status).encode("ascii")
+            assert await client.ended() == stream_id
     assert world.crashes == []
-    assert not [event for event in observer.events if isinstance(event, BugFound | CallerLeft)]
+    assert not [event for event in observer.events if isinstance(event, BugFound | ClientDisconnected)]

@@ -22,9 +22,9 @@ from fanout.observe.loop import LoopWatch
 class Watch(LoopWatch):
     """A loop that is as late as a test says."""
 
-    def __init__(self, behind_ms: float = 0, lateness_ms: float = 0, usual_pass_ms: float = 0) -> None:
+    def __init__(self, behind_ms: float = 0, lateness_ms: float = 0, usual_iteration_ms: float = 0) -> None:
         super().__init__()
-        self.behind_ms, self.lateness_ms, self.usual_pass_ms = behind_ms, lateness_ms, usual_pass_ms
+        self.behind_ms, self.lateness_ms, self.usual_iteration_ms = behind_ms, lateness_ms, usual_iteration_ms
 
     def behind_s(self) -> float:
         return self.behind_ms / 1000
@@ -35,8 +35,8 @@ class Watch(LoopWatch):
     def lateness_s(self) -> float:
         return self.lateness_ms / 1000
 
-    def usual_pass_s(self) -> float:
-        return self.usual_pass_ms / 1000
+    def usual_iteration_s(self) -> float:
+        return self.usual_iteration_ms / 1000
 
 
 def shedder(watch: Watch, burst: int = 0) -> LoadShedder:
@@ -58,23 +58,23 @@ def test_once_it_has_caught_up_it_admits_again() -> None:
 
 
 def test_a_burst_is_let_through_once_and_again_only_after_some_time() -> None:
-    """Callers that come together are no overload; callers that keep coming are."""
+    """Clients that come together are no overload; clients that keep coming are."""
     watch = Watch(behind_ms=50)
-    watch.pass_began_at = 1000.0
+    watch.iteration_began_at = 1000.0
     limiter = shedder(watch, burst=30)
 
     def let_through(of: int) -> int:
         return sum(limiter.shed() is None for _ in range(of))
 
     assert let_through(100) == 30
-    watch.pass_began_at += 1
+    watch.iteration_began_at += 1
     assert let_through(100) == BURST_PER_S
-    watch.pass_began_at += 3600
+    watch.iteration_began_at += 3600
     assert let_through(100) == 30
     watch.behind_ms = 0
     assert let_through(100) == 100  # those who are admitted anyway use nothing up
     watch.behind_ms = 50
-    watch.pass_began_at += 30 / BURST_PER_S
+    watch.iteration_began_at += 30 / BURST_PER_S
     assert let_through(100) == 30
 
 
@@ -121,9 +121,9 @@ def test_the_reserve_grows_with_what_may_end_together(in_flight: int, more_ms: f
 
 def test_the_reserve_holds_the_passes_that_an_answer_takes() -> None:
     """Refusing keeps a pass short, not an answer: that takes several passes, and each has its length."""
-    watch = Watch(lateness_ms=7, usual_pass_ms=4)
+    watch = Watch(lateness_ms=7, usual_iteration_ms=4)
     assert shedder(watch).reserve_ms() == pytest.approx(20 + 7 + ITERATIONS_PER_ANSWER * 4)
-    watch.usual_pass_ms = 40
+    watch.usual_iteration_ms = 40
     assert shedder(watch).reserve_ms() == MAX_RESERVE_MS
 
 

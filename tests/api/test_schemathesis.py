@@ -16,7 +16,7 @@ ENDS_WITHIN_S = 100  # ten times what it takes on a quiet machine
 SERVER = ["--bind=127.0.0.1:0", "--admin-bind=127.0.0.1:0", "--log-level=error"]
 # Fast, so that many questions fit in a short test; and half of the calls fail, so that many answers are 500.
 UPSTREAM = ["--seed=1", "--min-delay-ms=0", "--max-delay-ms=20", "--fault=status=0.3", "--fault=not_json=0.2"]
-# A 500 is an answer that the API promises. Everything else that Schemathesis can check is checked.
+# A 500 is an answer that the API guarantees. Everything else that Schemathesis can check is checked.
 CHECKS = ["--checks=all", "--exclude-checks=not_a_server_error"]
 DATA = ["--mode=all", "--max-examples=40", "--seed=1", "--generation-database=none", "--workers=2"]
 

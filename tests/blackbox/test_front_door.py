@@ -54,7 +54,7 @@ def hanging() -> Iterator[Door]:
 
 
 @pytest.mark.parametrize("how", DEPARTURES)
-async def test_when_a_caller_leaves_its_calls_end_on_the_wire(hanging: Door, how: str) -> None:
+async def test_when_a_client_leaves_its_calls_end_on_the_wire(hanging: Door, how: str) -> None:
     """G6, G10. A half-close counts as leaving. The median: the machine may hold up any one of them."""
     (before,) = await hanging.statistics()
     with hanging.bystander(target="/openapi.json", every_s=0.01) as seen:
@@ -63,7 +63,7 @@ async def test_when_a_caller_leaves_its_calls_end_on_the_wire(hanging: Door, how
     seen.assert_unharmed()
     assert median(took_ms) < 50
     assert max(took_ms) < 1000
-    assert after["requests"]["callers_left"] == before["requests"]["callers_left"] + TIMES
+    assert after["requests"]["clients_disconnected"] == before["requests"]["clients_disconnected"] + TIMES
     assert after["admission"]["in_flight"] == 0
 
 
@@ -86,7 +86,7 @@ SLOW = ("--reliable", "--min-delay-ms", "800", "--max-delay-ms", "1200", "--faul
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_sigterm_cuts_no_admitted_request(workers: int) -> None:
-    """G9, with idle callers and callers that never read."""
+    """G9, with idle clients and clients that never read."""
     with front_door(upstream=SLOW, serve=(*PATIENT, "--workers", f"{workers}")) as door:
         drained = await drain(door, requests=100, timeout_ms=1500)
     assert drained.answers.keys() == {200, 500}  # one hanging call of two is none, two are a deadline
@@ -109,10 +109,10 @@ async def test_sigterm_over_tls_also_with_a_handshake_under_way(tmp_path: Path) 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_second_signal_ends_at_once(workers: int) -> None:
     with front_door(query="fault=hang_before_head", serve=(*PATIENT, "--workers", f"{workers}")) as door:
-        with ExitStack() as callers:
+        with ExitStack() as clients:
             for _ in range(20):
-                caller = callers.enter_context(closing(await door.connect()))
-                await caller.send(b"GET /api/first?timeout=20000 HTTP/1.1\r\nHost: a\r\n\r\n")
+                client = clients.enter_context(closing(await door.connect()))
+                await client.send(b"GET /api/first?timeout=20000 HTTP/1.1\r\nHost: a\r\n\r\n")
             await door.until_begun(20)
             door.fanout.process.send_signal(signal.SIGTERM)
             await until_refused(door)
@@ -121,7 +121,9 @@ async def test_a_second_signal_ends_at_once(workers: int) -> None:
             assert await trio.to_thread.run_sync(door.fanout.stop) == 0
             assert time.monotonic() - second_at < STUCK_S
         if workers == 1:  # of several, each is killed
-            assert door.fanout.errors.count(b'"reason":"caller_left"') == 20, "each has its line in the log"
+            assert door.fanout.errors.count(b'"reason":"client_disconnected"') == 20, (
+                "each has its line in the log"
+            )
 
 
 async def until_refused(door: Door) -> None:

@@ -47,10 +47,10 @@ async def test_the_calls_of_a_request_taken_back_end_on_the_wire(hanging: Door) 
     """G6. Its connection stays, so it is the reset alone that ends them."""
     race = block(*fields(b"/api/all?timeout=30000"))
     last = max((call["id"] for call in await hanging.calls()), default=0)
-    with closing(await hanging.connect()) as caller:
-        await caller.send(OPENING + headers(1, race))
+    with closing(await hanging.connect()) as client:
+        await client.send(OPENING + headers(1, race))
         await _until_calls_are(hanging, last, "open")
-        await caller.send(reset(1))
+        await client.send(reset(1))
         with trio.fail_after(SETTLE_WITHIN_S):
             await _until_calls_are(hanging, last, "client_closed")
         (statistics,) = await hanging.statistics()
@@ -63,13 +63,13 @@ async def test_rapid_reset_begins_no_more_calls_than_the_limits_allow(hanging: D
     race = block(*fields(b"/api/all?timeout=30000"))
     (before,) = await hanging.statistics()
     last = max((call["id"] for call in await hanging.calls()), default=0)
-    with hanging.bystander(target="/openapi.json") as seen, closing(await hanging.connect()) as caller:
-        await caller.send(OPENING)
+    with hanging.bystander(target="/openapi.json") as seen, closing(await hanging.connect()) as client:
+        await client.send(OPENING)
         for first in range(1, 4001, 100):
             streams = range(first, first + 100, 2)
-            await caller.send(b"".join(headers(stream_id, race) for stream_id in streams))
+            await client.send(b"".join(headers(stream_id, race) for stream_id in streams))
             await trio.sleep(0.05)
-            await caller.send(b"".join(map(reset, streams)))
+            await client.send(b"".join(map(reset, streams)))
     seen.assert_unharmed(statuses=(200, 503))  # the attack fills all 40 permits
     with trio.fail_after(SETTLE_WITHIN_S):
         while True:

@@ -1,4 +1,4 @@
-"""`/metrics` of the real program: what is exposed, in which words, and that no caller can add any."""
+"""`/metrics` of the real program: what is exposed, in which words, and that no client can add any."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def hostile_requests() -> list[tuple[str, str, dict[str, str]]]:
     return found
 
 
-def test_no_caller_can_add_a_series(world: World) -> None:
+def test_no_client_can_add_a_series(world: World) -> None:
     """A first round shows every status and reason there is; a hundred other requests add nothing."""
     # Which call wins must not be chance: one that wins only in the second round would be a new series.
     world.set_slots({"delay_ms": 1}, {"delay_ms": 400})

@@ -180,7 +180,7 @@ def test_the_alert_that_fires_says_whose_fault_it_is(world: World) -> None:
         world.watch.wait_for('ALERTS{alertname="FanoutUpstreamDown", alertstate="firing"}')
     fired = world.watch.fired(time.monotonic() - began)
     # On a busy machine our loop may be late, or a scrape, while the upstream fails: no mistake of the rules.
-    busy_machine = {"FanoutLoopLate", "FanoutPromiseBroken", "FanoutNotScraped"}
+    busy_machine = {"FanoutLoopLate", "FanoutGuaranteeBroken", "FanoutNotScraped"}
     assert {fault for name, fault in fired.items() if name not in busy_machine} == {"upstream"}, fired
     exemplars = world.watch.ask(
         "query_exemplars",

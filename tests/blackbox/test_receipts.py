@@ -1,4 +1,4 @@
-"""Receipts, request lines and the census of the real program, over real sockets."""
+"""Receipts, request lines and the leak_check of the real program, over real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def line_of(world: World, request_id: str) -> Any:
     raise AssertionError(f"no line about {request_id}")
 
 
-def test_a_caller_who_asks_sees_the_phases_of_every_call(world: World) -> None:
+def test_a_client_that_asks_sees_the_phases_of_every_call(world: World) -> None:
     world.set_slots({"delay_ms": 900}, {"delay_ms": 100})
     reply = world.get("/api/first?timeout=2000", X_Fanout_Receipt="1")
     told = timings(reply.headers["server-timing"])
@@ -59,14 +59,19 @@ def test_a_problem_has_the_receipt_that_the_log_has(world: World) -> None:
     assert [call["outcome"] for call in line["calls"]] == ["failed", "cancelled"]
 
 
-def test_the_census_of_a_running_server_finds_nothing(world: World) -> None:
+def test_the_leak_check_of_a_running_server_finds_nothing(world: World) -> None:
     """G3: with real connections, some of them cancelled."""
     world.set_slots({"delay_ms": 900}, {"delay_ms": 5})
     for _ in range(5):
         assert world.get("/api/first?timeout=2000").status == 200
-    census, logs = (world.statistics()[part] for part in ("census", "logs"))
-    assert census["requests"] >= 5
-    assert census["tasks_spawned"] >= 10
-    found = (census["tasks_alive"], census["orphans"], census["connections_left"], census["tokens_left"])
+    leak_check, logs = (world.statistics()[part] for part in ("leak_check", "logs"))
+    assert leak_check["requests"] >= 5
+    assert leak_check["tasks_spawned"] >= 10
+    found = (
+        leak_check["tasks_alive"],
+        leak_check["leaked_tasks"],
+        leak_check["leaked_connections"],
+        leak_check["leaked_permits"],
+    )
     assert found == (0, 0, 0, 0)
     assert logs["dropped"] == 0

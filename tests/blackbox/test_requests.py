@@ -1,4 +1,4 @@
-"""What callers can get wrong, and the promises that only the wire can show, over real sockets."""
+"""What clients can get wrong, and the guarantees that only the wire can show, over real sockets."""
 
 from __future__ import annotations
 

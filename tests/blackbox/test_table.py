@@ -125,6 +125,6 @@ def test_afterwards_the_server_is_healthy(world: World) -> None:
     (origin,) = statistics["upstream"]["origins"]
     assert (origin["in_use"], origin["connecting"]) == (0, 0)
     assert origin["open"] == origin["idle"]
-    assert statistics["requests"]["promises_broken"]["bugs"] == 0
-    assert statistics["requests"]["callers_left"] == 0
+    assert statistics["requests"]["guarantees_broken"]["bugs"] == 0
+    assert statistics["requests"]["clients_disconnected"] == 0
     assert b"traceback" not in world.fanout.errors.lower()

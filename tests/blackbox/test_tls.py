@@ -80,7 +80,7 @@ def test_an_upstream_that_is_not_who_it_should_be_is_unreachable(
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_callers_over_tls(files: Files, upstream: str, http2: bool) -> None:
+def test_clients_over_tls(files: Files, upstream: str, http2: bool) -> None:
     context = ssl.create_default_context(cafile=files.ca)
     url = f"https://localhost:{upstream}/api/work"
     trust = ["--upstream-ca", files.ca, "--tls-cert", files.cert, "--tls-key", files.key]
@@ -97,7 +97,7 @@ def test_callers_over_tls(files: Files, upstream: str, http2: bool) -> None:
             assert client.get(f"{base}/api/first?timeout=x").status_code == 400
             assert client.post(f"{base}/api/first", content=b"x").status_code == 413
         statistics = request(program.urls["admin"], "/statistics").json
-        assert statistics["requests"]["callers_left"] == 0
+        assert statistics["requests"]["clients_disconnected"] == 0
         assert statistics["admission"]["in_flight"] == 0
 
 

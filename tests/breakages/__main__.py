@@ -33,7 +33,7 @@ def main(names: tuple[str, ...], layers: tuple[str, ...], why: bool) -> None:
             click.echo(f"{breakage.name} does not apply: {error}", err=True)
             missed.append(breakage.name)
             continue
-        click.echo(" | ".join((f"| {breakage.title}", breakage.promises, *map(_cell, catches))) + " |")
+        click.echo(" | ".join((f"| {breakage.title}", breakage.guarantees, *map(_cell, catches))) + " |")
         if why:
             for layer, catch in zip(layers, catches, strict=True):
                 click.echo(f"    {layer}: {catch.why}")

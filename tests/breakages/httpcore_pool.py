@@ -2,7 +2,7 @@
 
 A slot that is neither idle nor closed when every request is over is lost for the life of the pool. httpcore
 loses one when a call is cancelled between the last send of its TLS handshake, whose checkpoint is shielded,
-and the next checkpoint, which is the lock of the new connection: the caller leaves in that one pass, or the
+and the next checkpoint, which is the lock of the new connection: the client leaves in that one pass, or the
 sibling succeeds. Nothing here aims at that: the worlds are those of `make simulate`, and the runs of the
 sweep come in their usual order.
 
@@ -97,11 +97,11 @@ def search_sweep(pool: Pool, at_most: float = inf) -> Search:
 
 def _taken_out(plan: Plan) -> Plan:
     """The plan without what httpx has no limit for, and without bugs: they cancel calls, but are no use."""
-    callers = []
-    for caller in plan.callers:
-        requests = tuple(replace(r, calls=tuple(map(_tame, r.calls))) for r in caller.requests)
-        callers.append(replace(caller, requests=requests))
-    return replace(plan, callers=tuple(callers))
+    clients = []
+    for client in plan.clients:
+        requests = tuple(replace(r, calls=tuple(map(_tame, r.calls))) for r in client.requests)
+        clients.append(replace(client, requests=requests))
+    return replace(plan, clients=tuple(clients))
 
 
 def _tame(call: CallScript) -> CallScript:
@@ -123,7 +123,7 @@ def _asked_until_seen(ended: Ended) -> int:
 @click.command()
 def main() -> None:
     """Search, and the same again with our pool."""
-    logger.disable("fanout")  # the census sees it, too, and says so
+    logger.disable("fanout")  # the leak_check sees it, too, and says so
     theirs = search_worlds(HttpcoreTransport, WORLDS), search_sweep(HttpcoreTransport)
     ours = search_worlds(PoolTransport, theirs[0].rounds), search_sweep(PoolTransport, theirs[1].rounds)
     click.echo("| pool | simulated worlds | sweep |")

@@ -25,11 +25,11 @@ class DoesNotApply(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """promises: the G-ids that it breaks. tests: those of its room, as paths for pytest."""
+    """guarantees: the G-ids that it breaks. tests: those of its room, as paths for pytest."""
 
     name: str
     title: str
-    promises: str
+    guarantees: str
     tests: tuple[str, ...]
     diff: str
 
@@ -41,11 +41,11 @@ def breakages() -> list[Breakage]:
 
 def _read(path: Path) -> Breakage:
     head, _, diff = path.read_text("utf-8").partition("--- a/")
-    title, promises, tests = head.strip().split("\n")
+    title, guarantees, tests = head.strip().split("\n")
     return Breakage(
         path.stem,
         title,
-        promises.removeprefix("Breaks: "),
+        guarantees.removeprefix("Breaks: "),
         tuple(tests.removeprefix("Tests: ").split()),
         "--- a/" + diff,
     )

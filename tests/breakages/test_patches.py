@@ -23,7 +23,7 @@ def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage,
         assert path.is_relative_to(tmp_path / "fanout")
         assert path.read_text("utf-8") != (TREE / path.relative_to(tmp_path)).read_text("utf-8")
         compile(path.read_text("utf-8"), path.name, "exec")
-    assert re.fullmatch(r"G\d+(, G\d+)*", breakage.promises)
+    assert re.fullmatch(r"G\d+(, G\d+)*", breakage.guarantees)
     assert all((TREE / test).exists() for test in breakage.tests)
 
 

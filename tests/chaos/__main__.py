@@ -48,7 +48,7 @@ def say_report(report: Report) -> None:
 
 
 def _late(statistics: Any) -> int | None:
-    return None if statistics is None else statistics["requests"]["promises_broken"]["late_answers"]
+    return None if statistics is None else statistics["requests"]["guarantees_broken"]["late_answers"]
 
 
 async def run_until_signalled(seed: int, seconds: float) -> Report | None:

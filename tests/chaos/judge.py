@@ -88,10 +88,10 @@ def broken_at_rest(statistics: Any, *, idle_too: bool, may_be_late: bool) -> Ite
         yield f"G10 connections are left: {statistics['connections']}"
     if statistics["connections"]["crashes"]:
         yield f"G11 connections crashed: {statistics['connections']}"
-    for name in ("orphans", "connections_left", "tokens_left", "tasks_alive"):
-        if statistics["census"][name]:
-            yield f"G3 the leak check found {name}: {statistics['census']}"
-    for name, count in statistics["requests"]["promises_broken"].items():
+    for name in ("leaked_tasks", "leaked_connections", "leaked_permits", "tasks_alive"):
+        if statistics["leak_check"][name]:
+            yield f"G3 the leak check found {name}: {statistics['leak_check']}"
+    for name, count in statistics["requests"]["guarantees_broken"].items():
         if count and not (name == "late_answers" and may_be_late):
             yield f"{'G2' if name == 'late_answers' else 'G11'} {name}: {count}"
     for origin in statistics["upstream"]["origins"]:

@@ -99,7 +99,7 @@ class Link:
                 await trio.lowlevel.wait_readable(source)
                 for packet in _read(source):
                     number += 1
-                    if not self._passes(packet, source):
+                    if not self._iterations(packet, source):
                         continue
                     delay_ms = self.conditions.delay_ms + self._random.uniform(0, self.conditions.jitter_ms)
                     if delay_ms == 0 and not waiting:
@@ -108,7 +108,7 @@ class Link:
                         heappush(waiting, (trio.current_time() + delay_ms / 1000, number, packet))
                         arrived.set()
 
-    def _passes(self, packet: bytes, source: int) -> bool:
+    def _iterations(self, packet: bytes, source: int) -> bool:
         now = self.conditions
         segment = read_segment(packet)
         if segment is not None and now.resets:

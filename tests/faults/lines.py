@@ -74,10 +74,10 @@ class Lines:
         line = frame.f_lineno
         of_file = lines_of(frame.f_code.co_filename)
         if event == "line" and line in of_file.allocating:
-            callers = _callers(frame)
-            if not callers & SERVERS_OWN:
+            clients = _clients(frame)
+            if not clients & SERVERS_OWN:
                 self._reached += 1
-                is_clean_up = line in of_file.cleaning_up or callers & CLEAN_UP
+                is_clean_up = line in of_file.cleaning_up or clients & CLEAN_UP
                 where = f"{Path(frame.f_code.co_filename).relative_to(_ROOT)}:{line}"
                 error = self._act(self._reached, Point("clean-up" if is_clean_up else "a line", where))
                 if error is not None:
@@ -85,7 +85,7 @@ class Lines:
         return self._line
 
 
-def _callers(frame: FrameType | None) -> set[str]:
+def _clients(frame: FrameType | None) -> set[str]:
     """The names of the functions that are running, within the event loop."""
     names: set[str] = set()
     while frame is not None and frame.f_code.co_name != "unrolled_run":

@@ -35,20 +35,20 @@ class Situation:
 
 
 _CLIENTS: Final[tuple[tuple[str, OnListener, tuple[int, ...], End], ...]] = (
-    ("two requests", scripts.two_requests, (200, 200), End.CALLER_LEFT),
-    ("a head in pieces", scripts.head_in_pieces, (200,), End.CALLER_LEFT),
-    ("pipelined requests", scripts.pipelined, (200, 200, 404), End.CALLER_LEFT),
-    ("a body in pieces", scripts.body, (200,), End.CALLER_LEFT),
+    ("two requests", scripts.two_requests, (200, 200), End.CLIENT_DISCONNECTED),
+    ("a head in pieces", scripts.head_in_pieces, (200,), End.CLIENT_DISCONNECTED),
+    ("pipelined requests", scripts.pipelined, (200, 200, 404), End.CLIENT_DISCONNECTED),
+    ("a body in pieces", scripts.body, (200,), End.CLIENT_DISCONNECTED),
     ("connection: close", scripts.says_close, (404,), End.ANSWERED),
     ("malformed, then lingering", scripts.malformed, (400,), End.REFUSED),
     ("a slow head", scripts.slow_head, (408,), End.SLOW_HEAD),
     ("a slow body", scripts.slow_body, (), End.SLOW_BODY),
     ("a slow reader", scripts.slow_reader, (), End.SLOW_READER),
-    ("an answer read in pieces", scripts.reads_in_pieces, (200,), End.CALLER_LEFT),
+    ("an answer read in pieces", scripts.reads_in_pieces, (200,), End.CLIENT_DISCONNECTED),
     ("idle for too long", scripts.idle, (404,), End.IDLE),
     ("idle from the start", scripts.never_asks, (), End.IDLE),
     ("an app that does not return", scripts.slow_app, (200,), End.SLOW_APP),
-    ("a deadline", scripts.deadline, (500,), End.CALLER_LEFT),
+    ("a deadline", scripts.deadline, (500,), End.CLIENT_DISCONNECTED),
     ("shed", scripts.shed, (503, 503, 503), End.REFUSED),
     ("shed and not read", scripts.shed_and_not_read, (), End.SLOW_READER),
 )

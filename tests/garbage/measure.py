@@ -182,7 +182,7 @@ async def _settled(admin_port: int) -> int:
         while True:
             now = await _statistics(admin_port)
             if not now["connections"]["open"] and not now["admission"]["in_flight"]:
-                return int(now["requests"]["promises_broken"]["bugs"])
+                return int(now["requests"]["guarantees_broken"]["bugs"])
             await trio.sleep(0.005)
 
 

@@ -156,22 +156,22 @@ async def test_who_sends_is_told_before_the_tasks_of_that_pass_and_its_task_runs
             return True
 
         sockets().watch(ours.fileno(), NEWS, tell)
-        sockets().watch_passes(watch)
+        sockets().watch_iterations(watch)
         await trio.lowlevel.checkpoint()
         theirs.sendall(b"x")
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         assert told_in == [watch.asked]
-        sockets().watch_passes(None)
+        sockets().watch_iterations(None)
         sockets().forget(ours.fileno())
 
 
 async def test_a_pass_is_told_where_it_ends_and_begins() -> None:
     watch = Watch()
-    sockets().watch_passes(watch)
+    sockets().watch_iterations(watch)
     for _ in range(3):  # one of them asks the kernel
         await trio.lowlevel.checkpoint()
     await trio.sleep(0.01)
-    sockets().watch_passes(None)
+    sockets().watch_iterations(None)
     told = watch.told
     words = [word for word, _ in told]
     assert words == ["before", "after"] * (len(words) // 2)
@@ -454,9 +454,9 @@ async def test_a_socket_whose_callback_raised_keeps_no_event_loop_awake() -> Non
         theirs.sendall(b"x")
         await until(lambda: crashes)
         await trio.testing.wait_all_tasks_blocked()
-        sockets().watch_passes(watch)
+        sockets().watch_iterations(watch)
         await settled()
-        sockets().watch_passes(None)
+        sockets().watch_iterations(None)
     assert watch.asked < 5
 
 
@@ -530,11 +530,11 @@ async def test_a_watch_that_raises_in_every_iteration_is_reported_once_and_stops
 
     with connected() as (theirs, ours), reported_to(crashes.append):
         sockets().watch(ours.fileno(), NEWS, noting(told, "news"))
-        sockets().watch_passes(Broken())
+        sockets().watch_iterations(Broken())
         await settled()
         theirs.sendall(b"x")
         await until(lambda: told)
-        sockets().watch_passes(None)
+        sockets().watch_iterations(None)
         sockets().forget(ours.fileno())
     assert len(crashes) == 1
 

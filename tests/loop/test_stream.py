@@ -182,10 +182,10 @@ async def test_the_end_is_heard_behind_what_came_before_and_again(before: bytes,
     assert got[-1] == b""
 
 
-async def test_an_answer_with_the_end_does_not_stand_behind_callers_who_leave() -> None:
+async def test_an_answer_with_the_end_does_not_stand_behind_clients_that_leave() -> None:
     gone = 0
 
-    def caller_left(events: int) -> bool:
+    def client_disconnected(events: int) -> bool:
         nonlocal gone
         gone += 1
         return True
@@ -195,7 +195,7 @@ async def test_an_answer_with_the_end_does_not_stand_behind_callers_who_leave() 
         for _ in range(200):
             its, ours = socket.socketpair()
             stack.enter_context(ours)
-            sockets().watch(ours.fileno(), NEWS, caller_left)
+            sockets().watch(ours.fileno(), NEWS, client_disconnected)
             stack.callback(sockets().forget, ours.fileno())
             its.close()
         theirs.sendall(b"answer")

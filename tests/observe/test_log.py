@@ -79,7 +79,7 @@ def test_a_traceback_shows_no_values() -> None:
 def test_a_late_answer_is_a_warning_and_one_in_time_is_not() -> None:
     configure_logging("info", "json", stream := io.StringIO())
     LogObserver().notify(RequestEnded("r-1", None, 0, 200, None, 0.0, None, None, at=0))
-    LogObserver().notify(RequestEnded("r-2", None, 0, None, "caller_left", 0.0, None, None, at=0))
+    LogObserver().notify(RequestEnded("r-2", None, 0, None, "client_disconnected", 0.0, None, None, at=0))
     LogObserver().notify(RequestEnded("r-3", None, 0, 500, None, 0.0123, None, None, at=0))
     (entry,) = entries(stream)
     assert (entry["level"], entry["request_id"], entry["status"]) == ("warning", "r-3", 500)

@@ -47,7 +47,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 def test_a_watch_that_was_not_installed_yet_knows_of_no_lateness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trio, "current_time", lambda: 100.0)
     watch = LoopWatch()
-    assert (watch.behind_s(), watch.lateness_s(), watch.usual_pass_s()) == (0, 0, 0)
+    assert (watch.behind_s(), watch.lateness_s(), watch.usual_iteration_s()) == (0, 0, 0)
 
 
 def test_a_long_pass_fades_and_a_shorter_one_does_not_hide_it(loop: Loop) -> None:
@@ -84,7 +84,7 @@ def test_once_it_is_behind_it_stays_so_for_the_pass_and_is_asked_again_in_the_ne
 def test_after_a_pass_as_long_as_usual_it_is_still_behind(loop: Loop) -> None:
     """Those the pass has admitted have most of their work before them."""
     loop.work_for(1, pass_s=0.010)
-    assert loop.watch.usual_pass_s() == pytest.approx(0.010, rel=0.2)
+    assert loop.watch.usual_iteration_s() == pytest.approx(0.010, rel=0.2)
     assert loop.watch.behind_s() == pytest.approx(0.010)
 
 
@@ -109,16 +109,16 @@ def test_sleeping_means_having_caught_up(loop: Loop) -> None:
     assert loop.watch.behind_s() == pytest.approx(0)
 
 
-def test_the_usual_pass_counts_for_as_long_as_it_lasts(loop: Loop) -> None:
+def test_the_usual_iteration_counts_for_as_long_as_it_lasts(loop: Loop) -> None:
     """A moment of the last half second lies in a long pass more often than in a short one, or in none."""
     loop.work_for(2, pass_s=0.001)
-    assert loop.watch.usual_pass_s() == pytest.approx(0.001, rel=0.05)
+    assert loop.watch.usual_iteration_s() == pytest.approx(0.001, rel=0.05)
     loop.work_for(2, pass_s=0.020)
-    assert loop.watch.usual_pass_s() == pytest.approx(0.020, rel=0.05)
+    assert loop.watch.usual_iteration_s() == pytest.approx(0.020, rel=0.05)
     loop.sleep(USUAL_OVER_S / 2)
-    assert loop.watch.usual_pass_s() == pytest.approx(0.010, rel=0.05)
+    assert loop.watch.usual_iteration_s() == pytest.approx(0.010, rel=0.05)
     loop.sleep(10)
-    assert loop.watch.usual_pass_s() == 0
+    assert loop.watch.usual_iteration_s() == 0
 
 
 async def test_it_watches_the_loop_it_is_installed_in() -> None:
@@ -130,9 +130,9 @@ async def test_it_watches_the_loop_it_is_installed_in() -> None:
         assert watch.behind_s() >= 0.030
         await trio.sleep(0.001)
         statistics = watch.statistics()
-        assert statistics.worst_pass_ms >= 30
+        assert statistics.worst_iteration_ms >= 30
         assert statistics.lateness_ms >= 20
-        assert statistics.usual_pass_ms > 0
+        assert statistics.usual_iteration_ms > 0
         assert statistics.passes >= 2
     finally:
         trio.lowlevel.remove_instrument(watch)

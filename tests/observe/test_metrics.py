@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from fanout.admin.exposition import SAMPLES_PER_TURN, expose
-from fanout.observe.metrics import Promises, RequestMetrics, Upstream
+from fanout.observe.metrics import BrokenGuarantees, RequestMetrics, Upstream
 from fanout.observe.metrics_family import MAX_SERIES, Histogram, gauge, histogram
 from fanout.observe.receipt import CallReceipt, Receipt
 from fanout.race.events import BugFound
@@ -131,22 +131,22 @@ def test_a_call_that_never_started_is_counted_and_has_no_duration() -> None:
         ({"late_by_ms": 3.0}, "late", ""),
         ({"status": 500, "reason": "deadline"}, "error", "deadline"),
         ({"status": 500, "reason": "deadline", "late_by_ms": 3.0}, "late", "deadline"),
-        ({"status": None, "reason": "caller_left"}, "left", "caller_left"),
+        ({"status": None, "reason": "client_disconnected"}, "left", "client_disconnected"),
         ({"status": 503, "reason": "overloaded", "endpoint": "other", "calls": ()}, "refused", "overloaded"),
         ({"status": 400, "reason": "invalid_timeout", "endpoint": "other", "calls": ()}, "refused", ""),
         ({"status": 500, "reason": "internal", "endpoint": "other", "calls": ()}, "error", "internal"),
         ({"status": 200, "endpoint": "other", "calls": ()}, "other", ""),
     ],
 )
-def test_what_a_caller_got(changes: dict[str, Any], result: str, error: str) -> None:
+def test_what_a_client_got(changes: dict[str, Any], result: str, error: str) -> None:
     metrics = metrics_of(FIRST._replace(**changes))
     assert only(metrics, "fanout_answers_total").labels["result"] == result
     assert only(metrics, "http_server_request_duration_seconds_count").labels["error_type"] == error
 
 
-def test_calls_of_a_caller_who_left_were_cancelled_for_that() -> None:
-    metrics = metrics_of(FIRST._replace(status=None, reason="caller_left", calls=(LOST,)))
-    assert only(metrics, "fanout_calls_total").labels["reason"] == "caller_left"
+def test_calls_of_a_client_that_left_were_cancelled_for_that() -> None:
+    metrics = metrics_of(FIRST._replace(status=None, reason="client_disconnected", calls=(LOST,)))
+    assert only(metrics, "fanout_calls_total").labels["reason"] == "client_disconnected"
 
 
 def test_a_value_is_in_the_bucket_that_it_is_the_bound_of() -> None:
@@ -185,7 +185,9 @@ def test_the_statistics_are_another_view_of_the_same_counts() -> None:
         FIRST,
         FIRST._replace(status=500, reason="no_success", calls=(failed, failed)),
         FIRST._replace(status=500, reason="deadline", late_by_ms=1.0, calls=(LOST,)),
-        FIRST._replace(status=None, reason="caller_left", calls=(LOST._replace(outcome="not_started"),)),
+        FIRST._replace(
+            status=None, reason="client_disconnected", calls=(LOST._replace(outcome="not_started"),)
+        ),
         FIRST._replace(status=503, reason="overloaded", endpoint="other", calls=()),
         FIRST._replace(endpoint="other", calls=()),
     )
@@ -196,9 +198,9 @@ def test_the_statistics_are_another_view_of_the_same_counts() -> None:
     assert statistics.refused == {"overloaded": 1}
     assert statistics.races == {"success": 1, "no_success": 1, "deadline": 1}
     assert statistics.calls == {"success": 1, "broken": 2, "cancelled": 2, "not_started": 1}
-    assert statistics.callers_left == 1
-    assert statistics.promises_broken == Promises(late_answers=1, bugs=1)
-    assert before.promises_broken.bugs == 0, "a snapshot does not change afterwards"
+    assert statistics.clients_disconnected == 1
+    assert statistics.guarantees_broken == BrokenGuarantees(late_answers=1, bugs=1)
+    assert before.guarantees_broken.bugs == 0, "a snapshot does not change afterwards"
 
 
 def hostile(number: int) -> Receipt:

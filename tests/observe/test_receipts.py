@@ -77,13 +77,13 @@ def test_at_the_deadline_it_counts_from_the_deadline() -> None:
     assert cancelled.cancel_to_exit_ms == pytest.approx(7)
 
 
-def test_a_caller_who_leaves_leaves_a_receipt() -> None:
+def test_a_client_that_leaves_leaves_a_receipt() -> None:
     """G6: when the server learnt it, and how long the calls then took to be gone."""
     careless = hangs()
     careless.cleanup_ms = 30
     receipt = receipt_of("/api/all", [answers(50), careless], hang_up_after_ms=100)
     ok, cancelled = receipt.calls
-    assert (receipt.status, receipt.reason) == (None, "caller_left")
+    assert (receipt.status, receipt.reason) == (None, "client_disconnected")
     assert receipt.used_ms == pytest.approx(130)
     assert (ok.outcome, ok.cancel_to_exit_ms) == ("ok", None)
     assert cancelled.cancel_source == "explicit"
@@ -165,7 +165,7 @@ def ended(
     """A request of one call that ran from second 1, with a race that ends at second 3."""
     call = CallRecord(0, 1.0, ended_at, outcome)
     race = RaceRecord("quorum", Budget(1.0, 2000, 0), None, (call,), settled_at)
-    return RequestEnded("r", Trace(), 1.0, None, "caller_left", 0.0, left_at, race, ended_at)
+    return RequestEnded("r", Trace(), 1.0, None, "client_disconnected", 0.0, left_at, race, ended_at)
 
 
 def test_when_nobody_says_when_it_was_cancelled_nothing_is_made_up() -> None:
@@ -178,13 +178,13 @@ def test_when_nobody_says_when_it_was_cancelled_nothing_is_made_up() -> None:
 
 @pytest.mark.parametrize(("left_at", "exit_ms"), [(1.25, 750), (1.75, 500)])
 def test_of_two_cancellations_the_first_one_counts(left_at: float, exit_ms: float) -> None:
-    """The race was settled at second 1.5, and the caller left before it, or while the loser cleaned up."""
+    """The race was settled at second 1.5, and the client left before it, or while the loser cleaned up."""
     receipts = Receipts()
     receipts.notify(ended(Cancelled("explicit", "why"), left_at=left_at, settled_at=1.5))
     assert receipts.latest[0].calls[0].cancel_to_exit_ms == exit_ms
 
 
-def test_a_caller_is_not_told_reasons_that_are_not_ours() -> None:
+def test_a_client_is_not_told_reasons_that_are_not_ours() -> None:
     """Of a crash in a nursery Trio gives the exception as the reason, and that can hold anything."""
     race = ended(Cancelled("nursery", "child raised KeyError('secret')"), settled_at=1.5).race
     assert race is not None
@@ -223,7 +223,7 @@ def test_a_consumer_that_raises_costs_the_next_one_nothing() -> None:
 
 
 def test_two_requests_with_one_id_are_two_receipts() -> None:
-    """The id is the caller's to choose: a hostile one cannot mix up what belongs to whom."""
+    """The id is the client's to choose: a hostile one cannot mix up what belongs to whom."""
     headers = [(b"x-request-id", b"same")]
     first = receipt_of("/api/first", [answers(1)], headers=headers)
     second = receipt_of("/api/all", [fails(1)], headers=headers)
@@ -245,7 +245,7 @@ def test_in_json_times_count_from_the_arrival() -> None:
 TELL_ALL = [(b"x-fanout-receipt", b"1")]
 
 
-def test_a_caller_who_asks_is_told_the_phases_of_every_call() -> None:
+def test_a_client_that_asks_is_told_the_phases_of_every_call() -> None:
     won = MarkedCall(10, GOOD, names=("connect", "wait"))
     replay = run_scenario("/api/first", [won, hangs()], headers=TELL_ALL)
     assert replay.headers["server-timing"].split(", ") == [
@@ -276,7 +276,7 @@ def test_nobody_else_is(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def test_how_much_is_told_depends_on_the_calls_alone() -> None:
-    """A hostile caller cannot make the answer grow: nothing of the request is in it."""
+    """A hostile client cannot make the answer grow: nothing of the request is in it."""
     marks = ("reused", "wait", "retry", "connect", "tls", "wait", "receive", "done")  # no call has more
     calls: list[ScriptedCall] = [MarkedCall(math.inf, GOOD, names=marks) for _ in range(16)]
     replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL)

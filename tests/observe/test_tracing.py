@@ -25,8 +25,8 @@ from tests.observe.telling_upstream import TellingUpstream, telling_upstream
 
 SERVE = ("serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--max-loop-lag-ms", "1000")
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "20"}  # milliseconds a span waits for others
-CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
-CALLERS_SPAN = "00f067aa0ba902b7"
+CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736"
+CLIENTS_SPAN = "00f067aa0ba902b7"
 EXIT_WITHIN_S = 2.0  # of the last answer: 0.75 s for the collector, and what a busy machine adds
 
 
@@ -136,13 +136,13 @@ def test_a_race_is_a_server_span_and_a_client_span_for_each_call(
 
 
 def test_every_race_has_its_winner_and_its_loser(collector: Collector) -> None:
-    """With the simulated upstream and several callers at once: complete traces, never mixed up."""
+    """With the simulated upstream and several clients at once: complete traces, never mixed up."""
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **SOON}
     with running("upstream", "--bind", "127.0.0.1:0", "--reliable") as simulator:
         work = simulator.urls["upstream"] + "/api/work?delay_ms="
         calls = ("--upstream", f"{work}2000", "--upstream", f"{work}5")
-        with running(*SERVE, *calls, environment=environment) as program, ThreadPoolExecutor(8) as callers:
-            assert set(callers.map(lambda _: get(program), range(60))) == {200}
+        with running(*SERVE, *calls, environment=environment) as program, ThreadPoolExecutor(8) as clients:
+            assert set(clients.map(lambda _: get(program), range(60))) == {200}
             servers = collector.wait_for_requests(60)
     assert len({server.trace for server in servers}) == 60
     assert len(collector.spans) == 180
@@ -167,44 +167,44 @@ def test_every_upstream_is_told_the_span_of_its_own_call(
     assert len({server.id, winner.id, loser.id}) == 3
 
 
-def test_a_callers_trace_is_continued(collector: Collector, upstream: TellingUpstream) -> None:
+def test_a_clients_trace_is_continued(collector: Collector, upstream: TellingUpstream) -> None:
     with serving(upstream, "/fast", to=collector.url) as program:
-        get(program, traceparent=f"00-{CALLER}-{CALLERS_SPAN}-01", tracestate="shop=1,b=2")
+        get(program, traceparent=f"00-{CLIENT}-{CLIENTS_SPAN}-01", tracestate="shop=1,b=2")
         server, (first, second) = one_trace(collector)
         calls = upstream.calls("/fast", 2)
-    assert (server.trace, server.parent, server.state) == (CALLER, CALLERS_SPAN, "shop=1,b=2")
+    assert (server.trace, server.parent, server.state) == (CLIENT, CLIENTS_SPAN, "shop=1,b=2")
     assert {call["traceparent"] for call in calls} == {
-        f"00-{CALLER}-{span.id}-01" for span in (first, second)
+        f"00-{CLIENT}-{span.id}-01" for span in (first, second)
     }
     assert {call["tracestate"] for call in calls} == {"shop=1,b=2"}
 
 
-def test_a_callers_decision_is_followed(collector: Collector, upstream: TellingUpstream) -> None:
-    """A trace that its caller does not record is passed on as such, with an id of ours, and not recorded."""
+def test_a_clients_decision_is_followed(collector: Collector, upstream: TellingUpstream) -> None:
+    """A trace that its client does not record is passed on as such, with an id of ours, and not recorded."""
     with serving(upstream, "/fast", to=collector.url) as program:
-        get(program, traceparent=f"00-{CALLER}-{CALLERS_SPAN}-00", tracestate="shop=1")
+        get(program, traceparent=f"00-{CLIENT}-{CLIENTS_SPAN}-00", tracestate="shop=1")
         passed_on = upstream.calls("/fast", 2)
         get(program)  # sampled, and so the last one to come
         server, _ = one_trace(collector)
         assert statistics(program)["requests_sampled"] == 1
-    assert server.trace != CALLER
+    assert server.trace != CLIENT
     parts = [call["traceparent"].split("-") for call in passed_on]
-    assert [part[:2] + part[3:] for part in parts] == [["00", CALLER, "00"]] * 2
-    assert len({CALLERS_SPAN, *(part[2] for part in parts)}) == 2
+    assert [part[:2] + part[3:] for part in parts] == [["00", CLIENT, "00"]] * 2
+    assert len({CLIENTS_SPAN, *(part[2] for part in parts)}) == 2
     assert {call["tracestate"] for call in passed_on} == {"shop=1"}
 
 
-def test_garbage_from_a_caller_begins_a_new_trace_and_is_not_logged(
+def test_garbage_from_a_client_begins_a_new_trace_and_is_not_logged(
     collector: Collector, upstream: TellingUpstream
 ) -> None:
     with serving(upstream, "/fast", to=collector.url) as program:
-        get(program, traceparent=f"00-{CALLER}-{'0' * 16}-01", tracestate="shop=1")
+        get(program, traceparent=f"00-{CLIENT}-{'0' * 16}-01", tracestate="shop=1")
         server, _ = one_trace(collector)
         (call, _) = upstream.calls("/fast", 2)
         program.stop()
         logged = program.errors
     assert server.parent == ""
-    assert server.trace not in (CALLER, "0" * 32)
+    assert server.trace not in (CLIENT, "0" * 32)
     assert call["traceparent"].startswith(f"00-{server.trace}-")
     assert "tracestate" not in call
     assert b'"level":"info"' in logged
@@ -217,9 +217,9 @@ def test_the_sampler_is_the_standard_variables(collector: Collector, upstream: T
     with serving(upstream, "/fast", to=collector.url, **sampler) as program:
         get(program)
         calls = upstream.calls("/fast", 2)
-        get(program, traceparent=f"00-{CALLER}-{CALLERS_SPAN}-01")
+        get(program, traceparent=f"00-{CLIENT}-{CLIENTS_SPAN}-01")
         server, _ = one_trace(collector)
-    assert server.trace == CALLER
+    assert server.trace == CLIENT
     assert [call["traceparent"][-3:] for call in calls] == ["-02", "-02"]
 
 
@@ -254,14 +254,14 @@ def test_failures_have_the_upstreams_status_or_a_word(
         assert call.attributes["fanout.call.outcome"] == "failed"
 
 
-def test_a_caller_that_leaves_is_no_error_of_ours(collector: Collector, upstream: TellingUpstream) -> None:
+def test_a_client_that_leaves_is_no_error_of_ours(collector: Collector, upstream: TellingUpstream) -> None:
     with serving(upstream, "/slow", to=collector.url) as program:
         parts = urlsplit(program.urls["api"])
-        with socket.create_connection((parts.hostname, parts.port)) as caller:
-            caller.sendall(b"GET /api/first?timeout=20000 HTTP/1.1\r\nHost: fanout\r\n\r\n")
+        with socket.create_connection((parts.hostname, parts.port)) as client:
+            client.sendall(b"GET /api/first?timeout=20000 HTTP/1.1\r\nHost: fanout\r\n\r\n")
             upstream.calls("/slow", 2)
         server, cancelled = one_trace(collector)
-    assert (server.status, server.attributes["fanout.reason"]) == ("UNSET", "caller_left")
+    assert (server.status, server.attributes["fanout.reason"]) == ("UNSET", "client_disconnected")
     assert "http.response.status_code" not in server.attributes
     assert server.attributes["server.address"] == "fanout"
     assert [(call.status, call.attributes["fanout.call.outcome"]) for call in cancelled] == [
@@ -284,7 +284,7 @@ def test_what_is_no_race_has_a_server_span_without_a_route(
 
 
 def test_no_secret_gets_into_a_span(collector: Collector, upstream: TellingUpstream) -> None:
-    """Not the credentials and queries of upstreams, nor a caller's headers, nor those for the collector."""
+    """Not the credentials and queries of upstreams, nor a client's headers, nor those for the collector."""
     url = upstream.url.replace("http://", "http://user:hidden1@") + "/fast?token=hidden2"
     to = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.replace("http://", "http://me:hidden3@"),
@@ -463,7 +463,7 @@ def test_without_traces_nothing_of_opentelemetry_is_imported(
     path = without_opentelemetry(tmp_path, on_import="raise SystemExit('it was imported')")
     options = ("--upstream", upstream.url + "/fast")
     with testing.running(*SERVE, *options, environment={"PYTHONPATH": path}) as program:
-        assert get(program, traceparent=f"00-{CALLER}-{CALLERS_SPAN}-01") == 200
+        assert get(program, traceparent=f"00-{CLIENT}-{CLIENTS_SPAN}-01") == 200
         assert statistics(program) is None
         (call, _) = upstream.calls("/fast", 2)
         assert program.stop() == 0

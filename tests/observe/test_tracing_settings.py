@@ -54,7 +54,7 @@ def test_it_is_on_when_a_variable_says_where_spans_go(environment: dict[str, str
 
 def test_the_defaults_are_those_of_the_specification() -> None:
     settings = read()
-    assert (settings.ratio, settings.follows_caller) == (1.0, True)
+    assert (settings.ratio, settings.follows_client) == (1.0, True)
     assert (settings.max_waiting, settings.max_batch, settings.delay_ms) == (2048, 512, 5000)
 
 

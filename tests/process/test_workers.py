@@ -144,19 +144,19 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 class Load:
-    """Callers one after the other, eight at a time, each on a connection of its own."""
+    """Clients one after the other, eight at a time, each on a connection of its own."""
 
     def __init__(self, api: str, threads: ThreadPoolExecutor) -> None:
         self.good = 0
         self.bad: list[tuple[float, object]] = []  # when it began, and what came of it
         self._api = api
         self._enough = threading.Event()
-        self._callers = [threads.submit(self._call) for _ in range(8)]
+        self._clients = [threads.submit(self._call) for _ in range(8)]
 
     def end(self) -> None:
         self._enough.set()
-        for caller in self._callers:
-            caller.result()
+        for client in self._clients:
+            client.result()
 
     def _call(self) -> None:
         while not self._enough.is_set():
@@ -168,7 +168,7 @@ class Load:
             if status in (
                 200,
                 503,
-            ):  # refused is answered: eight callers can be more than a busy machine can serve
+            ):  # refused is answered: eight clients can be more than a busy machine can serve
                 self.good += 1
             else:
                 self.bad.append((began, status))

@@ -1,4 +1,4 @@
-"""docs/guarantees.md is held to the code: promises, tests, commands, bounds and figures."""
+"""docs/guarantees.md is held to the code: guarantees, tests, commands, bounds and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
 pytestmark = pytest.mark.same_on_every_python
 
 TEXT: Final = DOCUMENT.read_text("utf-8")
-PROMISES: Final = {
+GUARANTEES: Final = {
     "G1": "one answer",
     "G2": "on time",
     "G3": "nothing outlives",
@@ -54,7 +54,7 @@ def functions_in(path: str) -> dict[str, str]:
     }
 
 
-def promises_in(text: str) -> set[str]:
+def guarantees_in(text: str) -> set[str]:
     """The ids in a text; `G1–G4` are four."""
     ids = set(re.findall(r"\bG\d+\b", text))
     for first, last in _RANGE.findall(text):
@@ -82,18 +82,21 @@ def commands_of(program: str) -> list[list[str]]:
     return [command[1:] for command in commands() if command[:1] == [program]]
 
 
-def test_every_promise_of_the_design_has_a_section_in_order() -> None:
+def test_every_guarantee_of_the_design_has_a_section_in_order() -> None:
     titles = re.findall(r"^### (G\d+) (.+)$", TEXT, re.MULTILINE)
-    assert titles == list(PROMISES.items())
+    assert titles == list(GUARANTEES.items())
 
 
-@pytest.mark.parametrize("promise", PROMISES)
-def test_a_promise_names_its_limits_how_to_see_and_break_it_and_a_test_that_names_it(promise: str) -> None:
-    section = SECTIONS[promise]
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_guarantee_names_its_limits_how_to_see_and_break_it_and_its_tests(
+    guarantee: str,
+) -> None:
+    section = SECTIONS[guarantee]
     for part in ("*Limits.*", "*Held by*", "*See it", "*Break it"):
         assert part in section
     assert any(
-        promise in promises_in(functions_in(path).get(name, "")) for path, name in NAMED_TEST.findall(section)
+        guarantee in guarantees_in(functions_in(path).get(name, ""))
+        for path, name in NAMED_TEST.findall(section)
     )
 
 
@@ -103,11 +106,11 @@ def test_every_test_that_is_named_exists() -> None:
     assert [f"{path}::{name}" for path, name in named if name not in functions_in(path)] == []
 
 
-def test_the_tests_know_no_promise_that_the_document_does_not() -> None:
+def test_the_tests_know_no_guarantee_that_the_document_does_not() -> None:
     files = [path for path in (ROOT / "tests").rglob("*") if path.suffix in {".py", ".patch"}]
     assert len(files) > 100
     for path in files:
-        assert promises_in(path.read_text("utf-8")) <= PROMISES.keys(), path
+        assert guarantees_in(path.read_text("utf-8")) <= GUARANTEES.keys(), path
 
 
 def test_every_command_of_fanout_exists_with_its_options() -> None:
@@ -175,7 +178,7 @@ def test_the_figures_are_those_of_the_file() -> None:
 
 def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
     rows = load()["breakages"]["rows"]
-    assert not rows or [row[:2] for row in rows] == [[each.title, each.promises] for each in breakages()]
+    assert not rows or [row[:2] for row in rows] == [[each.title, each.guarantees] for each in breakages()]
 
 
 def test_a_table_is_taken_from_what_a_command_prints() -> None:

@@ -110,11 +110,11 @@ async def test_a_race_is_settled_once(autojump_clock: trio.testing.MockClock) ->
 async def test_a_call_that_is_not_started_says_who_did_not_want_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The race was over, or the caller had left: that is no deadline."""
+    """The race was over, or the client had left: that is no deadline."""
     call = answers(0)
     race = race_of(call)
     with trio.CancelScope() as scope:
-        scope.cancel(reason="the caller left")
+        scope.cancel(reason="the client left")
         await race.run(0, scope)
-    assert race.ledger.records[0] == CallRecord(0, None, 0.0, Cancelled("explicit", "the caller left"))
+    assert race.ledger.records[0] == CallRecord(0, None, 0.0, Cancelled("explicit", "the client left"))
     assert call.started == 0

@@ -91,8 +91,8 @@ async def test_a_cancellation_is_recorded_with_who_and_why_however_it_is_wrapped
         async with trio.open_nursery() as nursery:
             nursery.start_soon(race.run, 0, nursery.cancel_scope)
             await trio.testing.wait_all_tasks_blocked()
-            scope.cancel(reason="the caller left")
-    assert race.ledger.records[0].outcome == Cancelled("explicit", "the caller left")
+            scope.cancel(reason="the client left")
+    assert race.ledger.records[0].outcome == Cancelled("explicit", "the client left")
 
 
 @pytest.mark.parametrize("last", [answers(0), fails(0)])

@@ -21,10 +21,10 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 class Echo:
-    """Answers with method, path and query; `/slow` after `slow_s` unless the caller leaves.
+    """Answers with method, path and query; `/slow` after `slow_s` unless the client leaves.
 
     It works as quart-trio does: one task receives, one answers, and whichever ends first ends the other.
-    told_at: when it learnt that a caller had left, which is when what was to answer is cancelled.
+    told_at: when it learnt that a client had left, which is when what was to answer is cancelled.
     """
 
     def __init__(self, slow_s: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""A caller of HTTP/2, well-behaved or not: over TLS, or over memory streams in virtual time."""
+"""A client of HTTP/2, well-behaved or not: over TLS, or over memory streams in virtual time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Header = tuple[bytes, bytes]
 E = TypeVar("E", bound=h2.events.Event)
 
 
-class H2Caller:
+class H2Client:
     """A client of one HTTP/2 connection that sends what it is told, valid or not."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -86,8 +86,8 @@ def request(path: bytes = b"/", method: bytes = b"GET") -> list[Header]:
     return [(b":method", method), (b":authority", b"a"), (b":scheme", b"https"), (b":path", path)]
 
 
-async def h2_caller(world: SocketWorld, authority: trustme.CA) -> H2Caller:
-    return H2Caller(await over_tls(world, authority, "h2"))
+async def h2_client(world: SocketWorld, authority: trustme.CA) -> H2Client:
+    return H2Client(await over_tls(world, authority, "h2"))
 
 
 async def serve_http2(app: App, driver: Driver, transport: Transport) -> None:
@@ -109,12 +109,12 @@ class Http2World:
         self.crashes = world.crashes
         self._app = world.app
 
-    def connect(self) -> H2Caller:
+    def connect(self) -> H2Client:
         theirs, ours = trio.testing.memory_stream_pair()
         self.nursery.start_soon(
             serve_http2, self._app, self.driver, MemoryTransport(ours, theirs.send_stream)
         )
-        return H2Caller(theirs)
+        return H2Client(theirs)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ SOON_S = 10  # generous: what is waited for is about to happen
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-class Caller:
+class Client:
     """The other end of a connection: sends bytes as they are, reads answers by their length."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
@@ -90,7 +90,7 @@ async def until(condition: Callable[[], object], within_s: float = SOON_S) -> No
 
 
 class World:
-    """One driver. `connect` gives callers, `crashes` is what was reported."""
+    """One driver. `connect` gives clients, `crashes` is what was reported."""
 
     def __init__(self, app: App, limits: Limits, refuse: Callable[[int], bytes | None]) -> None:
         self.app = app
@@ -158,13 +158,13 @@ class MemoryTransport(Transport):
 class MemoryWorld(World):
     nursery: trio.Nursery
 
-    def connect(self, *, lockstep: bool = False) -> Caller:
+    def connect(self, *, lockstep: bool = False) -> Client:
         """A new connection. `lockstep`: nothing is buffered, a write waits until it is read."""
         pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
         theirs, ours = pair()
         transport = MemoryTransport(ours, theirs.send_stream)
         self.nursery.start_soon(serve_stream, self.app, self.driver, transport)
-        return Caller(theirs)
+        return Client(theirs)
 
     async def all_ended(self) -> None:
         await trio.testing.wait_all_tasks_blocked()
@@ -191,11 +191,11 @@ class SocketWorld(World):
     nursery: trio.Nursery
     shutdown: trio.Event
 
-    async def connect(self) -> Caller:
+    async def connect(self) -> Client:
         """A new connection, closed with the world at the latest."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
         self.sockets.append(stream.socket)
-        return Caller(stream)
+        return Client(stream)
 
     async def settled(self, open_connections: int = 0) -> None:
         """Wait until so many connections are open."""
@@ -241,7 +241,7 @@ async def on_socket(
         try:
             yield world
         finally:
-            for caller in world.sockets:
-                caller.close()
+            for client in world.sockets:
+                client.close()
         nursery.cancel_scope.cancel()
     assert world.driver.beginning == 0

@@ -31,28 +31,28 @@ async def test_a_body_comes_piece_by_piece_and_not_before_it_is_asked_for(
 ) -> None:
     app = Bodies()
     async with in_memory(app) as world:
-        caller = world.connect(lockstep=True)  # a write waits until it is read: nothing hides in a buffer
+        client = world.connect(lockstep=True)  # a write waits until it is read: nothing hides in a buffer
         data = b"x" * 200_000
         if chunked:
-            await caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-            await caller.send(b"%x\r\n" % len(data) + data + b"\r\n0\r\n\r\n")
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            await client.send(b"%x\r\n" % len(data) + data + b"\r\n0\r\n\r\n")
         else:
-            await caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(data))
-            await caller.send(data)
-        status, fields, body = await caller.answer()
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(data))
+            await client.send(data)
+        status, fields, body = await client.answer()
         assert (status, body) == (200, b"200000")
         assert fields.get("connection") == ("close" if chunked else None)
         if not chunked:
-            assert (await caller.ask(get()))[0] == 200
+            assert (await client.ask(get()))[0] == 200
     assert max(app.pieces) <= 64 * 1024
 
 
 async def test_expect_100_continue_is_answered_when_the_app_wants_the_body(autojump_clock: MockClock) -> None:
     async with in_memory(Bodies()) as world:
-        caller = world.connect()
-        await caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-        assert (await caller.answer(head_only=True))[0] == 100
-        assert (await caller.ask(b"ab"))[2] == b"2"
+        client = world.connect()
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await client.answer(head_only=True))[0] == 100
+        assert (await client.ask(b"ab"))[2] == b"2"
 
 
 async def test_expect_100_continue_is_not_answered_when_the_app_refuses_the_body(
@@ -64,9 +64,9 @@ async def test_expect_100_continue_is_not_answered_when_the_app_refuses_the_body
         await answer(send, b"no", 413)
 
     async with in_memory(refusing) as world:
-        caller = world.connect()
+        client = world.connect()
         head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 20000000\r\n\r\n"
-        status, fields, _ = await caller.ask(head)
+        status, fields, _ = await client.ask(head)
         assert (status, fields["connection"]) == (413, "close")
 
 
@@ -79,10 +79,10 @@ async def test_an_answer_before_the_body_is_not_lost_to_a_reset() -> None:
     limits = Limits(linger_max_bytes=10_000_000)
     async with on_socket(refusing, limits) as world:
         for _ in range(20):
-            caller = await world.connect()
-            await caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
-            await caller.send(b"x" * 4_000_000)
-            assert (await caller.answer())[0] == 413
-            await caller.stream.aclose()
+            client = await world.connect()
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
+            await client.send(b"x" * 4_000_000)
+            assert (await client.answer())[0] == 413
+            await client.stream.aclose()
         await world.settled()
     assert world.ended == {"answered": 20}

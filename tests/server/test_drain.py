@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from fanout.server.limits import Limits
 from tests.server.apps import Echo
-from tests.server.serving import Caller, get, in_memory, on_socket, until
+from tests.server.serving import Client, get, in_memory, on_socket, until
 
 LIMITS = Limits(drain_grace_s=0.5)
 
@@ -36,7 +36,7 @@ async def test_idle_connections_end_at_once_and_busy_ones_after_their_answer(
     assert world.ended == {"drained": 2, "answered": 1}
 
 
-async def test_no_wait_for_a_caller_is_longer_than_the_grace(autojump_clock: MockClock) -> None:
+async def test_no_wait_for_a_client_is_longer_than_the_grace(autojump_clock: MockClock) -> None:
     """Half a head, a lingering close, and two answers that are not read, one of them only begun later."""
     async with in_memory(Echo(slow_s=5), LIMITS) as world:
         await world.connect().send(b"GET / HT")
@@ -67,12 +67,12 @@ async def test_a_connection_that_comes_while_draining_ends_unserved(autojump_clo
 async def test_a_request_that_was_in_the_kernel_is_answered() -> None:
     """It came before the end of service and is not read yet: it gets what the app says, not an RST."""
     async with on_socket(Echo(), LIMITS) as world:
-        caller = await world.connect()
-        await caller.ask(get())
+        client = await world.connect()
+        await client.ask(get())
         await trio.testing.wait_all_tasks_blocked()
-        await caller.send(get("/late"))  # a checkpoint at most: the server has not had its turn
+        await client.send(get("/late"))  # a checkpoint at most: the server has not had its turn
         world.driver.drain()
-        status, fields, body = await caller.answer()
+        status, fields, body = await client.answer()
         assert (status, fields["connection"], body) == (200, "close", b"GET /late")
         await world.settled()
 
@@ -92,28 +92,28 @@ async def test_a_request_that_was_read_and_whose_task_has_yet_to_run_is_answered
 
     between = DrainBetween()
     async with on_socket(Echo(), LIMITS, between.refuse) as world:
-        caller = await world.connect()
+        client = await world.connect()
         await world.settled(1)
         trio.lowlevel.add_instrument(between)
-        status, fields, _ = await caller.ask(get())
+        status, fields, _ = await client.ask(get())
         trio.lowlevel.remove_instrument(between)
         assert (status, fields["connection"]) == (200, "close")
         await world.settled()
 
 
-async def test_shutdown_ends_the_server_whatever_its_callers_do() -> None:
-    """G9: 100 requests in flight are answered; 50 idle callers and 5 that never read are not waited for."""
+async def test_shutdown_ends_the_server_whatever_its_clients_do() -> None:
+    """G9: 100 requests in flight are answered; 50 idle clients and 5 that never read are not waited for."""
     app = Echo(slow_s=60)
     async with on_socket(app, Limits(drain_grace_s=0.2)) as world:
         idle = [await world.connect() for _ in range(50)]
         await idle[0].ask(get())
         stuck = [await world.connect() for _ in range(5)]
-        for caller in stuck:
-            await caller.send(get("/big"))
+        for client in stuck:
+            await client.send(get("/big"))
         answered = []
 
-        async def slow(caller: Caller) -> None:
-            answered.append((await caller.ask(get("/slow")))[0])
+        async def slow(client: Client) -> None:
+            answered.append((await client.ask(get("/slow")))[0])
 
         async with trio.open_nursery() as nursery:
             for _ in range(100):
@@ -130,10 +130,10 @@ async def test_shutdown_ends_the_server_whatever_its_callers_do() -> None:
 async def test_what_outlasts_the_grace_of_the_app_is_cancelled() -> None:
     app = Echo(slow_s=60)
     async with on_socket(app, grace_s=0.1) as world:
-        caller = await world.connect()
-        await caller.send(get("/slow"))
+        client = await world.connect()
+        await client.send(get("/slow"))
         await until(lambda: app.running)
         world.shutdown.set()
-        assert await caller.closed()
+        assert await client.closed()
         await until(lambda: not world.nursery.child_tasks, 1)
     assert world.ended == {"stopped": 1}

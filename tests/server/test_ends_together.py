@@ -13,24 +13,24 @@ from fanout.server.timeouts import ENDS_AT_ONCE
 from tests.server.apps import Echo
 from tests.server.serving import MemoryWorld, in_memory
 
-_CALLERS = 200
+_CLIENTS = 200
 _LIMITS = Limits(head_timeout_s=10, idle_timeout_s=75, linger_timeout_s=1, drain_grace_s=0.5)
 
 
 async def half_a_head(world: MemoryWorld) -> float:
-    for _ in range(_CALLERS):
+    for _ in range(_CLIENTS):
         await world.connect().send(b"G")
     return 10
 
 
 async def nothing(world: MemoryWorld) -> float:
-    for _ in range(_CALLERS):
+    for _ in range(_CLIENTS):
         world.connect()
     return 75
 
 
 async def nonsense(world: MemoryWorld) -> float:
-    for _ in range(_CALLERS):
+    for _ in range(_CLIENTS):
         await world.connect().send(b"nonsense\r\n\r\n")
     return 1
 
@@ -49,7 +49,7 @@ async def test_waits_that_begin_together_end_one_after_the_other(
         assert trio.current_time() == began
         assert await most_in_one_iteration(world) <= ENDS_AT_ONCE
         assert trio.current_time() < due_at + 0.1
-    assert world.ended == {end: _CALLERS}
+    assert world.ended == {end: _CLIENTS}
 
 
 async def test_idle_connections_are_drained_a_few_at_a_time_and_within_the_grace(
@@ -63,7 +63,7 @@ async def test_idle_connections_are_drained_a_few_at_a_time_and_within_the_grace
         now = trio.current_time()
         assert await most_in_one_iteration(world) <= ENDS_AT_ONCE
         assert trio.current_time() < now + 0.5
-    assert world.ended == {"drained": _CALLERS}
+    assert world.ended == {"drained": _CLIENTS}
 
 
 class Ends(trio.abc.Instrument):

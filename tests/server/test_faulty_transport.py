@@ -21,7 +21,7 @@ from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
 from fanout.server.statistics import End
 from tests.server.apps import Echo
-from tests.server.serving import NOON, Caller, MemoryTransport, get
+from tests.server.serving import NOON, Client, MemoryTransport, get
 
 FAULTS: Final = {
     "broken": trio.BrokenResourceError,
@@ -74,49 +74,49 @@ class FaultyTransport(MemoryTransport):
         await super().send_eof()
 
     def close(self) -> None:
-        if self._fault is not trio.BrokenResourceError:  # it promises to raise nothing, least of all that
+        if self._fault is not trio.BrokenResourceError:  # it guarantees to raise nothing, least of all that
             self._call()
         super().close()
 
     abort = close
 
 
-async def keep_alive(caller: Caller, driver: Driver) -> None:
+async def keep_alive(client: Client, driver: Driver) -> None:
     for _ in range(2):
-        await caller.ask(get())
-    await caller.stream.aclose()
+        await client.ask(get())
+    await client.stream.aclose()
 
 
-async def slow_head(caller: Caller, driver: Driver) -> None:
-    await caller.send(b"G")
-    await caller.rest()
+async def slow_head(client: Client, driver: Driver) -> None:
+    await client.send(b"G")
+    await client.rest()
 
 
-async def idle(caller: Caller, driver: Driver) -> None:
-    await caller.rest()
+async def idle(client: Client, driver: Driver) -> None:
+    await client.rest()
 
 
-async def malformed(caller: Caller, driver: Driver) -> None:
-    await caller.send(b"GET\r\n\r\n")
-    await caller.rest()
+async def malformed(client: Client, driver: Driver) -> None:
+    await client.send(b"GET\r\n\r\n")
+    await client.rest()
 
 
-async def last(caller: Caller, driver: Driver) -> None:
-    await caller.send(get("/", "Connection: close") + b"behind")
-    await caller.rest()
+async def last(client: Client, driver: Driver) -> None:
+    await client.send(get("/", "Connection: close") + b"behind")
+    await client.rest()
 
 
-async def draining(caller: Caller, driver: Driver) -> None:
-    await caller.ask(get())
+async def draining(client: Client, driver: Driver) -> None:
+    await client.ask(get())
     driver.drain()
-    await caller.rest()
+    await client.rest()
 
 
-async def draining_while_busy(caller: Caller, driver: Driver) -> None:
-    await caller.send(get("/slow"))
+async def draining_while_busy(client: Client, driver: Driver) -> None:
+    await client.send(get("/slow"))
     await trio.sleep(0.1)
     driver.drain()
-    await caller.rest()
+    await client.rest()
 
 
 SITUATIONS: Final = {
@@ -125,7 +125,7 @@ SITUATIONS: Final = {
 
 
 async def visit(
-    situation: Callable[[Caller, Driver], Awaitable[None]],
+    situation: Callable[[Client, Driver], Awaitable[None]],
     fails_at: int,
     fault: Callable[[], Exception],
     *,
@@ -141,7 +141,7 @@ async def visit(
     async def act() -> None:
         with trio.move_on_after(20):
             with suppress(trio.BrokenResourceError, AssertionError):  # the connection may suffer
-                await situation(Caller(theirs), driver)
+                await situation(Client(theirs), driver)
         await theirs.aclose()
 
     async with trio.open_nursery() as background:
@@ -153,7 +153,7 @@ async def visit(
             theirs, ours = trio.testing.memory_stream_pair()
             background.start_soon(serve_stream, Echo(), driver, MemoryTransport(ours))
             driver.timeouts.draining = False
-            assert (await Caller(theirs).ask(get()))[0] == 200
+            assert (await Client(theirs).ask(get()))[0] == 200
         background.cancel_scope.cancel()
     return transport, driver, crashes
 
@@ -161,7 +161,7 @@ async def visit(
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 @pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS.keys())
 async def test_whatever_a_transport_raises_costs_one_connection(
-    situation: Callable[[Caller, Driver], Awaitable[None]],
+    situation: Callable[[Client, Driver], Awaitable[None]],
     fault: Callable[[], Exception],
     autojump_clock: MockClock,
 ) -> None:
@@ -185,6 +185,6 @@ async def test_whatever_is_raised_while_a_connection_is_rejected_stays_there(
     sound, _, _ = await visit(idle, 0, fault, has_room=False)
     for fails_at in range(1, sound.calls + 1):
         _, driver, crashes = await visit(idle, fails_at, fault, has_room=False)
-        assert set(driver.statistics().ended) <= {End.OVER_LIMIT, End.CALLER_LEFT, End.CRASHED}
+        assert set(driver.statistics().ended) <= {End.OVER_LIMIT, End.CLIENT_DISCONNECTED, End.CRASHED}
         assert sum(driver.statistics().ended.values()) == 1
         assert len(crashes) <= (fault is not trio.BrokenResourceError)

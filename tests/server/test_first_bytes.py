@@ -20,7 +20,7 @@ RST = struct.pack("ii", 1, 0)
 
 
 class Desk:
-    """The server's end of a connection, its caller's, and a task that waits for first bytes.
+    """The server's end of a connection, its client's, and a task that waits for first bytes.
 
     `deals_with`: what is dealt with for the task. `seen`: what came before that. `got`: what the task had.
     """
@@ -40,7 +40,7 @@ class Desk:
             raise trio.BrokenResourceError
         return data.startswith(self.deals_with)
 
-    def caller_left(self) -> None:
+    def client_disconnected(self) -> None:
         self.left += 1
 
     async def wait(self) -> None:
@@ -70,7 +70,7 @@ async def desk(*, waiting: bool = True) -> AsyncIterator[Desk]:
     ours.setblocking(False)
     async with trio.open_nursery() as nursery:
         desk = Desk(SocketTransport(ours), theirs)
-        desk.transport.watch(desk.caller_left)
+        desk.transport.watch(desk.client_disconnected)
         steps = Steps(desk)
         trio.lowlevel.add_instrument(steps)
         if waiting:
@@ -186,7 +186,7 @@ async def test_more_than_one_read_takes_is_read_to_its_end() -> None:
         await until(lambda: sum(map(len, d.seen)) == 2 * len(sent))
 
 
-async def test_a_caller_that_is_always_there_waits_like_the_others() -> None:
+async def test_a_client_that_is_always_there_waits_like_the_others() -> None:
     async with desk(waiting=False) as d:
         d.theirs.sendall(b"read")
         await settled()
@@ -213,12 +213,12 @@ async def test_what_stands_behind_an_urgent_byte_is_read(pieces: tuple[bytes, ..
 async def test_a_request_is_served_although_an_urgent_byte_stands_in_its_head() -> None:
     """G1. The rest of the head is not waited for in vain."""
     async with on_socket(Echo()) as world:
-        caller = await world.connect()
-        assert isinstance(caller.stream, trio.SocketStream)
-        sock = caller.stream.socket
+        client = await world.connect()
+        assert isinstance(client.stream, trio.SocketStream)
+        sock = client.stream.socket
         with socket.socket(fileno=socket.dup(sock.fileno())) as same:
             same.send(b"GET / HTTP/1.1\r\n")
             same.send(b"!", socket.MSG_OOB)
             same.send(b"Host: a\r\n\r\n")
         with trio.fail_after(5):
-            assert (await caller.answer())[0] == 200
+            assert (await client.answer())[0] == 200

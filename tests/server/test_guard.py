@@ -21,12 +21,12 @@ from tests.server.serving import get, in_memory, on_socket
 async def test_a_crash_of_the_app_is_a_500_a_report_and_a_close(autojump_clock: MockClock) -> None:
     """G11."""
     async with in_memory(crash) as world:
-        bystander, caller = world.connect(), world.connect()
-        status, fields, body = await caller.ask(get())
+        bystander, client = world.connect(), world.connect()
+        status, fields, body = await client.ask(get())
         assert (status, fields["connection"]) == (500, "close")
         assert b'"reason": "internal"' in body
-        await caller.stream.send_eof()
-        assert await caller.closed()
+        await client.stream.send_eof()
+        assert await client.closed()
         assert (await bystander.ask(get()))[0] == 500
     assert [type(error) for error in world.crashes] == [KeyError, KeyError]
     assert world.driver.statistics().crashes == 2
@@ -34,7 +34,7 @@ async def test_a_crash_of_the_app_is_a_500_a_report_and_a_close(autojump_clock: 
 
 
 async def test_a_crash_within_an_answer_ends_it_with_a_reset() -> None:
-    """The caller must not take a part for the whole."""
+    """The client must not take a part for the whole."""
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,10 +45,10 @@ async def test_a_crash_within_an_answer_ends_it_with_a_reset() -> None:
         raise KeyError("a bug")
 
     async with on_socket(breaking) as world:
-        caller = await world.connect()
-        await caller.send(get(version="1.0"))
+        client = await world.connect()
+        await client.send(get(version="1.0"))
         with pytest.raises(trio.BrokenResourceError):
-            await caller.rest_or_reset()
+            await client.rest_or_reset()
         await world.settled()
     assert [type(error) for error in world.crashes] == [KeyError]
 
@@ -59,9 +59,9 @@ async def test_a_crash_after_the_answer_is_reported(autojump_clock: MockClock) -
         raise KeyError("a bug")
 
     async with in_memory(late) as world:
-        caller = world.connect()
-        assert (await caller.ask(get()))[0] == 200
-        assert await caller.closed()
+        client = world.connect()
+        assert (await client.ask(get()))[0] == 200
+        assert await client.closed()
     assert len(world.crashes) == 1
 
 
@@ -136,9 +136,9 @@ async def test_an_app_that_breaks_the_protocol_has_a_bug(
             await send(message)
 
     async with in_memory(misbehaving) as world:
-        caller = world.connect()
-        assert (await caller.ask(get()))[0] == status
-        assert await caller.closed()
+        client = world.connect()
+        assert (await client.ask(get()))[0] == status
+        assert await client.closed()
     assert len(world.crashes) == 1
 
 
@@ -147,13 +147,13 @@ async def test_an_app_that_breaks_the_protocol_has_a_bug(
 async def test_what_stops_hypercorn_ends_one_connection(sent: bytes, reset: bool) -> None:
     """G10. A bystander's running request is answered, and the server lives."""
     async with on_socket(Echo(slow_s=0.05)) as world:
-        bystander, caller = await world.connect(), await world.connect()
+        bystander, client = await world.connect(), await world.connect()
         await bystander.send(get("/slow"))
-        await caller.send(sent)
-        assert isinstance(caller.stream, trio.SocketStream)
+        await client.send(sent)
+        assert isinstance(client.stream, trio.SocketStream)
         if reset:
-            caller.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        caller.stream.socket.close()
+            client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.stream.socket.close()
         assert (await bystander.answer())[0] == 200
         await world.settled(1)
         assert (await (await world.connect()).ask(get()))[0] == 200
@@ -184,12 +184,12 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(requests: int) -> N
     async with on_socket(Echo()) as world:
 
         async def come_and_go(number: int) -> None:
-            callers = [await world.connect() for _ in range(number)]
+            clients = [await world.connect() for _ in range(number)]
             await world.settled(number)
-            for caller in callers:
+            for client in clients:
                 for _ in range(requests):
-                    await caller.ask(get())
-                await caller.stream.aclose()
+                    await client.ask(get())
+                await client.stream.aclose()
             await world.settled()
             await trio.testing.wait_all_tasks_blocked()
 
@@ -204,7 +204,7 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(requests: int) -> N
 
 
 async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_loop_goes_on() -> None:
-    """It must not raise. If it does, it was called where the bytes of every caller are heard of."""
+    """It must not raise. If it does, it was called where the bytes of every client are heard of."""
     bugs = [RuntimeError("a bug")]
 
     def refuse(beginning: int) -> bytes | None:
@@ -213,10 +213,10 @@ async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_loop_g
         return None
 
     async with on_socket(Echo(), refuse=refuse) as world:
-        bystander, caller = await world.connect(), await world.connect()
+        bystander, client = await world.connect(), await world.connect()
         await world.settled(2)
-        await caller.send(get())
-        assert await caller.closed()
+        await client.send(get())
+        assert await client.closed()
         assert (await bystander.ask(get()))[0] == 200
     assert [str(crash) for crash in world.crashes] == ["a bug"]
     assert world.ended == {"crashed": 1, "stopped": 1}

@@ -1,4 +1,4 @@
-"""A caller that leaves is noticed while its request runs, also behind pipelined bytes; not afterwards."""
+"""A client that leaves is noticed while its request runs, also behind pipelined bytes; not afterwards."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from trio.testing import MockClock
 
 from fanout.server.asgi import Message, Receive, Scope, Send
 from tests.server.apps import Echo, answer
-from tests.server.serving import Caller, get, in_memory, on_socket, until
+from tests.server.serving import Client, get, in_memory, on_socket, until
 
 RST = struct.pack("ii", 1, 0)
 
 
-async def leave(caller: Caller, how: str) -> None:
-    assert isinstance(caller.stream, trio.SocketStream)
+async def leave(client: Client, how: str) -> None:
+    assert isinstance(client.stream, trio.SocketStream)
     if how == "half-close":
-        await caller.stream.send_eof()
+        await client.stream.send_eof()
         return
     if how == "RST":
-        caller.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
-    caller.stream.socket.close()
+        client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    client.stream.socket.close()
 
 
 BEHIND = {"nothing": 0, "one byte": 1, "a request": 30, "a segment": 1000, "more": 100_000}
@@ -36,26 +36,26 @@ async def test_who_leaves_ends_the_request(how: str, behind: int) -> None:
     """G6, on a socket. Half-closing counts as leaving: a known limit, and the same as hypercorn's."""
     app = Echo(slow_s=60)
     async with on_socket(app) as world:
-        caller = await world.connect()
-        await caller.send(get("/slow"))
+        client = await world.connect()
+        await client.send(get("/slow"))
         await until(lambda: app.running)
-        await caller.send(b"x" * behind)
+        await client.send(b"x" * behind)
         left_at = trio.current_time()
-        await leave(caller, how)
+        await leave(client, how)
         await until(lambda: not app.running)
         assert app.told_at[0] - left_at < 0.05
         await world.settled()
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
 
 
 async def test_a_hang_up_reaches_the_app_within_one_scheduler_pass(autojump_clock: MockClock) -> None:
     """G6. Counted in passes: the one that brings the end, and the one in which the app is cancelled."""
     app = Echo(slow_s=60)
     async with in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(get("/slow"))
+        client = world.connect()
+        await client.send(get("/slow"))
         await trio.testing.wait_all_tasks_blocked()
-        await caller.stream.send_eof()
+        await client.stream.send_eof()
         await trio.lowlevel.cancel_shielded_checkpoint()
         assert app.told_at
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -63,8 +63,10 @@ async def test_a_hang_up_reaches_the_app_within_one_scheduler_pass(autojump_cloc
         assert app.running == 0
 
 
-async def test_after_the_answer_the_app_is_not_told_that_the_caller_left(autojump_clock: MockClock) -> None:
-    """Neither of the caller's own end nor of the one that the server makes (`Connection: close`)."""
+async def test_after_the_answer_the_app_receives_no_disconnect(
+    autojump_clock: MockClock,
+) -> None:
+    """Neither of the client's own end nor of the one that the server makes (`Connection: close`)."""
     heard: list[Message] = []
     done = trio.Event()
 
@@ -82,16 +84,16 @@ async def test_after_the_answer_the_app_is_not_told_that_the_caller_left(autojum
             nursery.cancel_scope.cancel()
 
     async with in_memory(lingering) as world:
-        caller = world.connect()
-        status, _, _ = await caller.ask(get("/", "Connection: close"))
-        await caller.stream.send_eof()
+        client = world.connect()
+        status, _, _ = await client.ask(get("/", "Connection: close"))
+        await client.stream.send_eof()
         await done.wait()
         await world.all_ended()
     assert status == 200
     assert [message["type"] for message in heard] == ["http.request"]
 
 
-async def test_writing_to_a_caller_that_left_cancels_the_app() -> None:
+async def test_writing_to_a_client_that_left_cancels_the_app() -> None:
     """The app does not listen, and notices as it answers: by cancellation, not by an exception of its own."""
     outcomes: list[str] = []
 
@@ -106,11 +108,11 @@ async def test_writing_to_a_caller_that_left_cancels_the_app() -> None:
             raise
 
     async with on_socket(deaf) as world:
-        caller = await world.connect()
-        await caller.send(get())
-        await caller.stream.receive_some(100)
-        await leave(caller, "RST")
+        client = await world.connect()
+        await client.send(get())
+        await client.stream.receive_some(100)
+        await leave(client, "RST")
         await world.settled()
     assert outcomes == ["cancelled"]
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
     assert world.crashes == []

@@ -28,11 +28,11 @@ async def test_a_malformed_head_is_refused_and_the_connection_closes(
     """G10. One problem document, then the end: the app hears nothing, also of the request smuggled behind."""
     app = Echo()
     async with in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(sent + get("/smuggled"))
-        got, fields, body = await caller.answer()
-        await caller.stream.send_eof()
-        assert await caller.closed()
+        client = world.connect()
+        await client.send(sent + get("/smuggled"))
+        got, fields, body = await client.answer()
+        await client.stream.send_eof()
+        assert await client.closed()
         await world.all_ended()
     assert got == status
     assert fields["content-type"] == "application/problem+json"
@@ -52,9 +52,9 @@ async def test_the_pieces_in_which_bytes_come_change_nothing(
 ) -> None:
     sent, status = HEADS[name]
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        world.nursery.start_soon(_send_in_pieces, caller.stream, sent[:9_000], size)
-        got, _, _ = await caller.answer()
+        client = world.connect()
+        world.nursery.start_soon(_send_in_pieces, client.stream, sent[:9_000], size)
+        got, _, _ = await client.answer()
     assert got == status
 
 
@@ -72,14 +72,14 @@ async def read_whole_body(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.mark.parametrize(("sent", "status"), BODIES.values(), ids=BODIES.keys())
-async def test_a_malformed_body_is_a_hang_up_for_the_app_and_a_400_for_the_caller(
+async def test_a_malformed_body_is_a_hang_up_for_the_app_and_a_400_for_the_client(
     sent: bytes, status: int, autojump_clock: MockClock
 ) -> None:
     async with in_memory(read_whole_body) as world:
-        caller = world.connect()
-        got, _, _ = await caller.ask(sent)
-        await caller.stream.send_eof()
-        assert await caller.closed()
+        client = world.connect()
+        got, _, _ = await client.ask(sent)
+        await client.stream.send_eof()
+        assert await client.closed()
     assert got == status
     assert world.crashes == []
 
@@ -160,11 +160,11 @@ async def test_two_hundred_hostile_connections_cost_a_bystander_nothing() -> Non
     async with on_socket(Echo()) as world:
 
         async def attack(sent: bytes, status: int) -> None:
-            caller = await world.connect()
-            await caller.send(sent)
-            got, _, _ = await caller.answer()
+            client = await world.connect()
+            await client.send(sent)
+            got, _, _ = await client.answer()
             assert got == status
-            await caller.stream.aclose()
+            await client.stream.aclose()
 
         async with bystander_of_this_thread(f"http://127.0.0.1:{world.port}", every_s=0.01) as seen:
             async with trio.open_nursery() as nursery:
@@ -180,10 +180,10 @@ async def test_two_hundred_hostile_connections_cost_a_bystander_nothing() -> Non
 async def test_a_short_body_is_not_the_next_request(autojump_clock: MockClock) -> None:
     """The bytes that a length announces are a body, whatever they look like."""
     async with in_memory(read_whole_body) as world:
-        caller = world.connect()
+        client = world.connect()
         inner = get("/smuggled")
-        await caller.send(POST + b"Content-Length: %d\r\n\r\n" % len(inner) + inner + get("/next"))
-        assert (await caller.answer())[2] == (await caller.answer())[2] == b"read"
+        await client.send(POST + b"Content-Length: %d\r\n\r\n" % len(inner) + inner + get("/next"))
+        assert (await client.answer())[2] == (await client.answer())[2] == b"read"
         await trio.testing.wait_all_tasks_blocked()
         assert world.driver.statistics().requests == 2
 
@@ -191,11 +191,11 @@ async def test_a_short_body_is_not_the_next_request(autojump_clock: MockClock) -
 async def test_behind_a_chunked_body_nothing_is_read_as_a_request(autojump_clock: MockClock) -> None:
     app = Echo()
     async with in_memory(app) as world:
-        caller = world.connect()
+        client = world.connect()
         chunked = b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
-        _, fields, _ = await caller.ask(POST + chunked + get("/smuggled"))
-        await caller.stream.send_eof()
-        assert await caller.closed()
+        _, fields, _ = await client.ask(POST + chunked + get("/smuggled"))
+        await client.stream.send_eof()
+        assert await client.closed()
     assert fields["connection"] == "close"
     assert len(app.scopes) == 1
 
@@ -203,9 +203,9 @@ async def test_behind_a_chunked_body_nothing_is_read_as_a_request(autojump_clock
 async def test_an_upgrade_to_h2c_is_ignored_and_is_the_last_request(autojump_clock: MockClock) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        status, fields, _ = await caller.ask(GET + upgrade)
-        assert await caller.closed()
+        client = world.connect()
+        status, fields, _ = await client.ask(GET + upgrade)
+        assert await client.closed()
     assert (status, fields["connection"]) == (200, "close")
 
 
@@ -216,11 +216,11 @@ async def test_a_line_of_its_own_before_a_request_is_passed_over_however_it_come
     """RFC 9112 2.2. One line, also cut between its two bytes."""
     whole = b"\r\n" + get()
     async with in_memory(Echo()) as world:
-        caller = world.connect()
+        client = world.connect()
         for piece in pieces:
-            await caller.send(piece)
+            await client.send(piece)
             await trio.testing.wait_all_tasks_blocked()
-        assert (await caller.ask(whole[sum(map(len, pieces)) :]))[0] == 200
+        assert (await client.ask(whole[sum(map(len, pieces)) :]))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -230,11 +230,11 @@ async def test_more_than_one_line_or_another_one_is_not(
     pieces: list[bytes], autojump_clock: MockClock
 ) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
+        client = world.connect()
         for piece in pieces:
-            await caller.send(piece)
+            await client.send(piece)
             await trio.testing.wait_all_tasks_blocked()
-        assert (await caller.ask(get()))[0] == 400
+        assert (await client.ask(get()))[0] == 400
 
 
 @pytest.mark.parametrize(("status", "phrase"), [(413, b"Content Too Large"), (414, b"URI Too Long")])

@@ -10,33 +10,33 @@ from trio.testing import MockClock
 from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.http1 import serve_stream
 from tests.server.apps import Echo
-from tests.server.serving import Caller, MemoryTransport, get, in_memory, on_socket
+from tests.server.serving import Client, MemoryTransport, get, in_memory, on_socket
 
 
 async def test_a_connection_is_used_again_and_again(autojump_clock: MockClock) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
+        client = world.connect()
         for number in range(5):
-            status, fields, body = await caller.ask(get(f"/{number}?a={number}"))
+            status, fields, body = await client.ask(get(f"/{number}?a={number}"))
             assert (status, body) == (200, f"GET /{number} a={number}".encode())
             assert "connection" not in fields
             assert fields["date"] == "Mon, 23 Nov 2026 12:00:00 GMT"
         await trio.testing.wait_all_tasks_blocked()
         assert (world.driver.statistics().waiting, world.driver.statistics().busy) == (1, 0)
-        await caller.stream.send_eof()
+        await client.stream.send_eof()
         await world.all_ended()
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
     assert world.driver.statistics().requests == 5
 
 
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time(autojump_clock: MockClock) -> None:
     app = Echo()
     async with in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(get("/slow") + get("/2") + get("/3"))
+        client = world.connect()
+        await client.send(get("/slow") + get("/2") + get("/3"))
         await trio.sleep(0.5)
         assert app.running == len(app.scopes) == 1
-        bodies = [(await caller.answer())[2] for _ in range(3)]
+        bodies = [(await client.answer())[2] for _ in range(3)]
     assert bodies == [b"GET /slow", b"GET /2", b"GET /3"]
 
 
@@ -57,7 +57,7 @@ async def test_an_answer_is_one_write(autojump_clock: MockClock) -> None:
     async with in_memory(in_three) as world:
         theirs, ours = trio.testing.memory_stream_pair()
         world.nursery.start_soon(serve_stream, world.app, world.driver, Recorded(ours))
-        assert (await Caller(theirs).ask(get()))[2] == b"ok"
+        assert (await Client(theirs).ask(get()))[2] == b"ok"
     assert len(writes) == 1
 
 
@@ -75,13 +75,13 @@ async def test_who_wants_the_connection_closed_gets_it_closed(
     version: str, field: str, said: str | None, stays: bool, autojump_clock: MockClock
 ) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        status, fields, _ = await caller.ask(get("/", field, version=version))
+        client = world.connect()
+        status, fields, _ = await client.ask(get("/", field, version=version))
         assert (status, fields.get("connection")) == (200, said)
         if stays:
-            assert (await caller.ask(get("/2")))[0] == 200
+            assert (await client.ask(get("/2")))[0] == 200
         else:
-            assert await caller.closed()
+            assert await client.closed()
             await world.all_ended()
             assert world.ended == {"answered": 1}
 
@@ -92,19 +92,19 @@ async def test_the_app_may_close_the_connection(autojump_clock: MockClock) -> No
         await send({"type": "http.response.body", "body": b"no"})
 
     async with in_memory(closing) as world:
-        caller = world.connect()
-        status, fields, body = await caller.ask(get())
-        assert await caller.closed()
+        client = world.connect()
+        status, fields, body = await client.ask(get())
+        assert await client.closed()
     assert (status, fields["connection"], body) == (503, "close", b"no")
 
 
 async def test_head_has_the_length_and_no_body(autojump_clock: MockClock) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        await caller.send(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
-        status, fields, _ = await caller.answer(head_only=True)
+        client = world.connect()
+        await client.send(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        status, fields, _ = await client.answer(head_only=True)
         assert (status, fields["content-length"]) == (200, "7")
-        assert (await caller.ask(get("/next")))[2] == b"GET /next"
+        assert (await client.ask(get("/next")))[2] == b"GET /next"
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -114,18 +114,18 @@ async def test_a_status_without_a_body_has_none(status: int, autojump_clock: Moc
         await send({"type": "http.response.body", "body": b""})
 
     async with in_memory(bodyless) as world:
-        caller = world.connect()
+        client = world.connect()
         for _ in range(2):
-            await caller.send(get())
-            got, fields, _ = await caller.answer(head_only=True)
+            await client.send(get())
+            got, fields, _ = await client.answer(head_only=True)
             assert (got, "content-length" in fields) == (status, False)
 
 
 async def test_an_answer_of_unknown_length_is_chunked(autojump_clock: MockClock) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        await caller.send(get("/stream", "Connection: close"))
-        raw = await caller.rest()
+        client = world.connect()
+        await client.send(get("/stream", "Connection: close"))
+        raw = await client.rest()
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
     assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
@@ -135,9 +135,9 @@ async def test_an_answer_of_unknown_length_ends_with_the_connection_in_http_1_0(
     autojump_clock: MockClock,
 ) -> None:
     async with in_memory(Echo()) as world:
-        caller = world.connect()
-        await caller.send(get("/stream", "Connection: keep-alive", version="1.0"))
-        raw = await caller.rest()
+        client = world.connect()
+        await client.send(get("/stream", "Connection: keep-alive", version="1.0"))
+        raw = await client.rest()
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b"connection: close" in head
     assert body == b"onetwo"
@@ -171,12 +171,12 @@ async def test_the_scope_says_when_the_head_was_complete(autojump_clock: MockClo
     """Time zero of a request is the last byte of its head, however slowly it came."""
     app = Echo()
     async with in_memory(app) as world:
-        caller = world.connect()
+        client = world.connect()
         began = trio.current_time()
         for part in (b"\r\nGET / HT", b"TP/1.1\r\nHost: a\r\nX-Y:\t z \t\r\n\r", b"\n"):
             await trio.sleep(1)
-            await caller.send(part)
-        await caller.answer()
+            await client.send(part)
+        await client.answer()
     (scope,) = app.scopes
     assert scope["fanout.arrived_at"] == began + 3
     assert scope["headers"] == [(b"host", b"a"), (b"x-y", b"z")]
@@ -186,9 +186,9 @@ async def test_the_scope_says_when_the_head_was_complete(autojump_clock: MockClo
 async def test_a_socket_has_addresses() -> None:
     app = Echo()
     async with on_socket(app) as world:
-        caller = await world.connect()
-        await caller.ask(get())
-        assert isinstance(caller.stream, trio.SocketStream)
-        assert app.scopes[0]["client"] == caller.stream.socket.getsockname()
+        client = await world.connect()
+        await client.ask(get())
+        assert isinstance(client.stream, trio.SocketStream)
+        assert app.scopes[0]["client"] == client.stream.socket.getsockname()
         assert app.scopes[0]["server"] == ("127.0.0.1", world.port)
-        await caller.stream.aclose()
+        await client.stream.aclose()

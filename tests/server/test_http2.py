@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 
 from fanout.server.certificates import Certificate
 from tests.server.apps import Echo, crash
-from tests.server.http2 import H2Caller, h2_caller, request
+from tests.server.http2 import H2Client, h2_client, request
 from tests.server.serving import get, on_socket, until
 from tests.server.tls_clients import ask, over_tls
 
@@ -21,15 +21,15 @@ from tests.server.tls_clients import ask, over_tls
 async def test_http2_over_alpn_is_served(authority: trustme.CA, certificate: Certificate) -> None:
     app = Echo()
     async with on_socket(app, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request())
-        assert await caller.status() == b"200"
+        client = await h2_client(world, authority)
+        await client.send(request())
+        assert await client.status() == b"200"
         assert app.scopes[0]["http_version"] == "2"
         assert app.scopes[0]["fanout.arrived_at"] <= trio.current_time()
         assert app.told_at == []  # hypercorn says so itself after every answer
-        await caller.stream.aclose()
+        await client.stream.aclose()
         await world.settled()
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
     assert world.crashes == []
 
 
@@ -39,7 +39,7 @@ async def test_an_idle_http2_connection_does_not_hold_a_drain(
     """And a running one is answered first."""
     app = Echo(slow_s=0.2)
     async with on_socket(app, certificate=certificate) as world:
-        idle, busy = await h2_caller(world, authority), await h2_caller(world, authority)
+        idle, busy = await h2_client(world, authority), await h2_client(world, authority)
         await idle.send(request())
         assert await idle.status() == b"200"
         await busy.send(request(b"/slow"))
@@ -53,10 +53,10 @@ async def test_an_idle_http2_connection_does_not_hold_a_drain(
 async def test_a_connection_has_no_last_request(authority: trustme.CA, certificate: Certificate) -> None:
     """G1. Hypercorn ends a connection after a thousand requests, and its last answers with it."""
     async with on_socket(Echo(), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
+        client = await h2_client(world, authority)
         for stream_id in range(1, 2401, 2):
-            await caller.send(request(), stream_id=stream_id)
-            assert await caller.ended() == stream_id
+            await client.send(request(), stream_id=stream_id)
+            assert await client.ended() == stream_id
     assert world.driver.requests == 1200
 
 
@@ -65,101 +65,101 @@ async def test_an_answer_before_the_end_of_its_request_is_complete(
 ) -> None:
     """And the rest of the request is neither waited for nor a crash. RFC 9113 8.1."""
     async with on_socket(Echo(), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request(method=b"POST"), end=False)
-        assert await caller.ended() == 1
-        assert await caller.reset() == ErrorCodes.NO_ERROR
-        await caller.stream.send_all(b"\x00\x00\x03\x00\x00\x00\x00\x00\x01abc")
-        await caller.send(request(), stream_id=3)
-        assert await caller.ended() == 3
+        client = await h2_client(world, authority)
+        await client.send(request(method=b"POST"), end=False)
+        assert await client.ended() == 1
+        assert await client.reset() == ErrorCodes.NO_ERROR
+        await client.stream.send_all(b"\x00\x00\x03\x00\x00\x00\x00\x00\x01abc")
+        await client.send(request(), stream_id=3)
+        assert await client.ended() == 3
     assert world.crashes == []
 
 
 async def test_a_crash_is_one_answer_and_counted(authority: trustme.CA, certificate: Certificate) -> None:
     """G11. Hypercorn's own answer is one that h2 does not send."""
     async with on_socket(crash, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request())
-        assert await caller.status() == b"500"
-        assert await caller.ended() == 1
+        client = await h2_client(world, authority)
+        await client.send(request())
+        assert await client.status() == b"500"
+        assert await client.ended() == 1
     assert [type(error) for error in world.crashes] == [KeyError]
 
 
 async def test_a_drain_completes_every_answer_and_says_goodbye(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
-    """G9. A new request is refused, so that its caller may send it elsewhere."""
+    """G9. A new request is refused, so that its client may send it elsewhere."""
     app = Echo(slow_s=60)
     async with on_socket(app, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
+        client = await h2_client(world, authority)
         for stream_id in range(1, 101, 2):
-            caller.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
-        await caller.flush()
+            client.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
+        await client.flush()
         await until(lambda: app.running == 50)
         world.shutdown.set()
         await until(lambda: world.driver.draining)
-        await caller.send(request(), stream_id=101)
-        assert await caller.reset() == ErrorCodes.REFUSED_STREAM
+        await client.send(request(), stream_id=101)
+        assert await client.reset() == ErrorCodes.REFUSED_STREAM
         app.no_longer_slow.set()
-        assert {await caller.ended() for _ in range(50)} == set(range(1, 101, 2))
-        assert await caller.goodbye() == ErrorCodes.NO_ERROR
+        assert {await client.ended() for _ in range(50)} == set(range(1, 101, 2))
+        assert await client.goodbye() == ErrorCodes.NO_ERROR
         await world.settled()
     assert world.ended == {"drained": 1}
 
 
-async def test_an_http2_caller_that_leaves_within_an_answer_leaves_nothing(
+async def test_an_http2_client_that_leaves_within_an_answer_leaves_nothing(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
     """Hypercorn starts its idle timer after each answer, also when nobody is there any more."""
     app = Echo(slow_s=0.05)
     async with on_socket(app, certificate=certificate) as world:
         for after_s in (0, 0.02, 0.04, 0.05, 0.06):
-            caller = await h2_caller(world, authority)
-            await caller.send(request(b"/slow"))
+            client = await h2_client(world, authority)
+            await client.send(request(b"/slow"))
             await trio.sleep(after_s)
-            await caller.stream.aclose()
+            await client.stream.aclose()
         await world.settled()
     assert world.crashes == []
 
 
-async def nonascii_path(caller: H2Caller) -> None:
-    await caller.send(request(b"/\xff"))
+async def nonascii_path(client: H2Client) -> None:
+    await client.send(request(b"/\xff"))
 
 
-async def nonascii_method(caller: H2Caller) -> None:
-    await caller.send(request(method=b"G\xff"))
+async def nonascii_method(client: H2Client) -> None:
+    await client.send(request(method=b"G\xff"))
 
 
-async def connect_without_path(caller: H2Caller) -> None:
-    await caller.send([(b":method", b"CONNECT"), (b":authority", b"a:1")])
+async def connect_without_path(client: H2Client) -> None:
+    await client.send([(b":method", b"CONNECT"), (b":authority", b"a:1")])
 
 
-async def data_after_the_answer(caller: H2Caller) -> None:
-    await caller.send(request(method=b"POST"), end=False)
-    await caller.status()
-    await caller.stream.send_all(struct.pack(">HBBBI", 0, 100, 0, 0, 1) + b"x" * 100)
+async def data_after_the_answer(client: H2Client) -> None:
+    await client.send(request(method=b"POST"), end=False)
+    await client.status()
+    await client.stream.send_all(struct.pack(">HBBBI", 0, 100, 0, 0, 1) + b"x" * 100)
 
 
-async def priorities(caller: H2Caller) -> None:
-    await caller.flush()
+async def priorities(client: H2Client) -> None:
+    await client.flush()
     frames = b"".join(
         b"\x00\x00\x05\x02\x00" + struct.pack(">IIB", stream, depends, 10)
         for stream, depends in ((3, 5 | 1 << 31), (5, 3 | 1 << 31), (7, 9))
     )
-    await caller.stream.send_all(frames)
+    await client.stream.send_all(frames)
 
 
-async def resets(caller: H2Caller) -> None:
+async def resets(client: H2Client) -> None:
     for stream_id in range(1, 41, 2):
-        caller.connection.send_headers(stream_id, request(), end_stream=True)
-        caller.connection.reset_stream(stream_id)
-    await caller.flush()
+        client.connection.send_headers(stream_id, request(), end_stream=True)
+        client.connection.reset_stream(stream_id)
+    await client.flush()
 
 
-async def goaway(caller: H2Caller) -> None:
-    await caller.send(request(b"/slow"))
-    caller.connection.close_connection()
-    await caller.flush()
+async def goaway(client: H2Client) -> None:
+    await client.send(request(b"/slow"))
+    client.connection.close_connection()
+    await client.flush()
 
 
 H2_PROBES = [
@@ -175,16 +175,16 @@ H2_PROBES = [
 
 @pytest.mark.parametrize("probe", H2_PROBES, ids=lambda probe: probe.__name__)
 async def test_what_stops_hypercorn_ends_one_connection(
-    probe: Callable[[H2Caller], Awaitable[None]], authority: trustme.CA, certificate: Certificate
+    probe: Callable[[H2Client], Awaitable[None]], authority: trustme.CA, certificate: Certificate
 ) -> None:
     """G10. The HTTP/2 half of the twenty: a bystander's running request is answered, the server lives."""
     async with on_socket(Echo(slow_s=0.2), certificate=certificate) as world:
         bystander = await over_tls(world, authority, "http/1.1")
         await bystander.send_all(get("/slow"))
-        caller = await h2_caller(world, authority)
-        await probe(caller)
+        client = await h2_client(world, authority)
+        await probe(client)
         assert (await ask(bystander, b""))[0] == 200
-        await caller.stream.aclose()
+        await client.stream.aclose()
         await bystander.aclose()
         await world.settled()
         assert (await ask(await over_tls(world, authority, "http/1.1"), get()))[0] == 200

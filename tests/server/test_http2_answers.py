@@ -12,15 +12,15 @@ from trio.testing import MockClock
 
 from fanout.server.asgi import ANSWER, Receive, Scope, Send
 from fanout.server.limits import Limits
-from tests.server.http2 import H2Caller, http2_in_memory, request
+from tests.server.http2 import H2Client, http2_in_memory, request
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-async def body_of(caller: H2Caller) -> bytes:
+async def body_of(client: H2Client) -> bytes:
     body = b""
     while True:
-        match await caller.next(h2.events.Event):
+        match await client.next(h2.events.Event):
             case h2.events.DataReceived(data=data):
                 body += data
             case h2.events.StreamEnded():
@@ -34,9 +34,9 @@ async def test_an_empty_part_of_a_body_waits_for_nothing(autojump_clock: MockClo
             await send({"type": "http.response.body", "body": part, "more_body": part != b"two"})
 
     async with http2_in_memory(app) as world:
-        caller, began = world.connect(), trio.current_time()
-        await caller.send(request())
-        assert await body_of(caller) == b"onetwo"
+        client, began = world.connect(), trio.current_time()
+        await client.send(request())
+        assert await body_of(client) == b"onetwo"
         assert trio.current_time() == began
 
 
@@ -50,13 +50,13 @@ async def test_a_part_whose_send_was_cancelled_is_sent_before_the_next(autojump_
         await send({"type": "http.response.body", "body": b"second"})
 
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-        await caller.send(request())
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
         await trio.sleep(2)
-        caller.connection.increment_flow_control_window(100, 1)
-        await caller.flush()
-        assert await body_of(caller) == b"firstsecond"
+        client.connection.increment_flow_control_window(100, 1)
+        await client.flush()
+        assert await body_of(client) == b"firstsecond"
     assert world.crashes == []
 
 
@@ -67,15 +67,15 @@ async def test_a_reset_while_an_error_is_sent_ends_its_stream_only(autojump_cloc
         await send({"type": ANSWER, "status": 200, "headers": [], "body": b""})
 
     async with http2_in_memory(app, Limits(write_timeout_s=5)) as world:
-        caller = world.connect()
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-        await caller.send(request())
-        assert await caller.status() == b"500"
-        caller.connection.reset_stream(1)
-        await caller.flush()
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
+        assert await client.status() == b"500"
+        client.connection.reset_stream(1)
+        await client.flush()
         await trio.sleep(10)
-        await caller.send(request(b"/other"), stream_id=3)
-        assert await caller.status() == b"200"
+        await client.send(request(b"/other"), stream_id=3)
+        assert await client.status() == b"200"
     assert [type(error) for error in world.crashes] == [KeyError]
 
 
@@ -87,20 +87,20 @@ async def test_a_body_behind_an_answer_that_is_not_read_takes_no_memory(autojump
         await send({"type": ANSWER, "status": 413, "headers": [], "body": b"no body is wanted"})
 
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-        await caller.send(request(), end=False)
-        assert await caller.status() == b"413"
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request(), end=False)
+        assert await client.status() == b"413"
         tracemalloc.start()
         try:
             left = sent_bytes
             while left:
-                size = min(left, 16_384, caller.connection.local_flow_control_window(1))
+                size = min(left, 16_384, client.connection.local_flow_control_window(1))
                 if not size:
-                    await caller.next(h2.events.WindowUpdated)
+                    await client.next(h2.events.WindowUpdated)
                     continue
-                caller.connection.send_data(1, bytes(size))
-                await caller.flush()
+                client.connection.send_data(1, bytes(size))
+                await client.flush()
                 left -= size
             await trio.testing.wait_all_tasks_blocked()
             held_bytes, _ = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""What an HTTP/2 caller may not do, and what it may do only so often. G8, G10."""
+"""What an HTTP/2 client may not do, and what it may do only so often. G8, G10."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fanout.server.connection import Connection
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer, lifespan
-from tests.server.http2 import h2_caller, request
+from tests.server.http2 import h2_client, request
 from tests.server.serving import MemoryTransport, on_socket, until
 
 
@@ -29,11 +29,11 @@ async def test_a_request_taken_back_is_cancelled_and_leaves_an_idle_connection(
     """G6. Hypercorn has no timer for a connection whose last request was reset."""
     app = Echo(slow_s=60)
     async with on_socket(app, Limits(idle_timeout_s=0.2), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request(b"/slow"))
+        client = await h2_client(world, authority)
+        await client.send(request(b"/slow"))
         await until(lambda: app.running)
-        caller.connection.reset_stream(1)
-        await caller.flush()
+        client.connection.reset_stream(1)
+        await client.flush()
         await until(lambda: not app.running, 1)
         await world.settled()
     assert world.ended == {"idle": 1}
@@ -44,10 +44,10 @@ async def test_an_idle_http2_connection_gives_way_to_a_new_one(
 ) -> None:
     """G10."""
     async with on_socket(Echo(), Limits(max_connections=1), certificate=certificate) as world:
-        idle = await h2_caller(world, authority)
+        idle = await h2_client(world, authority)
         await idle.send(request())
         assert await idle.ended() == 1
-        newer = await h2_caller(world, authority)
+        newer = await h2_client(world, authority)
         await newer.send(request())
         assert await newer.status() == b"200"
     assert world.ended["evicted"] == 1
@@ -60,25 +60,25 @@ async def test_a_loop_that_is_behind_refuses_http2_as_well(
     app = Echo()
     busy = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 4\r\n\r\nbusy"
     async with on_socket(app, refuse=lambda _: busy, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request())
-        assert dict((await caller.next(h2.events.ResponseReceived)).headers) == {
+        client = await h2_client(world, authority)
+        await client.send(request())
+        assert dict((await client.next(h2.events.ResponseReceived)).headers) == {
             b":status": b"503",
             b"retry-after": b"1",
             b"content-length": b"4",
         }
-        assert (await caller.next(h2.events.DataReceived)).data == b"busy"
-        assert await caller.ended() == 1
-        caller.connection.send_headers(3, request(method=b"POST"))
-        caller.connection.send_data(3, b"in the same bytes", end_stream=True)
-        await caller.flush()
-        assert await caller.ended() == 3
-        last = await h2_caller(world, authority)
+        assert (await client.next(h2.events.DataReceived)).data == b"busy"
+        assert await client.ended() == 1
+        client.connection.send_headers(3, request(method=b"POST"))
+        client.connection.send_data(3, b"in the same bytes", end_stream=True)
+        await client.flush()
+        assert await client.ended() == 3
+        last = await h2_client(world, authority)
         last.connection.send_headers(1, request(), end_stream=True)
         last.connection.close_connection()
         await last.flush()  # nothing can be answered any more
         await world.settled(1)
-        assert world.ended == {"caller_left": 1}
+        assert world.ended == {"client_disconnected": 1}
     assert world.driver.refused == 3
     assert app.scopes == []
     assert world.crashes == []
@@ -91,15 +91,15 @@ async def test_too_many_requests_taken_back_end_the_connection(
     app = Echo(slow_s=60)
     limits = Limits(max_resets=10, resets_per_s=0)
     async with on_socket(app, limits, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
+        client = await h2_client(world, authority)
         for stream_id in range(1, 101, 2):
-            caller.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
-        await caller.flush()
+            client.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
+        await client.flush()
         await until(lambda: app.running == 50)
         for stream_id in range(1, 101, 2):
-            caller.connection.reset_stream(stream_id)
-        await caller.flush()
-        assert await caller.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
+            client.connection.reset_stream(stream_id)
+        await client.flush()
+        assert await client.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
         await until(lambda: not app.running, 1)
         await world.settled()
     assert world.ended == {"flooding": 1}
@@ -110,25 +110,25 @@ async def test_a_request_reset_in_the_same_bytes_is_not_begun(
 ) -> None:
     app = Echo(slow_s=60)
     async with on_socket(app, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
+        client = await h2_client(world, authority)
         for stream_id in range(1, 101, 2):
-            caller.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
-            caller.connection.reset_stream(stream_id)
-        await caller.flush()
-        await caller.send(request(), stream_id=101)
-        assert await caller.status() == b"200"
+            client.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
+            client.connection.reset_stream(stream_id)
+        await client.flush()
+        await client.send(request(), stream_id=101)
+        assert await client.status() == b"200"
     assert len(app.scopes) == 1
 
 
 async def test_priorities_are_not_listened_to(authority: trustme.CA, certificate: Certificate) -> None:
     """G10. Hypercorn keeps a thousand of them, of streams that never come, and raises at the next."""
     async with on_socket(Echo(), Limits(max_spare_frames=2000), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.flush()
+        client = await h2_client(world, authority)
+        await client.flush()
         frames = (struct.pack(">HBBBIIB", 0, 5, 2, 0, stream_id, 0, 10) for stream_id in range(3, 2403, 2))
-        await caller.stream.send_all(b"".join(frames))
-        await caller.send(request())
-        assert await caller.ended() == 1
+        await client.stream.send_all(b"".join(frames))
+        await client.send(request())
+        assert await client.ended() == 1
     assert world.crashes == []
 
 
@@ -138,48 +138,48 @@ async def test_frames_that_ask_for_nothing_end_the_connection(
     """G10. Requests and time earn more of them."""
     limits = Limits(max_spare_frames=20, spare_frames_per_s=0, spare_frames_a_request=4)
     async with on_socket(Echo(), limits, certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
+        client = await h2_client(world, authority)
         for stream_id in range(1, 41, 2):
             for _ in range(3):
-                caller.connection.ping(b"12345678")
-            await caller.send(request(), stream_id=stream_id)
-            assert await caller.ended() == stream_id
+                client.connection.ping(b"12345678")
+            await client.send(request(), stream_id=stream_id)
+            assert await client.ended() == stream_id
         for _ in range(21):
-            caller.connection.ping(b"12345678")
-        await caller.flush()
-        assert await caller.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
+            client.connection.ping(b"12345678")
+        await client.flush()
+        assert await client.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
         await world.settled()
     assert world.ended == {"flooding": 1}
 
 
-async def test_an_http2_caller_that_gives_no_window_is_cut(
+async def test_an_http2_client_that_gives_no_window_is_cut(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
     """Hypercorn waits for a window for ever."""
     app = Echo()
     async with on_socket(app, Limits(write_timeout_s=0.2), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        await caller.send(request(b"/big"))
-        assert await caller.status() == b"200"
+        client = await h2_client(world, authority)
+        await client.send(request(b"/big"))
+        assert await client.status() == b"200"
         await world.settled()
         assert app.running == 0
     assert world.ended == {"slow_reader": 1}
 
 
-async def test_an_http2_caller_that_does_not_read_is_cut(
+async def test_an_http2_client_that_does_not_read_is_cut(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
     """Hypercorn shields the write, without a bound."""
     async with on_socket(Echo(), Limits(write_timeout_s=0.2), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
-        caller.connection.increment_flow_control_window(2**30)
-        await caller.send(request(b"/big"))
+        client = await h2_client(world, authority)
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+        client.connection.increment_flow_control_window(2**30)
+        await client.send(request(b"/big"))
         await world.settled()
     assert world.ended == {"slow_reader": 1}
 
 
-async def test_an_app_that_waits_for_a_window_ends_when_its_caller_leaves(
+async def test_an_app_that_waits_for_a_window_ends_when_its_client_leaves(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
     """G6. Also an app that does not ask whether it has; hypercorn leaves it waiting."""
@@ -191,13 +191,13 @@ async def test_an_app_that_waits_for_a_window_ends_when_its_caller_leaves(
             await answer(send, b"x" * 100)
 
     async with on_socket(deaf, Limits(linger_timeout_s=60), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-        await caller.send(request())
-        assert await caller.status() == b"200"
-        await caller.stream.aclose()
+        client = await h2_client(world, authority)
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
+        assert await client.status() == b"200"
+        await client.stream.aclose()
         await world.settled()
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
 
 
 async def test_a_new_request_does_not_end_the_bound_of_a_write(autojump_clock: object) -> None:
@@ -215,13 +215,13 @@ async def test_a_new_request_does_not_end_the_bound_of_a_write(autojump_clock: o
 
 
 @pytest.mark.parametrize(("allowed_bytes", "used_bytes"), [(2**30, 4096), (100, 100), (0, 0)])
-async def test_a_caller_may_have_less_remembered_of_answers_but_not_more(
+async def test_a_client_may_have_less_remembered_of_answers_but_not_more(
     allowed_bytes: int, used_bytes: int, authority: trustme.CA, certificate: Certificate
 ) -> None:
     """G10. How much is used is told with the next answer."""
     async with on_socket(Echo(), certificate=certificate) as world:
-        caller = await h2_caller(world, authority)
-        caller.connection.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: allowed_bytes})
-        await caller.send(request())
-        assert await caller.status() == b"200"
-        assert caller.connection.decoder.header_table_size == used_bytes
+        client = await h2_client(world, authority)
+        client.connection.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: allowed_bytes})
+        await client.send(request())
+        assert await client.status() == b"200"
+        assert client.connection.decoder.header_table_size == used_bytes

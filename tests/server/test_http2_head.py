@@ -12,17 +12,17 @@ from trio.testing import MockClock
 from fanout.server.asgi import Receive, Scope, Send
 from tests.server.apps import Echo
 from tests.server.hostile import HEADS
-from tests.server.http2 import H2Caller, Header, http2_in_memory, request
+from tests.server.http2 import H2Client, Header, http2_in_memory, request
 from tests.server.http2_hostile import ALLOWED, GOODBYE, OWN, RESET, SAME, Ending, get
 from tests.server.serving import in_memory
 
 ALL = SAME | OWN
 
 
-async def ending(caller: H2Caller, stream_id: int) -> Ending:
+async def ending(client: H2Client, stream_id: int) -> Ending:
     """How a stream ends: the status of its answer, `RESET` or `GOODBYE`."""
     while True:
-        event = await caller.next(h2.events.Event)
+        event = await client.next(h2.events.Event)
         match event:
             case h2.events.ConnectionTerminated():
                 return GOODBYE
@@ -43,14 +43,14 @@ async def test_what_is_refused_is_refused_on_its_stream_and_the_app_hears_nothin
     sent, expected = ALL[name]
     app = Echo()
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        await caller.flush()
-        await caller.next(h2.events.SettingsAcknowledged)  # so that its bounds are what they will be
-        await caller.send(sent)
-        assert await ending(caller, 1) == expected
+        client = world.connect()
+        await client.flush()
+        await client.next(h2.events.SettingsAcknowledged)  # so that its bounds are what they will be
+        await client.send(sent)
+        assert await ending(client, 1) == expected
         if expected != GOODBYE:
-            await caller.send(request(), stream_id=3)
-            assert await ending(caller, 3) == 200
+            await client.send(request(), stream_id=3)
+            assert await ending(client, 3) == 200
             assert world.driver.malformed == 1
     assert len(app.scopes) == (expected != GOODBYE)
     assert world.crashes == []
@@ -69,9 +69,9 @@ async def test_what_is_unusual_and_allowed_is_served_by_both(name: str, autojump
     async with in_memory(app) as world:
         assert (await world.connect().ask(http1))[0] == 200
     async with http2_in_memory(app) as over_http2:
-        caller = over_http2.connect()
-        await caller.send(http2)
-        assert await ending(caller, 1) == 200
+        client = over_http2.connect()
+        await client.send(http2)
+        assert await ending(client, 1) == 200
     over_http1, same = app.scopes
     for key in ("method", "path", "raw_path", "query_string"):
         assert over_http1[key] == same[key]
@@ -84,15 +84,15 @@ async def test_an_answer_to_a_refused_request_is_the_problem_document_of_http_1(
     async with in_memory(Echo()) as world:
         _, fields, body = await world.connect().ask(HEADS["method in lower case"][0])
     async with http2_in_memory(Echo()) as over_http2:
-        caller = over_http2.connect()
-        await caller.send(get(method=b"get"))
+        client = over_http2.connect()
+        await client.send(get(method=b"get"))
         got = {
             name.decode(): value.decode()
-            for name, value in (await caller.next(h2.events.ResponseReceived)).headers
+            for name, value in (await client.next(h2.events.ResponseReceived)).headers
         }
         assert got.pop(":status") == "501"
-        assert (await caller.next(h2.events.DataReceived)).data == body
-        assert await caller.ended() == 1
+        assert (await client.next(h2.events.DataReceived)).data == body
+        assert await client.ended() == 1
     del fields["connection"]
     assert got == fields
     assert json.loads(body)["reason"] == "method_not_implemented"
@@ -100,20 +100,20 @@ async def test_an_answer_to_a_refused_request_is_the_problem_document_of_http_1(
 
 async def test_a_refused_head_request_gets_no_body(autojump_clock: MockClock) -> None:
     async with http2_in_memory(Echo()) as world:
-        caller = world.connect()
-        await caller.send(get((b"expect", b"foo"), method=b"HEAD"))
-        answered = await caller.next(h2.events.ResponseReceived)
+        client = world.connect()
+        await client.send(get((b"expect", b"foo"), method=b"HEAD"))
+        answered = await client.next(h2.events.ResponseReceived)
         assert dict(answered.headers)[b":status"] == b"417"
         assert answered.stream_ended is not None
 
 
-async def test_a_caller_without_a_window_gets_the_status_of_its_mistake(autojump_clock: MockClock) -> None:
+async def test_a_client_without_a_window_gets_the_status_of_its_mistake(autojump_clock: MockClock) -> None:
     """Not REFUSED_STREAM: it would send the same again."""
     async with http2_in_memory(Echo()) as world:
-        caller = world.connect()
-        caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-        await caller.send(get(method=b"get"))
-        answered = await caller.next(h2.events.ResponseReceived)
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(get(method=b"get"))
+        answered = await client.next(h2.events.ResponseReceived)
         assert dict(answered.headers)[b":status"] == b"501"
         assert b"content-length" not in dict(answered.headers)  # there is no body of that length
         assert answered.stream_ended is not None
@@ -126,13 +126,13 @@ async def test_a_body_without_a_length_is_told_to_the_app_as_over_http_1(
     """An app that takes no body sees that there is one, as it does over HTTP/1.1."""
     app = Echo()
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(get(method=method), end=False)
-        caller.connection.send_data(1, b"x", end_stream=True)
-        await caller.flush()
-        assert await ending(caller, 1) == 200
-        await caller.send(get((b"content-length", b"1"), method=method), stream_id=3, end=False)
-        assert await ending(caller, 3) == 200
+        client = world.connect()
+        await client.send(get(method=method), end=False)
+        client.connection.send_data(1, b"x", end_stream=True)
+        await client.flush()
+        assert await ending(client, 1) == 200
+        await client.send(get((b"content-length", b"1"), method=method), stream_id=3, end=False)
+        assert await ending(client, 3) == 200
     assert [dict(scope["headers"]).get(b"transfer-encoding") for scope in app.scopes] == [b"chunked", None]
 
 
@@ -143,13 +143,13 @@ async def test_data_that_is_not_as_long_as_it_says_ends_the_connection(
     """RFC 9113 8.1.1, as h2 has it."""
     app = Echo(slow_s=60)
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(get((b"content-length", b"5"), path=b"/slow", method=b"POST"), end=False)
+        client = world.connect()
+        await client.send(get((b"content-length", b"5"), path=b"/slow", method=b"POST"), end=False)
         for part in parts:
-            caller.connection.send_data(1, part)
-        caller.connection.end_stream(1)
-        await caller.flush()
-        assert await caller.goodbye() == ErrorCodes.PROTOCOL_ERROR
+            client.connection.send_data(1, part)
+        client.connection.end_stream(1)
+        await client.flush()
+        assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
     assert world.crashes == []
 
 
@@ -168,19 +168,19 @@ async def test_trailers_are_checked_as_well(name: str, autojump_clock: MockClock
     field, is_valid = TRAILERS[name]
     app = Echo(slow_s=1)
     async with http2_in_memory(app) as world:
-        caller = world.connect()
-        await caller.send(request(b"/slow", b"POST"), end=False)
-        caller.connection.send_headers(1, [field], end_stream=True)
-        await caller.flush()
-        assert await ending(caller, 1) == (200 if is_valid else RESET)
-        await caller.send(request(), stream_id=3)
-        assert await ending(caller, 3) == 200
+        client = world.connect()
+        await client.send(request(b"/slow", b"POST"), end=False)
+        client.connection.send_headers(1, [field], end_stream=True)
+        await client.flush()
+        assert await ending(client, 1) == (200 if is_valid else RESET)
+        await client.send(request(), stream_id=3)
+        assert await ending(client, 3) == 200
     assert len(app.told_at) == (not is_valid)
     assert world.crashes == []
 
 
 async def test_a_crash_within_an_answer_ends_its_stream(autojump_clock: MockClock) -> None:
-    """G1, G11. The caller must not wait for the rest, nor take a part for the whole."""
+    """G1, G11. The client must not wait for the rest, nor take a part for the whole."""
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -188,9 +188,9 @@ async def test_a_crash_within_an_answer_ends_its_stream(autojump_clock: MockCloc
         raise KeyError("a bug")
 
     async with http2_in_memory(breaking) as world:
-        caller = world.connect()
-        await caller.send(request())
-        assert await caller.reset() == ErrorCodes.INTERNAL_ERROR
+        client = world.connect()
+        await client.send(request())
+        assert await client.reset() == ErrorCodes.INTERNAL_ERROR
     assert [type(error) for error in world.crashes] == [KeyError]
 
 
@@ -201,8 +201,8 @@ async def test_an_app_that_ends_without_an_answer_has_a_bug(autojump_clock: Mock
         pass
 
     async with http2_in_memory(silent) as world:
-        caller = world.connect()
-        await caller.send(request())
-        assert await ending(caller, 1) == 500
-        assert await caller.ended() == 1
+        client = world.connect()
+        await client.send(request())
+        assert await ending(client, 1) == 500
+        assert await client.ended() == 1
     assert [type(error) for error in world.crashes] == [RuntimeError]

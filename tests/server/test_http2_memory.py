@@ -19,7 +19,7 @@ from fanout.server.limits import Limits
 from fanout.server.transport import SocketTransport
 from tests.blackbox.front_door.http2_frames import PING, frame
 from tests.server.apps import Echo
-from tests.server.http2 import H2Caller, request, serve_http2
+from tests.server.http2 import H2Client, request, serve_http2
 
 LIMITS = Limits(
     max_spare_frames=20, max_resets=5, write_timeout_s=0.05, idle_timeout_s=0.05, head_timeout_s=0.05
@@ -40,124 +40,124 @@ class App(Echo):
             await super().__call__(scope, receive, send)
 
 
-async def running(caller: H2Caller, number: int = 3) -> None:
+async def running(client: H2Client, number: int = 3) -> None:
     """Some requests are running."""
     for stream_id in range(1, 2 * number, 2):
-        caller.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
-    await caller.flush()
+        client.connection.send_headers(stream_id, request(b"/slow"), end_stream=True)
+    await client.flush()
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def silent(caller: H2Caller) -> None:
+async def silent(client: H2Client) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def idle(caller: H2Caller) -> None:
-    await caller.send(request())
-    await caller.ended()
-    await caller.end()
+async def idle(client: H2Client) -> None:
+    await client.send(request())
+    await client.ended()
+    await client.end()
 
 
-async def no_preface(caller: H2Caller) -> None:
-    await caller.end()
+async def no_preface(client: H2Client) -> None:
+    await client.end()
 
 
-async def answered(caller: H2Caller) -> None:
-    await caller.send(request(b"/stream"))
-    await caller.ended()
+async def answered(client: H2Client) -> None:
+    await client.send(request(b"/stream"))
+    await client.ended()
 
 
-async def refused(caller: H2Caller) -> None:
-    await caller.send(request(method=b"get"))
-    await caller.ended()
+async def refused(client: H2Client) -> None:
+    await client.send(request(method=b"get"))
+    await client.ended()
 
 
-async def malformed_head(caller: H2Caller) -> None:
-    await caller.send(request(b""))
-    await caller.reset()
+async def malformed_head(client: H2Client) -> None:
+    await client.send(request(b""))
+    await client.reset()
 
 
-async def malformed_frame(caller: H2Caller) -> None:
-    await running(caller)
-    await caller.stream.send_all(frame(PING, 0, 1, bytes(8)))
-    await caller.end()
+async def malformed_frame(client: H2Client) -> None:
+    await running(client)
+    await client.stream.send_all(frame(PING, 0, 1, bytes(8)))
+    await client.end()
 
 
-async def malformed_block(caller: H2Caller) -> None:
-    await caller.flush()
-    await caller.stream.send_all(frame(1, 5, 1, b"\xff\xff\xff\xff"))
-    await caller.end()
+async def malformed_block(client: H2Client) -> None:
+    await client.flush()
+    await client.stream.send_all(frame(1, 5, 1, b"\xff\xff\xff\xff"))
+    await client.end()
 
 
-async def reset_by_caller(caller: H2Caller) -> None:
-    await running(caller)
-    caller.connection.reset_stream(1)
-    await caller.flush()
+async def reset_by_client(client: H2Client) -> None:
+    await running(client)
+    client.connection.reset_stream(1)
+    await client.flush()
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def goaway(caller: H2Caller) -> None:
-    await running(caller)
-    caller.connection.close_connection()
-    await caller.flush()
-    await caller.end()
+async def goaway(client: H2Client) -> None:
+    await running(client)
+    client.connection.close_connection()
+    await client.flush()
+    await client.end()
 
 
-async def left_while_requests_run(caller: H2Caller) -> None:
-    await running(caller)
+async def left_while_requests_run(client: H2Client) -> None:
+    await running(client)
 
 
-async def left_within_a_body(caller: H2Caller) -> None:
-    await caller.send(request(b"/slow", b"POST"), end=False)
-    caller.connection.send_data(1, b"x")
-    await caller.flush()
+async def left_within_a_body(client: H2Client) -> None:
+    await client.send(request(b"/slow", b"POST"), end=False)
+    client.connection.send_data(1, b"x")
+    await client.flush()
 
 
-async def flooding(caller: H2Caller) -> None:
-    await running(caller)
-    await caller.stream.send_all(frame(PING, 0, 0, bytes(8)) * 50)
-    await caller.end()
+async def flooding(client: H2Client) -> None:
+    await running(client)
+    await client.stream.send_all(frame(PING, 0, 0, bytes(8)) * 50)
+    await client.end()
 
 
-async def resetting(caller: H2Caller) -> None:
-    await running(caller, 10)
+async def resetting(client: H2Client) -> None:
+    await running(client, 10)
     for stream_id in range(1, 20, 2):
-        caller.connection.reset_stream(stream_id)
-    await caller.flush()
-    await caller.end()
+        client.connection.reset_stream(stream_id)
+    await client.flush()
+    await client.end()
 
 
-async def no_window(caller: H2Caller) -> None:
-    caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-    await caller.send(request(b"/big"))
-    await caller.end()
+async def no_window(client: H2Client) -> None:
+    client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    await client.send(request(b"/big"))
+    await client.end()
 
 
-async def not_reading(caller: H2Caller) -> None:
-    caller.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
-    caller.connection.increment_flow_control_window(2**30)
-    await caller.send(request(b"/big"))
+async def not_reading(client: H2Client) -> None:
+    client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+    client.connection.increment_flow_control_window(2**30)
+    await client.send(request(b"/big"))
     await trio.sleep(0.1)
 
 
-async def crash(caller: H2Caller) -> None:
-    await caller.send(request(b"/crash"))
-    assert await caller.status() == b"500"
+async def crash(client: H2Client) -> None:
+    await client.send(request(b"/crash"))
+    assert await client.status() == b"500"
 
 
-async def crash_within(caller: H2Caller) -> None:
-    await caller.send(request(b"/part"))
-    assert await caller.reset() == ErrorCodes.INTERNAL_ERROR
+async def crash_within(client: H2Client) -> None:
+    await client.send(request(b"/part"))
+    assert await client.reset() == ErrorCodes.INTERNAL_ERROR
 
 
-async def no_answer(caller: H2Caller) -> None:
-    await caller.send(request(b"/nothing"))
-    assert await caller.status() == b"500"
+async def no_answer(client: H2Client) -> None:
+    await client.send(request(b"/nothing"))
+    assert await client.status() == b"500"
 
 
-async def drained(caller: H2Caller) -> None:
-    await caller.send(request())
-    await caller.ended()
+async def drained(client: H2Client) -> None:
+    await client.send(request())
+    await client.ended()
 
 
 KINDS = [
@@ -169,7 +169,7 @@ KINDS = [
     malformed_head,
     malformed_frame,
     malformed_block,
-    reset_by_caller,
+    reset_by_client,
     goaway,
     left_while_requests_run,
     left_within_a_body,
@@ -186,7 +186,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 async def test_a_connection_that_has_ended_leaves_no_garbage(
-    kind: Callable[[H2Caller], Awaitable[None]],
+    kind: Callable[[H2Client], Awaitable[None]],
 ) -> None:
     """G10. A connection of hypercorn and h2 is a cycle of 66 KiB, kept until the collector runs."""
     drivers: list[Driver] = []  # one of a server, which refers to itself
@@ -200,17 +200,17 @@ async def test_a_connection_that_has_ended_leaves_no_garbage(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.run)
             nursery.start_soon(serve_http2, App(), driver, transport)
-            caller = H2Caller(trio.SocketStream(trio.socket.from_stdlib_socket(theirs)))
-            await kind(caller)
+            client = H2Client(trio.SocketStream(trio.socket.from_stdlib_socket(theirs)))
+            await kind(client)
             if kind is drained:
                 driver.drain()
-                await caller.end()
+                await client.end()
             theirs.close()
             with trio.fail_after(5):
                 while driver.statistics().open:
                     await trio.sleep(0.002)
             nursery.cancel_scope.cancel()
-        vars(caller.connection).clear()  # the caller's own
+        vars(client.connection).clear()  # the client's own
 
     await once()  # what is made once is made
     gc.collect()

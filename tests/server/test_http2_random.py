@@ -8,7 +8,7 @@ from __future__ import annotations
 from tests.server.random_frames import run
 
 SEEDS = 150
-ENDS = {"caller_left", "drained", "flooding", "idle", "refused", "slow_head", "slow_reader"}
+ENDS = {"client_disconnected", "drained", "flooding", "idle", "refused", "slow_head", "slow_reader"}
 
 
 def test_frames_at_random_are_never_a_bug_of_ours() -> None:

@@ -12,7 +12,7 @@ from fanout.server.driver import PIECES_PER_ITERATION
 from tests.server.apps import Echo
 from tests.server.http2 import http2_in_memory, request
 
-_CALLERS = 20
+_CLIENTS = 20
 _STREAMS = 100
 _MANY_BYTES = 200  # as it is encoded here, a request takes 14
 
@@ -41,22 +41,22 @@ async def test_requests_that_come_all_at_once_are_parsed_in_turns(
     """3,000 requests of 30 clients were parsed in one iteration of 250 ms."""
     parsed = Parsed(monkeypatch)
     async with http2_in_memory(Echo(slow_s=5)) as world:
-        callers = [world.connect() for _ in range(_CALLERS)]
-        for caller in callers:
-            await caller.flush()
+        clients = [world.connect() for _ in range(_CLIENTS)]
+        for client in clients:
+            await client.flush()
         await trio.sleep(1)
         trio.lowlevel.add_instrument(parsed)
         began = trio.current_time()
-        for caller in callers:
+        for client in clients:
             for number in range(_STREAMS):
-                caller.connection.send_headers(2 * number + 1, request(b"/slow"), end_stream=True)
+                client.connection.send_headers(2 * number + 1, request(b"/slow"), end_stream=True)
         async with trio.open_nursery() as nursery:
-            for caller in callers:
-                nursery.start_soon(caller.flush)
-        for caller in callers:
-            assert await caller.status() == b"200"
+            for client in clients:
+                nursery.start_soon(client.flush)
+        for client in clients:
+            assert await client.status() == b"200"
         assert trio.current_time() == began + 5
-        assert world.driver.requests == _CALLERS * _STREAMS
+        assert world.driver.requests == _CLIENTS * _STREAMS
         assert 0 < parsed.most <= PIECES_PER_ITERATION
-        for caller in callers:
-            await caller.stream.aclose()
+        for client in clients:
+            await client.stream.aclose()

@@ -22,17 +22,17 @@ from tests.server.serving import SOON_S, get, in_memory, listener, on_socket, un
 async def test_who_has_waited_longest_gives_way_to_a_newer_connection(autojump_clock: MockClock) -> None:
     """G10. Idle connections cannot keep others out, nor can half a head."""
     async with in_memory(Echo(), Limits(max_connections=3)) as world:
-        callers = []
+        clients = []
         for _ in range(3):
-            callers.append(world.connect())
+            clients.append(world.connect())
             await trio.sleep(1)
-        await callers[0].ask(get())  # now the second has waited longest
-        await callers[2].send(b"GET / HT")
+        await clients[0].ask(get())  # now the second has waited longest
+        await clients[2].send(b"GET / HT")
         await trio.sleep(1)
         newest = world.connect()
         assert (await newest.ask(get()))[0] == 200
-        assert await callers[1].closed()
-        assert (await callers[0].ask(get()))[0] == 200
+        assert await clients[1].closed()
+        assert (await clients[0].ask(get()))[0] == 200
         assert world.driver.statistics().open == 3
     assert world.ended["evicted"] == 1
 
@@ -40,13 +40,13 @@ async def test_who_has_waited_longest_gives_way_to_a_newer_connection(autojump_c
 async def test_when_all_are_busy_the_newest_is_refused() -> None:
     async with on_socket(Echo(slow_s=0.3), Limits(max_connections=2)) as world:
         busy = [await world.connect() for _ in range(2)]
-        for caller in busy:
-            await caller.send(get("/slow"))
+        for client in busy:
+            await client.send(get("/slow"))
         await until(lambda: world.driver.statistics().busy == 2)
         newest = await world.connect()
         status, fields, _ = await newest.answer()
         assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
-        assert [(await caller.answer())[0] for caller in busy] == [200, 200]
+        assert [(await client.answer())[0] for client in busy] == [200, 200]
     assert world.ended["over_limit"] == 1
 
 
@@ -56,12 +56,12 @@ async def test_where_busy_ones_are_evicted_a_new_connection_replaces_the_oldest(
     """G10. The admin listener has few connections, and a probe must get one, whatever holds the others."""
     async with in_memory(Echo(slow_s=5), Limits(max_connections=2, evict_busy=True)) as world:
         busy = [world.connect() for _ in range(2)]
-        for caller in busy:
-            await caller.send(get("/slow"))
+        for client in busy:
+            await client.send(get("/slow"))
         await trio.testing.wait_all_tasks_blocked()
         newest = [world.connect() for _ in range(2)]  # at once: each replaces another one
-        assert [(await caller.ask(get()))[0] for caller in newest] == [200, 200]
-        assert [await caller.closed() for caller in busy] == [True, True]
+        assert [(await client.ask(get()))[0] for client in newest] == [200, 200]
+        assert [await client.closed() for client in busy] == [True, True]
         assert world.driver.statistics().open == 2
     assert world.ended["evicted"] == 2
     assert "over_limit" not in world.ended
@@ -76,12 +76,12 @@ async def test_two_thousand_idle_connections_delay_nobody_and_leave_nothing() ->
         descriptors = len(os.listdir("/proc/self/fd"))
         tasks = trio.lowlevel.current_statistics().tasks_living
         idle = [await world.connect() for _ in range(2000)]
-        caller = await world.connect()
+        client = await world.connect()
         with trio.fail_after(SOON_S):
             for _ in range(20):
-                assert (await caller.ask(get()))[0] == 200
+                assert (await client.ask(get()))[0] == 200
         await world.settled(2001)
-        for one in [*idle, caller]:
+        for one in [*idle, client]:
             await one.stream.aclose()
         await world.settled()
         await trio.testing.wait_all_tasks_blocked()
@@ -129,9 +129,9 @@ async def test_accepting_goes_on_whatever_a_connection_or_the_kernel_raises(
 async def test_a_burst_is_accepted_in_a_few_passes_of_the_loop() -> None:
     """Trio's own listener takes one a pass; 200 that wait would take 200 passes."""
     async with on_socket(Echo()) as world:
-        with ExitStack() as callers:
+        with ExitStack() as clients:
             for _ in range(200):  # the kernel completes them: the server has not had a turn yet
-                callers.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+                clients.enter_context(socket.create_connection(("127.0.0.1", world.port)))
             passes = 0
             while world.driver.statistics().accepted < 200:
                 await trio.lowlevel.checkpoint()
@@ -142,8 +142,8 @@ async def test_a_burst_is_accepted_in_a_few_passes_of_the_loop() -> None:
 
 async def test_a_burst_of_connections_is_served_whole() -> None:
     async with on_socket(Echo()) as world:
-        callers = [await world.connect() for _ in range(300)]
-        for caller in callers:
-            await caller.send(get())
-        assert [(await caller.answer())[0] for caller in callers] == [200] * 300
+        clients = [await world.connect() for _ in range(300)]
+        for client in clients:
+            await client.send(get())
+        assert [(await client.answer())[0] for client in clients] == [200] * 300
     assert world.driver.statistics().accepted == 300

@@ -34,27 +34,27 @@ async def test_a_refused_request_keeps_its_connection_and_the_next_may_be_served
 ) -> None:
     app, switch = Echo(), Switch()
     async with in_memory(app, refuse=switch) as world:
-        caller = world.connect()
+        client = world.connect()
         for _ in range(3):
-            status, fields, body = await caller.ask(get("/refused"))
+            status, fields, body = await client.ask(get("/refused"))
             assert (status, body, fields["retry-after"]) == (503, b"busy", "1")
             assert "connection" not in fields
         switch.on = False
-        assert (await caller.ask(get("/served")))[0] == 200
+        assert (await client.ask(get("/served")))[0] == 200
     assert [scope["path"] for scope in app.scopes] == ["/served"]
     assert (switch.asked, world.driver.statistics().refused) == (4, 3)
 
 
-async def test_a_caller_that_is_refused_again_and_again_is_not_idle(autojump_clock: MockClock) -> None:
+async def test_a_client_that_is_refused_again_and_again_is_not_idle(autojump_clock: MockClock) -> None:
     """Each request gives it nine tenths of the idle timeout or more for the next one, never more than all."""
     async with in_memory(Echo(), Limits(idle_timeout_s=10), Switch()) as world:
-        caller = world.connect()
+        client = world.connect()
         for wait_s in (0.5, 8.9, 0.5, 8.9):
-            assert (await caller.ask(get()))[0] == 503
+            assert (await client.ask(get()))[0] == 503
             await trio.sleep(wait_s)
-        assert (await caller.ask(get()))[0] == 503
+        assert (await client.ask(get()))[0] == 503
         began = trio.current_time()
-        assert await caller.closed()
+        assert await client.closed()
         assert began + 9 <= trio.current_time() <= began + 10
     assert world.ended == {"idle": 1}
 
@@ -67,7 +67,7 @@ NOT_KEPT = {
     "an answer to HEAD has no body": b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
     "not whole": b"GET / HTT",
     "more than one": get() + get(),
-    "the caller wants to close": get("/", "Connection: close"),
+    "the client wants to close": get("/", "Connection: close"),
     "HTTP/1.0": get(version="1.0"),
     "anything": b"\x00\xff" * 50,
 }
@@ -79,11 +79,11 @@ async def test_what_is_not_plainly_one_request_is_refused_with_a_close(
 ) -> None:
     """So no byte of an unread request can become the beginning of the next one."""
     async with in_memory(Echo(), refuse=Switch()) as world:
-        caller = world.connect()
-        status, fields, body = await caller.ask(sent)
+        client = world.connect()
+        status, fields, body = await client.ask(sent)
         assert (status, fields["connection"], body) == (503, "close", b"busy")
-        await caller.stream.send_eof()
-        assert await caller.closed()
+        await client.stream.send_eof()
+        assert await client.closed()
         await world.all_ended()
     assert world.ended == {"refused": 1}
 
@@ -92,34 +92,34 @@ async def test_on_a_socket_it_is_the_same() -> None:
     """There they are refused where they are told of, and not by the connection's task."""
     async with on_socket(Echo(), refuse=Switch()) as world:
         for sent in NOT_KEPT.values():
-            caller = await world.connect()
-            assert (await caller.ask(get()))[0] == 503
-            status, fields, body = await caller.ask(sent)
+            client = await world.connect()
+            assert (await client.ask(get()))[0] == 503
+            status, fields, body = await client.ask(sent)
             assert (status, fields["connection"], body) == (503, "close", b"busy")
-            await caller.stream.send_eof()
-            assert await caller.closed()
+            await client.stream.send_eof()
+            assert await client.closed()
         await world.settled()
     assert world.ended == {"refused": len(NOT_KEPT)}
 
 
 async def test_while_draining_a_refusal_is_the_last_answer() -> None:
     async with on_socket(Echo(), refuse=Switch()) as world:
-        caller = await world.connect()
-        assert (await caller.ask(get()))[0] == 503
+        client = await world.connect()
+        assert (await client.ask(get()))[0] == 503
         await trio.testing.wait_all_tasks_blocked()
-        assert isinstance(caller.stream, trio.SocketStream)
-        os.write(caller.stream.socket.fileno(), get())  # and no checkpoint: the server has had no turn
+        assert isinstance(client.stream, trio.SocketStream)
+        os.write(client.stream.socket.fileno(), get())  # and no checkpoint: the server has had no turn
         world.driver.drain()
-        status, fields, _ = await caller.answer()
+        status, fields, _ = await client.answer()
         assert (status, fields["connection"]) == (503, "close")
         await world.settled()
 
 
 async def test_a_refusal_that_is_not_read_ends_after_the_time_for_a_write(autojump_clock: MockClock) -> None:
     async with in_memory(Echo(), Limits(write_timeout_s=7), Switch()) as world:
-        caller = world.connect(lockstep=True)
+        client = world.connect(lockstep=True)
         began = trio.current_time()
-        await caller.send(get())
+        await client.send(get())
         await until(lambda: not world.driver.statistics().open)
         assert began + 7 <= trio.current_time() < began + 7.1
     assert world.ended == {"slow_reader": 1}
@@ -129,29 +129,29 @@ async def test_a_refusal_of_which_the_kernel_takes_a_part_is_finished_by_the_con
     body = bytes(range(256)) * 32 * 1024  # 8 MiB: more than a socket holds at first
     large = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\n\r\n" % len(body) + body
     async with on_socket(Echo(), refuse=lambda _: large) as world:
-        caller = await world.connect()
+        client = await world.connect()
         for _ in range(2):
             with trio.fail_after(SOON_S):
-                status, _, received = await caller.ask(get())
+                status, _, received = await client.ask(get())
             assert status == 503
             assert received == body
-        await caller.stream.aclose()
+        await client.stream.aclose()
         await world.settled()
-    assert world.ended == {"caller_left": 1}
+    assert world.ended == {"client_disconnected": 1}
 
 
-async def test_a_thousand_callers_are_refused_on_sockets() -> None:
+async def test_a_thousand_clients_are_refused_on_sockets() -> None:
     async with on_socket(Echo(), refuse=Switch()) as world:
 
-        async def caller() -> None:
-            caller = await world.connect()
+        async def client() -> None:
+            client = await world.connect()
             for _ in range(10):
-                assert (await caller.ask(get()))[0] == 503
-            await caller.stream.aclose()
+                assert (await client.ask(get()))[0] == 503
+            await client.stream.aclose()
 
         async with trio.open_nursery() as nursery:
             for _ in range(100):
-                nursery.start_soon(caller)
+                nursery.start_soon(client)
         await world.settled()
     assert world.driver.statistics().refused == 1000
-    assert world.ended == {"caller_left": 100}
+    assert world.ended == {"client_disconnected": 100}

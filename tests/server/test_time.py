@@ -1,4 +1,4 @@
-"""No caller is waited for without a bound, exact in virtual time, and each wait ends for its own reason."""
+"""No client is waited for without a bound, exact in virtual time, and each wait ends for its own reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer
-from tests.server.serving import Caller, get, in_memory, on_socket
+from tests.server.serving import Client, get, in_memory, on_socket
 
 LIMITS = Limits(
     idle_timeout_s=75, head_timeout_s=10, body_timeout_s=12, write_timeout_s=7, linger_timeout_s=2
@@ -39,11 +39,11 @@ async def test_a_running_request_is_not_idle(autojump_clock: MockClock) -> None:
 
 
 async def test_a_slow_head_ends_ten_seconds_after_its_first_byte() -> None:
-    """On a real socket the caller is told with a 408. The clock is the real one: the bound is short."""
+    """On a real socket the client is told with a 408. The clock is the real one: the bound is short."""
     async with on_socket(Echo(), Limits(head_timeout_s=0.1)) as world:
-        caller = await world.connect()
-        await caller.send(b"GET / HTTP")
-        status, _, _ = await caller.answer()
+        client = await world.connect()
+        await client.send(b"GET / HTTP")
+        status, _, _ = await client.answer()
         await world.settled()
     assert status == 408
     assert world.ended == {"slow_head": 1}
@@ -51,17 +51,17 @@ async def test_a_slow_head_ends_ten_seconds_after_its_first_byte() -> None:
 
 async def test_bytes_now_and_then_do_not_extend_the_time_for_a_head(autojump_clock: MockClock) -> None:
     async with in_memory(Echo(), LIMITS) as world:
-        caller = world.connect()
+        client = world.connect()
         await trio.sleep(30)
         began = trio.current_time()
 
         async def drip() -> None:
             for byte in get("/", "X: " + "y" * 100):
-                await caller.send(bytes([byte]))
+                await client.send(bytes([byte]))
                 await trio.sleep(0.9)
 
         world.nursery.start_soon(drip)
-        assert await caller.closed()
+        assert await client.closed()
         assert trio.current_time() == began + 10
     assert world.ended == {"slow_head": 1}
     assert world.crashes == []
@@ -78,11 +78,11 @@ async def test_a_slow_body_ends_twelve_seconds_after_the_head(autojump_clock: Mo
             ended_at.append(trio.current_time())
 
     async with in_memory(reading, LIMITS) as world:
-        caller = world.connect()
+        client = world.connect()
         began = trio.current_time()
-        await caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
         for _ in range(12):
-            await caller.send(b"x")
+            await client.send(b"x")
             await trio.sleep(1)
         await world.all_ended()
     assert ended_at == [began + 12]
@@ -97,18 +97,18 @@ async def test_an_app_that_gives_up_on_a_body_is_not_cut(autojump_clock: MockClo
         await answer(send, b"done")
 
     async with in_memory(impatient, LIMITS) as world:
-        caller = world.connect()
-        status, _, body = await caller.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        client = world.connect()
+        status, _, body = await client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
     assert (status, body) == (200, b"done")
 
 
-async def test_a_caller_that_does_not_read_is_cut_with_its_app(autojump_clock: MockClock) -> None:
+async def test_a_client_that_does_not_read_is_cut_with_its_app(autojump_clock: MockClock) -> None:
     """G10. Seven seconds after the write began."""
     app = Echo()
     async with in_memory(app, LIMITS) as world:
-        caller = world.connect(lockstep=True)
+        client = world.connect(lockstep=True)
         began = trio.current_time()
-        await caller.send(get("/big"))
+        await client.send(get("/big"))
         await trio.sleep(6.9)
         assert app.running == 1
         await trio.sleep(0.2)
@@ -129,17 +129,17 @@ async def test_an_answer_that_the_app_breaks_off_is_not_followed_by_another(
             await answer(send, b"x" * 100_000)
 
     async with in_memory(impatient, LIMITS) as world:
-        caller = world.connect(lockstep=True)
-        await caller.send(get())
-        await caller.stream.receive_some(1000)
+        client = world.connect(lockstep=True)
+        await client.send(get())
+        await client.stream.receive_some(1000)
         await trio.sleep(2)
-        assert (await caller.rest()).count(b"HTTP/1.1") == 0
+        assert (await client.rest()).count(b"HTTP/1.1") == 0
         await world.all_ended()
     assert world.ended == {"crashed": 1}
     assert len(world.crashes) == 1
 
 
-async def test_on_a_socket_a_caller_that_does_not_read_gets_a_reset() -> None:
+async def test_on_a_socket_a_client_that_does_not_read_gets_a_reset() -> None:
     """Also one that pipelines and never reads: what is held for it is bounded by the kernel's buffers."""
     app = Echo()
     async with on_socket(app, Limits(write_timeout_s=0.2)) as world:
@@ -155,45 +155,45 @@ async def test_on_a_socket_a_caller_that_does_not_read_gets_a_reset() -> None:
     assert world.ended == {"slow_reader": 2}
 
 
-async def _drip(caller: Caller) -> None:
+async def _drip(client: Client) -> None:
     while True:
-        await caller.send(b"more")
+        await client.send(b"more")
         await trio.sleep(0.5)
 
 
 async def test_lingering_is_bounded_in_time(autojump_clock: MockClock) -> None:
     async with in_memory(Echo(), LIMITS) as world:
-        caller = world.connect()
+        client = world.connect()
         began = trio.current_time()
-        await caller.send(b"nonsense\r\n\r\n")
-        await caller.answer()
+        await client.send(b"nonsense\r\n\r\n")
+        await client.answer()
         with pytest.raises(trio.BrokenResourceError):
-            await _drip(caller)
+            await _drip(client)
         assert began + 2 <= trio.current_time() <= began + 2.5
     assert world.ended == {"refused": 1}
 
 
 async def test_lingering_is_bounded_in_bytes(autojump_clock: MockClock) -> None:
     async with in_memory(Echo(), LIMITS) as world:
-        caller = world.connect()
+        client = world.connect()
         began = trio.current_time()
-        await caller.send(b"nonsense\r\n\r\n" + b"x" * 400_000)
-        await caller.rest()
+        await client.send(b"nonsense\r\n\r\n" + b"x" * 400_000)
+        await client.rest()
         assert trio.current_time() == began
 
 
 async def test_an_app_that_does_not_return_after_its_answer_is_cut(autojump_clock: MockClock) -> None:
-    """No task is left behind: it has as long as an idle caller."""
+    """No task is left behind: it has as long as an idle client."""
 
     async def staying(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"done")
         await trio.sleep_forever()
 
     async with in_memory(staying, LIMITS) as world:
-        caller = world.connect()
+        client = world.connect()
         began = trio.current_time()
-        assert (await caller.ask(get()))[2] == b"done"
-        assert await caller.closed()
+        assert (await client.ask(get()))[2] == b"done"
+        assert await client.closed()
         assert trio.current_time() == began + 75
         await world.all_ended()
     assert world.ended == {"slow_app": 1}

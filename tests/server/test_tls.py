@@ -22,7 +22,7 @@ from fanout.server.certificates import Certificate
 from fanout.server.limits import Limits
 from fanout.server.statistics import DriverStatistics
 from tests.server.apps import Echo
-from tests.server.serving import Caller, SocketWorld, get, on_socket, until
+from tests.server.serving import Client, SocketWorld, get, on_socket, until
 from tests.server.tls_clients import ask, client_context, over_tls
 
 RST = struct.pack("ii", 1, 0)
@@ -83,12 +83,12 @@ async def test_a_handshake_is_bounded_broken_or_drained(certificate: Certificate
         await world.settled()
         assert world.ended == {"slow_handshake": 1, "broken_handshake": 1}
     async with on_socket(Echo(), certificate=certificate) as world:
-        caller = await world.connect()
-        await caller.send(bytes.fromhex("1603010200010001fc0303"))
+        client = await world.connect()
+        await client.send(bytes.fromhex("1603010200010001fc0303"))
         await world.settled(1)
         with trio.fail_after(1):
             world.shutdown.set()
-            assert await caller.closed()
+            assert await client.closed()
             await world.settled()
             await until(lambda: not world.nursery.child_tasks)
     assert world.ended == {"drained": 1}
@@ -153,9 +153,9 @@ async def test_a_slow_head_is_told_so_over_tls(authority: trustme.CA, certificat
     async with on_socket(Echo(), Limits(head_timeout_s=0.2), certificate=certificate) as world:
         stream = await over_tls(world, authority, "http/1.1")
         await stream.send_all(b"GET / HT")
-        caller = Caller(stream)  # type: ignore[arg-type]  # it needs no send_eof
-        assert (await caller.answer())[0] == 408
-        assert await caller.closed()
+        client = Client(stream)  # type: ignore[arg-type]  # it needs no send_eof
+        assert (await client.answer())[0] == 408
+        assert await client.closed()
         await world.settled()
     assert world.ended == {"slow_head": 1}
 
@@ -168,12 +168,12 @@ async def test_a_connection_over_the_limit_is_told_so_over_tls(
     async with on_socket(Echo(slow_s=60), limits, certificate=certificate) as world:
         await (await over_tls(world, authority, "http/1.1")).send_all(get("/slow"))
         await until(lambda: world.driver.statistics().requests)
-        rejected = [Caller(await over_tls(world, authority, "http/1.1")) for _ in range(2)]  # type: ignore[arg-type]
-        assert [(await caller.answer())[0] for caller in rejected] == [503, 503]
+        rejected = [Client(await over_tls(world, authority, "http/1.1")) for _ in range(2)]  # type: ignore[arg-type]
+        assert [(await client.answer())[0] for client in rejected] == [503, 503]
         closed = await world.connect()
         assert await closed.closed()
-        for caller in rejected:
-            await caller.stream.aclose()
+        for client in rejected:
+            await client.stream.aclose()
         await until(lambda: world.ended.get("over_limit") == 3)
         assert world.driver.statistics().open == 1
 
@@ -185,9 +185,9 @@ async def test_handshakes_that_come_together_are_done_a_few_per_iteration(
     hellos = 40
     async with on_socket(Echo(), certificate=certificate) as world:
         hello = client_hello(authority)
-        callers = [await world.connect() for _ in range(hellos)]
+        clients = [await world.connect() for _ in range(hellos)]
         await world.settled(hellos)
-        socks = [caller.stream.socket for caller in callers]  # type: ignore[attr-defined]
+        socks = [client.stream.socket for client in clients]  # type: ignore[attr-defined]
         for sock in socks:  # no other task has a turn in between
             os.write(sock.fileno(), hello)
         answered = [0]
@@ -226,9 +226,9 @@ def iterations_counted() -> Iterator[Callable[[], int]]:
 
 async def test_statistics_count_a_rejected_connection_once(certificate: Certificate) -> None:
     async with on_socket(Echo(slow_s=60), Limits(max_connections=0), certificate=certificate) as world:
-        caller = await world.connect()
-        caller.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)  # type: ignore[attr-defined]
-        caller.stream.socket.close()  # type: ignore[attr-defined]
+        client = await world.connect()
+        client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)  # type: ignore[attr-defined]
+        client.stream.socket.close()  # type: ignore[attr-defined]
         await until(lambda: world.ended.get("over_limit") == 1)
         assert isinstance(world.driver.statistics(), DriverStatistics)
     assert world.driver.statistics().accepted == sum(world.ended.values()) == 1

@@ -50,7 +50,7 @@ async def test_a_flood_of_key_changes_ends_the_connection(certificate: Certifica
             peer.change_keys(both=both)
         await stream.send_all(peer.says())
         await world.settled()
-        assert world.ended == {"caller_left": 1}
+        assert world.ended == {"client_disconnected": 1}
 
 
 async def test_key_changes_between_requests_end_the_connection_when_they_are_too_many(
@@ -63,7 +63,7 @@ async def test_key_changes_between_requests_end_the_connection_when_they_are_too
             peer.write(get()[byte % 10 : byte % 10 + 1])
         await stream.send_all(peer.says())
         await world.settled()
-        assert world.ended == {"caller_left": 1}
+        assert world.ended == {"client_disconnected": 1}
 
 
 async def test_a_client_may_change_its_keys(certificate: Certificate) -> None:

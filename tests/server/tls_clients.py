@@ -1,4 +1,4 @@
-"""Callers over TLS."""
+"""Clients over TLS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ssl
 import trio
 import trustme
 
-from tests.server.serving import Caller, SocketWorld
+from tests.server.serving import Client, SocketWorld
 
 
 def client_context(authority: trustme.CA, *alpn: str) -> ssl.SSLContext:
@@ -30,4 +30,4 @@ async def over_tls(
 
 
 async def ask(stream: trio.abc.Stream, data: bytes) -> tuple[int, dict[str, str], bytes]:
-    return await Caller(stream).ask(data)  # type: ignore[arg-type]
+    return await Client(stream).ask(data)  # type: ignore[arg-type]

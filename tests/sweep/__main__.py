@@ -15,9 +15,9 @@ from tests.sweep.sweep import runs, sweep
 
 @click.command()
 @click.option("--seeds", default=10, show_default=True, help="Orders of tasks within a pass of the loop.")
-@click.option("--first", is_flag=True, help="Stop at the first broken promise, and print it as JSON.")
+@click.option("--first", is_flag=True, help="Stop at the first broken guarantee, and print it as JSON.")
 def main(seeds: int, first: bool) -> None:
-    """Exit code 1 when a promise was not kept."""
+    """Exit code 1 when a guarantee was not kept."""
     raise SystemExit(_until_the_first() if first else _all(seeds))
 
 

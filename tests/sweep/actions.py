@@ -1,4 +1,4 @@
-"""What is done at a point: whom it strikes, and what the caller may get then."""
+"""What is done at a point: whom it strikes, and what the client may get then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 
 from fanout.testing.points import Point, Points, can_throw, throw
 from tests.sweep.situations import Endpoint, Situation
-from tests.sweep.stack import Caller, Stack
+from tests.sweep.stack import Client, Stack
 
 Task = trio.lowlevel.Task
 
@@ -30,7 +30,7 @@ class Blow:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """races: how many of the caller's requests had begun theirs. settled: the last of these was decided."""
+    """races: how many of the client's requests had begun theirs. settled: the last of these was decided."""
 
     races: int = 0
     settled: bool = False
@@ -41,7 +41,7 @@ class Sight:
     """What an action can see and reach."""
 
     stack: Stack
-    caller: Caller
+    client: Client
     points: Points
 
 
@@ -57,7 +57,7 @@ class Action(ABC):
 
     @abstractmethod
     def allows(self, got: list[int], situation: Situation, endpoint: Endpoint, moment: Moment) -> bool:
-        """Whether the caller may get these answers and then, if some are missing, the end.
+        """Whether the client may get these answers and then, if some are missing, the end.
 
         moment: when it was struck.
         """
@@ -169,9 +169,9 @@ class HangUp(CancelConnection):
         self._how = how
 
     def aim(self, sight: Sight, point: Point) -> Blow | None:
-        if sight.caller.to_server.end is not None:
+        if sight.client.to_server.end is not None:
             return None
-        return Blow(lambda: sight.caller.close(self._how), frozenset(sight.points.living))
+        return Blow(lambda: sight.client.close(self._how), frozenset(sight.points.living))
 
 
 class Drain(Action):

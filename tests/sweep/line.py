@@ -1,4 +1,4 @@
-"""A caller's connection without a socket, which does what a socket does: bytes up to a bound, FIN, RST."""
+"""A client's connection without a socket, which does what a socket does: bytes up to a bound, FIN, RST."""
 
 from __future__ import annotations
 

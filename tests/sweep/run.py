@@ -1,4 +1,4 @@
-"""One run: one request in one situation, with one action at one of its points, and every promise checked."""
+"""One run: one request in one situation, with one action at one of its points, every guarantee checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fanout.race.outcome import Outcome, Success
 from fanout.testing.points import Point, Points, repeatable
 from tests.sweep.actions import Action, Injected, Moment, Sight, Task
 from tests.sweep.situations import Endpoint, Situation, get
-from tests.sweep.stack import Answer, Caller, Stack
+from tests.sweep.stack import Answer, Client, Stack
 
 SILENT_AFTER_S = 100  # of virtual time: longer than any timeout or bound that a request can meet
 Look = Callable[[int, Point, Sight], None]
@@ -63,19 +63,19 @@ class Run:
         )
         async with trio.open_nursery() as test:
             await test.start(stack.run)
-            caller = await stack.connect()
+            client = await stack.connect()
             (task,) = stack.scopes
-            await situation.before(caller, stack)
+            await situation.before(client, stack)
             stack.events.clear()
             stack.upstream.plans = {b"/0": [*situation.plays[0]], b"/1": [*situation.plays[1]]}
             first_number = stack.upstream.next_number
             sent_at = trio.current_time()
             with Points(lambda n, point: self._pass(n, point, sight)) as points:
-                sight = Sight(stack, caller, points)
+                sight = Sight(stack, client, points)
                 points.follow(task)
                 with trio.move_on_after(SILENT_AFTER_S) as patience:
-                    await situation.during(caller, situation.request(self._endpoint), stack)
-                    caller.close()
+                    await situation.during(client, situation.request(self._endpoint), stack)
+                    client.close()
                     await trio.testing.wait_all_tasks_blocked()
                 if patience.cancelled_caught:
                     self._wrong.append("silence")
@@ -85,7 +85,7 @@ class Run:
                 await trio.testing.wait_all_tasks_blocked()
                 self.points = points.reached
             self._wrong += [f"{task.name} is still alive" for task in points.living]
-            self._check_answers(stack, caller, sent_at, first_number)
+            self._check_answers(stack, client, sent_at, first_number)
             self._check_reports(stack)
             self._check_starts(stack.events)
             self._wrong += stack.kept + stack.left()
@@ -105,9 +105,9 @@ class Run:
         blow.strike()
         trio.lowlevel.add_instrument(_Deadline(blow.doomed, trio.current_time(), self._wrong))
 
-    def _check_answers(self, stack: Stack, caller: Caller, sent_at: float, first_number: int) -> None:
+    def _check_answers(self, stack: Stack, client: Client, sent_at: float, first_number: int) -> None:
         situation, wrong = self._situation, self._wrong
-        got = [answer.status for answer in caller.answers]
+        got = [answer.status for answer in client.answers]
         usual = situation.statuses(self._endpoint)
         if self._action is None:
             allowed = got == usual
@@ -115,22 +115,22 @@ class Run:
             allowed = self._action.allows(got, situation, self._endpoint, self._moment)
         if not allowed:
             wrong.append(f"answers {got}, usually {usual}")
-        if len(got) < len(usual) and caller.end is None and caller.to_server.end is None:
+        if len(got) < len(usual) and client.end is None and client.to_server.end is None:
             wrong.append("neither an answer nor the end")
-        if caller.received and caller.end != "rst" and not caller.from_server.abandoned:
-            wrong.append(f"part of an answer, then {caller.end}: {bytes(caller.received)!r}")
-        for answer in caller.answers:
+        if client.received and client.end != "rst" and not client.from_server.abandoned:
+            wrong.append(f"part of an answer, then {client.end}: {bytes(client.received)!r}")
+        for answer in client.answers:
             wrong += [
                 f"an answer with the payload of another request: {n}"
                 for n in numbers(answer)
                 if n < first_number
             ]
-        if not situation.is_read_slowly and caller.answers:
-            last_s, usually_s = caller.answers[-1].at - sent_at, situation.answered_s(self._endpoint)
+        if not situation.is_read_slowly and client.answers:
+            last_s, usually_s = client.answers[-1].at - sent_at, situation.answered_s(self._endpoint)
             if last_s > situation.answers * situation.timeout_ms / 1000:
                 wrong.append(f"late: {last_s:.3f} s")
-            if self._action is None and abs(caller.answers[0].at - sent_at - usually_s) > 0.015:
-                wrong.append(f"answered after {caller.answers[0].at - sent_at:.3f} s, not {usually_s}")
+            if self._action is None and abs(client.answers[0].at - sent_at - usually_s) > 0.015:
+                wrong.append(f"answered after {client.answers[0].at - sent_at:.3f} s, not {usually_s}")
 
     def _check_reports(self, stack: Stack) -> None:
         bugs = [leaf for bug in stack.bugs for leaf in leaves(bug)]
@@ -155,16 +155,16 @@ class Run:
             return
         stack.upstream.plans, stack.upstream.dial_s = {b"/0": [], b"/1": []}, 0.001
         first_number, bugs = stack.upstream.next_number, len(stack.bugs)
-        caller = await stack.connect()
-        caller.send(get("/api/all"))
+        client = await stack.connect()
+        client.send(get("/api/all"))
         with trio.move_on_after(SILENT_AFTER_S):
-            await caller.read(1)
-        caller.close()
+            await client.read(1)
+        client.close()
         await trio.testing.wait_all_tasks_blocked()
-        if [answer.status for answer in caller.answers] != [200]:
-            self._wrong.append(f"the next request got {caller.answers}")
-        elif sorted(numbers(caller.answers[0])) != [first_number, first_number + 1]:
-            self._wrong.append(f"the next request got {caller.answers[0].body!r}")
+        if [answer.status for answer in client.answers] != [200]:
+            self._wrong.append(f"the next request got {client.answers}")
+        elif sorted(numbers(client.answers[0])) != [first_number, first_number + 1]:
+            self._wrong.append(f"the next request got {client.answers[0].body!r}")
         if len(stack.bugs) != bugs:
             self._wrong.append(f"the next request came upon {stack.bugs[bugs:]}")
         self._wrong += [f"after the next request: {left}" for left in stack.left()]
@@ -186,7 +186,7 @@ class _Deadline(trio.abc.Instrument):
 
 
 def moment(events: list[Event], endpoint: Endpoint) -> Moment:
-    """What the events say of the swept caller's requests."""
+    """What the events say of the swept client's requests."""
     races = 0
     outcomes: list[Outcome | None] = []
     for event in events:

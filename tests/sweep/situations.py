@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import trio
 
-from tests.sweep.stack import LITERAL, NAME, RESERVE_MS, Caller, Stack
+from tests.sweep.stack import LITERAL, NAME, RESERVE_MS, Client, Stack
 from tests.sweep.upstream import (
     Play,
     breaks,
@@ -47,23 +47,23 @@ def oracle(endpoint: Endpoint, fates: Sequence[Fate]) -> tuple[int, float]:
     return 200 if successes and last_s < inf else 500, last_s
 
 
-async def wait_for_answer(caller: Caller, request: bytes, stack: Stack) -> None:
-    caller.send(request)
-    await caller.read(1)
+async def wait_for_answer(client: Client, request: bytes, stack: Stack) -> None:
+    client.send(request)
+    await client.read(1)
 
 
-async def warm_up(caller: Caller, stack: Stack) -> None:
+async def warm_up(client: Client, stack: Stack) -> None:
     """One request on this connection: the next one finds it kept alive, and the pool warm."""
-    caller.send(get("/api/all"))
-    await caller.read(1)
-    assert caller.answers.pop().status == 200
+    client.send(get("/api/all"))
+    await client.read(1)
+    assert client.answers.pop().status == 200
 
 
-async def nothing(caller: Caller, stack: Stack) -> None:
+async def nothing(client: Client, stack: Stack) -> None:
     await trio.lowlevel.checkpoint()
 
 
-async def connect_slowly(caller: Caller, stack: Stack) -> None:
+async def connect_slowly(client: Client, stack: Stack) -> None:
     await trio.lowlevel.checkpoint()
     stack.upstream.dial_s = 0.1
 
@@ -76,20 +76,20 @@ NEVER: Final = Fate("hangs", inf)
 class Situation:
     """fates: what becomes of each call. plays: what the upstream does for it, request by request.
 
-    before: what happened before the swept request. during: what its caller does; at the end it closes.
+    before: what happened before the swept request. during: what its client does; at the end it closes.
     answers: how many there are, all of the same kind.
     """
 
     name: str
     fates: tuple[Fate, Fate]
     plays: tuple[list[Play], list[Play]]
-    before: Callable[[Caller, Stack], Awaitable[None]] = nothing
-    during: Callable[[Caller, bytes, Stack], Awaitable[None]] = wait_for_answer
+    before: Callable[[Client, Stack], Awaitable[None]] = nothing
+    during: Callable[[Client, bytes, Stack], Awaitable[None]] = wait_for_answer
     answers: int = 1
     instead: int | None = None  # the status, when there is no race
     target: str = "/api/{endpoint}?timeout={timeout_ms}"
     fields: str = ""
-    is_read_slowly: bool = False  # the caller sets the pace
+    is_read_slowly: bool = False  # the client sets the pace
     drains: bool = False
     timeout_ms: int = 1000
     max_in_flight: int = 4
@@ -97,7 +97,7 @@ class Situation:
     url: str = LITERAL
 
     def statuses(self, endpoint: Endpoint, lost: int | None = None) -> list[int]:
-        """What the caller gets, when this call is lost."""
+        """What the client gets, when this call is lost."""
         fates = list(self.fates)
         if lost is not None:
             fates[lost] = BAD(0)
@@ -114,61 +114,61 @@ class Situation:
         return get(self.target.format(endpoint=endpoint, timeout_ms=self.timeout_ms), self.fields)
 
 
-async def read_slowly(caller: Caller, request: bytes, stack: Stack) -> None:
-    caller.send(request)
-    await caller.read(1, every_s=0.01)
+async def read_slowly(client: Client, request: bytes, stack: Stack) -> None:
+    client.send(request)
+    await client.read(1, every_s=0.01)
 
 
-async def pipeline(caller: Caller, request: bytes, stack: Stack) -> None:
-    caller.send(request + request)
-    await caller.read(2)
+async def pipeline(client: Client, request: bytes, stack: Stack) -> None:
+    client.send(request + request)
+    await client.read(2)
 
 
-async def send_in_pieces(caller: Caller, request: bytes, stack: Stack) -> None:
+async def send_in_pieces(client: Client, request: bytes, stack: Stack) -> None:
     for piece in (request[:3], request[3:-2], request[-2:]):
-        caller.send(piece)
+        client.send(piece)
         await trio.sleep(0.003)
-    await caller.read(1)
+    await client.read(1)
 
 
-async def hang_up(caller: Caller, request: bytes, stack: Stack, how: str) -> None:
-    caller.send(request)
+async def hang_up(client: Client, request: bytes, stack: Stack, how: str) -> None:
+    client.send(request)
     await trio.sleep(0.05)
-    caller.close(how)
+    client.close(how)
 
 
-async def leave(caller: Caller, request: bytes, stack: Stack) -> None:
-    await hang_up(caller, request, stack, "fin")
+async def leave(client: Client, request: bytes, stack: Stack) -> None:
+    await hang_up(client, request, stack, "fin")
 
 
-async def vanish(caller: Caller, request: bytes, stack: Stack) -> None:
-    await hang_up(caller, request, stack, "rst")
+async def vanish(client: Client, request: bytes, stack: Stack) -> None:
+    await hang_up(client, request, stack, "rst")
 
 
-async def drain(caller: Caller, request: bytes, stack: Stack) -> None:
-    caller.send(request)
+async def drain(client: Client, request: bytes, stack: Stack) -> None:
+    client.send(request)
     await trio.sleep(0.05)
     stack.drain()
-    await caller.read(1)
+    await client.read(1)
 
 
-async def fill(caller: Caller, stack: Stack) -> None:
-    """Another caller's request takes the only token."""
+async def fill(client: Client, stack: Stack) -> None:
+    """Another client's request takes the only token."""
     other = await stack.connect()
     other.send(get("/api/first"))
     stack.others.append(other)
     await trio.sleep(0.02)
 
 
-async def refuse_unread(caller: Caller, request: bytes, stack: Stack) -> None:
+async def refuse_unread(client: Client, request: bytes, stack: Stack) -> None:
     """As the overload control does before a request is parsed."""
     stack.refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
-    caller.send(request)
-    await caller.read(1)
+    client.send(request)
+    await client.read(1)
     stack.refusal = None
 
 
-async def refuse_first_address(caller: Caller, stack: Stack) -> None:
+async def refuse_first_address(client: Client, stack: Stack) -> None:
     """Connecting is a race of two addresses, inside each call."""
     await trio.lowlevel.checkpoint()
     stack.upstream.refused.add("192.0.2.1")
@@ -216,9 +216,9 @@ SITUATIONS: Final = (
         during=read_slowly,
         is_read_slowly=True,
     ),
-    S("caller hangs up", *TWO, during=leave, answers=0),
-    S("caller resets", *TWO, during=vanish, answers=0),
-    S("caller hangs up while connecting", *TWO, before=connect_slowly, during=leave, answers=0, url=NAME),
+    S("client hangs up", *TWO, during=leave, answers=0),
+    S("client resets", *TWO, during=vanish, answers=0),
+    S("client hangs up while connecting", *TWO, before=connect_slowly, during=leave, answers=0, url=NAME),
     S("invalid timeout", *NONE, target="/api/{endpoint}?timeout=0", instead=400),
     S("a body", *NONE, fields="Content-Length: 3\r\n", instead=413),
     S("refused: no token", *NONE, before=fill, instead=503, max_in_flight=1),

@@ -39,7 +39,7 @@ class Answer:
     at: float
 
 
-class Caller:
+class Client:
     """The other end of a connection."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Stack:
         self.nursery: trio.Nursery
         self.scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}  # of the connections
         self.lines: list[LineTransport] = []
-        self.others: list[Caller] = []  # whose requests are in flight
+        self.others: list[Client] = []  # whose requests are in flight
         self.kept: list[str] = []  # what a request still held when its answer began
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -162,12 +162,12 @@ class Stack:
             task_status.started()
             await trio.sleep_forever()
 
-    async def connect(self) -> Caller:
-        caller = Caller()
-        line = LineTransport(caller.to_server, caller.from_server, self._answer_begins)
+    async def connect(self) -> Client:
+        client = Client()
+        line = LineTransport(client.to_server, client.from_server, self._answer_begins)
         self.lines.append(line)
         await self.nursery.start(self._serve, line, name="connection")
-        return caller
+        return client
 
     async def _serve(self, line: LineTransport, *, task_status: trio.TaskStatus[None]) -> None:
         task = trio.lowlevel.current_task()
@@ -193,13 +193,13 @@ class Stack:
         return [event.exception for event in self.events if isinstance(event, BugFound)] + self.crashes
 
     def left(self) -> list[str]:
-        """What requests and callers have left behind, once they are all gone."""
+        """What requests and clients have left behind, once they are all gone."""
         left = []
         driver = self.driver.statistics()
         if driver.open or driver.waiting or sum(driver.ended.values()) != driver.accepted:
             left.append(f"connections: {driver}")
         if not all(line.closed for line in self.lines):
-            left.append("a caller's socket")
+            left.append("a client's socket")
         if self.admission.in_flight:
             left.append(f"tokens: {self.admission.in_flight}")
         idle = 0

@@ -1,4 +1,4 @@
-"""The scenario runner must be able to say no: it is what the promises are tested with."""
+"""The scenario runner must be able to say no: it is what the guarantees are tested with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_call_that_is_not_awaited_is_found() -> None:
 
         return app
 
-    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive.*found 1 orphans"):
+    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive.*found 1 leaked_tasks"):
         run_scenario("/", [hangs()], make_app=leaky)
 
 

@@ -112,7 +112,7 @@ async def test_many_cancelled_calls_leave_nothing(tls: bool) -> None:
         call = UpstreamCall(transport, f"{origin}/api/work?drip_ms=20")
         numbers = iter(range(CALLS))
 
-        async def caller() -> None:
+        async def client() -> None:
             for _ in numbers:
                 word = "cancelled"
                 # Some have time enough to end on their own, however busy the machine is; what hangs does not.
@@ -124,7 +124,7 @@ async def test_many_cancelled_calls_leave_nothing(tls: bool) -> None:
 
         async with trio.open_nursery() as nursery:
             for _ in range(AT_A_TIME):
-                nursery.start_soon(caller)
+                nursery.start_soon(client)
         (statistics,) = transport.statistics().origins
         assert (statistics.in_use, statistics.connecting) == (0, 0)
         assert statistics.open == statistics.idle

@@ -149,7 +149,7 @@ async def test_a_server_that_speaks_no_tls_is_a_connect_error(says: bytes) -> No
             await client.get(server.url().replace("http:", "https:"))
 
 
-async def test_a_handshake_that_hangs_ends_with_the_callers_scope() -> None:
+async def test_a_handshake_that_hangs_ends_with_the_clients_scope() -> None:
     closed = trio.Event()
 
     async def hang(connection: RawConnection) -> None:

@@ -21,7 +21,7 @@ from tests.upstream.raw_server import Authority, RawConnection, RawServer, answe
 
 CALLS = int(os.environ.get("CALLS", "1500"))
 AT_A_TIME = 10
-# How long a caller waits that has not given up at once; handshakes of both ends share one processor here.
+# How long a client waits that has not given up at once; handshakes of both ends share one processor here.
 PATIENCE_S = {"plain": 0.05, "tls": 0.3}
 AUTHORITY = Authority()
 NO_ANSWER = (httpx.TransportError, httpx.DecodingError)
@@ -106,9 +106,9 @@ async def test_no_answer_crosses_and_nothing_is_left(scheme: str) -> None:
         async with trio.open_nursery() as nursery, httpx.AsyncClient(transport=transport) as client:
             await nursery.start(transport.run)
             numbers = iter(range(CALLS))
-            async with trio.open_nursery() as callers:
+            async with trio.open_nursery() as clients:
                 for _ in range(AT_A_TIME):
-                    callers.start_soon(call_on, client, server, numbers, dice, seen, PATIENCE_S[scheme])
+                    clients.start_soon(call_on, client, server, numbers, dice, seen, PATIENCE_S[scheme])
 
             [origin] = transport.statistics().origins
             assert (origin.in_use, origin.connecting) == (0, 0)
@@ -131,7 +131,7 @@ async def call_on(
     seen: collections.Counter[str],
     patience_s: float,
 ) -> None:
-    """One caller: a third of its calls are cancelled at some moment."""
+    """One client: a third of its calls are cancelled at some moment."""
     for number in numbers:
         token = f"/{number}-{dice.getrandbits(64):x}"
         gives_up_s = dice.choice([patience_s, patience_s, dice.uniform(0, patience_s / 12)])

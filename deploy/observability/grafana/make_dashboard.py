@@ -2,7 +2,7 @@
 
     python deploy/observability/grafana/make_dashboard.py > deploy/observability/grafana/fanout.json
 
-The first row answers three questions at a glance. The three below tell why: the upstream, the callers, us.
+The first row answers three questions at a glance. The three below tell why: the upstream, the clients, us.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def at_a_glance() -> list[Json]:
             noValue="no requests",
         ),
         glance(
-            "Promises broken",
+            "Guarantees broken",
             "Late answers, bugs, and what outlived its request, in the time shown. Every one is our fault.",
-            {"broken": f"sum(increase(fanout_promises_broken_total{{{JOB}}}[$__range]))"},
+            {"broken": f"sum(increase(fanout_guarantees_broken_total{{{JOB}}}[$__range]))"},
             (1, 1),
             decimals=0,
         ),
@@ -167,10 +167,10 @@ def the_upstream() -> list[Json]:
     ]
 
 
-def the_callers() -> list[Json]:
+def the_clients() -> list[Json]:
     return [
         graph(
-            "What callers get",
+            "What clients get",
             "Useful is a 200 in time. Refused before parsing: the loop was behind.",
             {
                 "{{result}}": rate("fanout_answers_total", "", "by (result)"),
@@ -181,7 +181,7 @@ def the_callers() -> list[Json]:
         ),
         graph(
             "Why not",
-            "The reason in the problem that the caller got.",
+            "The reason in the problem that the client got.",
             {"{{reason}}": rate("fanout_answers_total", 'result=~"error|refused|late|left"', "by (reason)")},
             "reqps",
         ),
@@ -216,7 +216,7 @@ def us() -> list[Json]:
             "A long pass makes everything late; the reserve grows with it.",
             {
                 "longest pass of late": f"max(fanout_loop_lateness_seconds{{{JOB}}})",
-                "usual pass": f"max(fanout_loop_usual_pass_seconds{{{JOB}}})",
+                "usual pass": f"max(fanout_loop_usual_iteration_seconds{{{JOB}}})",
                 "reserve": f"max(fanout_reserve_seconds{{{JOB}}})",
             },
             "s",
@@ -260,7 +260,7 @@ def dashboard() -> Json:
     rows = {
         "At a glance": (at_a_glance(), 6, 5),
         "The upstream": (the_upstream(), 8, 8),
-        "The callers": (the_callers(), 6, 8),
+        "The clients": (the_clients(), 6, 8),
         "Us": (us(), 8, 8),
     }
     for title, (content, width, height) in rows.items():

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import trio
 
-from fanout.admin.live.promises import GuaranteeBoard
+from fanout.admin.live.guarantees import GuaranteeBoard
 from fanout.admin.live.rows import Rows, receipt_row
 from fanout.admin.live.window import Window
 from fanout.observe.receipt import Receipt
@@ -52,8 +52,8 @@ class LiveFeed:
     """An observer, and a consumer of receipts, that tells viewers.
 
     vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
-        go to the board of promises. latest: the receipts of the past. about: what a new viewer is told of the
-        server, as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
+        go to the board. latest: the receipts of the past. about: what a new viewer is told of the server,
+        as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
         turn: awaited before each piece of work. caught_up: returns when `consume` has received the receipt of
         every request that has ended. unix_s: the time of day.
     """
@@ -203,7 +203,7 @@ class LiveFeed:
         self._samples.append(_json(sample))
         self._window = Window(now)
         self._sampled_at = now
-        return {**sample, "promises": self._board.to_json()}
+        return {**sample, "guarantees": self._board.to_json()}
 
     def _greeting(self) -> bytes:
         """Made at most once a batch, however many come: what happens after it is in the next batch."""

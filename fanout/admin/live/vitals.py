@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def vitals(statistics: ServiceStatistics) -> dict[str, Any]:
     """Gauges, and counts since the start; made of JSON's own types."""
     origins = statistics.upstream.origins
-    broken = statistics.requests.promises_broken
+    broken = statistics.requests.guarantees_broken
     return {
         "uptime_s": statistics.uptime_s,
         "draining": statistics.draining,
@@ -21,7 +21,7 @@ def vitals(statistics: ServiceStatistics) -> dict[str, Any]:
         "refused_unread": statistics.overload.refused,
         "tasks": statistics.loop.tasks,
         "late_ms": statistics.loop.lateness_ms,
-        "pass_ms": statistics.loop.usual_pass_ms,
+        "pass_ms": statistics.loop.usual_iteration_ms,
         "pool_in_use": sum(origin.in_use for origin in origins),
         "pool_idle": sum(origin.idle for origin in origins),
         "late_answers": broken.late_answers,

@@ -21,7 +21,7 @@ ERROR_WORDS: Final = {
     errors.BROKEN: "the connection broke, or what came was not HTTP",
     errors.BAD_STATUS: "a status other than 200",
     errors.TOO_LARGE: "more than 64 KiB of content",
-    errors.BAD_PAYLOAD: "content that is not what the upstream promises",
+    errors.BAD_PAYLOAD: "content that is not what the upstream guarantees",
     "deadline": "stopped when the time was up",
     "internal": "a bug in fanout",
 }

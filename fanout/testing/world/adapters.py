@@ -62,7 +62,7 @@ def _broken(end: End, error: OSError) -> Exception:
     return trio.ClosedResourceError() if end.closed_at is not None else trio.BrokenResourceError()
 
 
-class CallerTransport(Transport):
+class ClientTransport(Transport):
     """The driver's replacement for a `SocketTransport`: the same guarantees, method by method.
 
     on_read: told how many bytes the server took. on_written: told of each write what there was room for.

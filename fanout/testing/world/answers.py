@@ -13,7 +13,7 @@ _END = b"\r\n\r\n"
 class Answer:
     """One answer. Times are of the writes that began it and that ended it; `None`: none has yet.
 
-    A write begins an answer even when its caller has no room for a byte of it: the server was on time.
+    A write begins an answer even when its client has no room for a byte of it: the server was on time.
     end: the place of the byte behind it, counted from the first byte on the connection.
     """
 

@@ -1,6 +1,6 @@
 """A world in the trace-event format, for a trace viewer (`chrome://tracing`, Perfetto).
 
-Each caller's connection and each upstream connection is a row; requests and calls are bars on them.
+Each client's connection and each upstream connection is a row; requests and calls are bars on them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fanout.admin.live.trace import bar, moment, named
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import RequestFacts
 
-_CALLERS: Final = 1
+_CLIENTS: Final = 1
 _UPSTREAMS: Final = 2
 _SERVER: Final = 3
 
@@ -19,7 +19,7 @@ _SERVER: Final = 3
 def chrome_trace(ended: Ended) -> dict[str, Any]:
     """Times are microseconds of virtual time."""
     events: list[dict[str, Any]] = [
-        named("process", "callers", _CALLERS),
+        named("process", "clients", _CLIENTS),
         named("process", "upstream connections", _UPSTREAMS),
         named("process", "server", _SERVER),
     ]
@@ -39,7 +39,7 @@ def _request(request: RequestFacts) -> list[dict[str, Any]]:
     ended_at = connection.closed_at if answer is None else answer.first_at
     said = "no answer" if answer is None else f"{answer.status} {answer.reason}"
     name = f"w{script.id} {script.ask} {said}"
-    events = [bar(name, _CALLERS, connection.number, request.sent_at, ended_at)]
+    events = [bar(name, _CLIENTS, connection.number, request.sent_at, ended_at)]
     for call in request.calls.values():
         wire = call.attempts[-1].wire if call.attempts else None
         name = f"{call.tag} {call.outcome} ({call.script.fault or 'answers'})"

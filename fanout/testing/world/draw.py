@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from fanout.testing.world.plan import (
-    CallerScript,
     CallScript,
+    ClientScript,
     Dialling,
     DialScript,
     Leave,
@@ -73,10 +73,10 @@ def with_a_silent_address(plan: Plan) -> Plan:
     def of(request: RequestScript) -> RequestScript:
         return replace(request, calls=tuple(replace(call, dials=()) for call in request.calls))
 
-    callers = tuple(
-        replace(caller, requests=tuple(of(request) for request in caller.requests)) for caller in plan.callers
+    clients = tuple(
+        replace(client, requests=tuple(of(request) for request in client.requests)) for client in plan.clients
     )
-    return replace(plan, callers=callers, silent_addresses=1)
+    return replace(plan, clients=clients, silent_addresses=1)
 
 
 class _Drawing:
@@ -92,25 +92,25 @@ class _Drawing:
 
     def plan(self) -> Plan:
         dice = self._dice
-        callers = []
+        clients = []
         while self._left > 0:
-            callers.append(self._caller())
+            clients.append(self._client())
         stalls: tuple[Stall, ...] = ()
         if self._stalls:
             stalls = tuple(Stall(self._moment(), dice.choice((3, 60, 200))) for _ in range(5))
         return Plan(
-            tuple(callers),
+            tuple(clients),
             max_in_flight=dice.choice((3, 10, 30, 100, 1000, 1000)),
             max_connections=dice.choice((20, 10_000, 10_000, 10_000, 10_000, 10_000)),
             reserve_ms=self._reserve_ms,
             addresses=dice.choice((1, 1, 1, 2)),
-            caller_latency_ms=dice.choice((0, 0, 3)),
+            client_latency_ms=dice.choice((0, 0, 3)),
             upstream_latency_ms=self._latency_ms,
             upstream_window_bytes=dice.choice((65536, 65536, 65536, 4096)),
             upstream_segment_bytes=dice.choice((0, 0, 0, 0, 0, 0, 0, 0, 0, 61)),
             drain_at_ms=(self._lasts_ms + self._moment()) // 2 if self._chance(0.25) else None,
             stalls=stalls,
-            late_passes=dice.choice((0, 0, 0, 2, 12)),
+            late_iterations=dice.choice((0, 0, 0, 2, 12)),
         )
 
     def _chance(self, share: float) -> bool:
@@ -122,11 +122,11 @@ class _Drawing:
     def _moment(self) -> int:
         return int(self._dice.random() * self._lasts_ms)
 
-    def _caller(self) -> CallerScript:
+    def _client(self) -> ClientScript:
         count = min(self._left, self._pick((1, 2, 3, 5, 9, 20)))
         self._left -= count
         window = 65536 if self._chance(0.9) else self._pick((100, 400, 1000))
-        return CallerScript(
+        return ClientScript(
             tuple(self._request(window) for _ in range(count)),
             at_ms=self._moment(),
             window_bytes=window,

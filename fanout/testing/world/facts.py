@@ -1,4 +1,4 @@
-"""What happened, as callers, the network and the upstream saw it. Nothing here was said by fanout itself.
+"""What happened, as clients, the network and the upstream saw it. Nothing here was said by fanout itself.
 
 Times are seconds of virtual time. The facts are filled in while a world runs and judged when it has ended.
 """
@@ -9,7 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from fanout.testing.world.answers import Answer, AnswerReader
-from fanout.testing.world.plan import CallerScript, CallScript, Dialling, DialScript, RequestScript
+from fanout.testing.world.plan import CallScript, ClientScript, Dialling, DialScript, RequestScript
 
 
 @dataclass(slots=True, eq=False)
@@ -87,14 +87,14 @@ class RequestFacts:
 
 @dataclass(slots=True, eq=False)
 class ConnectionFacts:
-    """One caller's connection. `reads`: how many bytes the server had read, and when.
+    """One client's connection. `reads`: how many bytes the server had read, and when.
 
-    left_at: when the caller's FIN or RST had come to the server. closed_at: when the server closed.
+    left_at: when the client's FIN or RST had come to the server. closed_at: when the server closed.
     too_many: it came while as many were open as may be.
     """
 
     number: int
-    caller: CallerScript
+    client: ClientScript
     opened_at: float
     requests: list[RequestFacts] = field(default_factory=list)
     reader: AnswerReader = field(default_factory=AnswerReader)

@@ -1,4 +1,4 @@
-"""Was every promise kept? Everything that can be seen from outside, of every request of a world."""
+"""Was every guarantee kept? Everything that can be seen from outside, of every request of a world."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fanout.testing.world.oracle import INSTANT_S
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken promise. of: a request (`w7`), a call (`w7.0`), a connection (`c3`), or the `server`."""
+    """A broken guarantee. of: a request (`w7`), a call (`w7.0`), a connection (`c3`), or the `server`."""
 
     of: str
     what: str
@@ -26,7 +26,7 @@ class Violation:
 
 
 def judge(ended: Ended) -> list[Violation]:
-    """Every promise that was broken; empty when all were kept."""
+    """Every guarantee that was broken; empty when all were kept."""
     return [Violation(of, what) for of, what in _all(ended)]
 
 
@@ -48,8 +48,8 @@ def _all(ended: Ended) -> Iterator[tuple[str, str]]:
 
 
 def _late(ended: Ended) -> Iterator[str]:
-    """G2, as the server counts it. A caller that does not read makes its own answer late."""
-    slow_readers = any(caller.window_bytes < SMALL_WINDOW_BYTES for caller in ended.plan.callers)
+    """G2, as the server counts it. A client that does not read makes its own answer late."""
+    slow_readers = any(client.window_bytes < SMALL_WINDOW_BYTES for client in ended.plan.clients)
     if ended.late_answers and not ended.stalls and not slow_readers:
         yield f"G2: it counts {ended.late_answers} late answers"
 

@@ -1,4 +1,4 @@
-"""One caller's connection: the right answer, at the right time, to every request whose head was read."""
+"""One client's connection: the right answer, at the right time, to every request whose head was read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WRITE_TIMEOUT_S: Final = 10.0
 HEAD_TIMEOUT_S: Final = 10.0
 LINGER_TIMEOUT_S: Final = 1.0  # for an answer after which the connection closes in any case
 DRAIN_GRACE_S: Final = 0.5
-MAX_PASS_S: Final = 0.05
-SMALL_WINDOW_BYTES: Final = 2000  # an answer may not fit, and then waits for its caller to read
+MAX_ITERATION_S: Final = 0.05
+SMALL_WINDOW_BYTES: Final = 2000  # an answer may not fit, and then waits for its client to read
 MANY_CONNECTIONS: Final = 1000  # with fewer, waiting ones may have to give way
 TOO_LARGE: Final = frozenset({414, 431})
 END: Final = b"\r\n\r\n"
@@ -56,7 +56,7 @@ def judge_connection(connection: ConnectionFacts, ended: Ended) -> Iterator[tupl
 
 
 def _may_be_cut(connection: ConnectionFacts, ended: Ended) -> bool:
-    """Whether an answer may end in the middle: its caller left, or did not read."""
+    """Whether an answer may end in the middle: its client left, or did not read."""
     begun_at, closed_at = connection.reader.begun_at, connection.closed_at
     if begun_at is None or closed_at is None:
         return False
@@ -64,8 +64,8 @@ def _may_be_cut(connection: ConnectionFacts, ended: Ended) -> bool:
         return True
     answers = connection.reader.answers
     is_refusal = not answers or answers[-1].last_at is not None or answers[-1].request_id == "unread"
-    if is_refusal and connection.caller.window_bytes < SMALL_WINDOW_BYTES:
-        return True  # the driver waits for no caller to take its last word
+    if is_refusal and connection.client.window_bytes < SMALL_WINDOW_BYTES:
+        return True  # the driver waits for no client to take its last word
     patience_s = LINGER_TIMEOUT_S if is_refusal else WRITE_TIMEOUT_S
     drained_s = closed_at - max(begun_at, ended.drained_at)
     return closed_at - begun_at >= patience_s - INSTANT_S or drained_s >= DRAIN_GRACE_S - INSTANT_S
@@ -88,7 +88,7 @@ class _Case:
         """G1 and G6: there is no answer. May that be?"""
         request, left_at, ended = self._request, self._connection.left_at, self._ended
         if self._read_at is None or _may_be_cut(self._connection, ended):
-            return  # G1 is for requests whose head was read, and for callers who read
+            return  # G1 is for requests whose head was read, and for clients who read
         if request.script.ask == "garbage" or request.entered_at is None:
             if not self._came_too_late():
                 yield "G1: its head was read, and it was neither answered nor given to the application"
@@ -96,12 +96,12 @@ class _Case:
         slack_s = self._slack_s(left_at)
         latest = max(due.when.latest for due in dues_of(request, self._arrived_at, slack_s, ended))
         if left_at is None or left_at > latest + INSTANT_S:
-            yield f"G1: it has no answer, and its caller had not left; due by {latest:.6f}"
+            yield f"G1: it has no answer, and its client had not left; due by {latest:.6f}"
             return
         for call in request.calls.values():
             gone_at = max(left_at, self._arrived_at) + self._slack_s(call.ended_at)
             if call.ended_at is None or call.ended_at > gone_at + INSTANT_S:
-                yield f"G6: call {call.index} ended at {call.ended_at}, its caller had left at {left_at}"
+                yield f"G6: call {call.index} ended at {call.ended_at}, its client had left at {left_at}"
 
     def answered(self, answer: Answer) -> Iterator[str]:
         request = self._request
@@ -122,7 +122,7 @@ class _Case:
         if not arrived_at - INSTANT_S <= entered_at <= arrived_at + slack_s + INSTANT_S:
             yield f"it was read at {arrived_at} and given to the application at {entered_at}"
         if left_at is not None and max(left_at, arrived_at) < answer.first_at - slack_s - INSTANT_S:
-            yield "G6: it was answered although its caller had left"
+            yield "G6: it was answered although its client had left"
         dues = dues_of(request, arrived_at, slack_s, self._ended)
         if not any(is_due(answer, due, head_only=request.script.is_head) for due in dues):
             said = f"{answer.status} at {answer.first_at:.6f} {answer.body[:60]!r}"
@@ -131,7 +131,7 @@ class _Case:
             yield from self._race(answer, slack_s)
 
     def _race(self, answer: Answer, slack_s: float) -> Iterator[str]:
-        """Promises in their own words, which no slack of a stalled loop can blur."""
+        """Guarantees in their own words, which no slack of a stalled loop can blur."""
         request, timeout_s = self._request, self._request.script.timeout_ms / 1000
         if answer.first_at > self._arrived_at + timeout_s + slack_s + INSTANT_S:
             yield f"G2: it was answered at {answer.first_at}, read at {self._arrived_at}"
@@ -177,7 +177,7 @@ class _Case:
             yield f"what is no request got {answer.status}, and not {request.script.status}"
 
     def _came_too_late(self) -> bool:
-        """It was read in the instant in which the server, or the caller, gave up."""
+        """It was read in the instant in which the server, or the client, gave up."""
         arrived_at, left_at = self._arrived_at, self._connection.left_at
         if left_at is not None and left_at <= arrived_at + self._slack_s(left_at) + INSTANT_S:
             return True
@@ -206,8 +206,8 @@ class _Case:
     def _was_behind(self, moment: float) -> bool:
         """Whether the loop had been standing still for too long, and had not slept off enough of it since."""
         return any(
-            took_s > MAX_PASS_S - INSTANT_S
-            and began - INSTANT_S <= moment <= began + took_s + (took_s - MAX_PASS_S) + INSTANT_S
+            took_s > MAX_ITERATION_S - INSTANT_S
+            and began - INSTANT_S <= moment <= began + took_s + (took_s - MAX_ITERATION_S) + INSTANT_S
             for began, took_s in self._ended.long_passes()
         )
 

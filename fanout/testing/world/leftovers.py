@@ -27,20 +27,20 @@ class Baseline:
 
 
 def leftovers(
-    baseline: Baseline, server: Server, upstreams: Upstreams, callers: Sequence[End]
+    baseline: Baseline, server: Server, upstreams: Upstreams, clients: Sequence[End]
 ) -> Iterator[str]:
     """What is left once the server is closed."""
-    census = server.census.statistics()
+    leak_check = server.leak_check.statistics()
     counts = {
         **dict(baseline.left()),
         "connections to upstreams": upstreams.open_wires(),
-        "connections of callers": sum(end.closed_at is None for end in callers),
+        "connections of clients": sum(end.closed_at is None for end in clients),
         "connections held by the driver": server.driver.statistics().open,
         "admission tokens": server.admission.in_flight,
         "calls": upstreams.running,
-        "orphans, by the census,": census.orphans,
-        "tokens, by the census,": census.tokens_left,
-        "connections, by the census,": census.connections_left,
+        "leaked_tasks, by the leak_check,": leak_check.leaked_tasks,
+        "tokens, by the leak_check,": leak_check.leaked_permits,
+        "connections, by the leak_check,": leak_check.leaked_connections,
     }
     for what, count in counts.items():
         if count:

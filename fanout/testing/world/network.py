@@ -4,8 +4,8 @@ Bytes, FIN and RST travel in order and take the latency of their way. A write ta
 a read gives what has come, and no more than a segment. Closing on unread bytes sends RST, and so does
 whatever is sent to an end that is closed. What came before an RST can still be read, as on Linux.
 
-What arrives in one moment is all seen in one pass of the loop, unless there are `late_passes`: a real loop
-hears of it pass by pass. It stays in order, and takes no more time.
+What arrives in one moment is all seen in one event-loop iteration, unless there are `late_iterations`: epoll
+reports it to a real loop over several iterations. It stays in order, and takes no more time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ import trio
 class Network:
     """What is on its way. `run` delivers it; what takes no time is delivered at once.
 
-    late_passes: the most that go by before each arrival, `seed` says how many. Then nothing arrives at once.
+    late_iterations: the most that go by before each arrival; `seed` says how many. Then nothing arrives at
+        once.
     """
 
-    def __init__(self, late_passes: int = 0, seed: int = 0) -> None:
-        self._late_passes = late_passes
+    def __init__(self, late_iterations: int = 0, seed: int = 0) -> None:
+        self._late_iterations = late_iterations
         self._chance = random.Random(f"network {seed}")
         self._under_way: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
@@ -38,7 +39,7 @@ class Network:
 
     def after(self, delay_s: float, arrive: Callable[..., None], *arguments: Any) -> None:
         """Call `arrive(*arguments)` so many seconds from now."""
-        if not delay_s and not self._late_passes:
+        if not delay_s and not self._late_iterations:
             arrive(*arguments)
             return
         at = trio.current_time() + delay_s
@@ -77,8 +78,8 @@ class Network:
 
     async def late(self) -> None:  # noqa: ASYNC910 - it need not be
         """Let the passes go by after which the next thing is heard of, if there are any."""
-        if self._late_passes:
-            for _ in range(self._chance.randint(0, self._late_passes)):
+        if self._late_iterations:
+            for _ in range(self._chance.randint(0, self._late_iterations)):
                 await trio.lowlevel.checkpoint()
 
     def pair(self, *, latency_s: float, window_bytes: tuple[int, int], segment_bytes: int) -> tuple[End, End]:

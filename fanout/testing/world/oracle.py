@@ -1,6 +1,6 @@
 """The oracle: from what was asked and what the upstreams did, to the answers that are allowed.
 
-A pure function over values, written from the promises and not from the code: it imports nothing of fanout's.
+A pure function over values, written from the guarantees and not from the code: it imports nothing of ours.
 Whenever two things happen in the same instant, either may be seen first, and both answers are allowed.
 """
 
@@ -73,7 +73,7 @@ def allowed(
     """The answers that a race may have.
 
     arrived_at: when the head of the request was read. race_ends: when its calls' time is over, which is
-    the caller's deadline less the reserve.
+    the client's deadline less the reserve.
     """
     if race_ends.latest <= arrived_at:
         return [_deadline(at(arrived_at))]

@@ -1,6 +1,6 @@
 """A plan: everything that a world will do to the server, as values. The same plan, the same world.
 
-Times in a plan are milliseconds of virtual time. A plan says what callers and upstreams do; what must come
+Times in a plan are milliseconds of virtual time. A plan says what clients and upstreams do; what must come
 of it is the oracle's business.
 """
 
@@ -44,7 +44,7 @@ class CallScript:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The caller leaves without waiting for its answer: closes, resets, or half-closes and reads on.
+    """The client leaves without waiting for its answer: closes, resets, or half-closes and reads on.
 
     after_ms: after the last byte of the request, or of what is sent of it.
     of_head: the share of the head's bytes that is sent at all, 0 to 1.
@@ -63,7 +63,7 @@ class RequestScript:
     timeout_ms: of a race. calls: one script an upstream call.
     gap_ms: how long after the answer before it is sent. pipelined: it is sent behind the request before it
         at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.
-    stall_ms: how long the caller does not read, from when it has sent the request.
+    stall_ms: how long the client does not read, from when it has sent the request.
     closes: it wants the connection closed. is_head: HEAD.
     """
 
@@ -92,8 +92,8 @@ class RequestScript:
 
 
 @dataclass(frozen=True, slots=True)
-class CallerScript:
-    """One caller: its requests one after the other, over as many connections as that takes.
+class ClientScript:
+    """One client: its requests one after the other, over as many connections as that takes.
 
     at_ms: when it connects. window_bytes: what it and the network take before a write to it waits.
     segment_bytes: the most that the server gets from one read; 0 for all that is there.
@@ -119,28 +119,28 @@ class Plan:
 
     max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the upstream's name.
     silent_addresses: so many of them, from the first, swallow every attempt to connect.
-    caller_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
-    `CallerScript`, for what the upstream sends. late_passes: see `Network`.
-    drain_at_ms: SIGTERM; `None`: when all callers are done.
+    client_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
+    `ClientScript`, for what the upstream sends. late_iterations: see `Network`.
+    drain_at_ms: SIGTERM; `None`: when all clients are done.
     """
 
-    callers: tuple[CallerScript, ...]
+    clients: tuple[ClientScript, ...]
     max_in_flight: int = 100
     max_connections: int = 10_000
     reserve_ms: int = 10
     addresses: int = 1
     silent_addresses: int = 0
-    caller_latency_ms: int = 0
+    client_latency_ms: int = 0
     upstream_latency_ms: int = 0
     upstream_window_bytes: int = 65536
     upstream_segment_bytes: int = 0
-    late_passes: int = 0
+    late_iterations: int = 0
     drain_at_ms: int | None = None
     stalls: tuple[Stall, ...] = ()
 
     @property
     def requests(self) -> tuple[RequestScript, ...]:
-        return tuple(request for caller in self.callers for request in caller.requests)
+        return tuple(request for client in self.clients for request in client.requests)
 
     @property
     def has_stalls(self) -> bool:

@@ -15,7 +15,7 @@ from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
 from fanout.api.load_shedding import LoadShedder
 from fanout.api.problems import render
-from fanout.observe.census import Census
+from fanout.observe.leak_check import LeakCheck
 from fanout.observe.observers import Observers
 from fanout.race.admission import Admission
 from fanout.race.events import Observer
@@ -56,8 +56,8 @@ class Server:
             look_up=upstreams.look_up,
         )
         self.admission = Admission(plan.max_in_flight)
-        self.census = Census(lambda: self.admission.in_flight, self.transport.connections_in_use)
-        self.instruments: list[trio.abc.Instrument] = [self.census]
+        self.leak_check = LeakCheck(lambda: self.admission.in_flight, self.transport.connections_in_use)
+        self.instruments: list[trio.abc.Instrument] = [self.leak_check]
         watch = VirtualLoopWatch(clock)
         if plan.has_stalls:  # else every pass takes no time at all, and the watch would say so
             self.instruments.append(watch)
@@ -73,7 +73,7 @@ class Server:
             reserve_ms=load_shedder.reserve_ms,
         )
         self.app = Exchanges(
-            make_app(races), self.admission, observers, id_prefix="world", census=self.census
+            make_app(races), self.admission, observers, id_prefix="world", leak_check=self.leak_check
         )
         self.driver = Driver(
             Limits(max_connections=plan.max_connections),

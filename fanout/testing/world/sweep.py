@@ -22,7 +22,7 @@ _KEPT = 10  # violations of a world that are told; all are counted
 
 @dataclass(frozen=True, slots=True)
 class SeedReport:
-    """What one world came to. broken: how many requests a promise to was broken. cpu_s: with everything."""
+    """What one world came to. broken: how many requests a guarantee to was broken. cpu_s: with everything."""
 
     seed: int
     requests: int

@@ -33,7 +33,7 @@ def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
             f"over {len(ended.wires)} upstream connections",
             f"  limits     {plan.max_in_flight} in flight, {plan.max_connections} connections, "
             f"reserve {plan.reserve_ms} ms, "
-            f"latency {plan.caller_latency_ms} and {plan.upstream_latency_ms} ms",
+            f"latency {plan.client_latency_ms} and {plan.upstream_latency_ms} ms",
             f"  shutdown   at {ended.drained_at:.3f} s"
             + (f", before the other {planned - sent} were sent" if sent < planned else ""),
             f"  trace      {ended.trace.digest()}",
@@ -98,7 +98,7 @@ def _answered(request: RequestFacts) -> str:
     answer = request.connection.answer_to(request)
     if answer is None:
         left_at = request.connection.left_at
-        return "no answer" + ("" if left_at is None else f": the caller left at {left_at:.3f} s")
+        return "no answer" + ("" if left_at is None else f": the client left at {left_at:.3f} s")
     took_ms = (answer.first_at - request.sent_at) * 1000
     of = f" of {request.script.timeout_ms} ms" if request.script.timeout_ms else ""
     whole = "" if answer.last_at is not None else ", not to its end"

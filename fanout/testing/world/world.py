@@ -1,4 +1,4 @@
-"""One world: the whole server, callers and upstreams in memory, in virtual time, by a plan and a seed.
+"""One world: the whole server, clients and upstreams in memory, in virtual time, by a plan and a seed.
 
 Real are the connection driver, the Quart-Trio app, admission, overload control, the race, the upstream call
 and the pool (`server`). Replaced are the kernel (`network`), the clock and the scheduler's chance.
@@ -15,14 +15,14 @@ import trio.testing
 from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.server.asgi import Message, Receive, Scope, Send
 from fanout.server.http1 import serve_stream
-from fanout.testing.world import callers
-from fanout.testing.world.adapters import CallerTransport
+from fanout.testing.world import clients
+from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, pool_leftovers
 from fanout.testing.world.network import End, Network
-from fanout.testing.world.plan import CallerScript, Plan, Stall
+from fanout.testing.world.plan import ClientScript, Plan, Stall
 from fanout.testing.world.scheduler import run_seeded
 from fanout.testing.world.server import Server
 from fanout.testing.world.trace import Trace
@@ -50,7 +50,7 @@ class World:
         self._plan = plan
         self._clock = clock
         self._trace = trace
-        self._network = Network(plan.late_passes, seed)
+        self._network = Network(plan.late_iterations, seed)
         self._upstreams = Upstreams(plan, self._network, trace)
         self._server = Server(
             plan, clock, self._upstreams, self, make_call=self._make_call, on_crash=self._crashed
@@ -64,7 +64,7 @@ class World:
         self._connections: trio.Nursery
 
     async def run(self) -> Ended:
-        """Open the server, let the callers play, drain, close, and write down what is left."""
+        """Open the server, let the clients play, drain, close, and write down what is left."""
         ended, server, upstreams = self._ended, self._server, self._upstreams
         with trio.move_on_after(HORIZON_S) as horizon:
             async with trio.open_nursery() as outside:
@@ -97,8 +97,8 @@ class World:
 
     async def _play(self) -> None:
         async with trio.open_nursery() as nursery:
-            for caller in self._plan.callers:
-                nursery.start_soon(callers.call, caller, self)
+            for client in self._plan.clients:
+                nursery.start_soon(clients.call, client, self)
             for stall in self._plan.stalls:
                 nursery.start_soon(self._stall, stall)
             if self._plan.drain_at_ms is not None:
@@ -124,22 +124,22 @@ class World:
         self._trace.add("drain", "server")
         await self._server.drain()
 
-    # What callers see.
+    # What clients see.
 
-    def connect(self, caller: CallerScript) -> tuple[ConnectionFacts, End] | None:
+    def connect(self, client: ClientScript) -> tuple[ConnectionFacts, End] | None:
         if not self._listening:
             return None
-        facts = ConnectionFacts(len(self._ended.connections), caller, trio.current_time())
+        facts = ConnectionFacts(len(self._ended.connections), client, trio.current_time())
         self._ended.connections.append(facts)
-        client, server = self._network.pair(
-            latency_s=self._plan.caller_latency_ms / 1000,
-            window_bytes=(caller.window_bytes, _SERVER_WINDOW_BYTES),
-            segment_bytes=caller.segment_bytes,
+        end, server = self._network.pair(
+            latency_s=self._plan.client_latency_ms / 1000,
+            window_bytes=(client.window_bytes, _SERVER_WINDOW_BYTES),
+            segment_bytes=client.segment_bytes,
         )
         self._ends.append(server)
         self._trace.add("connect", f"c{facts.number}")
         self._connections.start_soon(self._serve, facts, server)
-        return facts, client
+        return facts, end
 
     def sent(self, request: RequestFacts) -> None:
         self._ended.requests.append(request)
@@ -155,7 +155,7 @@ class World:
                 self._trace.add("left", f"c{facts.number}")
 
         end.watch = left
-        transport = CallerTransport(
+        transport = ClientTransport(
             end,
             facts.number,
             lambda count: facts.read(count, trio.current_time()),

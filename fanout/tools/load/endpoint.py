@@ -1,4 +1,4 @@
-"""What the API promises as the body of a 200, endpoint by endpoint."""
+"""What the API guarantees as the body of a 200, endpoint by endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint of the API. `accepts` tells whether a decoded 200 body is what the API promises."""
+    """One endpoint of the API. `accepts` tells whether a decoded 200 body is what the API guarantees."""
 
     name: str
     path: str

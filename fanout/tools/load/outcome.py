@@ -1,7 +1,7 @@
 """What became of one request, and the rules by which a complete answer is judged.
 
 Rule 1: time goes first. A complete answer of any status that came after `timeout` is late.
-Rule 2: a 200 is useful only when its body is what the API promises.
+Rule 2: a 200 is useful only when its body is what the API guarantees.
 Rule 3: what the client did itself (left, could not connect, was cut) is never the server's broken guarantee.
 """
 

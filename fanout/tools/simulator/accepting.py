@@ -15,7 +15,7 @@ import trio
 
 from fanout.tools.simulator.wire import Stream
 
-ACCEPTS_A_PASS: Final = 64
+ACCEPTS_PER_ITERATION: Final = 64
 FULL_PAUSE_S: Final = 0.1  # descriptors come back as connections end
 FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -41,6 +41,6 @@ def _accept_waiting(listener: trio.SocketListener, serve: Serve, nursery: trio.N
     """Accept what else waits, without waiting for it. Any error will meet the next real accept."""
     with suppress(OSError), socket.socket(fileno=listener.socket.dup().detach()) as handle:
         handle.setblocking(False)
-        for _ in range(ACCEPTS_A_PASS):
+        for _ in range(ACCEPTS_PER_ITERATION):
             accepted, _address = handle.accept()
             nursery.start_soon(serve, trio.SocketStream(trio.socket.from_stdlib_socket(accepted)))

@@ -23,7 +23,7 @@ from fanout.tools.simulator.settings import check_names
 from fanout.tools.simulator.state import State
 from fanout.tools.simulator.witness import CallRecord
 
-RECORDS_A_PASS: Final = 200  # about two milliseconds
+RECORDS_PER_ITERATION: Final = 200  # about two milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,10 @@ async def _render(value: Any) -> str:
     if not isinstance(value, _Calls):
         return json.dumps(value)
     texts: list[str] = []
-    for start in range(0, len(value.records), RECORDS_A_PASS):
-        texts += [json.dumps(record.as_json()) for record in value.records[start : start + RECORDS_A_PASS]]
+    for start in range(0, len(value.records), RECORDS_PER_ITERATION):
+        texts += [
+            json.dumps(record.as_json()) for record in value.records[start : start + RECORDS_PER_ITERATION]
+        ]
         await trio.lowlevel.checkpoint()
     return f'{{"calls": [{", ".join(texts)}], "totals": {json.dumps(value.totals)}}}'
 

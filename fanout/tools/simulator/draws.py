@@ -1,7 +1,7 @@
 """What chance decides, in a way that can be repeated.
 
 Rule 1: the n-th draw depends on the settings and n, and on nothing else.
-Rule 2: only `random()` is used: Python promises it, and it alone, to stay the same from version to version.
+Rule 2: only `random()` is used: Python guarantees it, and it alone, to stay the same from version to version.
 """
 
 from __future__ import annotations

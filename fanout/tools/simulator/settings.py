@@ -13,7 +13,7 @@ from fanout.tools.simulator.faults import FAULTS
 
 MAX_DELAY_MS: Final = 600_000  # as long as the longest timeout fanout can be set to
 
-# One call in ten fails, a few of them only at the caller's deadline.
+# One call in ten fails, a few of them only at the client's deadline.
 UNRELIABLE: Final[Mapping[str, float]] = MappingProxyType(
     {
         "status": 0.04,

@@ -1,4 +1,4 @@
-"""Complete, well-framed HTTP responses that are not what the upstream promises."""
+"""Complete, well-framed HTTP responses that are not what the upstream guarantees."""
 
 from __future__ import annotations
 

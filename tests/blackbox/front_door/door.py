@@ -1,4 +1,4 @@
-"""The real program between real callers and the simulated upstream, and what can be read off it."""
+"""The real program between real clients and the simulated upstream, and what can be read off it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fanout.testing import Program
 from tests.blackbox.conftest import request
 from tests.bystander import Seen, bystander
 from tests.forked import running
-from tests.server.serving import Caller
+from tests.server.serving import Client
 
 SETTLE_WITHIN_S: Final = 20  # generous: on a busy machine, after thousands of connections
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -46,7 +46,7 @@ class Door:
     simulator: Program
     tls: ssl.SSLContext | None = None
 
-    async def connect(self, *, receive_buffer_bytes: int | None = None, handshake: bool = True) -> Caller:
+    async def connect(self, *, receive_buffer_bytes: int | None = None, handshake: bool = True) -> Client:
         """A new connection; over TLS, if that is spoken here, the handshake is done."""
         parts = urlsplit(self.fanout.urls["api"])
         sock = trio.socket.socket()
@@ -56,13 +56,13 @@ class Door:
             await sock.connect((parts.hostname, parts.port))
             stream = trio.SocketStream(sock)
             if self.tls is None or not handshake:
-                return Caller(stream)
+                return Client(stream)
             secured = trio.SSLStream(stream, self.tls, server_hostname="127.0.0.1", https_compatible=True)
             await secured.do_handshake()
         except BaseException:
             sock.close()
             raise
-        return Caller(secured)  # type: ignore[arg-type]  # of the stream it only sends and receives
+        return Client(secured)  # type: ignore[arg-type]  # of the stream it only sends and receives
 
     def bystander(
         self,
@@ -131,7 +131,7 @@ class Door:
 
     async def bugs(self) -> int:
         """Bugs counted and tracebacks logged."""
-        counted = sum(each["requests"]["promises_broken"]["bugs"] for each in await self.statistics())
+        counted = sum(each["requests"]["guarantees_broken"]["bugs"] for each in await self.statistics())
         crashes = sum(each["connections"]["crashes"] for each in await self.statistics())
         return int(counted + crashes) + self.fanout.errors.lower().count(b"traceback")
 
@@ -168,8 +168,8 @@ def front_door(
             yield Door(fanout, simulator, tls)
 
 
-def socket_of(caller: Caller) -> trio.socket.SocketType:
-    stream: object = caller.stream
+def socket_of(client: Client) -> trio.socket.SocketType:
+    stream: object = client.stream
     if isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     assert isinstance(stream, trio.SocketStream)
@@ -177,21 +177,21 @@ def socket_of(caller: Caller) -> trio.socket.SocketType:
 
 
 @contextmanager
-def closing(caller: Caller, *, reset: bool = False) -> Iterator[Caller]:
+def closing(client: Client, *, reset: bool = False) -> Iterator[Client]:
     """Close at the end, by FIN or RST, synchronously. That the server has closed before is no error."""
     try:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            yield caller
+            yield client
     finally:
-        sock = socket_of(caller)
+        sock = socket_of(client)
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
 
-async def first_status(caller: Caller) -> int:
+async def first_status(client: Client) -> int:
     """The status of the next answer; 0 when the connection ends without a whole one."""
     with suppress(AssertionError, trio.BrokenResourceError):
-        status, _, _ = await caller.answer()
+        status, _, _ = await client.answer()
         return status
     return 0

@@ -12,12 +12,12 @@ import trio
 
 from tests.blackbox.front_door.door import Door, closing, first_status
 from tests.blackbox.front_door.hostile import idle_between_requests, never_reading
-from tests.server.serving import Caller
+from tests.server.serving import Client
 
 STUCK: Final = 5
 IDLE: Final = 50
 CLIENT_HELLO: Final = bytes.fromhex("16030100d8010000d40303") + bytes(32)  # the beginning of one
-_OPENING_S: Final = 0.002  # between two callers: they come as many, not as one crowd
+_OPENING_S: Final = 0.002  # between two clients: they come as many, not as one crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +39,23 @@ async def drain(door: Door, *, requests: int, timeout_ms: int) -> Drain:
     answers: Counter[int] = Counter()
     due_at = 0.0
 
-    async def ask(caller: Caller) -> None:
-        answers[await first_status(caller)] += 1
+    async def ask(client: Client) -> None:
+        answers[await first_status(client)] += 1
 
-    with ExitStack() as callers:
+    with ExitStack() as clients:
         async with trio.open_nursery() as holding:
             for act in [never_reading] * STUCK + [idle_between_requests] * IDLE:
                 holding.start_soon(act, door)
                 await trio.sleep(_OPENING_S)
             if door.tls is not None:
-                unfinished = callers.enter_context(closing(await door.connect(handshake=False)))
+                unfinished = clients.enter_context(closing(await door.connect(handshake=False)))
                 await unfinished.send(CLIENT_HELLO)
             async with trio.open_nursery() as asking:
-                opened = [callers.enter_context(closing(await door.connect())) for _ in range(requests)]
-                for caller in opened:
-                    await caller.send(b"GET /api/first?timeout=%d HTTP/1.1\r\nHost: a\r\n\r\n" % timeout_ms)
+                opened = [clients.enter_context(closing(await door.connect())) for _ in range(requests)]
+                for client in opened:
+                    await client.send(b"GET /api/first?timeout=%d HTTP/1.1\r\nHost: a\r\n\r\n" % timeout_ms)
                     due_at = time.monotonic() + timeout_ms / 1000
-                    asking.start_soon(ask, caller)
+                    asking.start_soon(ask, client)
                     await trio.sleep(_OPENING_S)
                 await door.until_begun(requests)
                 signalled_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""The experiment: mixed load with faults and callers that leave, for as long as one likes. What grows?"""
+"""The experiment: mixed load with faults and clients that leave, for as long as one likes. What grows?"""
 
 from __future__ import annotations
 

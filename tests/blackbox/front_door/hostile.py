@@ -1,4 +1,4 @@
-"""Every way to be a bad caller that we know, as acts on a connection of their own.
+"""Every way to be a bad client that we know, as acts on a connection of their own.
 
 An act ends by itself, or holds its connection until it is cancelled.
 """
@@ -46,9 +46,9 @@ def malformed(sent: bytes, status: int) -> Act:
     """Send, and be refused: as malformed, or unread by a loop that is behind."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect()) as caller:
-            await caller.send(sent)
-            got, _, _ = await caller.answer()
+        with closing(await door.connect()) as client:
+            await client.send(sent)
+            got, _, _ = await client.answer()
             assert got in (status, _BEHIND), (sent[:80], got)
 
     return act
@@ -58,18 +58,18 @@ def sending(data: bytes) -> Act:
     """Send, take what comes, and go."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect()) as caller:
-            await caller.send(data)
+        with closing(await door.connect()) as client:
+            await client.send(data)
             with trio.move_on_after(1):
-                await first_status(caller)
+                await first_status(client)
 
     return act
 
 
 def leaving(data: bytes, *, reset: bool) -> Act:
     async def act(door: Door) -> None:
-        with closing(await door.connect(), reset=reset) as caller:
-            await caller.send(data)
+        with closing(await door.connect(), reset=reset) as client:
+            await client.send(data)
             await trio.sleep(0.05)  # the server is to be in the middle of it
 
     return act
@@ -77,52 +77,52 @@ def leaving(data: bytes, *, reset: bool) -> Act:
 
 async def half_open(door: Door) -> None:
     """A FIN and no word more: the other half stays open as long as the server lets it."""
-    with closing(await door.connect()) as caller:
-        socket_of(caller).shutdown(socket.SHUT_WR)
+    with closing(await door.connect()) as client:
+        socket_of(client).shutdown(socket.SHUT_WR)
         await trio.sleep_forever()
 
 
 async def half_open_while_running(door: Door) -> None:
-    with closing(await door.connect()) as caller:
-        await caller.send(_REQUEST)
-        socket_of(caller).shutdown(socket.SHUT_WR)
+    with closing(await door.connect()) as client:
+        await client.send(_REQUEST)
+        socket_of(client).shutdown(socket.SHUT_WR)
         await trio.sleep_forever()
 
 
 async def slow_head(door: Door) -> None:
-    with closing(await door.connect()) as caller:
+    with closing(await door.connect()) as client:
         for byte in GET + b"X: " + b"x" * 1000:
-            await caller.send(bytes([byte]))
+            await client.send(bytes([byte]))
             await trio.sleep(0.1)
 
 
 async def slow_body(door: Door) -> None:
-    with closing(await door.connect()) as caller:
-        await caller.send(POST + b"Content-Length: 1000\r\n\r\n")
+    with closing(await door.connect()) as client:
+        await client.send(POST + b"Content-Length: 1000\r\n\r\n")
         for _ in range(1000):
-            await caller.send(b"x")
+            await client.send(b"x")
             await trio.sleep(0.1)
 
 
 async def expecting_forever(door: Door) -> None:
-    with closing(await door.connect()) as caller:
-        await caller.send(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-        await caller.rest()
+    with closing(await door.connect()) as client:
+        await client.send(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        await client.rest()
 
 
 async def never_reading(door: Door) -> None:
     """Ask for more than any buffer holds, and read none of it."""
-    with closing(await door.connect(receive_buffer_bytes=4096)) as caller:
-        await caller.send(_LARGE * 400)
+    with closing(await door.connect(receive_buffer_bytes=4096)) as client:
+        await client.send(_LARGE * 400)
         await trio.sleep_forever()
 
 
 async def flood(door: Door) -> None:
     """Pipeline requests without end, and read every answer."""
-    with closing(await door.connect()) as caller:
-        await caller.send(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
+    with closing(await door.connect()) as client:
+        await client.send(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
         for _ in range(50):
-            await first_status(caller)
+            await first_status(client)
 
 
 async def idle(door: Door) -> None:
@@ -131,8 +131,8 @@ async def idle(door: Door) -> None:
 
 
 async def idle_between_requests(door: Door) -> None:
-    with closing(await door.connect()) as caller:
-        await caller.ask(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+    with closing(await door.connect()) as client:
+        await client.ask(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
         await trio.sleep_forever()
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 on the wire, for callers that must be able to send what no library sends."""
+"""HTTP/2 on the wire, for clients that must be able to send what no library sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to be a bad caller over HTTP/2 that we know, as acts like those of `hostile`.
+"""Every way to be a bad client over HTTP/2 that we know, as acts like those of `hostile`.
 
 The door must speak HTTP/2 (`over_http2`). An act ends by itself, or holds its connection until cancelled.
 """
@@ -55,7 +55,7 @@ _OPEN: Final = headers(1, _RACE, END_HEADERS)  # a request whose body is still t
 
 
 def over_http2(door: Door) -> Door:
-    """The same door for callers that speak HTTP/2."""
+    """The same door for clients that speak HTTP/2."""
     assert door.tls is not None
     context = ssl.create_default_context(cadata=b"".join(door.tls.get_ca_certs(binary_form=True)))
     context.set_alpn_protocols(["h2"])
@@ -66,10 +66,10 @@ def sending(data: bytes) -> Act:
     """Send, take what comes for a second, and go."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect()) as caller:
-            await caller.send(data)
+        with closing(await door.connect()) as client:
+            await client.send(data)
             with trio.move_on_after(1):
-                await caller.rest()
+                await client.rest()
 
     return act
 
@@ -78,8 +78,8 @@ def silent_after(data: bytes) -> Act:
     """Send, read nothing, say nothing, and stay."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect()) as caller:
-            await caller.send(data)
+        with closing(await door.connect()) as client:
+            await client.send(data)
             await trio.sleep_forever()
 
     return act
@@ -89,14 +89,14 @@ def flooding(first: bytes, frames: Callable[[int], bytes], *, reads: bool) -> Ac
     """Send frames in writes of two hundred until the server has had enough. reads: also what it answers."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect(receive_buffer_bytes=None if reads else 4096)) as caller:
-            await caller.send(first)
+        with closing(await door.connect(receive_buffer_bytes=None if reads else 4096)) as client:
+            await client.send(first)
             async with trio.open_nursery() as nursery:
                 if reads:
-                    nursery.start_soon(caller.rest)
+                    nursery.start_soon(client.rest)
                 with suppress(trio.BrokenResourceError):  # `closing` would find it in a group
                     for start in range(0, FLOOD_FRAMES, 200):
-                        await caller.send(b"".join(map(frames, range(start, start + 200))))
+                        await client.send(b"".join(map(frames, range(start, start + 200))))
                 if not reads:
                     await trio.sleep_forever()
                 nursery.cancel_scope.cancel()
@@ -108,8 +108,8 @@ def leaving(data: bytes, *, reset: bool) -> Act:
     """Leave, without a word of TLS, when the server is in the middle of it."""
 
     async def act(door: Door) -> None:
-        with closing(await door.connect(), reset=reset) as caller:
-            await caller.send(data)
+        with closing(await door.connect(), reset=reset) as client:
+            await client.send(data)
             await trio.sleep(0.05)
 
     return act
@@ -117,28 +117,28 @@ def leaving(data: bytes, *, reset: bool) -> Act:
 
 async def resetting_what_runs(door: Door) -> None:
     """As rapid reset, but each request has begun its upstream calls before it is taken back."""
-    with closing(await door.connect()) as caller:
-        await caller.send(OPENING)
+    with closing(await door.connect()) as client:
+        await client.send(OPENING)
         for first in range(1, 4001, 100):
             streams = range(first, first + 100, 2)
-            await caller.send(b"".join(headers(stream_id, _RACE) for stream_id in streams))
+            await client.send(b"".join(headers(stream_id, _RACE) for stream_id in streams))
             await trio.sleep(0.02)
-            await caller.send(b"".join(map(reset, streams)))
+            await client.send(b"".join(map(reset, streams)))
 
 
 async def dripping(door: Door) -> None:
     """A window of one byte, opened by another one twenty times a second."""
-    with closing(await door.connect()) as caller:
-        await caller.send(PREFACE + settings((INITIAL_WINDOW_SIZE, 1)) + headers(1, _LARGE))
+    with closing(await door.connect()) as client:
+        await client.send(PREFACE + settings((INITIAL_WINDOW_SIZE, 1)) + headers(1, _LARGE))
         while True:
             await trio.sleep(0.05)
-            await caller.send(window(1, 1))
+            await client.send(window(1, 1))
 
 
 async def byte_by_byte(door: Door) -> None:
-    with closing(await door.connect()) as caller:
+    with closing(await door.connect()) as client:
         for byte in OPENING + headers(1, _CHEAP) * 20:
-            await caller.send(bytes([byte]))
+            await client.send(bytes([byte]))
             await trio.sleep(0.1)
 
 
@@ -221,8 +221,8 @@ BROKEN_FRAMES: Final[dict[str, bytes]] = {
     "CONTINUATION of nothing": frame(CONTINUATION, END_HEADERS, 1, _CHEAP),
     "CONTINUATION of another stream": headers(1, _CHEAP, 0) + frame(CONTINUATION, END_HEADERS, 3),
     "PING within a head": headers(1, _CHEAP, 0) + frame(PING, 0, 0, bytes(8)),
-    "PUSH_PROMISE by a caller": _OPEN + frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4) + _CHEAP),
-    "ALTSVC by a caller": _OPEN + frame(10, 0, 1, bytes(8)),
+    "PUSH_PROMISE by a client": _OPEN + frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4) + _CHEAP),
+    "ALTSVC by a client": _OPEN + frame(10, 0, 1, bytes(8)),
     "fields that are not HPACK": headers(1, b"\xff" * 100),
     "a table that is too large": headers(1, b"\x3f\xe1\xff\xff\x0f" + _CHEAP),
     "a field bomb": headers(1, _bomb()),

@@ -1,4 +1,4 @@
-"""The experiment: callers leave in the middle of their request. The upstream's wire tells when it knew."""
+"""The experiment: clients leave in the middle of their request. The upstream's wire tells when it knew."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any, Final
 import trio
 
 from tests.blackbox.front_door.door import SETTLE_WITHIN_S, Door, closing, socket_of
-from tests.server.serving import Caller
+from tests.server.serving import Client
 
 _REQUEST: Final = b"GET /api/all?timeout=30000 HTTP/1.1\r\nHost: a\r\n\r\n"
-Departure = Callable[[Caller], None]
+Departure = Callable[[Client], None]
 
 
-def _fin(caller: Caller) -> None:
-    socket_of(caller).close()
+def _fin(client: Client) -> None:
+    socket_of(client).close()
 
 
-def _rst(caller: Caller) -> None:
-    with closing(caller, reset=True):
+def _rst(client: Client) -> None:
+    with closing(client, reset=True):
         pass
 
 
-def _half_close(caller: Caller) -> None:
-    socket_of(caller).shutdown(socket.SHUT_WR)
+def _half_close(client: Client) -> None:
+    socket_of(client).shutdown(socket.SHUT_WR)
 
 
-# What is sent behind the request, and how its caller leaves.
+# What is sent behind the request, and how its client leaves.
 DEPARTURES: Final[dict[str, tuple[bytes, Departure]]] = {
     "FIN": (b"", _fin),
     "RST": (b"", _rst),
@@ -43,19 +43,19 @@ DEPARTURES: Final[dict[str, tuple[bytes, Departure]]] = {
 
 
 async def leave(door: Door, how: str, *, times: int) -> list[float]:
-    """One caller after the other: for each call, how many ms after its caller left its socket was closed.
+    """One client after the other: for each call, how many ms after its client left its socket was closed.
 
-    The upstream must hang. Two clocks of one machine meet here: the caller's and the simulator's.
+    The upstream must hang. Two clocks of one machine meet here: the client's and the simulator's.
     """
     behind, departure = DEPARTURES[how]
     took_ms: list[float] = []
     for _ in range(times):
         last = max((call["id"] for call in await door.calls()), default=0)
-        with closing(await door.connect()) as caller:
-            await caller.send(_REQUEST + behind)
+        with closing(await door.connect()) as client:
+            await client.send(_REQUEST + behind)
             await _until_calls(door, last, lambda call: call["end"] == "open")
             left_at = time.time()
-            departure(caller)
+            departure(client)
             closed = await _until_calls(door, last, lambda call: call["end"] == "client_closed")
         took_ms += [(call["started_at"] - left_at) * 1000 + call["client_closed_ms"] for call in closed]
     return took_ms

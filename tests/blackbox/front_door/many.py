@@ -10,15 +10,15 @@ import trio
 import trio.lowlevel
 
 from tests.blackbox.front_door.door import Door, Reading, closing, first_status
-from tests.server.serving import Caller
+from tests.server.serving import Client
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """What came of it. late_ms: how late each 500 was for its caller, in order; below zero is in time.
+    """What came of it. late_ms: how late each 500 was for its client, in order; below zero is in time.
 
     connected: with every connection open and no request sent. at_peak: with every request sent.
-    worst_pass_ms: the longest pass of the server's loop, of all since its start, as is the peak.
+    worst_iteration_ms: the longest pass of the server's loop, of all since its start, as is the peak.
     """
 
     peak_in_flight: int
@@ -28,7 +28,7 @@ class Many:
     connected: Reading
     at_peak: Reading
     after: Reading
-    worst_pass_ms: float
+    worst_iteration_ms: float
     bugs: int
 
     @property
@@ -45,27 +45,27 @@ async def crowd(door: Door, *, requests: int, per_s: float, timeout_ms: int, at_
     answers: Counter[int] = Counter()
     late_ms: list[float] = []
 
-    async def ask(caller: Caller, ms: int) -> None:
+    async def ask(client: Client, ms: int) -> None:
         sent_at = trio.current_time()
-        await caller.send(b"GET /api/first?timeout=%d HTTP/1.1\r\nHost: a\r\n\r\n" % ms)
-        status = await first_status(caller)
+        await client.send(b"GET /api/first?timeout=%d HTTP/1.1\r\nHost: a\r\n\r\n" % ms)
+        status = await first_status(client)
         answers[status] += 1
         if status == 500:
             late_ms.append((trio.current_time() - sent_at) * 1000 - ms)
 
     before = await door.reading()
-    with ExitStack() as open_callers:
-        callers = []
+    with ExitStack() as open_clients:
+        clients = []
         for _ in range(requests):
-            callers.append(open_callers.enter_context(closing(await door.connect())))
+            clients.append(open_clients.enter_context(closing(await door.connect())))
             await trio.lowlevel.checkpoint()
         connected = await door.reading()
         async with trio.open_nursery() as nursery:
             began_at = trio.current_time()
-            for number, caller in enumerate(callers):
+            for number, client in enumerate(clients):
                 await trio.sleep_until(began_at + number / per_s)
                 passed_ms = round((trio.current_time() - began_at) * 1000) if at_one_moment else 0
-                nursery.start_soon(ask, caller, max(1, timeout_ms - passed_ms))
+                nursery.start_soon(ask, client, max(1, timeout_ms - passed_ms))
             await trio.sleep(0.1)
             at_peak = await door.reading()
     after = await door.settled(before)
@@ -78,6 +78,6 @@ async def crowd(door: Door, *, requests: int, per_s: float, timeout_ms: int, at_
         connected=connected,
         at_peak=at_peak,
         after=after,
-        worst_pass_ms=at_end["loop"]["worst_pass_ms"],
+        worst_iteration_ms=at_end["loop"]["worst_iteration_ms"],
         bugs=await door.bugs(),
     )

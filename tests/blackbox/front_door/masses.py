@@ -58,16 +58,16 @@ _FAILURES: Final = cycle(
 
 async def fail_a_handshake(door: Door) -> None:
     first, then, reset = next(_FAILURES)
-    with closing(await door.connect(handshake=False), reset=reset) as caller:
-        await caller.send(first)
-        await caller.stream.receive_some(65536)
+    with closing(await door.connect(handshake=False), reset=reset) as client:
+        await client.send(first)
+        await client.stream.receive_some(65536)
         if then:
-            await caller.send(then)
+            await client.send(then)
 
 
 async def disconnect(door: Door) -> None:
-    with closing(await door.connect()) as caller:
-        await caller.send(_REQUEST)
+    with closing(await door.connect()) as client:
+        await client.send(_REQUEST)
         await trio.sleep(0.01)  # both calls are under way
 
 
@@ -145,10 +145,10 @@ async def _disconnect(door: Door, count: int, per_s: float) -> None:
 async def _ask_for_nothing(door: Door, count: int, per_s: float) -> None:
     """On one connection."""
     began_at = trio.current_time()
-    with closing(await door.connect()) as caller:
+    with closing(await door.connect()) as client:
         for number in range(count):
             await trio.sleep_until(began_at + number / per_s)
-            status, _, _ = await caller.ask(_NOT_FOUND)
+            status, _, _ = await client.ask(_NOT_FOUND)
             assert status == 404
 
 
@@ -175,10 +175,10 @@ async def _watching(door: Door) -> AsyncIterator[list[float]]:
 async def hellos_at_once(door: Door, count: int) -> Seen:
     """That many connections, open already, send their ClientHello in one moment. What a bystander sees."""
     with ExitStack() as opened:
-        callers = [opened.enter_context(closing(await door.connect(handshake=False))) for _ in range(count)]
+        clients = [opened.enter_context(closing(await door.connect(handshake=False))) for _ in range(count)]
         with door.bystander(every_s=0.02) as seen:
             await trio.sleep(0.2)
-            for sock in map(socket_of, callers):
+            for sock in map(socket_of, clients):
                 await sock.send(HELLO)
             await trio.sleep(1)
     return seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.testing.world.plan import CallerScript, CallScript, Plan, RequestScript
+from fanout.testing.world.plan import CallScript, ClientScript, Plan, RequestScript
 
 
 def race(
@@ -15,8 +15,8 @@ def race(
 
 
 def plan_of(*requests: RequestScript, at_ms: int = 0, **limits: object) -> Plan:
-    """A plan with one caller."""
-    return Plan((CallerScript(requests, at_ms=at_ms),), **limits)  # type: ignore[arg-type]
+    """A plan with one client."""
+    return Plan((ClientScript(requests, at_ms=at_ms),), **limits)  # type: ignore[arg-type]
 
 
 def answers(delay_ms: int) -> CallScript:

@@ -1,4 +1,4 @@
-"""The judge can say no: the facts of a sound world, falsified in one place, break the promise they should."""
+"""The judge can say no: facts of a sound world, falsified in one place, break the guarantee they should."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Falsify = Callable[[Ended], None]
 
 
 def sound_world() -> Ended:
-    """w1 is raced, w2 asks for all, w3 fails, w4 meets the deadline, w5's caller leaves."""
+    """w1 is raced, w2 asks for all, w3 fails, w4 meets the deadline, w5's client leaves."""
     return run_plan(
         plan_of(
             race(1, answers(100), answers(200)),
@@ -74,7 +74,7 @@ def two_answers(ended: Ended) -> None:
 
 
 def one_answer_too_many(ended: Ended) -> None:
-    """To the caller that had left."""
+    """To the client that had left."""
     answers_ = ended.connections[0].reader.answers
     answers_.append(replace(answers_[3], fields={"x-request-id": "w5"}, first_at=answers_[3].first_at + 9))
 
@@ -83,7 +83,7 @@ def half_an_answer(ended: Ended) -> None:
     ended.connections[0].reader.answers[3].last_at = None
 
 
-def a_call_outlives_its_caller(ended: Ended) -> None:
+def a_call_outlives_its_client(ended: Ended) -> None:
     ended.requests[4].calls[0].ended_at = 100.0
 
 
@@ -133,7 +133,7 @@ def a_late_answer(ended: Ended) -> None:
         (two_answers, "w2", "G1"),
         (one_answer_too_many, "w5", "G6"),
         (half_an_answer, "w4", "G1"),
-        (a_call_outlives_its_caller, "w5", "G6"),
+        (a_call_outlives_its_client, "w5", "G6"),
         (a_connection_is_left_open, "w1.1", "G3"),
         (a_call_waits, "w1.0", "G8"),
         (a_call_is_taken_for_another, "w3.0", "taken for"),

@@ -1,6 +1,6 @@
-"""The judge must not say no for nothing: what looks like a broken promise and is none. Sweeps found them.
+"""The judge must not say no for nothing: what looks like a broken guarantee and is none. Sweeps found them.
 
-Beside each stands what makes it a broken promise after all.
+Beside each stands what makes it a broken guarantee after all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.judge import judge
-from fanout.testing.world.plan import CallerScript, CallScript, DialScript, Plan, RequestScript, Stall
+from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Plan, RequestScript, Stall
 from fanout.testing.world.world import run_plan
 from tests.testing.world.plans import answers, plan_of, race
 
@@ -46,11 +46,11 @@ def home(number: int, **manners: object) -> RequestScript:
 
 
 @pytest.mark.parametrize(("stall_ms", "got"), [(100, [303, 303]), (15_000, [303])])
-def test_an_answer_for_which_its_caller_has_no_room_was_begun_in_time(stall_ms: int, got: list[int]) -> None:
+def test_an_answer_for_which_its_client_has_no_room_was_begun_in_time(stall_ms: int, got: list[int]) -> None:
     """The answer before fills the window to its last byte, so not one of this one's finds room."""
     asked = home(1, stall_ms=stall_ms), home(2, pipelined=True)
     window = run_plan(plan_of(*asked), 0).connections[0].reader.answers[0].end
-    ended = run_plan(Plan((CallerScript(asked, window_bytes=window),)), 0)
+    ended = run_plan(Plan((ClientScript(asked, window_bytes=window),)), 0)
     assert (judge(ended), statuses(ended)) == ([], got)
     if len(got) == 2:
         second = ended.connections[0].reader.answers[1]
@@ -81,14 +81,14 @@ def refused(ended: Ended) -> Sequence[RequestFacts]:
 
 def behind_a_stall() -> Ended:
     """More than are let through as a burst ask in the moment in which the loop stands still for 200 ms."""
-    callers = []
+    clients = []
     for number in range(60):
         manners = ({}, {"is_head": True}, {"split_at": 0.5, "pause_ms": 20})[number % 3]
         asked = home(number, gap_ms=100, **manners)
         if asked.is_head:
             asked = replace(asked, head=asked.head.replace(b"GET", b"HEAD"))
-        callers.append(CallerScript((asked,)))
-    return run_plan(Plan(tuple(callers), stalls=(Stall(100, 200),)), 0)
+        clients.append(ClientScript((asked,)))
+    return run_plan(Plan(tuple(clients), stalls=(Stall(100, 200),)), 0)
 
 
 def test_a_refusal_needs_no_more_than_the_first_bytes() -> None:

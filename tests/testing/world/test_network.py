@@ -14,9 +14,9 @@ from fanout.testing.world.network import End, Network
 
 @asynccontextmanager
 async def ends(
-    latency_s: float = 0.0, window: int = 100, segment: int = 0, late_passes: int = 0
+    latency_s: float = 0.0, window: int = 100, segment: int = 0, late_iterations: int = 0
 ) -> AsyncIterator[tuple[End, End]]:
-    network = Network(late_passes)
+    network = Network(late_iterations)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.run)
         yield network.pair(latency_s=latency_s, window_bytes=(window, window), segment_bytes=segment)
@@ -38,7 +38,7 @@ async def test_what_is_late_stays_in_order_and_takes_no_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """It is seen pass by pass: one byte alone, then more, then the end."""
-    async with ends(late_passes=9) as (one, other):
+    async with ends(late_iterations=9) as (one, other):
         for byte in b"abc":
             one.write(bytes([byte]))
         one.close()

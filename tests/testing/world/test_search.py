@@ -1,4 +1,4 @@
-"""The search for a broken promise: many drawn worlds, and plans that hypothesis draws and shrinks."""
+"""The search for a broken guarantee: many drawn worlds, and plans that hypothesis draws and shrinks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanout.testing.world.judge import judge
-from fanout.testing.world.plan import CallerScript, CallScript, DialScript, Leave, Plan, RequestScript
+from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Leave, Plan, RequestScript
 from fanout.testing.world.sweep import run_seed
 from fanout.testing.world.world import run_plan
 from fanout.tools.simulator.faults import FAULTS
@@ -48,7 +48,7 @@ def requests(draw: st.DrawFn) -> RequestScript:
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    callers = []
+    clients = []
     number = 0
     for script in draw(st.lists(st.lists(requests(), min_size=1, max_size=3), min_size=1, max_size=3)):
         numbered = []
@@ -56,8 +56,8 @@ def plans(draw: st.DrawFn) -> Plan:
             number += 1
             fields = {name: getattr(request, name) for name in RequestScript.__slots__}
             numbered.append(RequestScript(**{**fields, "id": number}))
-        callers.append(
-            CallerScript(
+        clients.append(
+            ClientScript(
                 tuple(numbered),
                 at_ms=draw(TIMES_MS),
                 window_bytes=draw(st.sampled_from((65536, 100))),
@@ -65,27 +65,27 @@ def plans(draw: st.DrawFn) -> Plan:
             )
         )
     return Plan(
-        tuple(callers),
+        tuple(clients),
         max_in_flight=draw(st.sampled_from((1, 2, 100))),
         max_connections=draw(st.sampled_from((1, 10_000))),
         reserve_ms=draw(st.sampled_from((0, 10))),
         addresses=draw(st.sampled_from((1, 2))),
-        caller_latency_ms=draw(st.sampled_from((0, 1))),
+        client_latency_ms=draw(st.sampled_from((0, 1))),
         upstream_latency_ms=draw(st.sampled_from((0, 1))),
-        late_passes=draw(st.sampled_from((0, 3))),
+        late_iterations=draw(st.sampled_from((0, 3))),
         drain_at_ms=draw(st.none() | TIMES_MS),
     )
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(plan=plans(), seed=st.integers(0, 3))
-def test_no_plan_breaks_a_promise(plan: Plan, seed: int) -> None:
+def test_no_plan_breaks_a_guarantee(plan: Plan, seed: int) -> None:
     """G1 to G9 and G11, of plans that shrink to the smallest that breaks one."""
     assert [str(violation) for violation in judge(run_plan(plan, seed))] == []
 
 
 @pytest.mark.parametrize("first_seed", range(0, SEEDS, SEEDS_A_TEST))
-def test_no_drawn_world_breaks_a_promise(first_seed: int) -> None:
+def test_no_drawn_world_breaks_a_guarantee(first_seed: int) -> None:
     """The same search as `make simulate`, over a few thousand requests in all."""
     reports = [run_seed(seed, REQUESTS) for seed in range(first_seed, first_seed + SEEDS_A_TEST)]
     assert [report for report in reports if report.violations] == []

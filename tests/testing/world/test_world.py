@@ -40,8 +40,8 @@ def test_a_race_takes_exactly_as_long_as_its_winner() -> None:
     assert judge(ended) == []
 
 
-def test_a_caller_that_leaves_is_answered_nothing_and_leaves_nothing_behind() -> None:
-    """G6. The calls and their connections end in the instant in which the caller leaves."""
+def test_a_client_that_leaves_is_answered_nothing_and_leaves_nothing_behind() -> None:
+    """G6. The calls and their connections end in the instant in which the client leaves."""
     ended = run_plan(plan_of(race(1, answers(300), answers(200), leave=Leave("rst", 50))), 0)
     assert statuses(ended) == []
     (request,) = ended.requests

@@ -147,7 +147,7 @@ async def test_a_mix_is_reported_endpoint_by_endpoint() -> None:
     }
 
 
-async def test_callers_that_hang_up_are_counted_apart_and_seen_by_the_server() -> None:
+async def test_clients_that_hang_up_are_counted_apart_and_seen_by_the_server() -> None:
     """G6: all leave; some end their connection in order (FIN), some by reset (RST)."""
     release = trio.Event()
 
@@ -166,7 +166,7 @@ async def test_callers_that_hang_up_are_counted_apart_and_seen_by_the_server() -
 
 
 async def test_an_answer_before_the_hang_up_counts_and_frees_the_connection() -> None:
-    """A caller that would have left later was answered; later requests on its connection are not cut."""
+    """A client that would have left later was answered; later requests on its connection are not cut."""
     async with serving(always(answer(200))) as (url, _):
         report = await loaded(
             url, rate_per_s=1000.0, requests=50, hang_up_share=1.0, hang_up_within_ms=60_000.0

@@ -1,6 +1,6 @@
 """The table's verdicts, checked by a strict client made of h11 and twenty lines of rules.
 
-It shares no code with fanout's own client: two readers of the promise must come to the same word.
+It shares no code with fanout's own client: two readers of the guarantee must come to the same word.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from fanout.tools.simulator import CallRecord, SimulatorSettings
-from fanout.tools.simulator.control import RECORDS_A_PASS, reply
+from fanout.tools.simulator.control import RECORDS_PER_ITERATION, reply
 from fanout.tools.simulator.requests import Request
 from fanout.tools.simulator.state import State
 from fanout.tools.simulator.witness import MAX_RECORDS, Witness
@@ -185,15 +185,15 @@ async def test_reading_all_records_takes_turns_with_the_calls() -> None:
         state.witness.answered(_begin(state.witness))
     passes = 0
 
-    async def count_passes() -> None:
+    async def count_iterations() -> None:
         nonlocal passes
         while True:
             await trio.lowlevel.checkpoint()
             passes += 1
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_passes)
+        nursery.start_soon(count_iterations)
         answer = await reply(state, Request("GET", "/calls", "", b"", closing=False))
         nursery.cancel_scope.cancel()
     assert len(json.loads(answer.body)["calls"]) == MAX_RECORDS
-    assert passes >= MAX_RECORDS / RECORDS_A_PASS - 2
+    assert passes >= MAX_RECORDS / RECORDS_PER_ITERATION - 2

@@ -31,11 +31,11 @@ export class Board {
     const document = html("a", { href: "live/guarantees.md" }, "how tests hold them");
     const how = html("p", { class: "small" }, "A tick counts the requests that were checked while this page is open. " +
       "What no request can show is held by tests: ", document, ".");
-    find("#promises").append(html("ul", {}, ...items), how, this.#since);
+    find("#guarantees").append(html("ul", {}, ...items), how, this.#since);
   }
 
   show(sample) {
-    for (const [id, counts] of Object.entries(sample.promises)) this.#set(id, ...state(counts));
+    for (const [id, counts] of Object.entries(sample.guarantees)) this.#set(id, ...state(counts));
     if (sample.bugs) this.#set("G11", "told", "!", `${count(sample.bugs)} reported`);
     if (sample.draining) this.#set("G9", "told", "↓", `${count(sample.in_flight)} left`);
     this.#since.textContent =

@@ -1,4 +1,4 @@
-// Making elements without markup in strings: what a caller sent can never become part of the page's code.
+// Making elements without markup in strings: what a client sent can never become part of the page's code.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -4,7 +4,7 @@ import { kind, story } from "./words.js";
 
 const KEPT = 600;
 
-// A request's id may be the caller's choice; with the time of its arrival it is this request.
+// A request's id may be the client's choice; with the time of its arrival it is this request.
 export const keyOf = (row) => `${row.request_id} ${row.arrived_ms}`;
 
 export class Store {

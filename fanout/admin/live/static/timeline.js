@@ -77,9 +77,9 @@ export function drawing(row, scale, now) {
     if (call.started_ms === null) return;
     picture.append(bar(call, PAD + index * (BAR + GAP), scale, until(row, now)));
   });
-  if (row.reason === "caller_left" || row.calls.length === 0) {
+  if (row.reason === "client_disconnected" || row.calls.length === 0) {
     picture.append(svg("circle", {
-      class: row.reason === "caller_left" ? "gone" : "no-call", r: 3,
+      class: row.reason === "client_disconnected" ? "gone" : "no-call", r: 3,
       cx: percent(row.used_ms, scale), cy: height / 2, transform: row.calls.length ? null : "translate(5 0)",
     }));
   }

@@ -67,7 +67,7 @@ export function story(row) {
   switch (row.reason) {
     case "running": return parts;
     case "success": return parts.length ? parts : [`answered in ${ms(row.used_ms)}`];
-    case "caller_left": return [`the client disconnected after ${ms(row.used_ms)}`, ...parts];
+    case "client_disconnected": return [`the client disconnected after ${ms(row.used_ms)}`, ...parts];
     case "deadline": return ["the deadline came", ...parts];
     case "no_success": return parts;
     default: {

@@ -1,4 +1,4 @@
-"""The callers of a world: they connect, ask, read, wait, and leave as their scripts say."""
+"""The clients of a world: they connect, ask, read, wait, and leave as their scripts say."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import trio
 
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.network import End
-from fanout.testing.world.plan import CallerScript, Leave, RequestScript
+from fanout.testing.world.plan import ClientScript, Leave, RequestScript
 
 _READ_BYTES = 65536
 
 
 class Door(Protocol):
-    """Where callers come in."""
+    """Where clients come in."""
 
-    def connect(self, caller: CallerScript) -> tuple[ConnectionFacts, End] | None:
+    def connect(self, client: ClientScript) -> tuple[ConnectionFacts, End] | None:
         """A connection; `None` when nobody listens any more."""
 
     def sent(self, request: RequestFacts) -> None:
         """A request is about to be sent, or a part of it."""
 
 
-async def call(caller: CallerScript, door: Door) -> None:
+async def call(client: ClientScript, door: Door) -> None:
     """Play the script. Each time a connection has ended, the next request comes over a new one."""
-    await trio.sleep(caller.at_ms / 1000)
-    left = _groups(caller.requests)
+    await trio.sleep(client.at_ms / 1000)
+    left = _groups(client.requests)
     while left:
-        connected = door.connect(caller)
+        connected = door.connect(client)
         if connected is None:
             return
         facts, end = connected
@@ -52,7 +52,7 @@ def _groups(requests: Sequence[RequestScript]) -> list[list[RequestScript]]:
 
 
 class _Asker:
-    """One connection, from the caller's side."""
+    """One connection, from the client's side."""
 
     def __init__(self, door: Door, facts: ConnectionFacts, end: End) -> None:
         self._door = door

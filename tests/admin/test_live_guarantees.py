@@ -1,4 +1,4 @@
-"""Which promises a receipt shows to be kept or broken; rates and latencies of a window."""
+"""Which guarantees a receipt shows to be kept or broken; rates and latencies of a window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanout.admin.live.promises import GuaranteeBoard
+from fanout.admin.live.guarantees import GuaranteeBoard
 from fanout.admin.live.window import MAX_TIMES, Window
 from tests.admin.live_receipts import call, receipt
 
@@ -17,7 +17,7 @@ STOPPED = call("cancelled", index=1)
 
 
 @pytest.mark.parametrize(
-    ("changes", "promise", "is_kept"),
+    ("changes", "guarantee", "is_kept"),
     [
         ({}, "G1", True),
         ({"status": None}, "G1", False),
@@ -38,16 +38,16 @@ STOPPED = call("cancelled", index=1)
         ({"endpoint": "all", "status": 500, "reason": "deadline", "calls": (OK, FAILED)}, "G5", False),
         ({"endpoint": "all", "status": 500, "reason": "no_success", "calls": (FAILED,) * 2}, "G5", True),
         ({"endpoint": "all", "status": 500, "reason": "no_success", "calls": (OK, FAILED)}, "G5", False),
-        ({"status": None, "reason": "caller_left", "calls": (STOPPED,) * 2}, "G6", True),
-        ({"status": None, "reason": "caller_left", "calls": (STOPPED, LATE_END)}, "G6", False),
+        ({"status": None, "reason": "client_disconnected", "calls": (STOPPED,) * 2}, "G6", True),
+        ({"status": None, "reason": "client_disconnected", "calls": (STOPPED, LATE_END)}, "G6", False),
         ({"status": 503, "reason": "overloaded", "calls": ()}, "G8", True),
         ({"status": 503, "reason": "overloaded"}, "G8", False),
     ],
 )
-def test_a_receipt_shows_if_a_promise_was_kept(changes: dict[str, Any], promise: str, is_kept: bool) -> None:
+def test_a_receipt_shows_whether_it_was_kept(changes: dict[str, Any], guarantee: str, is_kept: bool) -> None:
     board = GuaranteeBoard()
     board.receipt(receipt(**changes))
-    assert board.to_json()[promise] == [int(is_kept), int(not is_kept)]
+    assert board.to_json()[guarantee] == [int(is_kept), int(not is_kept)]
 
 
 def test_a_window_counts_by_how_requests_ended_and_sorts_their_times() -> None:
@@ -56,7 +56,7 @@ def test_a_window_counts_by_how_requests_ended_and_sorts_their_times() -> None:
         window.add(receipt(used_ms=float(used_ms)))
     window.add(receipt(status=500, reason="deadline", used_ms=1000.0))
     window.add(receipt(status=503, reason="overloaded", calls=()))
-    window.add(receipt(status=None, reason="caller_left"))
+    window.add(receipt(status=None, reason="client_disconnected"))
     told = window.to_json(12.0)
     rates = [told[f"{name}_rate"] for name in ("answered", "failed", "refused", "left")]
     assert rates == [50, 0.5, 0.5, 0.5]

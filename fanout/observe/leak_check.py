@@ -25,24 +25,24 @@ from loguru import logger
 
 
 @dataclass(frozen=True, slots=True)
-class CensusStatistics:
+class LeakStatistics:
     """All since the start, except tasks_alive.
 
-    orphans: leaked tasks, alive when Rule 1 or 2 forbids it. connections_left, tokens_left: the most
-    connections and permits that there ever were too many. All three are broken guarantees.
+    leaked_tasks: alive when Rule 1 or 2 forbids it. leaked_connections, leaked_permits: the most connections
+    and permits that there ever were too many. All three are broken guarantees.
     """
 
     requests: int
     tasks_spawned: int
     tasks_ended: int
     tasks_alive: int
-    orphans: int
-    connections_left: int
-    tokens_left: int
+    leaked_tasks: int
+    leaked_connections: int
+    leaked_permits: int
 
 
 class RequestTasks:
-    """One request, and how many of its tasks are alive. Made by `Census.begin`."""
+    """One request, and how many of its tasks are alive. Made by `LeakCheck.begin`."""
 
     __slots__ = ("alive", "answered", "request_id")
 
@@ -52,23 +52,23 @@ class RequestTasks:
         self.alive = 0
 
 
-_current: ContextVar[RequestTasks | None] = ContextVar("fanout.census", default=None)
+_current: ContextVar[RequestTasks | None] = ContextVar("fanout.leak_check", default=None)
 
 
-class Census(trio.abc.Instrument):
+class LeakCheck(trio.abc.Instrument):
     """Counts while it is installed with `trio.lowlevel.add_instrument`. Never raises for what it finds."""
 
     def __init__(
         self,
-        tokens_taken: Callable[[], int] = lambda: 0,
+        permits_taken: Callable[[], int] = lambda: 0,
         connections_in_use: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._tokens_taken = tokens_taken
+        self._permits_taken = permits_taken
         self._connections_in_use = connections_in_use
         self._members: dict[trio.lowlevel.Task, RequestTasks] = {}  # of each task alive, its request
         self._reported = RequestTasks("")  # of leaked tasks, once they are reported
         self._unanswered = self._requests = self._spawned = 0
-        self._orphans = self._connections_left = self._tokens_left = 0
+        self._leaked_tasks = self._leaked_connections = self._leaked_permits = 0
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         request = _current.get()
@@ -107,22 +107,22 @@ class Census(trio.abc.Instrument):
             self._unanswered -= 1
             self._compare()
 
-    def statistics(self) -> CensusStatistics:
-        return CensusStatistics(
+    def statistics(self) -> LeakStatistics:
+        return LeakStatistics(
             requests=self._requests,
             tasks_spawned=self._spawned,
             tasks_ended=self._spawned - len(self._members),
             tasks_alive=len(self._members),
-            orphans=self._orphans,
-            connections_left=self._connections_left,
-            tokens_left=self._tokens_left,
+            leaked_tasks=self._leaked_tasks,
+            leaked_connections=self._leaked_connections,
+            leaked_permits=self._leaked_permits,
         )
 
     def _report(self, request: RequestTasks, allowed: trio.Nursery | None) -> None:
         """Count each leaked task, once, and log what and where it is. allowed: its tasks are no leak."""
         for task, owner in list(self._members.items()):
             if owner is request and (allowed is None or task.parent_nursery is not allowed):
-                self._orphans += 1
+                self._leaked_tasks += 1
                 self._members[task] = self._reported
                 request.alive -= 1
                 logger.bind(request_id=request.request_id).error(
@@ -133,13 +133,13 @@ class Census(trio.abc.Instrument):
                 )
 
     def _compare(self) -> None:
-        tokens = self._tokens_taken() - self._unanswered
-        if tokens > self._tokens_left:
-            self._tokens_left = tokens
+        tokens = self._permits_taken() - self._unanswered
+        if tokens > self._leaked_permits:
+            self._leaked_permits = tokens
             logger.error("{} admission tokens are taken by requests that have been answered", tokens)
         connections = self._connections_in_use() - len(self._members)
-        if connections > self._connections_left:
-            self._connections_left = connections
+        if connections > self._leaked_connections:
+            self._leaked_connections = connections
             logger.error("{} upstream connections are in use by nobody", connections)
 
 

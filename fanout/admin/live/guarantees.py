@@ -24,8 +24,8 @@ class GuaranteeBoard:
         self._broken: Counter[str] = Counter()
         self._used_the_pool = 0  # requests since the pool was last counted
 
-    def check(self, promise: str, kept: bool, requests: int = 1) -> None:
-        (self._kept if kept else self._broken)[promise] += requests
+    def check(self, guarantee: str, kept: bool, requests: int = 1) -> None:
+        (self._kept if kept else self._broken)[guarantee] += requests
 
     def count_pool(self, is_whole: bool) -> None:
         """The pool was counted (G7). This checks the requests that have used it since the last time."""
@@ -42,7 +42,7 @@ class GuaranteeBoard:
         calls = receipt.calls
         if any(call.started_at is not None for call in calls):
             self._used_the_pool += 1
-        if receipt.reason == "caller_left":
+        if receipt.reason == "client_disconnected":
             if calls:
                 self.check("G6", all(_has_ended_by(call, receipt.ended_at) for call in calls))
             return
@@ -61,7 +61,7 @@ class GuaranteeBoard:
 
     def to_json(self) -> dict[str, list[int]]:
         """Requests by id: (kept, broken)."""
-        return {promise: [self._kept[promise], self._broken[promise]] for promise in CHECKED}
+        return {guarantee: [self._kept[guarantee], self._broken[guarantee]] for guarantee in CHECKED}
 
 
 def _has_ended_by(call: CallReceipt, at: float) -> bool:

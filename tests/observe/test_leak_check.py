@@ -1,4 +1,4 @@
-"""The census must be able to say no: what it finds, where that comes from, and what it leaves alone."""
+"""The leak_check must be able to say no: what it finds, where that comes from, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from loguru import logger
 
 from fanout.api.exchange import Exchanges
-from fanout.observe.census import Census, CensusStatistics
+from fanout.observe.leak_check import LeakCheck, LeakStatistics
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS
 from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, Message, Receive, Scope, Send
@@ -39,17 +39,17 @@ class Connected:
 
 
 class World:
-    """One app inside `Exchanges`, with a census. `said`: what it has logged."""
+    """One app inside `Exchanges`, with a leak_check. `said`: what it has logged."""
 
     def __init__(self) -> None:
         self.admission = Admission(10)
         self.connections = 0
-        self.census = Census(lambda: self.admission.in_flight, lambda: self.connections)
+        self.leak_check = LeakCheck(lambda: self.admission.in_flight, lambda: self.connections)
         self.said: list[str] = []
 
     @property
-    def found(self) -> CensusStatistics:
-        return self.census.statistics()
+    def found(self) -> LeakStatistics:
+        return self.leak_check.statistics()
 
     async def serve(self, app: App) -> None:
         async def receive() -> Message:
@@ -58,7 +58,7 @@ class World:
         async def send(message: Message) -> None:
             await trio.lowlevel.checkpoint()
 
-        exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", census=self.census)
+        exchanges = Exchanges(app, self.admission, Nobody(), id_prefix="c", leak_check=self.leak_check)
         scope: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
         scope |= {ARRIVAL_KEY: trio.current_time(), CLIENT_KEY: Connected(), "raw_path": b"/", "client": None}
         await exchanges(scope, receive, send)
@@ -68,11 +68,11 @@ class World:
 async def open_world() -> AsyncIterator[World]:
     world = World()
     handler = logger.add(lambda message: world.said.append(str(message)), format="{message} {extra}")
-    trio.lowlevel.add_instrument(world.census)
+    trio.lowlevel.add_instrument(world.leak_check)
     try:
         yield world
     finally:
-        trio.lowlevel.remove_instrument(world.census)
+        trio.lowlevel.remove_instrument(world.leak_check)
         logger.remove(handler)
 
 
@@ -93,14 +93,14 @@ async def test_a_request_that_cleans_up_is_counted_and_nothing_is_said() -> None
     async with open_world() as world:
         for _ in range(3):
             await world.serve(app)
-        assert world.found == CensusStatistics(3, 6, 6, 0, 0, 0, 0)
+        assert world.found == LeakStatistics(3, 6, 6, 0, 0, 0, 0)
         assert world.said == []
 
 
 async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_place(
     nursery: trio.Nursery,
 ) -> None:
-    """G3: Trio does not stop a handler from this; the census says where it happened."""
+    """G3: Trio does not stop a handler from this; the leak_check says where it happened."""
 
     async def run_away() -> None:
         await trio.sleep_forever()
@@ -111,7 +111,7 @@ async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_pl
 
     async with open_world() as world:
         await world.serve(app)
-        assert (world.found.orphans, world.found.tasks_alive) == (1, 1)
+        assert (world.found.leaked_tasks, world.found.tasks_alive) == (1, 1)
         (line,) = world.said  # once, not again when the request has ended
         assert "task 'stray' is alive although its request was answered: it runs " in line
         assert f"run_away ({__file__}:{run_away.__code__.co_firstlineno})" in line
@@ -127,7 +127,7 @@ async def test_a_system_task_is_found_too() -> None:
 
     async with open_world() as world:
         await world.serve(app)
-        assert world.found.orphans == 1
+        assert world.found.leaked_tasks == 1
 
 
 async def test_a_task_that_outlives_a_request_without_an_answer_is_found(nursery: trio.Nursery) -> None:
@@ -139,7 +139,7 @@ async def test_a_task_that_outlives_a_request_without_an_answer_is_found(nursery
 
     async with open_world() as world:
         await world.serve(app)
-        assert world.found.orphans == 1
+        assert world.found.leaked_tasks == 1
         assert "although its request had ended" in world.said[0]
         nursery.cancel_scope.cancel()
 
@@ -154,7 +154,7 @@ async def test_what_comes_after_the_request_in_the_same_task_is_not_its() -> Non
         await world.serve(app)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep, 0)
-        assert (world.found.tasks_spawned, world.found.orphans) == (0, 0)
+        assert (world.found.tasks_spawned, world.found.leaked_tasks) == (0, 0)
 
 
 async def test_a_token_that_is_kept_is_found_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ async def test_a_token_that_is_kept_is_found_and_told_once(monkeypatch: pytest.M
             patch.setattr(Admission, "give_back", lambda _: None)
             await world.serve(app)
         await world.serve(app)
-        assert (world.found.tokens_left, len(world.said)) == (1, 1)
+        assert (world.found.leaked_permits, len(world.said)) == (1, 1)
 
 
 async def test_a_connection_that_nobody_holds_is_found_and_told_once() -> None:
@@ -177,7 +177,7 @@ async def test_a_connection_that_nobody_holds_is_found_and_told_once() -> None:
         world.connections = 2
         await world.serve(app)
         await world.serve(app)
-        assert (world.found.connections_left, len(world.said)) == (2, 1)
+        assert (world.found.leaked_connections, len(world.said)) == (2, 1)
 
 
 async def test_a_connection_that_a_running_request_holds_is_not(nursery: trio.Nursery) -> None:
@@ -193,9 +193,9 @@ async def test_a_connection_that_a_running_request_holds_is_not(nursery: trio.Nu
         await trio.testing.wait_all_tasks_blocked()
         world.connections = 1
         await world.serve(quick)
-        assert world.found.connections_left == 0
+        assert world.found.leaked_connections == 0
         nursery.cancel_scope.cancel()
-    assert world.found.orphans == 0
+    assert world.found.leaked_tasks == 0
 
 
 @pytest.mark.parametrize("target", ["/api/first", "/api/all?timeout=50", "/nowhere"])

@@ -1,6 +1,6 @@
-"""What receipts, log lines and the census cost a request, in processor time.
+"""What receipts, log lines and the leak_check cost a request, in processor time.
 
-    python -m benchmarks.census [ROUNDS]
+    python -m benchmarks.leak_check [ROUNDS]
 
 One process, in memory: the real application (edge, framework, handler, race) over calls that answer in a
 millisecond. In every round each variant serves the same number of requests, in an order that is drawn
@@ -26,7 +26,7 @@ import trio
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges
 from fanout.api.handlers import Races
-from fanout.observe.census import Census
+from fanout.observe.leak_check import LeakCheck
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
 from fanout.observe.observers import Observers, Receipts
@@ -46,15 +46,15 @@ class Variant:
     name: str
     receipts: bool = False
     lines: bool = False
-    census: bool = False
+    leak_check: bool = False
 
 
 VARIANTS: Final = (
     Variant("bare"),
     Variant("receipts", receipts=True),
     Variant("receipts and lines", receipts=True, lines=True),
-    Variant("census", census=True),
-    Variant("all", receipts=True, lines=True, census=True),
+    Variant("leak_check", leak_check=True),
+    Variant("all", receipts=True, lines=True, leak_check=True),
 )
 
 
@@ -63,17 +63,17 @@ class Served:
 
     def __init__(self, variant: Variant, writer: LogWriter) -> None:
         admission = Admission(1000)
-        self.census = Census(lambda: admission.in_flight, lambda: 0) if variant.census else None
+        self.leak_check = LeakCheck(lambda: admission.in_flight, lambda: 0) if variant.leak_check else None
         lines = [RequestLog(Logs(writer, "info", as_text=False), "all", ["a", "b"])] if variant.lines else []
         observers = [Receipts(lines)] if variant.receipts else []
         observer = Observers(observers)
         races = Races([answers(1), hangs()], observer, 1000, 30_000, lambda: 20.0)
-        self.app = Exchanges(make_app(races), admission, observer, id_prefix="b", census=self.census)
+        self.app = Exchanges(make_app(races), admission, observer, id_prefix="b", leak_check=self.leak_check)
 
     async def round(self) -> tuple[float, float]:
         """Seconds of the loop's thread, and of the process, for one request."""
-        if self.census is not None:
-            trio.lowlevel.add_instrument(self.census)
+        if self.leak_check is not None:
+            trio.lowlevel.add_instrument(self.leak_check)
         began = time.thread_time(), time.process_time()
         async with trio.open_nursery() as nursery:
             for _ in range(AT_A_TIME):
@@ -81,9 +81,9 @@ class Served:
         on_loop = time.thread_time() - began[0]
         await trio.sleep(0.05)  # for the writer to finish
         in_all = time.process_time() - began[1]
-        if self.census is not None:
-            trio.lowlevel.remove_instrument(self.census)
-            assert self.census.statistics().orphans == 0
+        if self.leak_check is not None:
+            trio.lowlevel.remove_instrument(self.leak_check)
+            assert self.leak_check.statistics().leaked_tasks == 0
         return on_loop / REQUESTS, in_all / REQUESTS
 
     async def _requests(self, number: int) -> None:
