@@ -12,8 +12,8 @@ percent for as long as they live, so there are several sets of fresh ones, and t
 
 `bare`: nothing is observed; twice, which shows the error. `logs and metrics`:
 a receipt, a log line and the metrics of every request. `default`: the leak check as well, as `fanout serve`
-has it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all are
-traced and nobody listens at the collector's address. `stalled`: the collector accepts and says nothing.
+has it. `1 %`, `all`: and so many requests are traced; every call gets its context in any case. `dead`: all
+are traced and nobody listens at the collector's address. `stalled`: the collector accepts and says nothing.
 `full pipe`: nobody reads the logs. `viewers`: fifty look at the live page, and none of them reads.
 """
 

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
         r"|socket|setsockopt|bind|write|writev|read)(64)? \(|^sock_|^(py)?epoll_|^(socket|select)_"
         r"|\(socket\.py|\(selectors\.py",
     ),
-    ("observe: log, metrics, receipts, leak_check", r"\(fanout/observe/|\(loguru/|\(prometheus_client/"),
+    ("observe: log, metrics, receipts, leak check", r"\(fanout/observe/|\(loguru/|\(prometheus_client/"),
     ("the race", r"\(fanout/race/"),
     ("upstream call, pool, httpx", r"\(fanout/upstream/|\(httpx/|\(httpcore/"),
     ("hypercorn and the driver", r"\(fanout/server/|\(hypercorn/|\(h11/|\(h2/|\(wsproto/"),

@@ -25,7 +25,7 @@ def test_a_call_that_is_not_awaited_is_found() -> None:
 
         return app
 
-    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive.*found 1 leaked_tasks"):
+    with pytest.raises(LeftBehind, match=r"call 0 still runs.*a task is still alive.*leaked: 1 tasks"):
         run_scenario("/", [hangs()], make_app=leaky)
 
 
