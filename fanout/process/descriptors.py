@@ -35,9 +35,9 @@ def reserve_descriptors(settings: Settings) -> None:
 def make_room_for_descriptors(settings: Settings) -> None:
     """Have the kernel make its table of this process's descriptors as large as it may become.
 
-    The table begins small (64 or 256) and doubles. In a process with threads each time stops the client until
-    every core has let go of the old one: measured, 8 to 23 ms, and that in the middle of a rush. To be
-    called by the process that serves: a child's table is as large as what it inherits.
+    The table begins small (64 or 256) and doubles. In a process with threads each time stops the calling
+    thread until every core has let go of the old one: 8 to 23 ms, in the middle of a rush. To be called by
+    the process that serves: a child's table is as large as what it inherits.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.descriptors_needed + MAX_CONNECTIONS

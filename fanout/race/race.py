@@ -30,7 +30,7 @@ from fanout.race.verdict import DeadlineReached, Strategy, Verdict
 
 
 class Call(Protocol):
-    """One upstream call. It takes no timeout: the client owns time.
+    """One upstream call. It takes no timeout: the handler owns time.
 
     It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
     When it has ended, however it ended, nothing it took is left. `timings` is its to write in until then.

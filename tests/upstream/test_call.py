@@ -32,7 +32,7 @@ async def test_a_good_answer_is_passed_on_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304, 307, 400, 404, 429, 500, 503, 599])
 async def test_any_status_but_200_is_a_failure_even_with_a_good_body(status: int) -> None:
-    """Redirects are not followed: the location would be called with the client's time."""
+    """Redirects are not followed: the location would be called in the same time."""
     response = httpx.Response(status, content=ANSWER, headers={"Location": URL})
     assert await outcome_of(response) == Failure("bad_status", status)
 

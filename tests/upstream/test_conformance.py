@@ -1,4 +1,4 @@
-"""The same calls through this transport, httpx's own and a respx mock: a client cannot tell them apart.
+"""The same calls through this transport, httpx's own and a respx mock: nobody can tell them apart.
 
 Where ours is stricter than httpx's own, that is its own test at the end.
 """
@@ -203,7 +203,7 @@ async def test_a_body_is_sent(new_transport: NewTransport) -> None:
 
 
 @pytest.mark.parametrize("new_transport", REAL)
-async def test_the_client_owns_time(new_transport: NewTransport) -> None:
+async def test_the_caller_owns_time(new_transport: NewTransport) -> None:
     """A cancelled call ends at once, its connection is closed, and the next call is served."""
     closed = trio.Event()
 

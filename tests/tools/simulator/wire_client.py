@@ -50,7 +50,7 @@ class Served:
             client.close()
 
     async def connect(self, *, handshake: bool = True) -> Client:
-        """A new connection, its handshake done if it is TLS and not told otherwise. The client closes it."""
+        """A new connection, its handshake done if it is TLS and not told otherwise. The test closes it."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
         if self.tls is None or not handshake:
             return Client(stream, stream)
