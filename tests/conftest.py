@@ -1,12 +1,18 @@
-"""For every test: how many processes share them, and at the end of a run what the machine lacks."""
+"""For every test: how many processes share them, their signals, and at the end what the machine lacks."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 from tests.lacking import summary
+
+# A shell ignores SIGINT for what a script runs in the background. What the tests start inherits that, so no
+# Ctrl-C of a test would end it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
