@@ -7,7 +7,7 @@ import math
 import trio
 
 from fanout.race.budget import Budget
-from fanout.race.events import EVENTS, Event, RaceRecord
+from fanout.race.events import EVENTS, Event, RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
 from fanout.race.outcome import Cancelled, Success
 from fanout.race.race import Call, Race
@@ -118,3 +118,8 @@ async def test_a_call_that_is_not_started_says_who_did_not_want_it(
         await race.run(0, scope)
     assert race.ledger.records[0] == CallRecord(0, None, 0.0, Cancelled("explicit", "the client left"))
     assert call.started == 0
+
+
+def test_what_is_not_known_of_a_request_is_empty() -> None:
+    ended = RequestEnded("r", None, 0.0, 200, None, 0.0, None, None, 1.0)
+    assert (ended.method, ended.raw_path, ended.client) == ("", b"", None)
