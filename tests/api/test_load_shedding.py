@@ -67,7 +67,9 @@ def test_a_burst_is_let_through_once_and_again_only_after_some_time() -> None:
         return sum(limiter.shed() is None for _ in range(of))
 
     assert let_through(100) == 30
-    watch.iteration_began_at += 1
+    watch.iteration_began_at += 0.5 / BURST_PER_S
+    assert let_through(100) == 0
+    watch.iteration_began_at += 1 - 0.5 / BURST_PER_S
     assert let_through(100) == BURST_PER_S
     watch.iteration_began_at += 3600
     assert let_through(100) == 30
