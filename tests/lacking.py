@@ -20,6 +20,7 @@ PACKAGES: Final = {
     "fish": "fish",
     "go": "golang-go",
     "ip": "iproute2",
+    "jq": "jq",
     "node": "nodejs",
     "prometheus": "prometheus",
     "promtool": "prometheus",
