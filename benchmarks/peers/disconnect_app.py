@@ -86,18 +86,7 @@ def starlette() -> App:
 def fastapi() -> App:
     from fastapi import FastAPI
 
-    app = FastAPI()
-
-    @app.get("/work")
-    async def handler() -> dict[str, str]:
-        await work()
-        return {}
-
-    @app.get("/ready")
-    async def ready() -> dict[str, str]:
-        return {}
-
-    return app
+    return _with_routes(FastAPI())
 
 
 def litestar() -> App:
@@ -118,16 +107,18 @@ def litestar() -> App:
 def quart() -> App:
     from quart import Quart
 
-    return _quart(Quart(__name__))
+    return _with_routes(Quart(__name__))
 
 
 def quart_trio() -> App:
     from quart_trio import QuartTrio
 
-    return _quart(QuartTrio(__name__))
+    return _with_routes(QuartTrio(__name__))
 
 
-def _quart(app: Any) -> App:
+def _with_routes(app: Any) -> App:
+    """FastAPI and Quart name their decorators alike."""
+
     @app.get("/work")
     async def handler() -> dict[str, str]:
         await work()

@@ -125,7 +125,7 @@ def render(found: Found) -> str:
         f"One process of `fanout serve` at {RATE} per second of `/api/first`, sampled {SAMPLES_PER_S} times "
         f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} "
         "samples while it was not idle. A sample counts for the innermost frame of a known layer, so a layer "
-        "includes what Python's own functions do for it. A request costs "
+        "includes the Python functions that it calls. A request costs "
         f"{found['cpu_us']:,.0f} µs at this rate, measured without py-spy.\n\n"
         + rows(["layer", "share", "µs per request"], cells)
         + f"\n\nAccording to the kernel (`/proc/PID/stat`), {split:.0%} of the processor time was spent "

@@ -78,7 +78,7 @@ def make_admin(
             asked = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=1).get("request")
         except ValueError:
             error = {"error": "the only parameter is request, an id"}
-            return Answer("application/json", json.dumps(error).encode("ascii"), 400)  # noqa: ASYNC910 - as above
+            return Answer("application/json", json.dumps(error).encode("ascii"), 400)  # noqa: ASYNC910 - sending it is a checkpoint
         tree = await trees.of_process() if asked is None else await trees.of_request(asked[0])
         if tree is None:
             error = {"error": "no request with this id races now"}

@@ -35,7 +35,7 @@ from fanout.upstream.transport import PoolTransport
 
 
 class Observation:
-    """`observer` is to be told of every event. `watch` and `leak_check` watch while `installed`.
+    """`observer` receives every event. `watch` and `leak_check` work while `installed`.
 
     Run `batches.run` next to the server. After `await batches.caught_up()` every count is complete.
     """

@@ -51,7 +51,7 @@ class Replay:
 
     @property
     def outcomes(self) -> list[str]:
-        """The calls' outcome words, in call order, as the client is told them."""
+        """The outcome words of the calls, in call order, as the client receives them."""
         timings = self.headers["server-timing"].split(", ")
         return [timing.rpartition('desc="')[2].rstrip('"') for timing in timings]
 

@@ -87,7 +87,7 @@ async def test_a_viewer_is_greeted_with_the_past_and_told_what_happens(autojump_
 
 
 async def test_an_idle_server_ticks_no_guarantee(autojump_clock: MockClock) -> None:
-    """Samples alone test nothing. A pool that is not whole is told all the same."""
+    """A sample alone checks no request. A pool that is not whole is reported anyway."""
     whole = True
     feed = LiveFeed(lambda: {**VITALS, "pool_is_whole": whole}, list, dict)
     viewer = feed.join()
@@ -124,7 +124,7 @@ async def test_an_end_is_told_at_once_also_of_a_request_that_waits_in_a_batch(
     feed = LiveFeed(lambda: dict(VITALS), list, dict, caught_up=caught_up)
 
     async def told_after(at: float) -> float:
-        """A request ends at this moment after a batch; how long until a viewer is told."""
+        """A request ends so long after a batch. How long until a viewer receives it?"""
         await read_until(lambda batch: True)
         await trio.sleep(at)
         feed.notify(started("r-2"))

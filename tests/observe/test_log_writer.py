@@ -134,7 +134,7 @@ def test_processes_that_share_a_full_pipe_do_not_tear_each_others_lines() -> Non
     """As the workers of a server do, whose log is read too slowly."""
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "wb", buffering=0) as pipe:
-        write = sink_of(pipe)  # type: ignore[arg-type]  # of a stream, it only wants the descriptor
+        write = sink_of(pipe)  # type: ignore[arg-type]  # an object with a descriptor is enough: `sink_of` uses nothing else
         batches = [f"{letter * 499}\n" * 20 for letter in "abcd"]
         threads = [
             threading.Thread(target=lambda batch=batch: [write(batch) for _ in range(20)])

@@ -1,6 +1,6 @@
 """The figures of docs/guarantees.md: kept in docs/figures/guarantees.json, shown as tables in the document.
 
-    python -m tests.project.figures                             write the tables anew, from the JSON
+    python -m tests.project.figures                             write the tables again, from the JSON
     make breakages | python -m tests.project.figures breakages  take the table that a command has printed
 
 A table stands between `<!-- figures: NAME -->` and `<!-- end -->`. One that has no rows yet is not shown.

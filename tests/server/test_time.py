@@ -39,7 +39,7 @@ async def test_a_running_request_is_not_idle(autojump_clock: MockClock) -> None:
 
 
 async def test_a_slow_head_ends_ten_seconds_after_its_first_byte() -> None:
-    """On a real socket the client is told with a 408. The clock is the real one: the bound is short."""
+    """On a real socket the client receives a 408. The clock is real, so the bound is short."""
     async with on_socket(Echo(), Limits(head_timeout_s=0.1)) as world:
         client = await world.connect()
         await client.send(b"GET / HTTP")

@@ -153,7 +153,7 @@ async def test_a_slow_head_is_told_so_over_tls(authority: trustme.CA, certificat
     async with on_socket(Echo(), Limits(head_timeout_s=0.2), certificate=certificate) as world:
         stream = await over_tls(world, authority, "http/1.1")
         await stream.send_all(b"GET / HT")
-        client = Client(stream)  # type: ignore[arg-type]  # it needs no send_eof
+        client = Client(stream)  # type: ignore[arg-type]  # an SSLStream cannot send EOF, and this test never does
         assert (await client.answer())[0] == 408
         assert await client.closed()
         await world.settled()

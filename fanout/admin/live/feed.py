@@ -49,13 +49,13 @@ def _unix_s() -> float:
 
 
 class LiveFeed:
-    """An observer, and a consumer of receipts, that tells viewers.
+    """An observer, and a consumer of receipts, that sends both to viewers.
 
     vitals: asked for each sample: JSON of how the process is. Its `pool_is_whole` and `is_within_limit`
-        go to the board. latest: the receipts of the past. about: what a new viewer is told of the server,
-        as JSON. watched: told whether anybody watches, when that changes: else it need not be told.
-        turn: awaited before each piece of work. caught_up: returns when `consume` has received the receipt of
-        every request that has ended. unix_s: the time of day.
+        go to the board. latest: the receipts of the past. about: JSON about the server, for a new viewer.
+        watched: called with true when the first viewer comes, and with false when the last one goes: only in
+        between does the feed need events. turn: awaited before each piece of work. caught_up: returns when
+        `consume` has received the receipt of every request that has ended. unix_s: the time of day.
     """
 
     interests: Final = frozenset({RaceStarted, CallEnded, RequestEnded})

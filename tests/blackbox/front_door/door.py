@@ -62,7 +62,7 @@ class Door:
         except BaseException:
             sock.close()
             raise
-        return Client(secured)  # type: ignore[arg-type]  # of the stream it only sends and receives
+        return Client(secured)  # type: ignore[arg-type]  # an SSLStream, of which `Client` uses send and receive
 
     def bystander(
         self,

@@ -8,7 +8,7 @@ const BAR = 8;
 const GAP = 5;
 const PAD = 3;
 
-// From "wait" on the upstream has the word; what comes before is getting there.
+// From "wait" on, the time is the upstream's. Before that, the server connects to it.
 const PHASE_CLASSES = {
   reused: "reach", connect: "reach", tls: "reach", retry: "reach",
   wait: "wait", receive: "receive", done: "receive", kept: "receive",
