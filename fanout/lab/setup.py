@@ -54,7 +54,7 @@ class Upstream:
         return ",".join(f"{self._url}/api/work?slot={call}" for call in (0, 1))
 
     async def behave(self, call: int, *, delay_ms: int = 0, **overrides: Any) -> None:
-        """What it does for this call from now on: `fanout.tools.simulator.overrides`. By default it succeeds."""
+        """What it does for this call from now on, with overrides of the simulator. By default it succeeds."""
         wanted = {"fault": "none", "delay_ms": delay_ms, **overrides}
         await self._ask("PUT", f"/slots/{call}", wanted)
 
