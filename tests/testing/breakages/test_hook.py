@@ -120,17 +120,17 @@ def test_a_module_that_is_gone_is_one_line(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), (BREAKS,), ("no_such_name", "admitted")])
-def test_wrong_arguments_are_one_line_with_the_names(arguments: tuple[str, ...]) -> None:
-    done = run(Path.cwd(), "-m", "fanout.testing.breakages", *arguments)
+def test_wrong_arguments_are_one_line_with_the_names(tree: Path, arguments: tuple[str, ...]) -> None:
+    done = run(tree, "-m", "fanout.testing.breakages", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("breakages: NAME MODULE [ARGUMENTS] are needed, and NAME is one of ")
     assert BREAKS in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_workers_are_refused_in_one_line() -> None:
+def test_workers_are_refused_in_one_line(tree: Path) -> None:
     """They are processes of their own, which would serve without the breakage."""
-    done = broken(Path.cwd(), BREAKS, "fanout", "serve", "--workers", "2", "--bind", "127.0.0.1:0")
+    done = broken(tree, BREAKS, "fanout", "serve", "--workers", "2", "--bind", "127.0.0.1:0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"breakages: {BREAKS} does not reach the processes of --workers: leave it out, or give 1\n"
