@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 import click
-import trio
 
 from fanout.lab.experiment import Experiment
 from fanout.lab.experiments import EXPERIMENTS
-from fanout.lab.report import Report
-from fanout.lab.setup import Setup
-from fanout.lab.text import text_of
-from fanout.process.exits import DONE, NO
+from fanout.lab.run import Interrupted, Result, run_experiments
+from fanout.lab.setup import CannotRun
+from fanout.lab.text import summary_of, text_of
+from fanout.process.exits import DONE, FAILED, NO, SIGNALLED
 
 
 @click.command("lab")
@@ -42,14 +40,21 @@ def lab(names: tuple[str, ...], explain: bool, as_json: bool) -> None:
     if explain:
         click.echo("\n\n".join(f"{e.id} {e.title}\n\n{e.article.strip()}" for e in chosen))
         sys.exit(DONE)
-    results = trio.run(_run, chosen, not as_json)
+    progress = Progress(not as_json)
+    try:
+        results = run_experiments(chosen, begun=progress.begun, ended=progress.ended)
+    except CannotRun as error:
+        progress.clear()
+        click.echo(f"fanout lab: {error}", err=True)
+        sys.exit(FAILED)
+    except Interrupted as signal:
+        progress.clear()
+        sys.exit(SIGNALLED + signal.number)
     if as_json:
-        click.echo(
-            json.dumps(
-                {"experiments": [e.to_json(report, took_ms) for e, report, took_ms in results]}, indent=2
-            )
-        )
-    sys.exit(DONE if all(report.is_kept for _, report, _ in results) else NO)
+        click.echo(json.dumps({"experiments": [result.to_json() for result in results]}, indent=2))
+    else:
+        click.echo(summary_of(results))
+    sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
 
 
 def _chosen(names: tuple[str, ...]) -> list[Experiment]:
@@ -59,13 +64,23 @@ def _chosen(names: tuple[str, ...]) -> list[Experiment]:
     return [EXPERIMENTS[name.upper()] for name in names] or list(EXPERIMENTS.values())
 
 
-async def _run(chosen: list[Experiment], says: bool) -> list[tuple[Experiment, Report, float]]:
-    results: list[Any] = []
-    async with Setup() as setup:
-        for experiment in chosen:
-            began_at = trio.current_time()
-            report = await experiment.run(setup)
-            results.append((experiment, report, (trio.current_time() - began_at) * 1000))
-            if says:
-                click.echo(text_of(experiment, report))
-    return results
+class Progress:
+    """Each result as soon as it is there; before that, on a terminal, which experiment is running."""
+
+    def __init__(self, says: bool) -> None:
+        """says: print results."""
+        self._says = says
+        self._is_live = sys.stderr.isatty()
+
+    def begun(self, experiment: Experiment) -> None:
+        if self._is_live:
+            click.echo(f"\r\033[K{experiment.id:<4}{experiment.claim} ...", err=True, nl=False)
+
+    def ended(self, result: Result) -> None:
+        self.clear()
+        if self._says:
+            click.echo(text_of(result.experiment, result.report) + "\n")
+
+    def clear(self) -> None:
+        if self._is_live:
+            click.echo("\r\033[K", err=True, nl=False)

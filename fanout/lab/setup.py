@@ -8,9 +8,11 @@ Rule 3: a breakage is applied to the server and to virtual time, never to the up
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, Self
 
 import trio
@@ -23,6 +25,9 @@ from fanout.testing.program import Program, started
 
 WITHIN_S: Final = 5.0  # for what should happen at once, on a machine that is busy with other things
 _EVERY_S: Final = 0.01
+# The experiments are about the limit of requests in flight. The other limit, the event loop's lag, would
+# reject a burst of theirs on a busy machine.
+_NEVER_BEHIND_MS: Final = 1000
 _ENDS: Final[dict[str, End]] = {
     "won": "success",
     "ok": "success",
@@ -30,6 +35,14 @@ _ENDS: Final[dict[str, End]] = {
     "cancelled": "cancelled",
     "internal": "bug",
 }
+
+
+class CannotRun(Exception):
+    """The machine lacks something that the lab needs, as one line."""
+
+
+_NO_PROCESS: Final = "no process can be started for it: {}"
+RECEIPT: Final = ("X-Fanout-Receipt", "1")  # a field that asks for more in Server-Timing
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> bool:
@@ -49,13 +62,15 @@ class Upstream:
         self.port = int(self._url.rpartition(":")[2])
         self._last_id = 0
 
-    def call_urls(self) -> str:
-        """The value of FANOUT_UPSTREAMS."""
-        return ",".join(f"{self._url}/api/work?slot={call}" for call in (0, 1))
+    def call_urls(self, *, by_name: bool = False) -> str:
+        """The value of FANOUT_UPSTREAMS. by_name: with a name in the place of the address."""
+        url = f"http://localhost:{self.port}" if by_name else self._url
+        return ",".join(f"{url}/api/work?slot={call}" for call in (0, 1))
 
     async def behave(self, call: int, *, delay_ms: int = 0, **overrides: Any) -> None:
         """What it does for this call from now on, with overrides of the simulator. By default it succeeds."""
-        wanted = {"fault": "none", "delay_ms": delay_ms, **overrides}
+        right = {} if overrides.keys() & {"fault", "status"} else {"fault": "none"}
+        wanted = {"delay_ms": delay_ms, **right, **overrides}
         await self._ask("PUT", f"/slots/{call}", wanted)
 
     async def reset(self) -> None:
@@ -78,7 +93,7 @@ class Upstream:
         content = b"" if body is None else json.dumps(body).encode()
         answer = await ask(self._url, target, method=method, body=content)
         if answer.status != HTTPStatus.OK:
-            raise ValueError(answer.body.decode())
+            raise CannotRun(f"the simulated upstream: {answer.body.decode() or answer.missing}")
         return answer.json
 
 
@@ -98,8 +113,25 @@ class Server:
         return await ask(self.url, f"/api/all?timeout={timeout_ms}", *fields)
 
     async def statistics(self) -> dict[str, Any]:
-        found: dict[str, Any] = (await ask(self.admin_url, "/statistics")).json
+        answer = await ask(self.admin_url, "/statistics")
+        if answer.status != HTTPStatus.OK:
+            raise CannotRun(f"the statistics of the server: {answer}")
+        found: dict[str, Any] = answer.json
         return found
+
+    async def pool(self) -> dict[str, Any]:
+        """Of the connections to the upstream: `fanout.upstream.statistics.OriginStatistics`."""
+        (origin,) = (await self.statistics())["upstream"]["origins"]
+        found: dict[str, Any] = origin
+        return found
+
+    async def see_leaks(self, report: Report) -> None:
+        """What the leak check has counted since this server started."""
+        leaks = (await self.statistics())["leak_check"]
+        kinds = ("tasks", "permits", "connections")
+        counts = ", ".join(f"{leaks[f'leaked_{kind}']} {kind}" for kind in kinds)
+        is_clean = leaks["requests"] > 0 and not any(leaks[f"leaked_{kind}"] for kind in kinds)
+        report.see("leak check", f"{counts} left by {leaks['requests']} requests", is_clean)
 
     def sockets(self) -> int:
         """Open connections to the upstream, by the kernel."""
@@ -123,6 +155,7 @@ class Setup:
         self._programs: list[Program] = []
         self._shared: dict[tuple[tuple[str, str], ...], Server] = {}
         self._upstream: Upstream | None = None
+        self._virtual: subprocess.Popen[bytes] | None = None
 
     async def server(self, **settings: object) -> Server:
         """A server that other experiments with the same settings may use, too. Both calls succeed at once.
@@ -136,52 +169,90 @@ class Setup:
         await server.upstream.reset()
         return server
 
-    async def own_server(self, **settings: object) -> Server:
-        """A server for one experiment, which may end it."""
-        if self._upstream is None:
-            program = await self._start("fanout", "upstream", "--bind", "127.0.0.1:0", "--reliable")
-            self._upstream = Upstream(program)
-        await self._upstream.reset()
+    async def own_server(self, *, by_name: bool = False, **settings: object) -> Server:
+        """A server for one experiment, which may end it. by_name: it has to look up its upstream's address."""
+        upstream = await self._simulated()
         variables = {f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()}
-        binds = {"FANOUT_BIND": "127.0.0.1:0", "FANOUT_ADMIN_BIND": "127.0.0.1:0"}
-        upstreams = {"FANOUT_UPSTREAMS": self._upstream.call_urls()}
-        command = (*self._module, "fanout", "serve")
-        program = await self._start(*command, environment={**binds, **upstreams, **variables})
-        return Server(program, self._upstream)
+        environment = {
+            "FANOUT_BIND": "127.0.0.1:0",
+            "FANOUT_ADMIN_BIND": "127.0.0.1:0",
+            "FANOUT_UPSTREAMS": upstream.call_urls(by_name=by_name),
+            "FANOUT_MAX_LOOP_LAG_MS": str(_NEVER_BEHIND_MS),
+            **variables,
+        }
+        return Server(await self._start(*self._module, "fanout", "serve", environment=environment), upstream)
 
     async def virtual(self, function: Callable[[], Report]) -> Report:
-        """What a function of a module comes to in virtual time, in a process of its own."""
-        place = f"{function.__module__}:{function.__qualname__}"
-        command = [sys.executable, "-m", *self._module, "fanout.lab.virtual", place]
-        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(
-                f"{place} ended with {done.returncode}: {done.stderr.decode(errors='replace')}"
+        """What a function of a module comes to in virtual time, in a process that all of them share."""
+        if self._virtual is None:
+            command = [sys.executable, "-m", *self._module, "fanout.lab.virtual"]
+            pipe = subprocess.PIPE
+            try:
+                self._virtual = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)  # Rule 1
+            except OSError as error:
+                raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
+        child, place = self._virtual, f"{function.__module__}:{function.__qualname__}"
+
+        def ask_child() -> bytes:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(f"{place}\n".encode())
+            child.stdin.flush()
+            return child.stdout.readline()
+
+        try:
+            said = await trio.to_thread.run_sync(ask_child, abandon_on_cancel=True)
+        except BrokenPipeError:
+            said = b""
+        if not said:
+            assert child.stderr is not None
+            raise RuntimeError(f"{place} has crashed: {child.stderr.read().decode(errors='replace')}")
+        return Report.from_json(json.loads(said))
+
+    async def _simulated(self) -> Upstream:
+        """The upstream that all servers call, as it is at first."""
+        if self._upstream is None:
+            self._upstream = Upstream(
+                await self._start("fanout", "upstream", "--bind", "127.0.0.1:0", "--reliable")
             )
-        return Report.from_json(json.loads(done.stdout))
+        await self._upstream.reset()
+        return self._upstream
 
     async def _start(self, *module: str, environment: Mapping[str, str] | None = None) -> Program:
-        program = started(*module, environment=environment)
+        try:
+            program = started(*module, environment=environment)
+        except OSError as error:
+            raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
         self._programs.append(program)  # Rule 1
-        await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
+        try:
+            await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
+        except RuntimeError:
+            said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
+            why = said[-1] if said else f"nothing said, exit code {program.process.returncode}"
+            raise CannotRun(f"`{' '.join(module)}` did not start: {why}") from None
         return program
 
     async def __aenter__(self) -> Self:
+        if not Path("/proc/self/net/tcp").exists():
+            raise CannotRun("there is no socket table in /proc: the lab needs Linux")
         await trio.lowlevel.checkpoint()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._virtual is not None:
+            self._virtual.kill()
+            self._virtual.wait()
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[Lane]:
-    """The calls of a request, from the Server-Timing field of its answer.
+    """The calls of a request, from the Server-Timing field of its answer. With `RECEIPT` they have reasons.
 
     calls: records of the upstream, to say which connections were closed before their answer.
     """
-    timings = dict(map(_timing, answer.fields["server-timing"].split(", ")))
+    timings = dict(map(_timing, answer.fields.get("server-timing", "").split(", ")))
     closed = {call["slot"] for call in calls if call["end"] == "client_closed"}
     lanes = []
     for call in range(len(timings)):
@@ -192,6 +263,22 @@ def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[
         end = _ENDS.get(took.get("desc", ""), "done")
         lanes.append(Lane(f"call {call}", 0.0, float(took.get("dur", 0)), end, reason, str(call) in closed))
     return lanes
+
+
+def outcomes_of(answer: Answer) -> list[str]:
+    """How each call of a request ended, in the word that the client receives."""
+    timings = dict(map(_timing, answer.fields.get("server-timing", "").split(", ")))
+    return [timings[f"call{call}"].get("desc", "") for call in range(len(timings)) if f"call{call}" in timings]
+
+
+def on_wire(record: Mapping[str, Any]) -> str:
+    """How a call ended for the upstream: `reset after 52 ms`."""
+    if record["end"] == "client_closed":
+        how = {"rst": "reset", "fin": "closed"}.get(record["client_closed_how"], record["client_closed_how"])
+        return f"{how} after {record['client_closed_ms']:.0f} ms"
+    if record["end"] == "answered":
+        return f"answered after {record['answered_ms']:.0f} ms"
+    return str(record["end"])
 
 
 def _timing(entry: str) -> tuple[str, dict[str, str]]:

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from textwrap import wrap
 from typing import Final
 
 import click
 
 from fanout.lab.experiment import Experiment
-from fanout.lab.report import Report
+from fanout.lab.report import Report, Seen
+from fanout.lab.run import Result
 from fanout.lab.timeline import drawn
 
 COLUMNS: Final = 100
 _HEAD: Final = 64
 _INDENT: Final = " " * 4
 _LABEL: Final = 7
+_BROKEN: Final = "BROKEN"
 
 
 def text_of(experiment: Experiment, report: Report) -> str:
-    verdict = (
-        click.style("kept", fg="green") if report.is_kept else click.style("BROKEN", fg="red", bold=True)
-    )
-    claim = f"{experiment.claim}{' (virtual time)' if experiment.is_virtual else ''}"
+    """Everything about it but its article."""
+    verdict = click.style("kept", fg="green") if report.is_kept else _broken()
+    claim = f"{experiment.claim}{' (in part in virtual time)' if experiment.is_virtual else ''}"
     lines = [f"{experiment.id:<4}{claim:<{_HEAD - 4}}{verdict}"]
     for done in report.done:
         lines += _labelled("done", done)
     lines += [f"{_INDENT}{line}"[:COLUMNS] for line in drawn(report.lanes)]
-    for seen in report.seen:
-        mark = "" if seen.holds else click.style("  <- broken", fg="red")
-        lines += _labelled("seen", f"{seen.by}: {seen.text}{mark}")
+    lines += _seen(report.seen)
     lines += _labelled("code", experiment.code)
     lines += _labelled("test", experiment.test)
     if experiment.breakages:
         lines += _labelled("break", ", ".join(experiment.breakages))
     return "\n".join(lines)
+
+
+def summary_of(results: Sequence[Result]) -> str:
+    """One line for all of them."""
+    kept = sum(result.report.is_kept for result in results)
+    took_s = sum(result.took_ms for result in results) / 1000
+    broken = [result.experiment.id for result in results if not result.report.is_kept]
+    return f"{kept} of {len(results)} kept in {took_s:.1f} s{'; broken: ' if broken else ''}{', '.join(broken)}"
+
+
+def _seen(seen: Sequence[Seen]) -> Iterator[str]:
+    """What one source has seen stands together. What broke the guarantee has lines of its own."""
+    width = max((len(each.by) for each in seen), default=0)
+    for (by, holds), group in groupby(seen, lambda each: (each.by, each.holds)):
+        texts = [each.text for each in group]
+        for text in ["; ".join(texts)] if holds else texts:
+            first, *rest = wrap(text, COLUMNS - len(_INDENT) - _LABEL - width - 2, break_on_hyphens=False)
+            label = f"{'seen':<{_LABEL}}" if holds else f"{_broken()} "
+            yield f"{_INDENT}{label}{by:<{width}}  {first}"
+            yield from (f"{_INDENT}{'':<{_LABEL + width + 2}}{line}" for line in rest)
+
+
+def _broken() -> str:
+    return click.style(_BROKEN, fg="red", bold=True)
 
 
 def _labelled(label: str, text: str) -> list[str]:

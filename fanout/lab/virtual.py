@@ -1,7 +1,7 @@
-"""A part of an experiment in virtual time: `python -m fanout.lab.virtual MODULE:FUNCTION`.
+"""The parts of experiments that run in virtual time: `python -m fanout.lab.virtual`, a process of their own.
 
-FUNCTION takes nothing and returns a `Report`, printed as JSON. It has a process of its own, so that a
-breakage can be applied to it.
+So a breakage can be applied to it. Each line of its input is `MODULE:FUNCTION`. FUNCTION takes nothing and
+returns a `Report`, which is printed as one line of JSON.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import importlib
 import json
 import sys
 
+from loguru import logger
+
 from fanout.lab.report import Report
 
 
 def main() -> None:
-    module, _, function = sys.argv[1].partition(":")
-    report = getattr(importlib.import_module(module), function)()
-    assert isinstance(report, Report)
-    sys.stdout.write(json.dumps(report.to_json()))
+    logger.remove()  # what the leak check finds is in the report
+    for line in sys.stdin:
+        module, _, function = line.strip().partition(":")
+        report = getattr(importlib.import_module(module), function)()
+        assert isinstance(report, Report)
+        sys.stdout.write(json.dumps(report.to_json()) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -112,4 +112,9 @@ def started(*module: str, environment: Mapping[str, str] | None = None) -> Progr
         stderr=subprocess.PIPE,
         env={**os.environ, **(environment or {})},
     )
-    return Program(process)
+    try:
+        return Program(process)
+    except BaseException:  # no thread could be started to read what it says
+        process.kill()
+        process.wait()
+        raise
