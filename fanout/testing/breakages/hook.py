@@ -35,6 +35,18 @@ def install(breakage: Breakage) -> None:
 
     Raises `DoesNotApply` or `ImportedAlready`; then nothing has changed.
     """
+    broken = broken_modules(breakage)
+    imported = sorted(broken.keys() & sys.modules.keys())
+    if imported:
+        raise ImportedAlready(f"{imported[0]} is imported already")
+    sys.meta_path.insert(0, Finder(broken))
+
+
+def broken_modules(breakage: Breakage) -> dict[str, Broken]:
+    """The modules that it changes, by name, each with the text that it is to be loaded from.
+
+    Raises `DoesNotApply`.
+    """
     broken = {}
     for name, hunks in files_of(breakage.diff):
         path = _ROOT / name
@@ -43,10 +55,7 @@ def install(breakage: Breakage) -> None:
         except OSError as error:
             raise DoesNotApply(f"{name} cannot be read: {error.strerror}") from None
         broken[_module_of(name)] = Broken(path, patched(name, source, hunks))
-    imported = sorted(broken.keys() & sys.modules.keys())
-    if imported:
-        raise ImportedAlready(f"{imported[0]} is imported already")
-    sys.meta_path.insert(0, Finder(broken))
+    return broken
 
 
 def _module_of(file: str) -> str:
