@@ -2,23 +2,27 @@
 
 Rule 1: a signal cancels the running experiment, so that its `Setup` ends every process. A second signal does
         the same, as that takes no time.
+Rule 2: with a breakage, each experiment has servers of its own: none sees what another one's are left with.
+        A server that does not start, crashes or hangs is what was seen, and never an error of the lab.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from fanout.lab.experiment import Experiment
 from fanout.lab.report import Report
-from fanout.lab.setup import Setup
+from fanout.lab.setup import ServerFailed, Setup, VirtualPartCrashed
 from fanout.process.early_signals import HANDLED
+
+BROKEN_WITHIN_S: Final = 20  # for an experiment with a breakage, and the start of its servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,41 @@ async def _run(
     begun: Callable[[Experiment], None],
     ended: Callable[[Result], None],
 ) -> list[Result]:
-    results = []
+    results: list[Result] = []
+
+    async def run(experiment: Experiment, report: Awaitable[Report]) -> None:
+        begun(experiment)
+        began_at = trio.current_time()
+        results.append(Result(experiment, await report, (trio.current_time() - began_at) * 1000))
+        ended(results[-1])
+
     with trio.CancelScope() as scope, _cancelled_by_signals(scope) as signals:
-        async with Setup(breakage) as setup:
+        if breakage is not None:
             for experiment in experiments:
-                begun(experiment)
-                began_at = trio.current_time()
-                report = await experiment.run(setup)
-                results.append(Result(experiment, report, (trio.current_time() - began_at) * 1000))
-                ended(results[-1])
+                await run(experiment, _run_broken(experiment, breakage))
+        else:
+            async with Setup() as setup:
+                for experiment in experiments:
+                    await run(experiment, experiment.run(setup))
     if signals:
         raise Interrupted(signals[0])
     return results
+
+
+async def _run_broken(experiment: Experiment, breakage: str) -> Report:
+    """What came of it with a breakage."""
+    report = Report()
+    try:
+        with trio.move_on_after(BROKEN_WITHIN_S):
+            async with Setup(breakage) as setup:
+                return await experiment.run(setup)
+        report.see("server", f"the experiment does not end within {BROKEN_WITHIN_S} s", False)
+    except ServerFailed as error:
+        report.see("server", str(error), False)
+    except VirtualPartCrashed as error:
+        report.see("virtual time", f"it crashed: {str(error).strip().splitlines()[-1]}", False)
+    await trio.lowlevel.checkpoint()
+    return report
 
 
 @contextmanager

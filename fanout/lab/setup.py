@@ -21,6 +21,7 @@ from fanout.lab import kernel
 from fanout.lab.client import Answer, ask
 from fanout.lab.report import Report
 from fanout.lab.timeline import End, Lane
+from fanout.process.exits import REFUSED
 from fanout.testing.program import Program, started
 
 WITHIN_S: Final = 5.0  # for what should happen at once, on a machine that is busy with other things
@@ -39,6 +40,14 @@ _ENDS: Final[dict[str, End]] = {
 
 class CannotRun(Exception):
     """The machine lacks something that the lab needs, as one line."""
+
+
+class ServerFailed(CannotRun):
+    """The server did not start."""
+
+
+class VirtualPartCrashed(RuntimeError):
+    """A part of an experiment in virtual time ended with a traceback, which is the message."""
 
 
 _NO_PROCESS: Final = "no process can be started for it: {}"
@@ -206,7 +215,10 @@ class Setup:
             said = b""
         if not said:
             assert child.stderr is not None
-            raise RuntimeError(f"{place} has crashed: {child.stderr.read().decode(errors='replace')}")
+            said_why = child.stderr.read().decode(errors="replace")
+            if child.wait() == REFUSED:
+                raise CannotRun(said_why.strip())
+            raise VirtualPartCrashed(f"{place} has crashed: {said_why}")
         return Report.from_json(json.loads(said))
 
     async def _simulated(self) -> Upstream:
@@ -229,7 +241,8 @@ class Setup:
         except RuntimeError:
             said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
             why = said[-1] if said else f"nothing said, exit code {program.process.returncode}"
-            raise CannotRun(f"`{' '.join(module)}` did not start: {why}") from None
+            line = f"`{' '.join(module)}` did not start: {why}"
+            raise (CannotRun if program.process.returncode == REFUSED else ServerFailed)(line) from None
         return program
 
     async def __aenter__(self) -> Self:
