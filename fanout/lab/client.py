@@ -129,6 +129,10 @@ class Client:
     def _since_sent_ms(self) -> float:
         return (trio.current_time() - self._sent_at) * 1000
 
+    def finish(self) -> None:
+        """Send FIN, and read on."""
+        self._stream.socket.shutdown(socket.SHUT_WR)
+
     def disconnect(self, how: Literal["fin", "rst"] = "fin") -> None:
         """Leave at once, synchronously."""
         if how == "rst":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from textwrap import wrap
 from typing import Final
 
@@ -24,8 +23,7 @@ _BROKEN: Final = "BROKEN"
 def text_of(experiment: Experiment, report: Report) -> str:
     """Everything about it but its article."""
     verdict = click.style("kept", fg="green") if report.is_kept else _broken()
-    claim = f"{experiment.claim}{' (in part in virtual time)' if experiment.is_virtual else ''}"
-    lines = [f"{experiment.id:<4}{claim:<{_HEAD - 4}}{verdict}"]
+    lines = [f"{experiment.id:<4}{experiment.claim:<{_HEAD - 4}}{verdict}"]
     for done in report.done:
         lines += _labelled("done", done)
     lines += [f"{_INDENT}{line}"[:COLUMNS] for line in drawn(report.lanes)]
@@ -46,15 +44,18 @@ def summary_of(results: Sequence[Result]) -> str:
 
 
 def _seen(seen: Sequence[Seen]) -> Iterator[str]:
-    """What one source has seen stands together. What broke the guarantee has lines of its own."""
+    """A line for each, in their order. What broke the guarantee says so in front."""
     width = max((len(each.by) for each in seen), default=0)
-    for (by, holds), group in groupby(seen, lambda each: (each.by, each.holds)):
-        texts = [each.text for each in group]
-        for text in ["; ".join(texts)] if holds else texts:
-            first, *rest = wrap(text, COLUMNS - len(_INDENT) - _LABEL - width - 2, break_on_hyphens=False)
-            label = f"{'seen':<{_LABEL}}" if holds else f"{_broken()} "
-            yield f"{_INDENT}{label}{by:<{width}}  {first}"
-            yield from (f"{_INDENT}{'':<{_LABEL + width + 2}}{line}" for line in rest)
+    last: Seen | None = None
+    for each in seen:
+        is_new = last is None or (last.by, last.holds) != (each.by, each.holds)
+        label = "" if last is not None and last.holds else "seen"
+        label = f"{label:<{_LABEL}}" if each.holds else f"{_broken()} "
+        by = each.by if is_new or not each.holds else ""
+        first, *rest = wrap(each.text, COLUMNS - len(_INDENT) - _LABEL - width - 2, break_on_hyphens=False)
+        yield f"{_INDENT}{label}{by:<{width}}  {first}"
+        yield from (f"{_INDENT}{'':<{_LABEL + width + 2}}{line}" for line in rest)
+        last = each
 
 
 def _broken() -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+from pkgutil import iter_modules
 from typing import Final
 
 from fanout.lab.experiment import Experiment
-from fanout.lab.experiments import g04_first_success
 
 EXPERIMENTS: Final[dict[str, Experiment]] = {
-    experiment.id: experiment for experiment in (g04_first_success.EXPERIMENT,)
+    experiment.id: experiment
+    for experiment in (
+        importlib.import_module(f"{__name__}.{module.name}").EXPERIMENT
+        for module in iter_modules(__path__)
+    )
 }
