@@ -41,12 +41,11 @@ LEAVES_MS = 120
 HANGS = "hang_before_head"
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
-    report = Report()
     before = (await server.statistics())["requests"]
     if not (await _disconnect(server, report, "fin") and await _disconnect(server, report, "rst")):
-        return report  # what is counted behind it would only be waited for
+        return  # what is counted behind it would only be waited for
 
     async def counted() -> tuple[int, int]:
         now = (await server.statistics())["requests"]
@@ -64,7 +63,6 @@ async def run(setup: Setup) -> Report:
     report.see("server", f"{in_flight} requests in flight", in_flight == 0)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_the_same_moment))
-    return report
 
 
 async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]) -> bool:
