@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from fanout.lab.broken import in_order
+from fanout.lab.broken import in_order, must_see
 from fanout.process.exits import DONE, NO
 
 _WITHIN_S: Final = 120
@@ -57,10 +57,10 @@ def sights(whole: Json, broken: Json) -> list[str]:
 @click.option("--rounds", default=1, help="How often each.")
 def main(names: Sequence[str], rounds: int) -> None:
     """NAMES: some breakages; none: all."""
-    code, whole = run_lab()
+    chosen = [breakage for breakage in in_order() if not names or breakage.name in names]
+    code, whole = run_lab(*{experiment.id for breakage in chosen for experiment in must_see(breakage)})
     if code != DONE:
         raise click.ClickException("without a breakage, not every guarantee is kept: run fanout lab")
-    chosen = [breakage for breakage in in_order() if not names or breakage.name in names]
     click.echo("| breakage | red | without it → with it | time |\n| --- | --- | --- | --- |")
     missed = []
     for breakage in chosen:
