@@ -9,7 +9,7 @@ Rule 2: with a breakage, each experiment has servers of its own: none sees what 
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -68,39 +68,36 @@ async def _run(
 ) -> list[Result]:
     results: list[Result] = []
 
-    async def run(experiment: Experiment, report: Awaitable[Report]) -> None:
-        begun(experiment)
-        began_at = trio.current_time()
-        results.append(Result(experiment, await report, (trio.current_time() - began_at) * 1000))
-        ended(results[-1])
-
     with trio.CancelScope() as scope, _cancelled_by_signals(scope) as signals:
-        if breakage is not None:
+        async with Setup() as setup:
             for experiment in experiments:
-                await run(experiment, _run_broken(experiment, breakage))
-        else:
-            async with Setup() as setup:
-                for experiment in experiments:
-                    await run(experiment, experiment.run(setup))
+                begun(experiment)
+                report = Report()
+                began_at = trio.current_time()
+                if breakage is None:
+                    await experiment.run(setup, report)
+                else:
+                    await _run_broken(experiment, report, breakage)
+                results.append(Result(experiment, report, (trio.current_time() - began_at) * 1000))
+                ended(results[-1])
     if signals:
         raise Interrupted(signals[0])
     return results
 
 
-async def _run_broken(experiment: Experiment, breakage: str) -> Report:
-    """What came of it with a breakage."""
-    report = Report()
+async def _run_broken(experiment: Experiment, report: Report, breakage: str) -> None:
+    """Rule 2."""
     try:
         with trio.move_on_after(BROKEN_WITHIN_S):
             async with Setup(breakage) as setup:
-                return await experiment.run(setup)
+                await experiment.run(setup, report)
+            return
         report.see("server", f"the experiment does not end within {BROKEN_WITHIN_S} s", False)
     except ServerFailed as error:
         report.see("server", str(error), False)
     except VirtualPartCrashed as error:
         report.see("virtual time", f"it crashed: {str(error).strip().splitlines()[-1]}", False)
     await trio.lowlevel.checkpoint()
-    return report
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class CannotRun(Exception):
 
 
 class ServerFailed(CannotRun):
-    """The server did not start."""
+    """The server did not start, or did not do what an experiment begins with."""
 
 
 class VirtualPartCrashed(RuntimeError):
@@ -126,7 +126,7 @@ class Server:
     async def statistics(self) -> dict[str, Any]:
         answer = await ask(self.admin_url, "/statistics")
         if answer.status != HTTPStatus.OK:
-            raise CannotRun(f"the statistics of the server: {answer}")
+            raise ServerFailed(f"the statistics of the server: {answer}")
         found: dict[str, Any] = answer.json
         return found
 

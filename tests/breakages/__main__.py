@@ -52,7 +52,7 @@ def _try(breakage: Breakage, layer: str) -> Catch:
     with tempfile.TemporaryDirectory(prefix="breakage-") as folder:
         tree = copy_of_tree(Path(folder))
         apply(breakage.diff, tree)
-        return LAYERS[layer](tree, breakage.tests)
+        return LAYERS[layer](tree, breakage)
 
 
 def _cell(catch: Catch) -> str:

@@ -78,11 +78,11 @@ SENT = (
 )
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
     await server.upstream.behave(0, delay_ms=50)
     await server.upstream.behave(1, delay_ms=100)
-    report = Report([f"{len(SENT)} connections: {', '.join(sent.name for sent in SENT)}"])
+    report.done.append(f"{len(SENT)} connections: {', '.join(sent.name for sent in SENT)}")
     before = await server.statistics()
     began_at = trio.current_time()
     right = 0
@@ -101,7 +101,6 @@ async def run(setup: Setup) -> Report:
     report.see("client", f"{answers} answers, each complete and the only one, on {right} of {len(SENT)} connections", right == len(SENT))
     await _see_account(server, before, report)
     await server.see_leaks(report)
-    return report
 
 
 async def _got(server: Server, sent: Sent) -> tuple[list[int], bool]:

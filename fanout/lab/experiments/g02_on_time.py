@@ -35,13 +35,12 @@ REAL_TIMEOUT_MS = 1000
 MAX_RESERVES_MS = 250  # fanout.api.load_shedding: the event loop's, and that of requests in flight
 
 
-async def run(setup: Setup) -> Report:
-    report = await setup.virtual(in_virtual_time)
+async def run(setup: Setup, report: Report) -> None:
+    report.extend(await setup.virtual(in_virtual_time))
     server = await setup.server()
     await _an_upstream_that_hangs(server, report)
     await _no_time_at_all(server, report)
     await server.see_leaks(report)
-    return report
 
 
 def in_virtual_time() -> Report:

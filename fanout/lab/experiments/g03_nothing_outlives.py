@@ -44,24 +44,21 @@ TIMEOUT_MS = 20_000
 FAST_MS, CLEAN_UP_MS = 50, 100
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
     for delay_ms in DELAYS_MS:
-        report = await _many_at_once(server, delay_ms)
-        if report is not None:
+        if await _many_at_once(server, report, delay_ms):
             break
     else:
         raise CannotRun(f"this machine does not send {REQUESTS} requests in {DELAYS_MS[-1]} ms")
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_the_first_byte))
-    return report
 
 
-async def _many_at_once(server: Server, delay_ms: int) -> Report | None:
-    """`None` if the first answer came before all were in flight: then nothing was shown."""
+async def _many_at_once(server: Server, report: Report, delay_ms: int) -> bool:
+    """Whether all were in flight before the first answer came. If not, nothing was shown."""
     await server.upstream.behave(0, delay_ms=delay_ms)
     await server.upstream.behave(1, fault="hang_before_head")
-    report = Report([f"{REQUESTS} requests at once: call 0 answers after {delay_ms} ms, call 1 hangs"])
     answered: list[Answer] = []
     too_many: list[str] = []
     in_flight = 0
@@ -81,7 +78,8 @@ async def _many_at_once(server: Server, delay_ms: int) -> Report | None:
             await trio.sleep(0.01)
             in_flight = server.sockets()
     if in_flight < 2 * REQUESTS:
-        return None
+        return False
+    report.done.append(f"{REQUESTS} requests at once: call 0 answers after {delay_ms} ms, call 1 hangs")
     last = server.sockets()
     succeeded = sum(answer.status == 200 for answer in answered)
     report.lanes += call_lanes(answered[0])
@@ -91,7 +89,7 @@ async def _many_at_once(server: Server, delay_ms: int) -> Report | None:
     pool = await server.pool()
     is_same = last == pool["idle"] and pool["in_use"] == 0
     report.see("pool", f"{pool['in_use']} connections in use, {pool['idle']} idle", is_same)
-    return report
+    return True
 
 
 def at_the_first_byte() -> Report:

@@ -38,14 +38,12 @@ LONG_MS = 10_000
 DEADLINE_MS, CLEAN_UP_MS = 100, 100
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
-    report = Report()
     await _a_winner(server, report)
     await _failures(server, report)
     await server.see_leaks(report)
     report.extend(await setup.virtual(clean_up_crosses_the_deadline))
-    return report
 
 
 async def _a_winner(server: Server, report: Report) -> None:

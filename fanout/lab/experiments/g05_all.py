@@ -30,10 +30,9 @@ TIMEOUT_MS = 10_000
 SHORT_TIMEOUT_MS = 700
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
     upstream = server.upstream
-    report = Report()
 
     await upstream.behave(0, delay_ms=SLOW_MS)
     await upstream.behave(1, delay_ms=FAST_MS)
@@ -71,7 +70,6 @@ async def run(setup: Setup) -> Report:
     ends = {call["slot"]: call["end"] for call in await upstream.calls()}
     report.see("wire", f"one hangs: call 0 {ends.get('0')}, call 1 {ends.get('1')}", was_reset)
     await server.see_leaks(report)
-    return report
 
 
 EXPERIMENT = Experiment(

@@ -31,7 +31,7 @@ from typing import Literal
 from fanout.lab.client import Client
 from fanout.lab.experiment import Experiment
 from fanout.lab.report import Report
-from fanout.lab.setup import CannotRun, Server, Setup, eventually, on_wire
+from fanout.lab.setup import Server, ServerFailed, Setup, eventually, on_wire
 from fanout.lab.timeline import Lane
 from fanout.testing.world.plan import CallScript, ClientScript, Leave, Plan, RequestScript
 from fanout.testing.world.world import run_plan
@@ -41,12 +41,11 @@ LEAVES_MS = 120
 HANGS = "hang_before_head"
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
-    report = Report()
     before = (await server.statistics())["requests"]
-    await _disconnect(server, report, "fin")
-    await _disconnect(server, report, "rst")
+    if not (await _disconnect(server, report, "fin") and await _disconnect(server, report, "rst")):
+        return  # what is counted behind it would only be waited for
 
     async def counted() -> tuple[int, int]:
         now = (await server.statistics())["requests"]
@@ -64,10 +63,10 @@ async def run(setup: Setup) -> Report:
     report.see("server", f"{in_flight} requests in flight", in_flight == 0)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_the_same_moment))
-    return report
 
 
-async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]) -> None:
+async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]) -> bool:
+    """Whether both calls were reset."""
     upstream = server.upstream
     await upstream.reset()
     for call in (0, 1):
@@ -82,7 +81,7 @@ async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]
     async with await Client.to(server.url) as client:
         await client.send(f"/api/first?timeout={TIMEOUT_MS}")
         if not await eventually(are_made):
-            raise CannotRun(f"the server did not make its calls: {await upstream.calls()}")
+            raise ServerFailed(f"the server made {len(await upstream.calls())} of 2 calls")
         left_at = datetime.now(UTC).timestamp()  # to be compared with the witness' clock
         client.disconnect(how)
     report.done.append(f"both calls hang, the client sends {how.upper()}")
@@ -95,6 +94,7 @@ async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]
         report.see("wire", f"{how.upper()}: call {call['slot']} {on_wire(call)}{how_long}", were_reset)
         end = "left" if ms is None else "cancelled"
         report.lanes.append(Lane(f"{how}, call {call['slot']}", 0, ms or TIMEOUT_MS, end, "the client disconnected", ms is not None))
+    return were_reset
 
 
 def at_the_same_moment() -> Report:

@@ -64,16 +64,14 @@ HOP_S = 0.001
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one takes 20 ms to make
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server(max_in_flight=MAX_IN_FLIGHT)
-    report = Report()
     await _losers(server, report)
     await _leavers(server, report)
     await _see_connections(server, report)
     await _broken_off(server, report)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_every_point))
-    return report
 
 
 async def _losers(server: Server, report: Report) -> None:

@@ -38,13 +38,11 @@ LONG_MS = 30_000
 SHORT_MS = 2000  # of those that must be rejected: if they are admitted, they end
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server(max_in_flight=LIMIT)
-    report = Report()
     await _above_the_limit(server, report)
     await _permits_come_back(server, report)
     await server.see_leaks(report)
-    return report
 
 
 async def _above_the_limit(server: Server, report: Report) -> None:

@@ -45,25 +45,18 @@ TIMEOUT_MS = 25_000
 MARGIN_MS = 1000
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     for delay_ms in DELAYS_MS:
-        report = await _shut_down(await setup.own_server(), delay_ms)
-        if report is not None:
-            return report
+        if await _shut_down(await setup.own_server(), report, delay_ms):
+            return
     raise CannotRun(f"this machine does not begin {REQUESTS} requests in {DELAYS_MS[-1]} ms")
 
 
-async def _shut_down(server: Server, delay_ms: int) -> Report | None:
-    """`None` if an answer came before the signal: then nothing was shown."""
+async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
+    """Whether no answer came before the signal. If one did, nothing was shown."""
     upstream = server.upstream
     for call in (0, 1):
         await upstream.behave(call, delay_ms=delay_ms)
-    report = Report(
-        [
-            f"{REQUESTS} requests whose calls take {delay_ms} ms, an idle client, half a head, a client that "
-            "never reads, then SIGTERM",
-        ]
-    )
     idle, half, deaf, late = [await Client.to(server.url) for _ in range(4)]
     await half.send_bytes(b"GET /api/first HTTP/1.1\r\nHo")
     await deaf.send_bytes(b"GET /openapi.json HTTP/1.1\r\nHost: lab\r\n\r\n" * 100)
@@ -88,7 +81,11 @@ async def _shut_down(server: Server, delay_ms: int) -> Report | None:
             nursery.start_soon(request)
         if not await eventually(are_in_flight) or answers:
             nursery.cancel_scope.cancel()
-            return None
+            return False
+        report.done.append(
+            f"{REQUESTS} requests whose calls take {delay_ms} ms, an idle client, half a head, a client that "
+            "never reads, then SIGTERM"
+        )
         server.program.process.send_signal(signal.SIGTERM)
         signal_ms = since_ms()
         was_noticed = await eventually(is_draining)
@@ -122,7 +119,7 @@ async def _shut_down(server: Server, delay_ms: int) -> Report | None:
     within_ms = TIMEOUT_MS + MARGIN_MS
     took_ms = exit_ms - signal_ms
     report.see("server", f"exit code {code} {took_ms:.0f} ms after SIGTERM, due within {within_ms}", code == 0 and took_ms < within_ms)
-    return report
+    return True
 
 
 async def _exit_code(server: Server) -> int | None:

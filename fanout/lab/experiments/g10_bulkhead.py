@@ -52,13 +52,11 @@ BOUND_MS = 10_000  # fanout.server.limits.Limits.head_timeout_s and write_timeou
 NEVER_MS = 60_000
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
-    report = Report()
     await _beside_hostile_clients(server, report)
     await server.see_leaks(report)
     report.extend(await setup.virtual(within_bounds))
-    return report
 
 
 async def _beside_hostile_clients(server: Server, report: Report) -> None:

@@ -80,8 +80,8 @@ class CallWithNursery(ScriptedCall):
             raise Bug("in the clean-up of a task") from None
 
 
-async def run(setup: Setup) -> Report:
-    return await setup.virtual(in_virtual_time)
+async def run(setup: Setup, report: Report) -> None:
+    report.extend(await setup.virtual(in_virtual_time))
 
 
 def in_virtual_time() -> Report:

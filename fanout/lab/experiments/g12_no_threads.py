@@ -35,9 +35,9 @@ REQUESTS = 200
 TIMEOUT_MS = 30_000
 
 
-async def run(setup: Setup) -> Report:
+async def run(setup: Setup, report: Report) -> None:
     server = await setup.own_server(by_name=True)
-    report = Report([f"an upstream with a name; one request, then {REQUESTS} at once, whose calls hang"])
+    report.done.append(f"an upstream with a name; one request, then {REQUESTS} at once, whose calls hang")
     answer = await server.first(TIMEOUT_MS)
     report.see("client", f"before: {answer}", answer.status == 200)
     idle, look_ups = server.threads(), await _look_ups(server)
@@ -75,7 +75,6 @@ async def run(setup: Setup) -> Report:
     was_logged = await eventually(are_logged)
     report.see("log", f"{_lines(server)} requests in the log", was_logged)
     await server.see_leaks(report)
-    return report
 
 
 async def _are_gone(server: Server) -> bool:
