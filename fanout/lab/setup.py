@@ -8,6 +8,7 @@ Rule 3: a breakage is applied to the server and to virtual time, never to the up
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,6 +51,7 @@ class VirtualPartCrashed(RuntimeError):
     """A part of an experiment in virtual time ended with a traceback, which is the message."""
 
 
+_SETTINGS: Final = ("FANOUT_", "OTEL_")  # those of this machine's own server are not for the lab's
 _NO_PROCESS: Final = "no process can be started for it: {}"
 RECEIPT: Final = ("X-Fanout-Receipt", "1")  # a field that asks for more in Server-Timing
 
@@ -151,7 +153,7 @@ class Server:
 
     def log(self) -> list[dict[str, Any]]:
         """Its log so far, one event per line."""
-        lines = self.program.output.splitlines(keepends=True)
+        lines = self.program.errors.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"\n")]
 
 
@@ -231,8 +233,9 @@ class Setup:
         return self._upstream
 
     async def _start(self, *module: str, environment: Mapping[str, str] | None = None) -> Program:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         try:
-            program = started(*module, environment=environment)
+            program = started(*module, environment={**inherited, **(environment or {})}, inherits=False)
         except OSError as error:
             raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
         self._programs.append(program)  # Rule 1

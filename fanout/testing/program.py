@@ -104,13 +104,18 @@ def running(*arguments: str, environment: Mapping[str, str] | None = None) -> It
             program.kill()
 
 
-def started(*module: str, environment: Mapping[str, str] | None = None) -> Program:
-    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it."""
+def started(
+    *module: str, environment: Mapping[str, str] | None = None, inherits: bool = True
+) -> Program:
+    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it.
+
+    inherits: it has the environment of this process, too.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", *module],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+        env={**(os.environ if inherits else {}), **(environment or {})},
     )
     try:
         return Program(process)
