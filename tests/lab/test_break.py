@@ -62,20 +62,20 @@ def test_a_breakage_is_shown_first_then_seen_and_no_file_changes() -> None:
 
 
 def test_the_json_has_the_breakage_and_what_was_seen() -> None:
-    """G2: one that needs virtual time."""
-    breakage = breakages()["reserve_ignored"]
+    """G11: it is seen in virtual time, and in the log."""
+    breakage = breakages()["bug_lost_in_group"]
     done = lab("--break", breakage.name, "--json")
     assert (done.returncode, done.stderr) == (1, "")
     found = json.loads(done.stdout)
     assert found["breakage"] == {
         "name": breakage.name,
         "title": breakage.title,
-        "breaks": ["G2"],
+        "breaks": ["G11"],
         "diff": breakage.diff,
     }
-    assert (found["must_turn_red"], found["seen_by"], found["missed_by"]) == (["G2"], ["G2"], [])
+    assert (found["must_turn_red"], found["seen_by"], found["missed_by"]) == (["G11"], ["G11"], [])
     (experiment,) = found["experiments"]
-    assert (experiment["id"], experiment["kept"]) == ("G2", False)
+    assert (experiment["id"], experiment["kept"]) == ("G11", False)
     assert any(seen["by"] == "virtual time" and not seen["holds"] for seen in experiment["seen"])
 
 
