@@ -284,7 +284,9 @@ def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[
 def outcomes_of(answer: Answer) -> list[str]:
     """How each call of a request ended, in the word that the client receives."""
     timings = dict(map(_timing, answer.fields.get("server-timing", "").split(", ")))
-    return [timings[f"call{call}"].get("desc", "") for call in range(len(timings)) if f"call{call}" in timings]
+    return [
+        timings[f"call{call}"].get("desc", "") for call in range(len(timings)) if f"call{call}" in timings
+    ]
 
 
 def on_wire(record: Mapping[str, Any]) -> str:

@@ -104,9 +104,7 @@ def running(*arguments: str, environment: Mapping[str, str] | None = None) -> It
             program.kill()
 
 
-def started(
-    *module: str, environment: Mapping[str, str] | None = None, inherits: bool = True
-) -> Program:
+def started(*module: str, environment: Mapping[str, str] | None = None, inherits: bool = True) -> Program:
     """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it.
 
     inherits: it has the environment of this process, too.

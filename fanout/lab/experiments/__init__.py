@@ -11,7 +11,6 @@ from fanout.lab.experiment import Experiment
 EXPERIMENTS: Final[dict[str, Experiment]] = {
     experiment.id: experiment
     for experiment in (
-        importlib.import_module(f"{__name__}.{module.name}").EXPERIMENT
-        for module in iter_modules(__path__)
+        importlib.import_module(f"{__name__}.{module.name}").EXPERIMENT for module in iter_modules(__path__)
     )
 }

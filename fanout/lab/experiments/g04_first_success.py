@@ -7,14 +7,14 @@ until the other has ended. So the answer is written when the loser is gone.
 The upstream sees it: the loser's connection closes with its answer still due. A loser that is only ignored
 would keep its connection, its task and its place in the upstream's queue for as long as the upstream takes.
 
-A failure never wins, however early it comes. When every call has failed, the error is immediate: nothing that
-could still succeed is left to wait for.
+A failure never wins, however early it comes. When every call has failed, the error is immediate: nothing
+that could still succeed is left to wait for.
 
-The verdict is read from the record of the race, and the record is written in the moment in which a call ends.
-So a success that was recorded before the deadline is the answer, even if a loser takes so long to clean up
-that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says something else: that
-an exception was caught. An implementation that asks it throws the success away. Real clean-up of fanout
-takes no time, so this part of the experiment uses a scripted call, in virtual time.
+The verdict is read from the record of the race, and the record is written in the moment in which a call
+ends. So a success that was recorded before the deadline is the answer, even if a loser takes so long to
+clean up that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says
+something else: that an exception was caught. An implementation that asks it throws the success away. Real
+clean-up of fanout takes no time, so this part of the experiment uses a scripted call, in virtual time.
 
 Not covered: of two successes in one event-loop iteration, either may be the first. A success in the very
 iteration in which the deadline comes loses, because Trio expires deadlines before it runs tasks. A bug in a
@@ -62,10 +62,14 @@ async def _a_winner(server: Server, report: Report) -> None:
     is_winners = answer.status == 200 and answer.json == {"time": FAST_MS}
     report.see("client", str(answer), is_winners and answer.took_ms < SLOW_MS)
     ends = outcomes_of(answer)
-    report.see("client", f"call 0 {ends[0]}, call 1 {ends[1]}" if ends else "no calls", ends == ["won", "cancelled"])
+    report.see(
+        "client", f"call 0 {ends[0]}, call 1 {ends[1]}" if ends else "no calls", ends == ["won", "cancelled"]
+    )
     losers = [call for call in calls if call["slot"] == "1"]
     is_reset = [call["client_closed_how"] for call in losers] == ["rst"]
-    report.see("wire", ", ".join(f"call 1 {on_wire(call)}" for call in losers) or "call 1 was not made", is_reset)
+    report.see(
+        "wire", ", ".join(f"call 1 {on_wire(call)}" for call in losers) or "call 1 was not made", is_reset
+    )
 
 
 async def _failures(server: Server, report: Report) -> None:
