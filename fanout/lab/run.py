@@ -22,7 +22,7 @@ from fanout.lab.report import Report
 from fanout.lab.setup import ServerFailed, Setup, VirtualPartCrashed
 from fanout.process.early_signals import HANDLED
 
-BROKEN_WITHIN_S: Final = 20  # for an experiment with a breakage, and the start of its servers
+BROKEN_WITHIN_S: Final = 30  # for an experiment with a breakage, and the start of its servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,15 +67,18 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one takes 20 ms to
 
 async def run(setup: Setup, report: Report) -> None:
     server = await setup.server(max_in_flight=MAX_IN_FLIGHT)
-    await _losers(server, report)
-    await _leavers(server, report)
+    is_alive = await _losers(server, report)
+    if is_alive:
+        await _leavers(server, report)
     await _see_connections(server, report)
-    await _broken_off(server, report)
+    if is_alive:
+        await _broken_off(server, report)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_every_point))
 
 
-async def _losers(server: Server, report: Report) -> None:
+async def _losers(server: Server, report: Report) -> bool:
+    """Whether each request was answered. After the first that is not, there are no more."""
     upstream = server.upstream
     await upstream.behave(0, delay_ms=FAST_MS)
     total = ROUNDS * len(PHASES)
@@ -88,12 +91,13 @@ async def _losers(server: Server, report: Report) -> None:
         answer = await server.first(TIMEOUT_MS, RECEIPT)
         if answer.status != 200:
             report.see("client", f"request {answered + 1} of {total}: {answer}", False)
-            return
+            return False
         answered += 1
         if answered <= len(PHASES):
             _, loser = call_lanes(answer)
             report.lanes.append(Lane(phase, 0, loser.to_ms, loser.end, loser.note, was_reset=True))
     report.see("client", f"{answered} of {total} answered 200", answered == total)
+    return True
 
 
 async def _leavers(server: Server, report: Report) -> None:
