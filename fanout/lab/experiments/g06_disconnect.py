@@ -59,7 +59,7 @@ async def run(setup: Setup, report: Report) -> None:
     is_right = await eventually(are_counted)
     clients, calls = await counted()
     report.see("server", f"{clients} clients disconnected, {calls} calls cancelled", is_right)
-    in_flight = (await server.statistics())["admission"]["in_flight"]
+    in_flight = await server.in_flight()
     report.see("server", f"{in_flight} requests in flight", in_flight == 0)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_the_same_moment))
@@ -86,23 +86,14 @@ async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]
         client.disconnect(how)
     report.done.append(f"both calls hang, the client sends {how.upper()}")
     were_reset = await eventually(have_ended)
-    calls = await upstream.calls()
-    for call in calls:
-        ms = call["client_closed_ms"]
-        after_ms = 0.0 if ms is None else (call["started_at"] - left_at) * 1000 + ms
-        how_long = "" if ms is None else f", {max(after_ms, 0):.1f} ms behind the {how.upper()}"
-        report.see("wire", f"{how.upper()}: call {call['slot']} {on_wire(call)}{how_long}", were_reset)
-        end = "left" if ms is None else "cancelled"
-        report.lanes.append(
-            Lane(
-                f"{how}, call {call['slot']}",
-                0,
-                ms or TIMEOUT_MS,
-                end,
-                "the client disconnected",
-                ms is not None,
-            )
-        )
+    for record in sorted(await upstream.calls(), key=lambda call: str(call["slot"])):
+        name, ms = f"{how.upper()}, call {record['slot']}", record["client_closed_ms"]
+        if ms is None:
+            report.see("wire", f"{name}: {on_wire(record)}", False)
+            continue
+        behind_ms = (record["started_at"] - left_at) * 1000 + ms
+        report.see("wire", f"{name}: {on_wire(record)}, {behind_ms:.1f} ms behind the disconnect", were_reset)
+        report.lanes.append(Lane(name, 0, ms, "cancelled", "the client disconnected", was_reset=True))
     return were_reset
 
 

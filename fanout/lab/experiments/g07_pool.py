@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 
 import httpx
 import trio
@@ -111,7 +111,7 @@ async def _leavers(server: Server, report: Report) -> None:
             client.disconnect("rst" if number % 2 else "fin")
 
     async def have_left() -> bool:
-        return (await server.statistics())["admission"]["in_flight"] == 0
+        return await server.in_flight() == 0
 
     await eventually(have_left)
     report.done.append(f"{LEAVERS} clients that disconnect within {LEAVERS} ms, while both calls hang")
@@ -119,7 +119,7 @@ async def _leavers(server: Server, report: Report) -> None:
 
 async def _see_connections(server: Server, report: Report) -> None:
     async def are_the_same() -> bool:
-        return (await server.pool())["open"] == server.sockets()
+        return bool((await server.pool())["open"] == server.sockets())
 
     async def have_ended() -> bool:
         return all(call["end"] != "open" for call in await server.upstream.calls())
@@ -184,13 +184,13 @@ def at_every_point() -> Report:
 
 async def _sweep(is_reused: bool) -> tuple[int, list[str]]:
     """How many points there were, and what was wrong after which of them."""
-    lost: list[str] = []
-    for n in count(1):
+    n, lost = 0, []
+    while True:
+        n += 1
         reached, wrong = await _cancel_one(is_reused, n)
         lost += [f"point {n}: {what}" for what in wrong]
         if reached < n:  # it was not cancelled
-            break
-    return reached, lost
+            return reached, lost
 
 
 async def _cancel_one(is_reused: bool, n: int) -> tuple[int, list[str]]:

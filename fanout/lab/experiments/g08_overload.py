@@ -94,7 +94,7 @@ async def _above_the_limit(server: Server, report: Report) -> None:
 
 async def _permits_come_back(server: Server, report: Report) -> None:
     async def are_back() -> bool:
-        return (await server.statistics())["admission"]["in_flight"] == 0
+        return await server.in_flight() == 0
 
     await eventually(are_back)
     await server.upstream.reset()
@@ -109,7 +109,7 @@ async def _permits_come_back(server: Server, report: Report) -> None:
     report.done.append(f"the {LIMIT} clients disconnect, then {LIMIT} requests")
     succeeded = sum(answer.status == 200 for answer in answers)
     report.see("client", f"{succeeded} of {LIMIT} new requests answered 200", succeeded == LIMIT)
-    in_flight = (await server.statistics())["admission"]["in_flight"]
+    in_flight = await server.in_flight()
     report.see("server", f"{in_flight} permits taken at the end", in_flight == 0)
 
 

@@ -129,9 +129,12 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
 async def _exit_code(server: Server) -> int | None:
     """`None` if it does not end."""
     process = server.program.process
-    with trio.move_on_after(TIMEOUT_MS / 1000 + 5):
-        while process.poll() is None:  # noqa: ASYNC110 - it ends in another process
-            await trio.sleep(0.01)
+
+    async def has_ended() -> bool:
+        await trio.lowlevel.checkpoint()
+        return process.poll() is not None
+
+    await eventually(has_ended, within_s=TIMEOUT_MS / 1000 + 5)
     return process.returncode
 
 

@@ -28,6 +28,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from fanout.lab import kernel
 from fanout.lab.client import Client
 from fanout.lab.experiment import Experiment
@@ -92,6 +94,7 @@ async def _beside_hostile_clients(server: Server, report: Report) -> None:
         client.disconnect()
 
     async def are_closed() -> bool:
+        await trio.lowlevel.checkpoint()
         return _held(server) <= held
 
     were_closed = await eventually(are_closed)

@@ -62,7 +62,11 @@ async def run(setup: Setup, report: Report) -> None:
     more_look_ups = await _look_ups(server) - look_ups
     for client in clients:
         client.disconnect()
-    await eventually(lambda: _are_gone(server))
+
+    async def are_gone() -> bool:
+        return await server.in_flight() == 0
+
+    await eventually(are_gone)
     after = server.threads()
     report.see("wire", f"{len(calls)} calls in flight", len(calls) == 2 * REQUESTS)
     text = f"{idle} threads when idle, at most {most} with {REQUESTS} requests in flight, {after} afterwards"
@@ -76,10 +80,6 @@ async def run(setup: Setup, report: Report) -> None:
     was_logged = await eventually(are_logged)
     report.see("log", f"{_lines(server)} requests in the log", was_logged)
     await server.see_leaks(report)
-
-
-async def _are_gone(server: Server) -> bool:
-    return bool((await server.statistics())["admission"]["in_flight"] == 0)
 
 
 async def _look_ups(server: Server) -> int:
