@@ -87,15 +87,15 @@ class Client:
     async def receive(self, within_s: float = WITHIN_S) -> Answer:
         """The answer to what `send` sent."""
         answer = Answer(missing=f"nothing in {within_s:g} s")
-        try:
-            with trio.move_on_after(within_s):
+        with trio.move_on_after(within_s):
+            await trio.lowlevel.checkpoint()
+            try:
                 while not self._take_answer(answer):
                     self._parser.receive_data(await self._stream.receive_some(_CHUNK))
-                return answer
-        except (h11.RemoteProtocolError, trio.BrokenResourceError):
-            answer.missing = "the connection ended"
-        answer.status, answer.took_ms = 0, self._since_sent_ms()
-        await trio.lowlevel.checkpoint()
+            except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                answer.missing = "the connection ended"
+        if answer.missing:
+            answer.status, answer.took_ms = 0, self._since_sent_ms()
         return answer
 
     def _take_answer(self, answer: Answer) -> bool:
@@ -118,13 +118,12 @@ class Client:
     async def receive_end(self, within_s: float = WITHIN_S) -> bytes | None:
         """What still comes until the server ends the connection; `None` if it does not. A reset is an end."""
         rest = b""
-        with trio.move_on_after(within_s):
+        with trio.move_on_after(within_s) as patience:
+            await trio.lowlevel.checkpoint()
             with suppress(trio.BrokenResourceError):
                 while data := await self._stream.receive_some(_CHUNK):
                     rest += data
-            return rest
-        await trio.lowlevel.checkpoint()
-        return None
+        return None if patience.cancelled_caught else rest
 
     def _since_sent_ms(self) -> float:
         return (trio.current_time() - self._sent_at) * 1000
@@ -152,9 +151,10 @@ async def ask(
     url: str, target: str, *fields: tuple[str, str], method: str = "GET", body: bytes = b""
 ) -> Answer:
     """One request on a connection of its own, and its answer."""
-    try:
+    answer = Answer(missing="the connection was refused or reset")
+    await trio.lowlevel.checkpoint()
+    with suppress(OSError, trio.BrokenResourceError):
         async with await Client.to(url) as client:
             await client.send(target, *fields, ("Connection", "close"), method=method, body=body)
-            return await client.receive()
-    except (OSError, trio.BrokenResourceError):
-        return Answer(missing="the connection was refused or reset")
+            answer = await client.receive()
+    return answer

@@ -19,9 +19,10 @@ import trio
 
 from fanout.lab.experiment import Experiment
 from fanout.lab.report import Report
-from fanout.lab.setup import ServerFailed, Setup, VirtualPartCrashed
-from fanout.process.early_signals import HANDLED
+from fanout.lab.setup import ServerFailed, Setup
+from fanout.lab.virtual import VirtualPartCrashed
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BROKEN_WITHIN_S: Final = 30  # for an experiment with a breakage, and the start of its servers
 
 
@@ -110,7 +111,7 @@ def _cancelled_by_signals(scope: trio.CancelScope) -> Iterator[list[int]]:
         came.append(number)
         token.run_sync_soon(scope.cancel, idempotent=True)
 
-    before = {number: signal.signal(number, came_now) for number in HANDLED}
+    before = {number: signal.signal(number, came_now) for number in _SIGNALS}
     try:
         yield came
     finally:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final, Self
 
 import trio
@@ -22,6 +19,7 @@ from fanout.lab import kernel
 from fanout.lab.client import Answer, ask
 from fanout.lab.report import Report
 from fanout.lab.timeline import End, Lane
+from fanout.lab.virtual import VirtualPartCrashed, VirtualTime
 from fanout.process.exits import REFUSED
 from fanout.testing.program import Program, started
 
@@ -45,10 +43,6 @@ class CannotRun(Exception):
 
 class ServerFailed(CannotRun):
     """The server did not start, or did not do what an experiment begins with."""
-
-
-class VirtualPartCrashed(RuntimeError):
-    """A part of an experiment in virtual time ended with a traceback, which is the message."""
 
 
 _SETTINGS: Final = ("FANOUT_", "OTEL_")  # those of this machine's own server are not for the lab's
@@ -130,6 +124,10 @@ class Server:
         found: dict[str, Any] = answer.json
         return found
 
+    async def in_flight(self) -> int:
+        """Requests that hold an admission permit."""
+        return int((await self.statistics())["admission"]["in_flight"])
+
     async def pool(self) -> dict[str, Any]:
         """Of the connections to the upstream: `fanout.upstream.statistics.OriginStatistics`."""
         (origin,) = (await self.statistics())["upstream"]["origins"]
@@ -166,7 +164,7 @@ class Setup:
         self._programs: list[Program] = []
         self._shared: dict[tuple[tuple[str, str], ...], Server] = {}
         self._upstream: Upstream | None = None
-        self._virtual: subprocess.Popen[bytes] | None = None
+        self._virtual: VirtualTime | None = None
 
     async def server(self, **settings: object) -> Server:
         """A server that other experiments with the same settings may use, too. Both calls succeed at once.
@@ -175,15 +173,20 @@ class Setup:
         """
         key = tuple(sorted((name, str(value)) for name, value in settings.items()))
         if key not in self._shared:
-            self._shared[key] = await self.own_server(**settings)
+            self._shared[key] = await self.own_server(settings)
         server = self._shared[key]
         await server.upstream.reset()
         return server
 
-    async def own_server(self, *, by_name: bool = False, **settings: object) -> Server:
-        """A server for one experiment, which may end it. by_name: it has to look up its upstream's address."""
+    async def own_server(
+        self, settings: Mapping[str, object] | None = None, *, by_name: bool = False
+    ) -> Server:
+        """A server for one experiment, which may end it.
+
+        settings: by their names in the settings object. by_name: it has to look up its upstream's address.
+        """
         upstream = await self._simulated()
-        variables = {f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()}
+        variables = {f"FANOUT_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         environment = {
             "FANOUT_BIND": "127.0.0.1:0",
             "FANOUT_ADMIN_BIND": "127.0.0.1:0",
@@ -194,34 +197,21 @@ class Setup:
         return Server(await self._start(*self._module, "fanout", "serve", environment=environment), upstream)
 
     async def virtual(self, function: Callable[[], Report]) -> Report:
-        """What a function of a module comes to in virtual time, in a process that all of them share."""
+        """What a function of a module comes to in virtual time, in a process that all of them share.
+
+        Raises `VirtualPartCrashed`.
+        """
         if self._virtual is None:
-            command = [sys.executable, "-m", *self._module, "fanout.lab.virtual"]
-            pipe = subprocess.PIPE
             try:
-                self._virtual = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)  # Rule 1
+                self._virtual = VirtualTime(self._module)  # Rule 1
             except OSError as error:
                 raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
-        child, place = self._virtual, f"{function.__module__}:{function.__qualname__}"
-
-        def ask_child() -> bytes:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            child.stdin.write(f"{place}\n".encode())
-            child.stdin.flush()
-            return child.stdout.readline()
-
         try:
-            said = await trio.to_thread.run_sync(ask_child, abandon_on_cancel=True)
-        except BrokenPipeError:
-            said = b""
-        if not said:
-            assert child.stderr is not None
-            said_why = child.stderr.read().decode(errors="replace")
-            if child.wait() == REFUSED:
-                raise CannotRun(said_why.strip())
-            raise VirtualPartCrashed(f"{place} has crashed: {said_why}")
-        return Report.from_json(json.loads(said))
+            return await trio.to_thread.run_sync(self._virtual.report_of, function, abandon_on_cancel=True)
+        except VirtualPartCrashed as error:
+            if error.exit_code == REFUSED:
+                raise CannotRun(str(error).strip()) from None
+            raise
 
     async def _simulated(self) -> Upstream:
         """The upstream that all servers call, as it is at first."""
@@ -235,7 +225,7 @@ class Setup:
     async def _start(self, *module: str, environment: Mapping[str, str] | None = None) -> Program:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         try:
-            program = started(*module, environment={**inherited, **(environment or {})}, inherits=False)
+            program = started(*module, environment={**inherited, **(environment or {})}, is_apart=True)
         except OSError as error:
             raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
         self._programs.append(program)  # Rule 1
@@ -249,7 +239,7 @@ class Setup:
         return program
 
     async def __aenter__(self) -> Self:
-        if not Path("/proc/self/net/tcp").exists():
+        if not kernel.is_known():
             raise CannotRun("there is no socket table in /proc: the lab needs Linux")
         await trio.lowlevel.checkpoint()
         return self
@@ -257,7 +247,6 @@ class Setup:
     async def __aexit__(self, *_: object) -> None:
         if self._virtual is not None:
             self._virtual.kill()
-            self._virtual.wait()
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -283,8 +272,8 @@ def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[
 
 def outcomes_of(answer: Answer) -> list[str]:
     """How each call of a request ended, in the word that the client receives."""
-    timings = dict(map(_timing, answer.fields.get("server-timing", "").split(", ")))
-    return [timings[f"call{call}"].get("desc", "") for call in range(len(timings)) if f"call{call}" in timings]
+    timings = map(_timing, answer.fields.get("server-timing", "").split(", "))
+    return [took.get("desc", "") for name, took in timings if name in ("call0", "call1")]
 
 
 def on_wire(record: Mapping[str, Any]) -> str:

@@ -40,7 +40,9 @@ def summary_of(results: Sequence[Result]) -> str:
     kept = sum(result.report.is_kept for result in results)
     took_s = sum(result.took_ms for result in results) / 1000
     broken = [result.experiment.id for result in results if not result.report.is_kept]
-    return f"{kept} of {len(results)} kept in {took_s:.1f} s{'; broken: ' if broken else ''}{', '.join(broken)}"
+    return (
+        f"{kept} of {len(results)} kept in {took_s:.1f} s{'; broken: ' if broken else ''}{', '.join(broken)}"
+    )
 
 
 def _seen(seen: Sequence[Seen]) -> Iterator[str]:

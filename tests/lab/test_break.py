@@ -22,7 +22,8 @@ from fanout.lab import run
 from fanout.lab.broken import SHOWN_FIRST, must_see
 from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.report import Report
-from fanout.lab.setup import CannotRun, ServerFailed, Setup, VirtualPartCrashed
+from fanout.lab.setup import CannotRun, ServerFailed, Setup
+from fanout.lab.virtual import VirtualPartCrashed
 from fanout.testing.breakages.patches import Breakage, breakages
 
 NAME: Final = "losers_not_cancelled"
@@ -193,7 +194,7 @@ def test_experiments_that_are_named_are_run_and_no_others(script: Script) -> Non
     ("error", "text"),
     [
         (ServerFailed("`fanout serve` did not start: why"), "server `fanout serve` did not start: why"),
-        (VirtualPartCrashed("Traceback:\n ...\nKeyError: 1\n"), "virtual time it crashed: KeyError: 1"),
+        (VirtualPartCrashed("Traceback:\n ...\nKeyError: 1\n", 1), "virtual time it crashed: KeyError: 1"),
     ],
 )
 def test_a_server_that_fails_is_an_observation(script: Script, error: Exception, text: str) -> None:

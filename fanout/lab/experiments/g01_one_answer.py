@@ -96,9 +96,15 @@ async def run(setup: Setup, report: Report) -> None:
         report.lanes.append(Lane(sent.name, at_ms, to_ms, "done" if is_right else "failure", note))
         if not is_right:
             wanted = f"{len(sent.statuses)} answers {' '.join(map(str, sent.statuses))}"
-            report.see("client", f"{sent.name}: {note}{'' if is_complete else ', in part'}, not {wanted}", False)
+            report.see(
+                "client", f"{sent.name}: {note}{'' if is_complete else ', in part'}, not {wanted}", False
+            )
     answers = sum(len(sent.statuses) for sent in SENT)
-    report.see("client", f"{answers} answers, each complete and the only one, on {right} of {len(SENT)} connections", right == len(SENT))
+    report.see(
+        "client",
+        f"{answers} answers, each complete and the only one, on {right} of {len(SENT)} connections",
+        right == len(SENT),
+    )
     await _see_account(server, before, report)
     await server.see_leaks(report)
 

@@ -94,7 +94,11 @@ async def _an_upstream_that_hangs(server: Server, report: Report) -> None:
     report.lanes += call_lanes(answer, calls)
     # No bound above: this machine may be busy. The server does not answer before the race ends.
     is_due = answer.reason == "deadline" and answer.took_ms >= REAL_TIMEOUT_MS - MAX_RESERVES_MS
-    report.see("client", f"{answer}; calls {', '.join(outcomes_of(answer))}", is_due and outcomes_of(answer) == ["cancelled"] * 2)
+    report.see(
+        "client",
+        f"{answer}; calls {', '.join(outcomes_of(answer))}",
+        is_due and outcomes_of(answer) == ["cancelled"] * 2,
+    )
     wire = ", ".join(f"call {call['slot']} {on_wire(call)}" for call in calls)
     report.see("wire", wire or "no calls", were_reset)
 

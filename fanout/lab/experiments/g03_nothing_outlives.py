@@ -1,27 +1,27 @@
 """Nothing outlives its request.
 
 When the first byte of an answer is written, the request has no task, no upstream connection in use and no
-admission permit left. The client can rely on it: with the answer in its hand, nothing on the server works for
-it any more. So the load of a server follows from the requests in flight, and from nothing that earlier
+admission permit left. The client can rely on it: with the answer in its hand, nothing on the server works
+for it any more. So the load of a server follows from the requests in flight, and from nothing that earlier
 requests have left behind.
 
-The order matters, and the kernel shows it. Fifty requests are in flight at once, each with two calls: a hundred
-sockets are open to the upstream. Each request has one call that answers and one that hangs. Whenever a client
-has received the n-th answer, the loser of that request has already been reset. So at that moment the socket
-table of the server's process has at most 100 - n sockets, however slow the machine is: no waiting is needed,
-and no sleep. The sockets that are left in the end are the winners' connections, idle in the pool, and the
-pool counts as many.
+The order matters, and the kernel shows it. Fifty requests are in flight at once, each with two calls: a
+hundred sockets are open to the upstream. Each request has one call that answers and one that hangs.
+Whenever a client has received the n-th answer, the loser of that request has already been reset. So at that
+moment the socket table of the server's process has at most 100 - n sockets, however slow the machine is: no
+waiting is needed, and no sleep. The sockets that are left in the end are the winners' connections, idle in
+the pool, and the pool counts as many.
 
 Nursery and scope do this, not a list of things to clean up. The nursery does not end before its tasks have
 ended, and the answer is written behind it.
 
 There is a price, and virtual time shows it exactly. fanout's own clean-up is synchronous and takes no time,
-but the nursery would wait for a call whose clean-up waits: **such a call delays the answer, it does not outlive
-it.** A winner at 50 ms with a loser that cleans up for 100 ms is an answer at 150 ms. An asyncio program
-chooses differently: it answers at 50 ms and leaves the loser behind. One cannot have both.
+but the nursery would wait for a call whose clean-up waits: **such a call delays the answer, it does not
+outlive it.** A winner at 50 ms with a loser that cleans up for 100 ms is an answer at 150 ms. An asyncio
+program chooses differently: it answers at 50 ms and leaves the loser behind. One cannot have both.
 
-Not covered: code that starts a task in a nursery of somebody else. Trio cannot prevent it; the leak check, which
-runs in every server, finds such a task and logs where it runs. Threads are not counted (G12).
+Not covered: code that starts a task in a nursery of somebody else. Trio cannot prevent it; the leak check,
+which runs in every server, finds such a task and logs where it runs. Threads are not counted (G12).
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ async def _many_at_once(server: Server, report: Report, delay_ms: int) -> bool:
     report.lanes += call_lanes(answered[0])
     report.see("client", f"{succeeded} of {REQUESTS} answered 200", succeeded == REQUESTS)
     gone = too_many[0] if too_many else "after the n-th answer at most 100 - n of them"
-    report.see("kernel", f"{in_flight} sockets to the upstream in flight; {gone}; after the last {last}", not too_many)
+    report.see(
+        "kernel",
+        f"{in_flight} sockets to the upstream in flight; {gone}; after the last {last}",
+        not too_many,
+    )
     pool = await server.pool()
     is_same = last == pool["idle"] and pool["in_use"] == 0
     report.see("pool", f"{pool['in_use']} connections in use, {pool['idle']} idle", is_same)
@@ -94,7 +98,9 @@ async def _many_at_once(server: Server, report: Report, delay_ms: int) -> bool:
 
 def at_the_first_byte() -> Report:
     """In virtual time: `run_scenario` looks for what is left as the first byte is sent, and at the end."""
-    report = Report([f"virtual time: call 0 answers at {FAST_MS} ms, call 1 hangs, then cleans up for {CLEAN_UP_MS} ms"])
+    report = Report(
+        [f"virtual time: call 0 answers at {FAST_MS} ms, call 1 hangs, then cleans up for {CLEAN_UP_MS} ms"]
+    )
     slow = ScriptedCall(inf, Failure("unreachable"), cleanup_ms=CLEAN_UP_MS)
     for loser, due_ms in ((hangs(), FAST_MS), (slow, FAST_MS + CLEAN_UP_MS)):
         try:

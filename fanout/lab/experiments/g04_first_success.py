@@ -7,14 +7,14 @@ until the other has ended. So the answer is written when the loser is gone.
 The upstream sees it: the loser's connection closes with its answer still due. A loser that is only ignored
 would keep its connection, its task and its place in the upstream's queue for as long as the upstream takes.
 
-A failure never wins, however early it comes. When every call has failed, the error is immediate: nothing that
-could still succeed is left to wait for.
+A failure never wins, however early it comes. When every call has failed, the error is immediate: nothing
+that could still succeed is left to wait for.
 
-The verdict is read from the record of the race, and the record is written in the moment in which a call ends.
-So a success that was recorded before the deadline is the answer, even if a loser takes so long to clean up
-that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says something else: that
-an exception was caught. An implementation that asks it throws the success away. Real clean-up of fanout
-takes no time, so this part of the experiment uses a scripted call, in virtual time.
+The verdict is read from the record of the race, and the record is written in the moment in which a call
+ends. So a success that was recorded before the deadline is the answer, even if a loser takes so long to
+clean up that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says
+something else: that an exception was caught. An implementation that asks it throws the success away. Real
+clean-up of fanout takes no time, so this part of the experiment uses a scripted call, in virtual time.
 
 Not covered: of two successes in one event-loop iteration, either may be the first. A success in the very
 iteration in which the deadline comes loses, because Trio expires deadlines before it runs tasks. A bug in a
@@ -62,10 +62,11 @@ async def _a_winner(server: Server, report: Report) -> None:
     is_winners = answer.status == 200 and answer.json == {"time": FAST_MS}
     report.see("client", str(answer), is_winners and answer.took_ms < SLOW_MS)
     ends = outcomes_of(answer)
-    report.see("client", f"call 0 {ends[0]}, call 1 {ends[1]}" if ends else "no calls", ends == ["won", "cancelled"])
+    what = " and ".join(f"call {call} {end}" for call, end in enumerate(ends))
+    report.see("client", what or "no calls", ends == ["won", "cancelled"])
     losers = [call for call in calls if call["slot"] == "1"]
-    is_reset = [call["client_closed_how"] for call in losers] == ["rst"]
-    report.see("wire", ", ".join(f"call 1 {on_wire(call)}" for call in losers) or "call 1 was not made", is_reset)
+    what = ", ".join(f"call 1 {on_wire(call)}" for call in losers)
+    report.see("wire", what or "no call 1", [call["client_closed_how"] for call in losers] == ["rst"])
 
 
 async def _failures(server: Server, report: Report) -> None:
@@ -74,28 +75,33 @@ async def _failures(server: Server, report: Report) -> None:
     await upstream.behave(1, delay_ms=LATER_MS)
     answer = await server.first(LONG_MS)
     report.done.append(f"call 0 fails at once, call 1 answers after {LATER_MS} ms")
-    report.see("client", str(answer), answer.status == 200 and answer.json == {"time": LATER_MS})
+    is_winners = answer.status == 200 and answer.json == {"time": LATER_MS}
+    report.see("client", f"one failed: {answer}", is_winners)
     await upstream.behave(1, status=503)
     answer = await server.first(LONG_MS)
     report.done.append(f"both calls fail at once; timeout {LONG_MS} ms")
     is_immediate = answer.reason == "no_success" and answer.took_ms < LONG_MS / 2
-    report.see("client", str(answer), is_immediate)
+    report.see("client", f"both failed: {answer}", is_immediate)
 
 
 def clean_up_crosses_the_deadline() -> Report:
     """In virtual time: exact, and with a call that cleans up slowly, which none of fanout's does."""
     winner = answers(FAST_MS)
     loser = ScriptedCall(inf, Failure("unreachable"), cleanup_ms=CLEAN_UP_MS)
-    done = f"call 0 succeeds at {FAST_MS} ms, call 1 cleans up until {FAST_MS + CLEAN_UP_MS}; deadline {DEADLINE_MS}"
-    report = Report([done])
+    until_ms = FAST_MS + CLEAN_UP_MS
+    done = (
+        f"call 0 succeeds at {FAST_MS} ms, call 1 cleans up until {until_ms}, the deadline is {DEADLINE_MS}"
+    )
+    report = Report([f"virtual time: {done}"])
     try:
         replay = run_scenario(f"/api/first?timeout={DEADLINE_MS}", [winner, loser])
     except LeftBehind as left:
         report.see("virtual time", str(left), False)
         return report
     took_ms = round((replay.answered_s or 0) * 1000)
-    is_delivered = replay.status == 200 and took_ms == FAST_MS + CLEAN_UP_MS
-    report.see("virtual time", f"{replay.status} at {took_ms} ms", is_delivered)
+    is_delivered = replay.status == 200 and took_ms == until_ms
+    text = f"the deadline comes in a clean-up: {replay.status} at {took_ms} ms"
+    report.see("virtual time", text, is_delivered)
     return report
 
 

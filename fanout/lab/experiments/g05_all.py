@@ -58,7 +58,9 @@ async def run(setup: Setup, report: Report) -> None:
     await upstream.behave(1, fault="hang_mid_body")
     await upstream.forget()
     answer = await server.all(SHORT_TIMEOUT_MS)
-    report.done.append(f"call 0 answers at once, call 1 hangs in the middle of its body; timeout={SHORT_TIMEOUT_MS}")
+    report.done.append(
+        f"call 0 answers at once, call 1 hangs in the middle of its body; timeout={SHORT_TIMEOUT_MS}"
+    )
     is_cut = answer.reason == "deadline" and outcomes_of(answer) == ["ok", "cancelled"]
     report.see("client", f"one hangs: {answer}; calls {', '.join(outcomes_of(answer))}", is_cut)
 

@@ -4,23 +4,23 @@ A client that disconnects wants no answer any more. Both of its calls are cancel
 iteration, and the upstream sees their sockets close. Without that, a client that gives up and tries again
 would double the load of an upstream that is slow already.
 
-The server has to notice it while it reads nothing from that client: it waits for its upstreams. So the event
-loop has each connection registered for its end: epoll reports FIN and RST, a callback cancels the scope of the
-connection, and Trio runs the cancelled tasks in the same iteration. There are two ways to disconnect, and the
-experiment uses both. `close()` sends FIN. A process that dies with unread bytes, or a proxy that gives up,
-sends RST.
+The server has to notice it while it reads nothing from that client: it waits for its upstreams. So the
+event loop has each connection registered for its end: epoll reports FIN and RST, a callback cancels the
+scope of the connection, and Trio runs the cancelled tasks in the same iteration. There are two ways to
+disconnect, and the experiment uses both. `close()` sends FIN. A process that dies with unread bytes, or a
+proxy that gives up, sends RST.
 
 The upstream is the witness. Its calls hang, so none can end by itself: each ends with a reset of its
 connection, which is the strongest signal that HTTP/1.1 has. The server counts the same from inside: two
-clients that disconnected, four calls that were *cancelled*. A call that takes the cancellation for a failure
-and returns would be counted as failed.
+clients that disconnected, four calls that were *cancelled*. A call that takes the cancellation for a
+failure and returns would be counted as failed.
 
 How long it takes is exact in virtual time: all of it happens at the very moment in which the disconnect
 arrives.
 
-Not covered: a client that disappears without a FIN or RST. Its request runs until its deadline. A client that
-half-closes its connection and waits counts as disconnected: epoll reports the same FIN for both. What the
-upstream does with the reset is its own affair.
+Not covered: a client that disappears without a FIN or RST. Its request runs until its deadline. A client
+that half-closes its connection and waits counts as disconnected: epoll reports the same FIN for both. What
+the upstream does with the reset is its own affair.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def run(setup: Setup, report: Report) -> None:
     is_right = await eventually(are_counted)
     clients, calls = await counted()
     report.see("server", f"{clients} clients disconnected, {calls} calls cancelled", is_right)
-    in_flight = (await server.statistics())["admission"]["in_flight"]
+    in_flight = await server.in_flight()
     report.see("server", f"{in_flight} requests in flight", in_flight == 0)
     await server.see_leaks(report)
     report.extend(await setup.virtual(at_the_same_moment))
@@ -86,14 +86,14 @@ async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]
         client.disconnect(how)
     report.done.append(f"both calls hang, the client sends {how.upper()}")
     were_reset = await eventually(have_ended)
-    calls = await upstream.calls()
-    for call in calls:
-        ms = call["client_closed_ms"]
-        after_ms = 0.0 if ms is None else (call["started_at"] - left_at) * 1000 + ms
-        how_long = "" if ms is None else f", {max(after_ms, 0):.1f} ms behind the {how.upper()}"
-        report.see("wire", f"{how.upper()}: call {call['slot']} {on_wire(call)}{how_long}", were_reset)
-        end = "left" if ms is None else "cancelled"
-        report.lanes.append(Lane(f"{how}, call {call['slot']}", 0, ms or TIMEOUT_MS, end, "the client disconnected", ms is not None))
+    for record in sorted(await upstream.calls(), key=lambda call: str(call["slot"])):
+        name, ms = f"{how.upper()}, call {record['slot']}", record["client_closed_ms"]
+        if ms is None:
+            report.see("wire", f"{name}: {on_wire(record)}", False)
+            continue
+        behind_ms = (record["started_at"] - left_at) * 1000 + ms
+        report.see("wire", f"{name}: {on_wire(record)}, {behind_ms:.1f} ms behind the disconnect", were_reset)
+        report.lanes.append(Lane(name, 0, ms, "cancelled", "the client disconnected", was_reset=True))
     return were_reset
 
 
@@ -108,8 +108,12 @@ def at_the_same_moment() -> Report:
         ended = run_plan(Plan((ClientScript((request,)),)), seed=0)
         (facts,) = ended.requests
         ends = [(call.outcome, round((call.ended_at or 0) * 1000, 6)) for call in facts.calls.values()]
-        text = ", ".join(f"call {call} {outcome} at {at_ms:g} ms" for call, (outcome, at_ms) in enumerate(ends))
-        report.see("virtual time", f"{how.upper()} at {LEAVES_MS} ms: {text}", ends == [("cancelled", LEAVES_MS)] * 2)
+        text = ", ".join(
+            f"call {call} {outcome} at {at_ms:g} ms" for call, (outcome, at_ms) in enumerate(ends)
+        )
+        report.see(
+            "virtual time", f"{how.upper()} at {LEAVES_MS} ms: {text}", ends == [("cancelled", LEAVES_MS)] * 2
+        )
         for wrong in ended.wrong:
             report.see("virtual time", wrong, False)
     return report

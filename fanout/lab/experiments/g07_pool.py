@@ -2,33 +2,34 @@
 
 Connections to an upstream are kept in a pool and used again. A call that is cancelled is in the middle of
 something: it has asked and not heard, or has read half a head. Three things must then be true. Its slot is
-free again. Its socket is closed: it can never be used again, because the answer that is still on its way would
-be taken for the answer to the next call. And the pool's own count is the kernel's.
+free again. Its socket is closed: it can never be used again, because the answer that is still on its way
+would be taken for the answer to the next call. And the pool's own count is the kernel's.
 
-Pools lose slots because clean-up is code that runs while it is being cancelled. One `await` in a `finally` is
-enough: in a cancelled scope it raises at once, and what stands behind it never runs. After as many cancelled
-calls as the pool has slots, the server is dead, and nothing says why. httpx's own pool can lose a slot so. The
-pool of fanout has not one `await`: taking, giving back and closing are synchronous, so they cannot be
-interrupted.
+Pools lose slots because clean-up is code that runs while it is being cancelled. One `await` in a `finally`
+is enough: in a cancelled scope it raises at once, and what stands behind it never runs. After as many
+cancelled calls as the pool has slots, the server is dead, and nothing says why. httpx's own pool can lose a
+slot so. The pool of fanout has not one `await`: taking, giving back and closing are synchronous, so they
+cannot be interrupted.
 
-The experiment cancels calls in each phase that a call can be in, far more of them than the pool has slots, and
-then counts: in the pool, in the kernel's socket table, and at the upstream, which knows each connection. A
-call whose answer breaks off is not made a second time: its upstream has done the work already.
+The experiment cancels calls in each phase that a call can be in, far more of them than the pool has slots,
+and then counts: in the pool, in the kernel's socket table, and at the upstream, which knows each
+connection. A call whose answer breaks off is not made a second time: its upstream has done the work
+already.
 
-Real sockets meet some moments and miss others. In virtual time the lab counts every point at which a call can
-be interrupted, as it begins to wait and as it resumes, and cancels at each of them, over a new and over a
-reused connection. After each one, a pool of one connection must make the next call.
+Real sockets meet some moments and miss others. In virtual time the lab counts every point at which a call
+can be interrupted, as it begins to wait and as it resumes, and cancels at each of them, over a new and over
+a reused connection. After each one, a pool of one connection must make the next call.
 
-Not covered: an upstream that sends a second answer, which nobody asked for, after its connection was given to
-the next call. A GET that fails on a reused connection before the first byte of its answer is made once more,
-so an upstream may see it twice.
+Not covered: an upstream that sends a second answer, which nobody asked for, after its connection was given
+to the next call. A GET that fails on a reused connection before the first byte of its answer is made once
+more, so an upstream may see it twice.
 """
 
 from __future__ import annotations
 
 import ssl
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 
 import httpx
 import trio
@@ -81,7 +82,9 @@ async def _losers(server: Server, report: Report) -> bool:
     upstream = server.upstream
     await upstream.behave(0, delay_ms=FAST_MS)
     total = ROUNDS * len(PHASES)
-    report.done.append(f"{total} losers, cancelled {', '.join(PHASES)}; the pool has {2 * MAX_IN_FLIGHT} slots")
+    report.done.append(
+        f"{total} losers, cancelled {', '.join(PHASES)}; the pool has {2 * MAX_IN_FLIGHT} slots"
+    )
     answered = 0
     for phase, fault in list(PHASES.items()) * ROUNDS:
         await upstream.behave(1, fault=fault, drip_ms=DRIP_MS)
@@ -108,7 +111,7 @@ async def _leavers(server: Server, report: Report) -> None:
             client.disconnect("rst" if number % 2 else "fin")
 
     async def have_left() -> bool:
-        return (await server.statistics())["admission"]["in_flight"] == 0
+        return await server.in_flight() == 0
 
     await eventually(have_left)
     report.done.append(f"{LEAVERS} clients that disconnect within {LEAVERS} ms, while both calls hang")
@@ -116,7 +119,7 @@ async def _leavers(server: Server, report: Report) -> None:
 
 async def _see_connections(server: Server, report: Report) -> None:
     async def are_the_same() -> bool:
-        return (await server.pool())["open"] == server.sockets()
+        return bool((await server.pool())["open"] == server.sockets())
 
     async def have_ended() -> bool:
         return all(call["end"] != "open" for call in await server.upstream.calls())
@@ -132,10 +135,15 @@ async def _see_connections(server: Server, report: Report) -> None:
     calls = await server.upstream.calls()
     reset = [call for call in calls if call["end"] == "client_closed"]
     left = [call for call in calls if call["end"] == "open"]
-    report.see("wire", f"{len(reset)} calls reset before their answer, {len(left)} left open", bool(reset) and not left)
+    report.see(
+        "wire",
+        f"{len(reset)} calls reset before their answer, {len(left)} left open",
+        bool(reset) and not left,
+    )
     by_connection = sorted(calls, key=lambda call: (call["connection"], call["nth"]))
     dirty = [
-        after for before, after in pairwise(by_connection)
+        after
+        for before, after in pairwise(by_connection)
         if before["connection"] == after["connection"] and before["end"] != "answered"
     ]
     reused = sum(call["nth"] > 1 for call in calls)
@@ -167,20 +175,22 @@ def at_every_point() -> Report:
         with repeatable(seed=0):
             clock = trio.testing.MockClock(autojump_threshold=0)
             points, lost = trio.run(_sweep, state == "reused", clock=clock)
-        what = f"{state} connection, {points} points: {len(lost)} with a lost slot or socket, or a wrong answer"
+        what = (
+            f"{state} connection, {points} points: {len(lost)} with a lost slot or socket, or a wrong answer"
+        )
         report.see("virtual time", what + (f" ({lost[0]})" if lost else ""), points > 5 and not lost)
     return report
 
 
 async def _sweep(is_reused: bool) -> tuple[int, list[str]]:
     """How many points there were, and what was wrong after which of them."""
-    lost: list[str] = []
-    for n in count(1):
+    n, lost = 0, []
+    while True:
+        n += 1
         reached, wrong = await _cancel_one(is_reused, n)
         lost += [f"point {n}: {what}" for what in wrong]
         if reached < n:  # it was not cancelled
-            break
-    return reached, lost
+            return reached, lost
 
 
 async def _cancel_one(is_reused: bool, n: int) -> tuple[int, list[str]]:

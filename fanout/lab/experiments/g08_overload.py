@@ -1,24 +1,25 @@
 """Overload is shed, not queued.
 
 A server has a limit of requests in flight. Above the limit a request is answered 503 at once, with
-`Retry-After`. It does not wait in a queue. A queue looks kind, but a request that waits spends its own deadline
-unseen: when its turn comes, its time is over, and the work for it is wasted. A server with a queue does most of
-its work for clients that have given up.
+`Retry-After`. It does not wait in a queue. A queue looks kind, but a request that waits spends its own
+deadline unseen: when its turn comes, its time is over, and the work for it is wasted. A server with a queue
+does most of its work for clients that have given up.
 
-Rejecting costs a few microseconds, so the admitted requests keep their deadlines. The experiment sets the limit
-to three (`FANOUT_MAX_IN_FLIGHT`). Three requests are admitted, and their upstream hangs, so they stay in flight
-for as long as the experiment wants. Then twenty more come. "At once" needs no stopwatch: each of them has its
-503 while the three before it are still waiting. The upstream sees the calls of three requests, and no more.
+Rejecting costs a few microseconds, so the admitted requests keep their deadlines. The experiment sets the
+limit to three (`FANOUT_MAX_IN_FLIGHT`). Three requests are admitted, and their upstream hangs, so they stay
+in flight for as long as the experiment wants. Then twenty more come. "At once" needs no stopwatch: each of
+them has its 503 while the three before it are still waiting. The upstream sees the calls of three requests,
+and no more.
 
-The limit is exact, and a permit is never lost. The three clients disconnect, and three new requests must get
-in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks, and
-rejects more and more, until somebody restarts it.
+The limit is exact, and a permit is never lost. The three clients disconnect, and three new requests must
+get in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks,
+and rejects more and more, until somebody restarts it.
 
 Not covered: the second limit. While an event-loop iteration takes too long (`FANOUT_MAX_LOOP_LAG_MS`), the
-server sheds before it parses. Here it is set to its largest value, a second,
-because the machine that runs the lab may be busy. The kernel's
-queue in front of `accept` does not belong to the server; clients wait there unseen. That goodput does not
-collapse is measured by `benchmarks/overload.py`, on a machine that has nothing else to do.
+server sheds before it parses. Here it is set to its largest value, a second, because the machine that runs
+the lab may be busy. The kernel's queue in front of `accept` does not belong to the server; clients wait
+there unseen. That goodput does not collapse is measured by `benchmarks/overload.py`, on a machine that has
+nothing else to do.
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ async def _above_the_limit(server: Server, report: Report) -> None:
     slowest = max(answer.took_ms for answer in answers)
     text = ", ".join(f"{count} x {what}" for what, count in counts.items())
     report.see("client", f"{text}, the slowest after {slowest:.0f} ms", len(shed) == MORE)
-    report.see("wire", f"{len(calls)} calls were made, those of {waiting} requests still waiting", len(calls) == 2 * LIMIT and waiting == LIMIT)
+    report.see(
+        "wire",
+        f"{len(calls)} calls were made, those of {waiting} requests still waiting",
+        len(calls) == 2 * LIMIT and waiting == LIMIT,
+    )
     report.lanes += [
         Lane(f"request {n + 1}", 0, left_ms, "cancelled", "the client disconnected") for n in range(LIMIT)
     ]
@@ -89,7 +94,7 @@ async def _above_the_limit(server: Server, report: Report) -> None:
 
 async def _permits_come_back(server: Server, report: Report) -> None:
     async def are_back() -> bool:
-        return (await server.statistics())["admission"]["in_flight"] == 0
+        return await server.in_flight() == 0
 
     await eventually(are_back)
     await server.upstream.reset()
@@ -104,7 +109,7 @@ async def _permits_come_back(server: Server, report: Report) -> None:
     report.done.append(f"the {LIMIT} clients disconnect, then {LIMIT} requests")
     succeeded = sum(answer.status == 200 for answer in answers)
     report.see("client", f"{succeeded} of {LIMIT} new requests answered 200", succeeded == LIMIT)
-    in_flight = (await server.statistics())["admission"]["in_flight"]
+    in_flight = await server.in_flight()
     report.see("server", f"{in_flight} permits taken at the end", in_flight == 0)
 
 

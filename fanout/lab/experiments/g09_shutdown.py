@@ -1,26 +1,26 @@
 """A graceful shutdown keeps what was admitted.
 
-A deployment ends servers all day, with SIGTERM. Each request that was admitted before it still gets its answer.
-New ones are rejected, so that the client tries another instance. And the process exits by itself, within the
-longest remaining deadline plus one second: an orchestrator that has waited long enough sends SIGKILL, and then
-answers are lost.
+A deployment ends servers all day, with SIGTERM. Each request that was admitted before it still gets its
+answer. New ones are rejected, so that the client tries another instance. And the process exits by itself,
+within the longest remaining deadline plus one second: an orchestrator that has waited long enough sends
+SIGKILL, and then answers are lost.
 
-The last part is the difficult one, because it must not depend on the clients. So the experiment brings along
-those who keep servers alive: a client that holds an idle connection, one that has sent half a head, and one
-that sends requests and never reads an answer. During the shutdown every wait for a client is bounded by half a
-second.
+The last part is the difficult one, because it must not depend on the clients. So the experiment brings
+along those who keep servers alive: a client that holds an idle connection, one that has sent half a head,
+and one that sends requests and never reads an answer. During the shutdown every wait for a client is
+bounded by half a second.
 
 Five requests are in flight when the signal comes; their upstream takes two seconds. Another request comes
 later, over a connection that was opened before: the listener is closed, but that connection is not. It is
 answered 503, or, if it takes longer than half a second to come, 408; in no case does it reach the upstream.
 The exit code is 0.
 
-Nothing here measures a millisecond. The five answers, the rejection and the exit code are facts, and the bound
-for the exit is the deadline of the requests, which is far longer than their calls.
+Nothing here measures a millisecond. The five answers, the rejection and the exit code are facts, and the
+bound for the exit is the deadline of the requests, which is far longer than their calls.
 
-Not covered: a second signal and `kill -9`, which end the process at once. Connections that wait in the kernel's
-queue and were not accepted are closed. A client that reads its answer so slowly that half a second is not
-enough loses it.
+Not covered: a second signal and `kill -9`, which end the process at once. Connections that wait in the
+kernel's queue and were not accepted are closed. A client that reads its answer so slowly that half a second
+is not enough loses it.
 """
 
 from __future__ import annotations
@@ -118,16 +118,23 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
     report.see("wire", f"{len(calls)} calls were made", len(calls) == 2 * REQUESTS)
     within_ms = TIMEOUT_MS + MARGIN_MS
     took_ms = exit_ms - signal_ms
-    report.see("server", f"exit code {code} {took_ms:.0f} ms after SIGTERM, due within {within_ms}", code == 0 and took_ms < within_ms)
+    report.see(
+        "server",
+        f"exit code {code} {took_ms:.0f} ms after SIGTERM, due within {within_ms}",
+        code == 0 and took_ms < within_ms,
+    )
     return True
 
 
 async def _exit_code(server: Server) -> int | None:
     """`None` if it does not end."""
     process = server.program.process
-    with trio.move_on_after(TIMEOUT_MS / 1000 + 5):
-        while process.poll() is None:  # noqa: ASYNC110 - it ends in another process
-            await trio.sleep(0.01)
+
+    async def has_ended() -> bool:
+        await trio.lowlevel.checkpoint()
+        return process.poll() is not None
+
+    await eventually(has_ended, within_s=TIMEOUT_MS / 1000 + 5)
     return process.returncode
 
 

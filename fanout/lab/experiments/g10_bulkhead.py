@@ -1,31 +1,34 @@
 """One connection cannot hurt another.
 
-Nothing that a client, an upstream or the network does on one connection can stop the server or delay another
-connection. A ship has bulkheads for the same reason: one hole floods one compartment.
+Nothing that a client, an upstream or the network does on one connection can stop the server or delay
+another connection. A ship has bulkheads for the same reason: one hole floods one compartment.
 
-In an event loop this is not free. All connections share one thread, so an exception that leaves the task of a
-connection can end the loop, and a step that takes long delays everybody. The server has one guard around
-everything that a connection does, its clean-up included, and the work per event-loop iteration is bounded. And
-waiting has to be bounded, too. A client that sends its request byte by byte, or never reads its answer, holds a
-descriptor and some memory. A *slow writer* has 10 s for a head. A *slow reader* has 10 s for each answer, and
-while it does not read, the server reads no further request from it, so it cannot make the server keep more than
-one answer.
+In an event loop this is not free. All connections share one thread, so an exception that leaves the task of
+a connection can end the loop, and a step that takes long delays everybody. The server has one guard around
+everything that a connection does, its clean-up included, and the work per event-loop iteration is bounded.
+And waiting has to be bounded, too. A client that sends its request byte by byte, or never reads its answer,
+holds a descriptor and some memory. A *slow writer* has 10 s for a head. A *slow reader* has 10 s for each
+answer, and while it does not read, the server reads no further request from it, so it cannot make the
+server keep more than one answer.
 
-The experiment puts a hundred such connections next to a client that behaves: bytes that are no HTTP, heads that
-never end, clients that ask for a lot and read nothing, and clients that send a reset in the middle of a request.
-The client that behaves gets all of its answers. When the others are gone, so are their descriptors.
+The experiment puts a hundred such connections next to a client that behaves: bytes that are no HTTP, heads
+that never end, clients that ask for a lot and read nothing, and clients that send a reset in the middle of
+a request. The client that behaves gets all of its answers. When the others are gone, so are their
+descriptors.
 
 Ten seconds are long for an experiment, so the bounds are shown in virtual time, where a delay can also be
-seen exactly. The well-behaved client asks for ten seconds next to the others. Each of its answers takes what its
-upstream takes, 50 ms, and not a millisecond more.
+seen exactly. The well-behaved client asks for ten seconds next to the others. Each of its answers takes
+what its upstream takes, 50 ms, and not a millisecond more.
 
-Not covered: processor time, which all share. One client can hold every connection that the server allows, so a
-limit per address is a proxy's task. A process at its memory limit can end.
+Not covered: processor time, which all share. One client can hold every connection that the server allows,
+so a limit per address is a proxy's task. A process at its memory limit can end.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import trio
 
 from fanout.lab import kernel
 from fanout.lab.client import Client
@@ -91,6 +94,7 @@ async def _beside_hostile_clients(server: Server, report: Report) -> None:
         client.disconnect()
 
     async def are_closed() -> bool:
+        await trio.lowlevel.checkpoint()
         return _held(server) <= held
 
     were_closed = await eventually(are_closed)
@@ -124,7 +128,9 @@ def _statuses(said: bytes | None) -> list[int]:
 def within_bounds() -> Report:
     """The whole server, and clients whose time passes at once."""
     seconds = BOUND_MS // EVERY_MS + 2
-    report = Report([f"virtual time: a slow writer and a slow reader, next to them a request every {EVERY_MS} ms"])
+    report = Report(
+        [f"virtual time: a slow writer and a slow reader, next to them a request every {EVERY_MS} ms"]
+    )
     clients = (
         ClientScript((_request(1, split_at=0.5, pause_ms=NEVER_MS),)),
         ClientScript((_request(2, stall_ms=NEVER_MS),), window_bytes=50),
@@ -137,9 +143,17 @@ def within_bounds() -> Report:
     ]
     ms = round((writer.closed_at or 0) * 1000, 6)
     statuses = [answer.status for answer in writer.reader.answers]
-    report.see("virtual time", f"slow writer: {statuses} and closed at {ms:g} ms", (statuses, ms) == ([408], BOUND_MS))
+    report.see(
+        "virtual time",
+        f"slow writer: {statuses} and closed at {ms:g} ms",
+        (statuses, ms) == ([408], BOUND_MS),
+    )
     ms = round((reader.closed_at or 0) * 1000, 6)
-    report.see("virtual time", f"slow reader: reset at {ms:g} ms, {BOUND_MS} ms behind its answer", ms == FAST_MS + BOUND_MS)
+    report.see(
+        "virtual time",
+        f"slow reader: reset at {ms:g} ms, {BOUND_MS} ms behind its answer",
+        ms == FAST_MS + BOUND_MS,
+    )
     took = [
         round(((answer.last_at or 0) - request.sent_at) * 1000, 6)
         for request, answer in zip(normal.requests, normal.reader.answers, strict=False)

@@ -1,24 +1,26 @@
 """Bugs are loud.
 
-An unexpected exception becomes one 500 for the client and one report with its traceback in the log. One, not
-none and not three: a bug that is reported thrice is as hard to read as one that is reported nowhere.
+An unexpected exception becomes one 500 for the client and one report with its traceback in the log. One,
+not none and not three: a bug that is reported thrice is as hard to read as one that is reported nowhere.
 
-A single task has no difficulty with that. In a race there are two more ways for an exception to get lost. The
-first is the cancelled sibling: call 1 wins, call 0 is cancelled, and its clean-up raises. Nobody waits for the
-result of a call that has lost. The second is the exception group. A call that has a nursery of its own can end
-with a group that holds a bug *and* a `Cancelled`. Trio's scope takes its own `Cancelled` out of the group;
-code that looks at the group, sees a cancellation and stops there has swallowed the bug. So each call reports
-its bug where it happens, as an event, before any group can travel; a group is split, and both halves are kept.
+A single task has no difficulty with that. In a race there are two more ways for an exception to get lost.
+The first is the cancelled sibling: call 1 wins, call 0 is cancelled, and its clean-up raises. Nobody waits
+for the result of a call that has lost. The second is the exception group. A call that has a nursery of its
+own can end with a group that holds a bug *and* a `Cancelled`. Trio's scope takes its own `Cancelled` out of
+the group; code that looks at the group, sees a cancellation and stops there has swallowed the bug. So each
+call reports its bug where it happens, as an event, before any group can travel; a group is split, and both
+halves are kept.
 
-The same holds when no client is left. A bug in a call of a client that has disconnected has no answer, and still
-has its report. And a bug outside of any call, in the application itself, is caught by the guard of the
-connection: a 500, a report, and the connection is closed.
+The same holds when no client is left. A bug in a call of a client that has disconnected has no answer, and
+still has its report. And a bug outside of any call, in the application itself, is caught by the guard of
+the connection: a 500, a report, and the connection is closed.
 
-The experiment needs bugs, and the shipped server has none on offer. So it runs the real application, race and
-connection driver in virtual time, with scripted calls that raise, and gives the reports to the real log.
+The experiment needs bugs, and the shipped server has none on offer. So it runs the real application, race
+and connection driver in virtual time, with scripted calls that raise, and gives the reports to the real
+log.
 
-Not covered: a call that is cancelled before it reaches its bug. `KeyboardInterrupt` is not caught. A log that is
-stuck drops a line and counts it; the count of bugs is exact.
+Not covered: a call that is cancelled before it reaches its bug. `KeyboardInterrupt` is not caught. A log
+that is stuck drops a line and counts it; the count of bugs is exact.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def in_virtual_time() -> Report:
     report = Report(["virtual time: the real application, race and connection driver, and calls that raise"])
     bugs: list[BugFound] = []
 
-    def see(what: str, calls: Sequence[ScriptedCall], status: int | None, leaves_ms: float | None = None) -> None:
+    def see(
+        what: str, calls: Sequence[ScriptedCall], status: int | None, leaves_ms: float | None = None
+    ) -> None:
         try:
             replay = run_scenario("/api/first", calls, hang_up_after_ms=leaves_ms)
         except LeftBehind as left:
@@ -96,16 +100,26 @@ def in_virtual_time() -> Report:
             return
         found = [event for event in replay.events if isinstance(event, BugFound)]
         bugs.extend(found)
-        got = "no answer" if replay.status is None else f"{replay.status} {replay.json.get('reason', '')}".strip()
+        got = (
+            "no answer"
+            if replay.status is None
+            else f"{replay.status} {replay.json.get('reason', '')}".strip()
+        )
         text = f"{what}: {got}, {_reports(len(found))}"
         is_loud = replay.status == status and len(found) == 1
-        report.see("virtual time", text, is_loud and (status is None or replay.json.get("reason") == "internal"))
+        report.see(
+            "virtual time", text, is_loud and (status is None or replay.json.get("reason") == "internal")
+        )
         report.lanes.extend(_lanes(what, replay))
 
     careless = ScriptedCall(inf, Failure("unreachable"), cleanup_error=Bug("in the clean-up"))
     see("a call raises", [crashes(FAST_MS, Bug("in a call")), answers(LATER_MS)], 500)
     see("a loser's clean-up raises", [answers(FAST_MS), careless], 500)
-    see("the same beside a Cancelled, in one group", [answers(FAST_MS), CallWithNursery(inf, Failure(""))], 500)
+    see(
+        "the same beside a Cancelled, in one group",
+        [answers(FAST_MS), CallWithNursery(inf, Failure(""))],
+        500,
+    )
     see("a call raises as its client disconnects", [answers(LATER_MS), careless], None, leaves_ms=FAST_MS)
 
     clock = trio.testing.MockClock(autojump_threshold=0)
@@ -115,7 +129,9 @@ def in_virtual_time() -> Report:
     report.see("virtual time", text, statuses == [500] and len(reports) == 1)
     lines = _logged(bugs)
     tracebacks = sum("Traceback" in line.get("traceback", "") for line in lines)
-    report.see("log", f"{len(lines)} lines for 5 bugs, {tracebacks} with a traceback", len(lines) == tracebacks == 5)
+    report.see(
+        "log", f"{len(lines)} lines for 5 bugs, {tracebacks} with a traceback", len(lines) == tracebacks == 5
+    )
     return report
 
 

@@ -1,25 +1,26 @@
 """No request starts a thread.
 
-A thread is what an event loop uses when something blocks: looking up a name, writing to a log that is a slow
-pipe, sending a trace. It works, and it hides a queue. Threads are few, so requests wait for one where no deadline
-can see them; or they are many, and each takes memory and the interpreter's lock. A thread cannot be cancelled
-either: a request that has started one either waits for it, or leaves it behind.
+A thread is what an event loop uses when something blocks: looking up a name, writing to a log that is a
+slow pipe, sending a trace. It works, and it hides a queue. Threads are few, so requests wait for one where
+no deadline can see them; or they are many, and each takes memory and the interpreter's lock. A thread
+cannot be cancelled either: a request that has started one either waits for it, or leaves it behind.
 
-So in fanout no request starts one. The service looks up the names of its upstreams, once and then every 30 s, and
-requests use what it has found. Log lines go into a bounded queue. One thread writes them in batches; if the log
-is stuck, lines are dropped and counted, and no request waits.
+So in fanout no request starts one. The service looks up the names of its upstreams, once and then every 30
+s, and requests use what it has found. Log lines go into a bounded queue. One thread writes them in batches;
+if the log is stuck, lines are dropped and counted, and no request waits.
 
-The experiment gives the server an upstream with a name instead of an address, so there is something to look up.
-After one request it counts the threads of the process, in `/proc`. Then two hundred requests are in flight at
-once, with four hundred calls, and it counts again and again until the last call has reached the upstream. There
-are no more threads than before, the name was not looked up again, and in the end the log has a line for each
-request.
+The experiment gives the server an upstream with a name instead of an address, so there is something to look
+up. After one request it counts the threads of the process, in `/proc`. Then two hundred requests are in
+flight at once, with four hundred calls, and it counts again and again until the last call has reached the
+upstream. There are no more threads than before, the name was not looked up again, and in the end the log
+has a line for each request.
 
-A thread per request or per call would show as 200 or 400 threads; a pool of threads, as its size, which is often
-32 or 40.
+A thread per request or per call would show as 200 or 400 threads; a pool of threads, as its size, which is
+often 32 or 40.
 
-Not covered: a thread that computes holds the interpreter's lock, and the event loop waits for it. If traces are
-on, one more thread sends them. At most eight threads look up names, if there are many or the DNS server hangs.
+Not covered: a thread that computes holds the interpreter's lock, and the event loop waits for it. If traces
+are on, one more thread sends them. At most eight threads look up names, if there are many or the DNS server
+hangs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ async def run(setup: Setup, report: Report) -> None:
     more_look_ups = await _look_ups(server) - look_ups
     for client in clients:
         client.disconnect()
-    await eventually(lambda: _are_gone(server))
+
+    async def are_gone() -> bool:
+        return await server.in_flight() == 0
+
+    await eventually(are_gone)
     after = server.threads()
     report.see("wire", f"{len(calls)} calls in flight", len(calls) == 2 * REQUESTS)
     text = f"{idle} threads when idle, at most {most} with {REQUESTS} requests in flight, {after} afterwards"
@@ -75,10 +80,6 @@ async def run(setup: Setup, report: Report) -> None:
     was_logged = await eventually(are_logged)
     report.see("log", f"{_lines(server)} requests in the log", was_logged)
     await server.see_leaks(report)
-
-
-async def _are_gone(server: Server) -> bool:
-    return bool((await server.statistics())["admission"]["in_flight"] == 0)
 
 
 async def _look_ups(server: Server) -> int:
