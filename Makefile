@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab-breakages garbage httpcore-leak mutants bench \
   axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -81,6 +81,9 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the experiments see? (ARGS="NAME --rounds 20")
+	@$(BIN)/python -m tests.lab.breakages $(ARGS)
 
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
