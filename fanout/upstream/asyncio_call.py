@@ -27,6 +27,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -97,9 +98,8 @@ class AsyncioCall:
         await trio.lowlevel.checkpoint_if_cancelled()
         tasks = self._bridge.start(self._function, timings)
         try:
-            await tasks.main_has_ended.wait()
-        except trio.Cancelled as cancelled:
-            tasks.main.cancel(f"{cancelled.source}: {cancelled.reason or 'no reason given'}")
+            await tasks.main_ends()
+        except trio.Cancelled:
             await self._end(tasks)
             if tasks.main.done() and not tasks.main.cancelled() and tasks.main.exception() is not None:
                 tasks.main.result()  # raises what its clean-up has raised: a bug, and never lost
@@ -148,10 +148,10 @@ class _CallTasks:
     main: asyncio.Task[Any]
 
     def __init__(self, timings: CallTimings, observer: Observer, now: Callable[[], float]) -> None:
-        self.main_has_ended = trio.Event()
         self._alive: dict[Task, None] = {}
         self._left: dict[Task, str] = {}
         self._left_at = 0.0
+        self._wake_the_call: Callable[[], None] | None = None
         self._one_has_ended = trio.Event()
         self._timings = timings
         self._observer = observer
@@ -161,6 +161,20 @@ class _CallTasks:
     def add(self, task: Task) -> None:
         self._alive[task] = None
         task.add_done_callback(self._task_ended)
+
+    async def main_ends(self) -> None:
+        """Wait for `main`. A cancelled scope cancels it in the same moment, and not when this task next runs.
+
+        So when both come in one event-loop iteration, the first one counts, as everywhere in Trio.
+        """
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._wake_the_call = None
+            self.main.cancel("the scope around its call was cancelled")
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._wake_the_call = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def are_ending(self) -> bool:
         """Whether `main` runs, or a task that was cancelled, by the SDK for example."""
@@ -183,8 +197,8 @@ class _CallTasks:
     def _task_ended(self, task: Task) -> None:
         del self._alive[task]
         self._one_has_ended.set()
-        if task is self.main:
-            self.main_has_ended.set()
+        if task is self.main and self._wake_the_call is not None:
+            self._wake_the_call()
         place = self._left.pop(task, None)
         if place is None:
             return
