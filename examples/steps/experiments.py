@@ -26,7 +26,7 @@ from types import ModuleType
 import trio
 import trio.testing
 
-HANGS_S, NEVER_S = 3600.0, 60.0
+HANGS_S, NEVER_S, WATCHED_S = 3600.0, 60.0, 1.0
 MS_PER_SIGN, MAX_SIGNS = 10, 72
 
 Call = Callable[[], Awaitable[str]]
@@ -107,7 +107,7 @@ EXPERIMENTS = (
 class Stretch:
     """What a call did for a while: "works" or "cleans up".
 
-    end: A it answered, F it failed, X it was cancelled, > it still ran when `first` had ended.
+    end: A it answered, F it failed, X it was cancelled, ~ its clean-up was done, > it has not ended.
     """
 
     what: str
@@ -132,15 +132,23 @@ class Seen:
         return text + "".join(f", reported: {bug}" for bug in self.bugs)
 
     def timeline(self) -> str:
-        """A row per call, a sign for 10 ms: # it works, ~ it cleans up, and at the end A, F, X or >."""
+        """A row per call, a sign for 10 ms: # it works, ~ it cleans up, > it runs on after `first` has ended.
+
+        At the end stands A for an answer, F for a failure, X for a cancellation.
+        """
         rows = []
         for number, lane in enumerate(self.lanes):
             row = ""
             for stretch in lane:
-                signs = round((stretch.ended_ms - stretch.began_ms) / MS_PER_SIGN)
-                row += (("#" if stretch.what == "works" else "~") * signs)[:-1] + stretch.end
+                ends_ms = min(stretch.ended_ms, max(self.at_ms, stretch.began_ms))
+                signs = ("#" if stretch.what == "works" else "~") * signs_in(ends_ms - stretch.began_ms)
+                row += (signs + ">" * signs_in(stretch.ended_ms - ends_ms))[:-1] + stretch.end
             rows.append(f"call {number} |{row if len(row) <= MAX_SIGNS else row[:MAX_SIGNS] + '…'}")
         return "\n".join(rows)
+
+
+def signs_in(ms: float) -> int:
+    return round(ms / MS_PER_SIGN)
 
 
 class Stage:
@@ -269,8 +277,7 @@ def on_asyncio(first: First, experiment: Experiment) -> Seen:
         if experiment.leaves_after_ms is not None:
             loop.call_later(experiment.leaves_after_ms / 1000, task.cancel)
         await asyncio.wait([task], timeout=NEVER_S)
-        seen.at_ms, seen.lanes = stage.now_ms(), stage.lanes()
-        seen.left = len(asyncio.all_tasks() - ours - {task})
+        seen.at_ms, seen.left = stage.now_ms(), len(asyncio.all_tasks() - ours - {task})
         if not task.done():
             seen.answer = "never"
         elif task.cancelled():
@@ -279,6 +286,9 @@ def on_asyncio(first: First, experiment: Experiment) -> Seen:
             error = task.exception()
             seen.answer = task.result() if error is None else word(error)
         seen.bugs = _bugs.copy()
+        if seen.left:
+            await asyncio.sleep(WATCHED_S)
+        seen.lanes = stage.lanes()
         while left := asyncio.all_tasks() - ours:
             for each in left:
                 each.cancel()
@@ -308,7 +318,7 @@ def on_trio(first: First, experiment: Experiment) -> Seen:
                     seen.answer = word(error)
             if client.cancelled_caught:
                 seen.answer = "disconnected"
-        seen.at_ms, seen.lanes = stage.now_ms(), stage.lanes()
+        seen.at_ms, seen.lanes = stage.now_ms(), stage.lanes()  # nothing runs on: a nursery has ended
         seen.left = trio.lowlevel.current_statistics().tasks_living - before
         seen.bugs = _bugs.copy()
 
