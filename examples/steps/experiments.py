@@ -66,7 +66,7 @@ class Experiment:
     title: str
     calls: tuple[Script, Script]
     timeout_ms: int
-    expected: tuple[str, int]
+    expected: tuple[str, float]
     counts_tasks: bool = True
     leaves_after_ms: int | None = None
 
@@ -142,7 +142,8 @@ class Seen:
             for stretch in lane:
                 ends_ms = min(stretch.ended_ms, max(self.at_ms, stretch.began_ms))
                 signs = ("#" if stretch.what == "works" else "~") * signs_in(ends_ms - stretch.began_ms)
-                row += (signs + ">" * signs_in(stretch.ended_ms - ends_ms))[:-1] + stretch.end
+                signs += ">" * signs_in(stretch.ended_ms - ends_ms)
+                row += signs if stretch.end == "~" else signs[:-1] + stretch.end
             rows.append(f"call {number} |{row if len(row) <= MAX_SIGNS else row[:MAX_SIGNS] + '…'}")
         return "\n".join(rows)
 
