@@ -88,10 +88,11 @@ lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the e
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
-documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, pictures, figures, the runs in docs/lab.md
 	@$(BIN)/python -m benchmarks.page
 	@$(BIN)/python -m tests.project.settings_page
 	@$(BIN)/python -m tests.project.picture
+	@$(BIN)/python -m tests.project.lab_page
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)
