@@ -73,7 +73,14 @@ class Order:
 class Demo:
     """`run` is the companion of the server; the rest is `fanout.admin.live.controls.Controls`."""
 
-    def __init__(self, settings: SimulatorSettings, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        listener: socket.socket,
+        pages: Mapping[str, tuple[str, bytes]] | None = None,
+    ) -> None:
+        """pages: see `Controls`."""
+        self.pages: Mapping[str, tuple[str, bytes]] = pages or {}
         self._simulator = Simulator(settings)
         self._listener = listener
         self._nursery: trio.Nursery | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Sequence
-from math import inf
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -178,9 +178,9 @@ class Recording(World):
                     if owner != REQUEST:
                         kind = f"{kind} of {owner}"
                     elif kind == "scope":
-                        kind = "deadline" if rows else "connection"
+                        kind = "race" if rows else "connection"
                     self._scope_names[each.scope] = kind
-                deadline = None if each.deadline == inf else _ms(each.deadline)
+                deadline = _ms(each.deadline) if isfinite(each.deadline) else None
                 rows[each.scope] = [self._scope_names[each.scope], deadline, each.why]
         return list(rows.values())
 
