@@ -34,9 +34,11 @@ def test_a_winner_cancels_the_nursery_and_its_loser_ends_an_iteration_before_the
         ["the answer is written: 200", "the connection is closed"],
     ]
     settled = race["frames"][-3]["scopes"]
-    assert [scope[0] for scope in settled] == ["connection", "race", "nursery"]
-    assert [scope[1] for scope in settled] == [None, 990, None]
-    assert [scope[2] for scope in settled] == [None, None, "call 0 settled the race"]
+    assert settled == [
+        ["connection", 0, None, None],
+        ["race", 1, 990.0, None],
+        ["nursery", 2, None, "call 0 settled the race"],
+    ]
     assert race["frames"][-2]["lanes"]["call 1"] == ["cancelled", "call 0 settled the race"]
     assert (race["status"], race["answered_ms"], race["wrong"]) == (200, 57.0, [])
 
@@ -69,7 +71,7 @@ def test_a_disconnect_while_both_calls_wait_ends_both_for_that_reason() -> None:
     assert cut["status"] is None
     ends = [frame["lanes"]["call 1"] for frame in cut["frames"]]
     assert ends[-1] == ["cancelled", "the client disconnected"]
-    assert ["connection", None, "the client disconnected"] in cut["frames"][1]["scopes"]
+    assert ["connection", 0, None, "the client disconnected"] in cut["frames"][1]["scopes"]
 
 
 def test_the_recorded_races_of_the_demo_are_those_of_todays_code() -> None:

@@ -165,13 +165,13 @@ class Recording(World):
         return found
 
     def _scopes(self, living: dict[str, Task]) -> list[list[Any]]:
-        """`[name, deadline in ms or None, why it is cancelled or None]`, from the outside to the inside."""
+        """`[name, depth, deadline in ms or None, why it is cancelled or None]`, outer before inner."""
         nurseries = {
             nursery.cancel_scope: name for name, task in living.items() for nursery in task.child_nurseries
         }
         rows: dict[trio.CancelScope, list[Any]] = {}
         for lane, task in living.items():  # a task before those that it has started
-            for each in scopes_of(task)[self._outer : -1 if _sleeps(task) else None]:
+            for depth, each in enumerate(scopes_of(task)[self._outer : -1 if _sleeps(task) else None]):
                 if each.scope not in self._scope_names:
                     kind = "nursery" if each.scope in nurseries else "scope"
                     owner = nurseries.get(each.scope, lane)
@@ -181,7 +181,7 @@ class Recording(World):
                         kind = "race" if rows else "connection"
                     self._scope_names[each.scope] = kind
                 deadline = _ms(each.deadline) if isfinite(each.deadline) else None
-                rows[each.scope] = [self._scope_names[each.scope], deadline, each.why]
+                rows[each.scope] = [self._scope_names[each.scope], depth, deadline, each.why]
         return list(rows.values())
 
     def _said(self) -> list[str]:

@@ -132,14 +132,14 @@ export class Player {
     names.replaceChildren(...lanes.map((name) => html("li", {}, name)));
     drawing.replaceChildren(lanesDrawing(frames, lanes, this.#at, this.#cut?.at ?? null));
     said.replaceChildren(...(frame.said.length ? frame.said : ["nothing that is seen outside"]).map((text) => html("li", {}, text)));
-    scopes.replaceChildren(...frame.scopes.map((scope, depth) => this.#scope(scope, depth)));
+    scopes.replaceChildren(...frame.scopes.map((scope) => this.#scope(scope)));
     tasks.replaceChildren(...lanes.filter((name) => name in frame.lanes).map((name) => this.#task(name, frame)));
     end.replaceChildren(...this.#ending());
   }
 
-  #scope([name, deadline, why], depth) {
+  #scope([name, depth, deadline, why]) {
     const words = [deadline === null ? "no deadline" : `deadline at ${ms(deadline)}`, why === null ? "" : `cancelled: ${why}`];
-    return html("li", { class: why === null ? `depth-${Math.min(depth, 4)}` : `cancelled depth-${Math.min(depth, 4)}` },
+    return html("li", { class: `depth-${Math.min(depth, 4)}${why === null ? "" : " cancelled"}` },
       html("b", {}, name), ` ${words.filter(Boolean).join("; ")}`);
   }
 
