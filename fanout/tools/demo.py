@@ -34,6 +34,8 @@ TRY: Final = (  # `{api}`: see `fanout.process.ready`
     "  a disconnect: both calls are cancelled    curl --max-time 0.09 '{api}'",
     "  an upstream that fails, then a race       "
     """curl -X PUT {settings} -d '{{"faults": {{"status": 1}}}}'""",
+    "",
+    "Every guarantee as an experiment, and a race to step through: {admin}lab",
 )
 
 

@@ -43,7 +43,7 @@ async def opened(folder: Path) -> AsyncIterator[Page]:
     async with open_page() as page:
         await look(page, 1280, 900)
         await page.open((folder / "index.html").as_uri())
-        await page.wait_until("document.body.dataset.state === 'ready'")
+        assert await page.evaluate("document.body.dataset.state") == "ready", page.complaints
         yield page
         assert page.complaints == []
         assert [url for url in page.requested if not url.startswith((folder.as_uri(), "data:"))] == []
