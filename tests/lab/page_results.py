@@ -49,7 +49,8 @@ def _experiment(number: int) -> dict[str, Any]:
         Seen("leak check", "0 leaked_tasks, 0 leaked_permits", True),
     ]
     done = ["call 0 answers after 50 ms, call 1 after 700 ms"]
-    return experiment.to_json(Report(done, list(_LANES), seen), 812.3)
+    lanes = [*_LANES] * (3 if number == 1 else 1)
+    return experiment.to_json(Report(done, lanes, seen), 812.3)
 
 
 def _cell(variant: str, row: str) -> Cell:

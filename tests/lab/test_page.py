@@ -73,7 +73,8 @@ async def test_twelve_tiles_say_claim_and_verdict_and_open_to_the_evidence(folde
     assert len(tiles) == 12
     assert ["✓" in tile for tile in tiles] == [number != 9 for number in range(1, 13)]
     assert all(MARKUP in tile and "call 0" in tile for tile in tiles)
-    assert "3 of 3 observations hold · in virtual time" in " ".join(tiles[1].split())
+    assert "3 of 3 observations hold · partly in virtual time" in " ".join(tiles[1].split())
+    assert "and 2 more" in tiles[0]
     assert "✕ G9 first success" in sheet
     assert "call 0 answers after 50 ms, call 1 after 700 ms" in sheet
     assert "wire call 1 client_closed" in sheet

@@ -77,8 +77,8 @@ function grid(section, sources) {
 
 const legend = () =>
   html("ul", { class: "legend", "aria-label": "What the signs mean" },
-    ...Object.entries({ kept: "right, on time, nothing left", late: "right, but after it was due", broken: "wrong, or something was left, cut off or lost" })
-      .map(([verdict, text]) => html("li", { class: verdict }, html("span", { class: "symbol" }, SYMBOLS[verdict]), `${verdict}: ${text}`)));
+    ...Object.entries({ kept: "right, on time, nothing left", late: "right, but after it was due", broken: "wrong, or something was left, cut off or lost", "not measured": "the cell says why" })
+      .map(([verdict, text]) => html("li", { class: spacedClass(verdict) }, html("span", { class: "symbol" }, SYMBOLS[verdict]), `${verdict}: ${text}`)));
 
 export function showMatrix(matrix) {
   const section = find("#matrix");

@@ -26,7 +26,7 @@ function openTile(experiment) {
     part("Seen", html("ul", { class: "seen" }, ...experiment.seen.map(seen))),
     ...(experiment.timeline.length ? [part("Timeline", timeline(experiment.timeline))] : []),
     facts([
-      ["measured in", experiment.virtual ? "virtual time, a part of it" : "real time"],
+      ["measured in", experiment.virtual ? "real time, and a part in virtual time" : "real time"],
       ["took", ms(experiment.took_ms)],
       ["code", code(experiment.code)],
       ["test", code(experiment.test)],
@@ -48,7 +48,7 @@ function tile(experiment) {
     html("p", { class: "claim" }, experiment.claim),
     ...(experiment.timeline.length ? [timeline(experiment.timeline, true)] : []),
     html("p", { class: "small" }, `${holding} of ${experiment.seen.length} observations hold`,
-      experiment.virtual ? " · in virtual time" : ""),
+      experiment.virtual ? " · partly in virtual time" : ""),
   );
 }
 

@@ -24,11 +24,16 @@ function bar(lane, longest) {
 const ending = (lane) =>
   [`${lane.end} ${ms(lane.to_ms)}`, lane.was_reset ? "connection reset" : "", lane.note].filter(Boolean).join(" · ");
 
-// A list with a row for each lane. short: without what is said of how it ended.
+const IN_SHORT = 4; // lanes: the first
+
+// A list with a row for each lane. short: only some of them, without what is said of how they ended.
 export function timeline(lanes, short = false) {
   const longest = Math.max(1, ...lanes.map((lane) => lane.to_ms));
   const row = (lane) =>
-    html("li", {}, html("span", { class: "lane-name" }, lane.name), bar(lane, longest),
+    html("li", {}, html("span", { class: "lane-name", title: lane.name }, lane.name), bar(lane, longest),
       html("span", { class: short ? "unseen" : "lane-end" }, ending(lane)));
-  return html("ul", { class: "lanes", "aria-label": "Timeline" }, ...lanes.map(row));
+  const shown = short ? lanes.slice(0, IN_SHORT) : lanes;
+  const more = lanes.length - shown.length;
+  const rest = more ? [html("li", { class: "small" }, `and ${more} more`)] : [];
+  return html("ul", { class: short ? "lanes short" : "lanes", "aria-label": "Timeline" }, ...shown.map(row), ...rest);
 }
