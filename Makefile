@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages lab-breakages garbage httpcore-leak mutants bench \
-  axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages garbage httpcore-leak mutants \
+  bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -103,8 +103,12 @@ httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep,
 axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe
 
+lab: $(VENV)/.dev ## run every experiment of the lab and record what `fanout demo` shows at /lab
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/fanout lab --html "$$folder/page" && \
+	  cp "$$folder/page/lab/results.json" fanout/lab/page/recorded.json
+
 pictures: $(VENV)/.dev ## make the pictures of the pages in docs/images again
-	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py
+	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py tests/lab/test_page.py
 
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)
