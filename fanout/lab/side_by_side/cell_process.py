@@ -1,8 +1,8 @@
 """The process that runs variants: of asyncio and Trio it imports one.
 
 A request is JSON: `runtime`, `cells` as [variant, situation, endpoint], and `readers`, what the variant
-`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back costs
-one cell.
+`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back
+costs one cell.
 
 Rule 1: asyncio's process never imports trio_asyncio, or asyncio would not be asyncio's own.
 """
@@ -49,6 +49,7 @@ def run_cells(
     Raises `NotUsable` if a reader's function cannot be run.
     """
     seen = Seen()
+    is_loaded = False
     for _ in range(MAX_STARTS):
         rest = [place for place in places if place not in seen.cells and place not in seen.silent]
         if not rest:
@@ -58,9 +59,17 @@ def run_cells(
             for value in values_from(__name__, request, silent_for_s):
                 if "unusable" in value:
                     raise NotUsable(value["unusable"])
+                is_loaded = True
+                if "cell" not in value:
+                    continue
                 variant, situation, endpoint = value["cell"]
                 seen.cells[variant, situation, endpoint] = Observed.from_json(value["observed"])
         except EndedEarly as ending:
+            if not is_loaded and readers is not None:
+                guard = 'if __name__ == "__main__":'
+                raise NotUsable(
+                    f"{readers.file} {ending} as it is imported: put what it runs below {guard}"
+                ) from None
             seen.silent[next(place for place in rest if place not in seen.cells)] = str(ending)
     return seen
 
@@ -73,6 +82,7 @@ def _cells(request: Any) -> Iterator[object]:
     except NotUsable as error:
         yield {"unusable": str(error)}
         return
+    yield {"loaded": True}
     gc.freeze()  # each cell is followed by a collection, which need not look at the modules
     for name, situation, endpoint in request["cells"]:
         function, path = functions[name, endpoint]

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
+_END: Final = b"end"
 SILENT_FOR_S: Final = 15.0  # real seconds between two values, which take milliseconds
 
 
@@ -34,9 +35,9 @@ def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S
         while select.select([process.stdout], [], [], silent_for_s)[0]:
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
-                if process.wait():
-                    raise EndedEarly(f"ends the process ({process.returncode})")
-                return
+                if process.wait() == 0 and line == _END:
+                    return
+                raise EndedEarly(f"ends the process ({process.returncode})")
             *lines, line = (line + chunk).split(b"\n")
             yield from map(json.loads, lines)
         raise EndedEarly("never returns")
@@ -56,6 +57,9 @@ def answer(function: Callable[[Any], Iterable[object]]) -> None:
         for value in function(json.loads(sys.argv[1])):
             out.write(json.dumps(value) + "\n")
             out.flush()
+        out.write(_END.decode())
+        out.flush()
+    os._exit(0)  # whatever a reader's code has left running
 
 
 def _end_with_parent(parent: int) -> NoReturn:

@@ -103,7 +103,7 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
                 finally:
                     observed.answer_given(world.now_ms())
                     observed.tasks_at_0_ms = world.left()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what this variant does
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what this variant does
             note_error(observed, error, path)
         observed.is_cancelled = client.cancelled_caught
         answered.set()
