@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 _END: Final = b"end"
-SILENT_FOR_S: Final = 15.0  # real seconds between two values, which take milliseconds
+START_WITHIN_S: Final = 60.0  # imports, on a machine that is busy with other things
+SILENT_FOR_S: Final = 15.0  # between two values, which take milliseconds
 
 
 class EndedEarly(Exception):
@@ -25,14 +26,19 @@ class EndedEarly(Exception):
 
 
 def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S) -> Iterator[Any]:
-    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`."""
+    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`.
+
+    silent_for_s: real seconds from one value to the next, after the first.
+    """
     # -P: what lies in the current folder is not taken for a library
     command = [sys.executable, "-P", "-m", module, json.dumps(request)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = b""
+    within_s = START_WITHIN_S
     try:
-        while select.select([process.stdout], [], [], silent_for_s)[0]:
+        while select.select([process.stdout], [], [], within_s)[0]:
+            within_s = silent_for_s
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 if process.wait() == 0 and line == _END:

@@ -16,7 +16,7 @@ YOURS: Final = "yours"
 _SHAPE: Final = "async def {name}(calls, timeout)"
 
 
-class NotUsable(Exception):
+class NotUsable(ValueError):
     """One line that says why the function cannot be run, and what to do."""
 
 
