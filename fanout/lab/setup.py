@@ -232,8 +232,7 @@ class Setup:
         try:
             await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
         except RuntimeError:
-            said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
-            why = said[-1] if said else f"nothing said, exit code {program.process.returncode}"
+            why = _last_words(program) or f"nothing said, exit code {program.process.returncode}"
             line = f"`{' '.join(module)}` did not start: {why}"
             raise (CannotRun if program.process.returncode == REFUSED else ServerFailed)(line) from None
         return program
@@ -250,6 +249,17 @@ class Setup:
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def _last_words(program: Program) -> str:
+    """The last line that it printed, or the error in it, if it is one of the log."""
+    said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
+    line = said[-1] if said else ""
+    if line.startswith("{"):
+        event = json.loads(line)
+        trace = [each.strip(" |") for each in event.get("traceback", "").splitlines()]
+        line = ": ".join([event["message"], *[each for each in trace if each and each[0].isalpha()][-1:]])
+    return line
 
 
 def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[Lane]:
