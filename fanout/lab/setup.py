@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, Self
 
@@ -232,9 +233,7 @@ class Setup:
         try:
             await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
         except RuntimeError:
-            said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
-            why = said[-1] if said else f"nothing said, exit code {program.process.returncode}"
-            line = f"`{' '.join(module)}` did not start: {why}"
+            line = f"`{' '.join(module)}` did not start: {_last_words(program)}"
             raise (CannotRun if program.process.returncode == REFUSED else ServerFailed)(line) from None
         return program
 
@@ -250,6 +249,18 @@ class Setup:
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def _last_words(program: Program) -> str:
+    """Why it ended, in one line: of what it printed, or of its log, where a traceback is a field."""
+    lines = (program.errors or program.output).decode(errors="replace").strip().splitlines()
+    if not lines:
+        return f"nothing said, exit code {program.process.returncode}"
+    with suppress(ValueError):
+        event = json.loads(lines[-1])
+        words = [line.strip("|+- ") for line in event.get("traceback", "").splitlines()]
+        return ": ".join([event["message"], *list(filter(None, words))[-1:]])
+    return lines[-1]
 
 
 def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[Lane]:
