@@ -94,34 +94,17 @@ def add_breakage(tree: Path, name: str, before: str, after: str, file: str = "fa
     patch.write_text(f"A title\nBreaks: G4\nTests: tests/race\n{diff}")
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "why"),
-    [
-        (
-            "fanout/race/race.py",
-            "class Race:",
-            "class Race(NoBase):",
-            "NameError: name 'NoBase' is not defined",
-        ),
-        (
-            "fanout/admin/live/app.py",
-            "        self._files = _files()",
-            "        raise OSError(5)",
-            "crashed: OSError: 5",
-        ),
-    ],
-    ids=["in an import", "in its event loop"],
-)
-def test_a_server_that_does_not_start_is_what_was_seen(
-    tree: Path, file: str, before: str, after: str, why: str
-) -> None:
-    """Its last words say why, in one line."""
-    add_breakage(tree, "no_start", before, after, file)
+def test_a_server_that_does_not_start_is_what_was_seen(tree: Path) -> None:
+    """Its last words say why, in one line, even if they are a line of its log with a traceback."""
+    file = "fanout/admin/live/app.py"
+    add_breakage(
+        tree, "no_start", "        self._files = _files()", "        raise OSError('no files')", file
+    )
     done = lab("--break", "no_start", "G4", tree=tree)
     assert (done.returncode, done.stderr) == (1, "")
     text = " ".join(done.stdout.split())
     assert "BROKEN server `fanout.testing.breakages no_start fanout serve` did not start: " in text
-    assert why in text
+    assert "the server has crashed: OSError: no files" in text
     assert "Traceback" not in text
     assert done.stdout.splitlines()[-1] == "no_start was seen by G4"
 
