@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
+.PHONY: help run dev test simulate sweep lab-rows siege chaos faults breakages garbage httpcore-leak mutants bench \
   axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -69,6 +69,9 @@ simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee 
 
 sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)
+
+lab-rows: $(VENV)/.dev ## the task rows of `fanout lab asyncio`, 20 times (ARGS="--python PATH": on another Python, too)
+	@$(BIN)/python -m tests.lab.side_by_side $(ARGS)
 
 faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side resets (ARGS="--help")
 	@$(BIN)/python -m tests.faults $(ARGS)
