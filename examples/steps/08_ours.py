@@ -15,7 +15,7 @@ import trio
 from experiments import Call, CallFailed, NoSuccess, on_trio, report, show
 
 from fanout.race.budget import Budget
-from fanout.race.events import BugFound
+from fanout.race.events import BugFound, Event
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Race
 from fanout.race.timings import CallTimings
@@ -54,7 +54,8 @@ class Reporter:
 
     interests = (BugFound,)
 
-    def notify(self, event: BugFound) -> None:
+    def notify(self, event: Event) -> None:
+        assert isinstance(event, BugFound)
         report(event.exception)
 
 
