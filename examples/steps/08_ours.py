@@ -8,11 +8,12 @@ the record. It has no `await`, so nothing can interrupt it. The block in `first`
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
 import trio
-from experiments import Call, CallFailed, NoSuccess, on_trio, report, show
+from experiments import Call, NoSuccess, on_trio, report, show
 
 from fanout.race.budget import Budget
 from fanout.race.events import BugFound, Event
@@ -44,8 +45,8 @@ class Outcomes:
 
     async def __call__(self, timings: CallTimings) -> Success | Failure:
         try:
-            return Success((await self._call()).encode())
-        except CallFailed:
+            return Success(json.dumps(await self._call()).encode())
+        except ConnectionError:
             return Failure("failed")
 
 
@@ -62,7 +63,7 @@ class Reporter:
 def answer(verdict: Verdict) -> str:
     match verdict:
         case One(_, payload):
-            return payload.decode()
+            return json.loads(payload)
         case Crashed(bug):
             raise bug
         case AllFailed():
