@@ -17,7 +17,7 @@ from fanout.lab.experiment import Experiment
 from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.run import Interrupted, Result, run_experiments
 from fanout.lab.setup import CannotRun
-from fanout.lab.text import summary_of, text_of
+from fanout.lab.text import article_of, summary_of, text_of
 from fanout.process.exits import DONE, FAILED, NO, SIGNALLED
 from fanout.testing.breakages.patches import Breakage, breakages
 
@@ -73,7 +73,7 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
         sys.exit(DONE)
     chosen = _chosen(names) if names or breakage is None else broken.must_see(breakage)
     if explain:
-        click.echo("\n\n".join(f"{e.id} {e.title}\n\n{e.article.strip()}" for e in chosen))
+        click.echo("\n\n\n".join(map(article_of, chosen)))
         sys.exit(DONE)
     if breakage is not None and not as_json:
         click.echo(broken.introduction(breakage))
@@ -102,7 +102,7 @@ def _chosen(names: tuple[str, ...]) -> list[Experiment]:
     unknown = [name for name in names if name.upper() not in EXPERIMENTS]
     if unknown:
         raise click.BadParameter(f"there is no experiment {unknown[0]!r}: there are {', '.join(EXPERIMENTS)}")
-    return [EXPERIMENTS[name.upper()] for name in names] or list(EXPERIMENTS.values())
+    return [EXPERIMENTS[name] for name in dict.fromkeys(map(str.upper, names))] or list(EXPERIMENTS.values())
 
 
 class Progress:

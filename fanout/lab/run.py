@@ -111,7 +111,8 @@ def _cancelled_by_signals(scope: trio.CancelScope) -> Iterator[list[int]]:
         came.append(number)
         token.run_sync_soon(scope.cancel, idempotent=True)
 
-    before = {number: signal.signal(number, came_now) for number in _SIGNALS}
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # `nohup`
+    before = {number: signal.signal(number, came_now) for number in heeded}
     try:
         yield came
     finally:

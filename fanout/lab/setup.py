@@ -24,7 +24,7 @@ from fanout.process.exits import REFUSED
 from fanout.testing.program import Program, started
 
 WITHIN_S: Final = 5.0  # for what should happen at once, on a machine that is busy with other things
-_EVERY_S: Final = 0.01
+_EVERY_S: Final = 0.02
 # The experiments are about the limit of requests in flight. The other limit, the event loop's lag, would
 # reject a burst of theirs on a busy machine.
 _NEVER_BEHIND_MS: Final = 1000
@@ -51,7 +51,7 @@ RECEIPT: Final = ("X-Fanout-Receipt", "1")  # a field that asks for more in Serv
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> bool:
-    """Whether it becomes true within this time. Ask again every 10 ms."""
+    """Whether it becomes true within this time. Ask again every 20 ms."""
     with trio.move_on_after(within_s):
         while not await condition():  # noqa: ASYNC110 - it becomes true in another process
             await trio.sleep(_EVERY_S)

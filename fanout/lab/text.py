@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Final
 
 import click
@@ -35,14 +35,21 @@ def text_of(experiment: Experiment, report: Report) -> str:
     return "\n".join(lines)
 
 
+def article_of(experiment: Experiment) -> str:
+    """What `--explain` prints."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in experiment.article.strip().split("\n\n")]
+    wrapped = [fill(each, COLUMNS, break_long_words=False, break_on_hyphens=False) for each in paragraphs]
+    title = click.style(f"{experiment.id} {experiment.title}", bold=True)
+    where = [*_labelled("code", experiment.code), *_labelled("test", experiment.test)]
+    return "\n\n".join([title, *wrapped, "\n".join(where)])
+
+
 def summary_of(results: Sequence[Result]) -> str:
     """One line for all of them."""
     kept = sum(result.report.is_kept for result in results)
     took_s = sum(result.took_ms for result in results) / 1000
-    broken = [result.experiment.id for result in results if not result.report.is_kept]
-    return (
-        f"{kept} of {len(results)} kept in {took_s:.1f} s{'; broken: ' if broken else ''}{', '.join(broken)}"
-    )
+    broken = ", ".join(result.experiment.id for result in results if not result.report.is_kept)
+    return f"{kept} of {len(results)} kept in {took_s:.1f} s" + (f"; broken: {broken}" if broken else "")
 
 
 def _seen(seen: Sequence[Seen]) -> Iterator[str]:

@@ -37,18 +37,16 @@ def sights(whole: Json, broken: Json) -> list[str]:
 
     whole, broken: what `fanout lab --json` prints.
     """
-    kept = {experiment["id"]: experiment["seen"] for experiment in whole["experiments"]}
+    without = {experiment["id"]: experiment["seen"] for experiment in whole["experiments"]}
     found = []
     for experiment in broken["experiments"]:
-        number, red = next(
-            ((n, seen) for n, seen in enumerate(experiment["seen"]) if not seen["holds"]), (0, None)
-        )
-        if red is None:
-            continue
-        before = kept[experiment["id"]]
-        has_before = len(before) == len(experiment["seen"]) and before[number]["by"] == red["by"]
-        change = f"{before[number]['text']} → {red['text']}" if has_before else red["text"]
-        found.append(f"{experiment['id']} {red['by']}: {change}")
+        seen = experiment["seen"]
+        reds = [number for number, each in enumerate(seen) if not each["holds"]]
+        for number in reds[:1]:
+            by, text = seen[number]["by"], seen[number]["text"]
+            nth = sum(each["by"] == by for each in seen[:number])  # an experiment that ends early says less
+            before = [each["text"] for each in without[experiment["id"]] if each["by"] == by][nth : nth + 1]
+            found.append(f"{experiment['id']} {by}: {' → '.join([*before, text])}")
     return found
 
 

@@ -25,6 +25,7 @@ from fanout.lab.report import Report
 from fanout.lab.setup import CannotRun, ServerFailed, Setup
 from fanout.lab.virtual import VirtualPartCrashed
 from fanout.testing.breakages.patches import Breakage, breakages
+from tests.lab.breakages import sights
 
 NAME: Final = "losers_not_cancelled"
 REMOVED: Final = '-                scope.cancel(reason=f"call {call} settled the race")'
@@ -241,3 +242,17 @@ def test_the_list_has_all_of_them_and_begins_with_those_that_show_most() -> None
         assert ", ".join(breakage.guarantees) in line
     shown = run_lab("--help").output
     assert [name for name in breakages() if f"fanout lab --break {name}" in shown] == sorted(SHOWN_FIRST)
+
+
+def test_the_table_says_what_was_seen_without_the_breakage_and_with_it() -> None:
+    """`make lab-breakages`: the first thing that does not hold, next to what the same source said before."""
+
+    def experiments(*seen: tuple[str, str, bool]) -> dict[str, list[dict[str, object]]]:
+        keys = ("by", "text", "holds")
+        return {"experiments": [{"id": "G4", "seen": [dict(zip(keys, each, strict=True)) for each in seen]}]}
+
+    whole = experiments(("client", "200", True), ("pool", "0 in use", True), ("client", "in 32 ms", True))
+    broken = experiments(("client", "200", True), ("client", "in 804 ms", False), ("pool", "1 in use", False))
+    assert sights(whole, broken) == ["G4 client: in 32 ms → in 804 ms"]
+    assert sights(whole, whole) == []
+    assert sights(whole, experiments(("server", "it ended", False))) == ["G4 server: it ended"]

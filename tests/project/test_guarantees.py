@@ -16,6 +16,7 @@ import pytest
 
 from fanout.cli import cli
 from fanout.config import SETTINGS
+from fanout.lab.broken import in_order
 from fanout.lab.experiments import EXPERIMENTS
 from fanout.testing.breakages.patches import breakages
 from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
@@ -190,6 +191,15 @@ def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
     assert not rows or [row[:2] for row in rows] == [
         [each.title, ", ".join(each.guarantees)] for each in breakages().values()
     ]
+
+
+def test_the_lab_in_the_figures_has_seen_every_breakage_in_every_round() -> None:
+    rows = load()["lab"]["rows"]
+    assert not rows or [row[0] for row in rows] == [f"`{each.name}`" for each in in_order()]
+    for _, red, change, _ in rows:
+        seen, _, of = red.partition(" of ")
+        assert seen == of
+        assert change
 
 
 def test_a_table_is_taken_from_what_a_command_prints() -> None:

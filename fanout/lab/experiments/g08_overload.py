@@ -6,12 +6,12 @@ deadline unseen: when its turn comes, its time is over, and the work for it is w
 does most of its work for clients that have given up.
 
 Rejecting costs a few microseconds, so the admitted requests keep their deadlines. The experiment sets the
-limit to three (`FANOUT_MAX_IN_FLIGHT`). Three requests are admitted, and their upstream hangs, so they stay
+limit to four (`FANOUT_MAX_IN_FLIGHT`). Four requests are admitted, and their upstream hangs, so they stay
 in flight for as long as the experiment wants. Then twenty more come. "At once" needs no stopwatch: each of
-them has its 503 while the three before it are still waiting. The upstream sees the calls of three requests,
+them has its 503 while the four before it are still waiting. The upstream sees the calls of four requests,
 and no more.
 
-The limit is exact, and a permit is never lost. The three clients disconnect, and three new requests must
+The limit is exact, and a permit is never lost. The four clients disconnect, and four new requests must
 get in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks,
 and rejects more and more, until somebody restarts it.
 
@@ -34,7 +34,7 @@ from fanout.lab.report import Report
 from fanout.lab.setup import CannotRun, Server, Setup, eventually
 from fanout.lab.timeline import Lane
 
-LIMIT, MORE = 3, 20
+LIMIT, MORE = 4, 20
 LONG_MS = 30_000
 SHORT_MS = 2000  # of those that must be rejected: if they are admitted, they end
 
