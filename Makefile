@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages garbage httpcore-leak mutants bench \
-  axe lab pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages garbage httpcore-leak mutants \
+  bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -82,13 +82,17 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
+lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the experiments see? (ARGS="NAME --rounds 20")
+	@$(BIN)/python -m tests.lab.breakages $(ARGS)
+
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
-documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, pictures, figures, the runs in docs/lab.md
 	@$(BIN)/python -m benchmarks.page
 	@$(BIN)/python -m tests.project.settings_page
 	@$(BIN)/python -m tests.project.picture
+	@$(BIN)/python -m tests.project.lab_page
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)
@@ -116,7 +120,7 @@ check-lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet --output-format concise .
 
 check-async: $(VENV)/.dev
-	$(BIN)/flake8 fanout tests
+	$(BIN)/flake8 fanout tests examples
 
 check-types: $(VENV)/.dev
 	$(BIN)/mypy
