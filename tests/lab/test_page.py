@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fanout.lab.experiments import EXPERIMENTS as EXPERIMENTS_BY_ID
 from fanout.lab.page import html
 from fanout.lab.page.html import FolderError, check_folder, write_pages
 from fanout.lab.page.site import MODULES, pages_of
@@ -66,7 +67,9 @@ async def test_twelve_tiles_say_claim_and_verdict_and_open_to_the_evidence(folde
         await page.evaluate("document.querySelector('#tiles li:nth-child(9) button').focus()")
         await press(page, "Enter")
         await page.wait_until("document.querySelector('#sheet').open")
+        await page.click("#sheet summary")
         sheet = await text_of(page, "#sheet")
+        codes = await page.evaluate("document.querySelectorAll('#sheet details code').length")
         await press(page, "Escape")
         focused = await page.evaluate("document.activeElement.innerText")
         injected = await page.evaluate("document.querySelectorAll('#injected').length")
@@ -81,6 +84,8 @@ async def test_twelve_tiles_say_claim_and_verdict_and_open_to_the_evidence(folde
     assert "connection reset · call 0 settled the race" in sheet
     assert "fanout lab --break losers_not_cancelled" in sheet
     assert "tests/race/test_race.py::test_the_first_success_wins" in sheet
+    assert " ".join(EXPERIMENTS_BY_ID["G9"].article.split()).replace("`", "")[:400] in sheet
+    assert codes > 0
     assert focused == "G9 first success"
     assert injected == 0
 
@@ -274,7 +279,9 @@ def test_the_page_needs_no_address_of_its_own(folder: Path) -> None:
     assert not re.search(r"<style|<script(?! defer src| type=\"application/json\")|\sstyle=|\son\w+=", page)
     assert "//" not in "".join(re.findall(r"url\([^)]*\)|@import[^;]*", (folder / "lab/lab.css").read_text()))
     shown = json.loads((folder / "lab/results.json").read_text("utf-8"))
-    assert shown["experiments"] == json.loads(json.dumps(EXPERIMENTS))
+    assert [{**each, "article": None} for each in shown["experiments"]] == [
+        {**each, "article": None} for each in json.loads(json.dumps(EXPERIMENTS))
+    ]
 
 
 def test_a_name_means_the_same_in_all_modules_of_the_script() -> None:

@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.page.races import RACES
 from fanout.lab.page.record import record
 
@@ -79,6 +80,16 @@ def test_the_recorded_races_of_the_demo_are_those_of_todays_code() -> None:
     assert [race["name"] for race in SHIPPED["races"]] == [race.name for race in RACES]
     assert without_line_numbers(SHIPPED["races"][0]) == without_line_numbers(winner())
     assert [race["wrong"] for race in SHIPPED["races"]] == [[]] * len(RACES)
+
+
+def test_the_recorded_experiments_of_the_demo_are_those_of_today_and_all_kept() -> None:
+    """If not, `make lab` records them again."""
+    about = ("id", "title", "claim", "code", "test", "breakages")
+    assert [[each[name] for name in about] for each in SHIPPED["experiments"]] == [
+        [each.id, each.title, each.claim, each.code, each.test, list(each.breakages)]
+        for each in EXPERIMENTS.values()
+    ]
+    assert [each["id"] for each in SHIPPED["experiments"] if not each["kept"]] == []
 
 
 def test_what_the_demo_ships_stays_small() -> None:
