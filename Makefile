@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages garbage httpcore-leak mutants \
-  bench axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-recorded garbage \
+  httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -70,6 +70,9 @@ simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee 
 sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)
 
+lab-rows: $(VENV)/.dev ## the task rows of `fanout lab asyncio`, 20 times (ARGS="--python PATH": on another Python, too)
+	@$(BIN)/python -m tests.lab.side_by_side $(ARGS)
+
 faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side resets (ARGS="--help")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
@@ -81,6 +84,13 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+lab: $(VENV)/.package ## every guarantee as an experiment (ARGS="G4 --explain", ARGS="asyncio")
+	@$(BIN)/fanout lab $(ARGS)
+
+lab-recorded: $(VENV)/.dev ## run the whole lab, and record what `fanout demo` shows at /lab
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/fanout lab --html "$$folder/page" && \
+	  cp "$$folder/page/lab/results.json" fanout/lab/page/recorded.json
 
 lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the experiments see? (ARGS="NAME --rounds 20")
 	@$(BIN)/python -m tests.lab.breakages $(ARGS)
@@ -102,10 +112,6 @@ httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep,
 
 axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe
-
-lab: $(VENV)/.dev ## run every experiment of the lab and record what `fanout demo` shows at /lab
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/fanout lab --html "$$folder/page" && \
-	  cp "$$folder/page/lab/results.json" fanout/lab/page/recorded.json
 
 pictures: $(VENV)/.dev ## make the pictures of the pages in docs/images again
 	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py tests/lab/test_page.py
