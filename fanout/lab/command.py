@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -50,7 +52,21 @@ def _complete_breakages(
 )
 @click.option("--breakages", "lists", is_flag=True, help="List the mistakes and who must see them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists: bool, as_json: bool) -> None:
+@click.option(
+    "--html",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the results, and those of `fanout lab asyncio`, as a page: for a browser, or a static host.",
+)
+def lab(
+    names: tuple[str, ...],
+    explain: bool,
+    breakage: Breakage | None,
+    lists: bool,
+    as_json: bool,
+    folder: Path | None,
+) -> None:
     """See every guarantee hold, as experiments against the real server.
 
     Each starts the server in a process of its own with a simulated upstream, does something to it, and shows
@@ -67,7 +83,12 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
       fanout lab --break await_in_pool_clean_up
       fanout lab --break verdict_from_cancelled_caught
       fanout lab --break bug_lost_in_group
+      fanout lab --html page     the same in a browser, with asyncio beside Trio and a race to step through
     """
+    if folder is not None and (explain or lists or breakage is not None):
+        raise click.UsageError("--html writes results of the server as it is: leave the other option out")
+    if folder is not None:
+        _check_folder(folder)
     if lists:
         click.echo(broken.list_of_breakages())
         sys.exit(DONE)
@@ -93,9 +114,36 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
         click.echo(json.dumps({**about, "experiments": [r.to_json() for r in results]}, indent=2))
     else:
         click.echo(summary_of(results) if breakage is None else broken.conclusion(breakage, results))
+    if folder is not None:
+        _write_page(folder, results, progress)
     if breakage is not None and broken.missed_by(breakage, results):
         sys.exit(FAILED)
     sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
+
+
+def _check_folder(folder: Path) -> None:
+    """A wrong one is told before anything is run, and not a minute later."""
+    from fanout.lab.page.html import FolderError, check_folder
+
+    try:
+        check_folder(folder)
+    except FolderError as error:
+        raise click.BadParameter(str(error), param_hint="'--html'") from None
+
+
+def _write_page(folder: Path, results: Sequence[Result], progress: Progress) -> None:
+    from fanout.lab.page.html import FolderError, write_pages
+    from fanout.lab.side_by_side.matrix import measure
+
+    progress.says_now("asyncio beside Trio, and races to step through")
+    try:
+        page, *_ = write_pages(folder, [result.to_json() for result in results], measure().to_json())
+    except FolderError as error:
+        progress.clear()
+        click.echo(f"fanout lab: --html: {error}", err=True)
+        sys.exit(FAILED)
+    progress.clear()
+    click.echo(f"the page is written: open {page}", err=True)
 
 
 def _chosen(names: tuple[str, ...]) -> list[Experiment]:
@@ -114,8 +162,11 @@ class Progress:
         self._is_live = sys.stderr.isatty()
 
     def begun(self, experiment: Experiment) -> None:
+        self.says_now(f"{experiment.id:<4}{experiment.claim}")
+
+    def says_now(self, what: str) -> None:
         if self._is_live:
-            click.echo(f"\r\033[K{experiment.id:<4}{experiment.claim} ...", err=True, nl=False)
+            click.echo(f"\r\033[K{what} ...", err=True, nl=False)
 
     def ended(self, result: Result) -> None:
         self.clear()

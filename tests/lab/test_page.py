@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from fanout.lab import command
 from fanout.lab.experiments import EXPERIMENTS as EXPERIMENTS_BY_ID
 from fanout.lab.page import html
 from fanout.lab.page.html import FolderError, check_folder, write_pages
 from fanout.lab.page.site import MODULES, pages_of
+from fanout.lab.report import Report, Seen
+from fanout.lab.run import Result
+from fanout.lab.side_by_side import matrix
+from fanout.lab.side_by_side.cells import Matrix
+from fanout.process.exits import NO, REFUSED
 from tests.admin.chromium import Page, open_page
 from tests.admin.live_page import look, press, text_of
 from tests.lab.page_results import EXPERIMENTS, MARKUP, MATRIX, VARIANTS
+from tests.lab.test_command import lab
 from tests.lab.test_record import SHIPPED
 from tests.lacking import needs
 from tests.pictures import picture
@@ -310,6 +317,34 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path, k
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_command_writes_what_it_has_run_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(["nothing"], [], [Seen("client", "nothing", False)])
+    results = [Result(EXPERIMENTS_BY_ID["G4"], report, 1.0)]
+    monkeypatch.setattr(command, "run_experiments", lambda *_, **__: results)
+    monkeypatch.setattr(matrix, "measure", lambda: Matrix({"Python": "3"}, ()))
+    monkeypatch.setattr(html, "record_all", lambda races: SHIPPED["races"])
+
+    done = lab("G4", "--html", str(tmp_path / "page"))
+
+    shown = json.loads((tmp_path / "page/lab/results.json").read_text("utf-8"))
+    assert done.exit_code == NO, done.output
+    assert done.stderr.splitlines()[-1] == f"the page is written: open {tmp_path}/page/index.html"
+    assert [(each["id"], each["kept"]) for each in shown["experiments"]] == [("G4", False)]
+    assert shown["matrix"]["versions"] == {"Python": "3"}
+
+
+def test_a_wrong_folder_is_told_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    folder = str(tmp_path)
+    wrong = [lab("G4", "--html", folder), lab("--html", f"{folder}/new", "--break", "socket_left_open")]
+    assert [done.exit_code for done in wrong] == [REFUSED, REFUSED]
+    assert f"'{folder}' is not empty, and nothing is overwritten: name a new folder" in wrong[0].stderr
+    assert "--html writes results of the server as it is: leave the other option out" in wrong[1].stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_matrix_that_was_not_measured_is_said_so() -> None:
