@@ -5,6 +5,7 @@ Rule 1: no verdict without a count or a time: all of them are read from here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,11 +94,11 @@ def cell_of(observed: Observed, variant: str, situation: Situation, endpoint: st
         counts=counts,
         source=source,
         leak=next((line for _, line in problems if line is not None), None),
-        timeline=tuple(_lanes(observed, right.due_ms)),
+        timeline=tuple(_lanes(observed, situation, endpoint)),
     )
 
 
-def _problems(observed: Observed, situation: Situation, endpoint: str) -> Any:
+def _problems(observed: Observed, situation: Situation, endpoint: str) -> Iterator[tuple[str, int | None]]:
     """Each as its words and the line to look at, the worst first."""
     due_ms = situation.right(endpoint).due_ms
     if observed.answered_ms is None:
@@ -143,7 +144,8 @@ def _is_left(call: CallSeen, observed: Observed) -> bool:
     return call.clean_up_ended_ms is None or call.clean_up_ended_ms > observed.answered_ms
 
 
-def _lanes(observed: Observed, due_ms: float) -> Any:
+def _lanes(observed: Observed, situation: Situation, endpoint: str) -> Iterator[Lane]:
+    due_ms = situation.right(endpoint).due_ms
     answered_ms = observed.answered_ms
     last_ms = due_ms if answered_ms is None else answered_ms
     shown_ms = last_ms + LOOK_AFTER_MS
@@ -151,7 +153,9 @@ def _lanes(observed: Observed, due_ms: float) -> Any:
         yield Lane("answer", 0, shown_ms, "left", f"due at {due_ms:g} ms, never given")
     else:
         end: End = "cancelled" if observed.is_cancelled else "failure" if observed.errors else "success"
-        said = f"{observed.said}, " if observed.said else ""
+        is_right = _is_right(observed, situation, endpoint)
+        returned = "" if is_right or observed.is_cancelled else f"returned {observed.value!r}, "
+        said = f"{observed.said}, " if observed.said else returned
         yield Lane("answer", 0, answered_ms, end, f"{said}due at {due_ms:g} ms")
     for index, call in enumerate(observed.calls):
         if call.began_ms is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import product
 from typing import Final
@@ -31,10 +33,14 @@ ROW_NAMES: Final = tuple(SITUATIONS_BY_NAME)
 def section(names: Sequence[str] | None = None) -> Section:
     """Run every variant in every situation, or those named. Takes about a second."""
     compared = [variant for variant in COMPARED if names is None or variant.name in names]
-    cells: dict[Place, Cell] = {}
-    for runtime in ("asyncio", "trio", "trio_asyncio"):
-        variants = [variant.name for variant in compared if variant.runtime == runtime]
-        cells |= measured(runtime, list(product(variants, SITUATIONS_BY_NAME, ENDPOINTS)))
+    places = {
+        runtime: list(
+            product([v.name for v in compared if v.runtime == runtime], SITUATIONS_BY_NAME, ENDPOINTS)
+        )
+        for runtime in ("asyncio", "trio", "trio_asyncio")
+    }
+    with ThreadPoolExecutor() as pool:  # each waits for a process
+        cells = dict(ChainMap(*pool.map(measured, places.keys(), places.values())))
     titles = tuple(variant.title for variant in compared)
     rows = [
         Row(name, endpoint, situation.text, tuple(cells[v.name, name, endpoint] for v in compared))
