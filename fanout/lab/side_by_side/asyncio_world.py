@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import anyio
-
 from fanout.lab.side_by_side.calls import GIVE_UP_S, HANGS_S, SETTLE_S, bug_log, note_error, rounded, scripted
 from fanout.lab.side_by_side.lines import innermost_line, running_line
 from fanout.lab.side_by_side.observed import LOOK_AFTER_MS, CallSeen, Observed
@@ -81,6 +79,8 @@ class AsyncioWorld:
 
     async def shielded(self, function: Callable[[], Awaitable[None]]) -> None:
         if self._has_anyio:
+            import anyio
+
             with anyio.CancelScope(shield=True):
                 await function()
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from itertools import product
 from typing import Final
 
@@ -56,11 +55,8 @@ def measured(
     silent_for_s: float = SILENT_FOR_S,
 ) -> dict[Place, Cell]:
     """The cells of these places. Raises `NotUsable` if a reader's function cannot be run."""
-    if runtime == "trio_asyncio" and find_spec("trio_asyncio") is None:
-        return {
-            place: Cell(BY_NAME[place[0]].title, "not measured", "needs trio-asyncio") for place in places
-        }
-    seen = run_cells(runtime, places, readers, silent_for_s)
+    missing = {name for name, variant in BY_NAME.items() if variant.is_missing}
+    seen = run_cells(runtime, [place for place in places if place[0] not in missing], readers, silent_for_s)
     return {place: _cell(seen, place, readers) for place in places}
 
 
@@ -71,6 +67,8 @@ def _cell(seen: Seen, place: Place, readers: ReadersFunction | None) -> Cell:
         title, source = YOURS, readers.source
     else:
         title, source = BY_NAME[name].title, BY_NAME[name].source
+        if BY_NAME[name].is_missing:
+            return Cell(title, "not measured", f"needs {BY_NAME[name].needs}", source=source)
     if place in seen.cells:
         return cell_of(seen.cells[place], title, situation, endpoint, source)
     if place in seen.silent:
