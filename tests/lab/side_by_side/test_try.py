@@ -73,6 +73,7 @@ def test_a_function_on_trio_runs_on_trio(tmp_path: Path, capsys: pytest.CaptureF
         ("import sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
         ("import trio, sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
         ("async def first(calls, timeout):\n    return call()", "wrong"),
+        ("async def first(calls, timeout):\n    return {object()}", "wrong"),
         (
             "import asyncio\nasync def first(calls, timeout):\n    while True:\n        try:\n"
             "            await asyncio.sleep(1)\n        except BaseException:\n            pass",
