@@ -1,6 +1,6 @@
 """7. A bug is no failure
 
-`first` expects one exception of a call, `CallFailed`. Any other exception is a bug, and a bug outranks
+`first` expects one exception of a call, `ConnectionError`. Any other exception is a bug, and a bug outranks
 every answer.
 
 The bug is in the record, and the code behind the block raises it. But when the client disconnects, a
@@ -13,20 +13,20 @@ import sys
 from collections.abc import Sequence
 
 import trio
-from experiments import Call, CallFailed, NoSuccess, on_trio, show
+from experiments import Call, NoSuccess, on_trio, show
 
 LOOP = on_trio
 
 
 async def first(calls: Sequence[Call], timeout: float) -> str:
     payloads: list[str] = []
-    failures: list[CallFailed] = []
+    failures: list[ConnectionError] = []
     bugs: list[Exception] = []
 
     async def one(call: Call) -> None:
         try:
             payloads.append(await call())
-        except CallFailed as failure:
+        except ConnectionError as failure:
             failures.append(failure)
             return
         except Exception as bug:

@@ -8,14 +8,15 @@ the record. It has no `await`, so nothing can interrupt it. The block in `first`
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
 import trio
-from experiments import Call, CallFailed, NoSuccess, on_trio, report, show
+from experiments import Call, NoSuccess, on_trio, report, show
 
 from fanout.race.budget import Budget
-from fanout.race.events import BugFound
+from fanout.race.events import BugFound, Event
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Race
 from fanout.race.timings import CallTimings
@@ -44,8 +45,8 @@ class Outcomes:
 
     async def __call__(self, timings: CallTimings) -> Success | Failure:
         try:
-            return Success((await self._call()).encode())
-        except CallFailed:
+            return Success(json.dumps(await self._call()).encode())
+        except ConnectionError:
             return Failure("failed")
 
 
@@ -54,14 +55,15 @@ class Reporter:
 
     interests = (BugFound,)
 
-    def notify(self, event: BugFound) -> None:
+    def notify(self, event: Event) -> None:
+        assert isinstance(event, BugFound)
         report(event.exception)
 
 
 def answer(verdict: Verdict) -> str:
     match verdict:
         case One(_, payload):
-            return payload.decode()
+            return json.loads(payload)
         case Crashed(bug):
             raise bug
         case AllFailed():

@@ -4,8 +4,8 @@
 
 A step is a function `first(calls, timeout)`. It returns the payload of the first call that succeeds, raises
 `TimeoutError` after `timeout` seconds, and `NoSuccess` when every call has failed. A call is a function,
-too: `await call()` returns a payload or raises `CallFailed`. Here a call follows a script instead of using
-a network.
+too: `await call()` returns a payload or raises `ConnectionError`. Here a call follows a script instead of
+using a network.
 
 Time is virtual: the clock jumps to the next timer as soon as no task can run. So every number is exact, and
 a minute of waiting takes no time.
@@ -31,10 +31,6 @@ MS_PER_SIGN, MAX_SIGNS = 10, 72
 
 Call = Callable[[], Awaitable[str]]
 First = Callable[[Sequence[Call], float], Awaitable[str]]
-
-
-class CallFailed(Exception):
-    """The upstream did not answer as promised. That is expected, so it is no bug."""
 
 
 class NoSuccess(Exception):
@@ -188,7 +184,7 @@ class Stage:
             with self._noted("works", "F" if script.fails else "A", lane):
                 await self._sleep(HANGS_S if script.after_ms is None else script.after_ms / 1000)
             if script.fails:
-                raise CallFailed
+                raise ConnectionError("the upstream failed")
             return str(script.after_ms)
         finally:
             if script.clean_up_ms:
@@ -203,7 +199,7 @@ class Stage:
                 return await self._attempt(script, lane)
             except:  # noqa: E722, S110 - this is the mistake
                 pass
-        raise CallFailed
+        raise ConnectionError("the upstream failed")
 
     @contextmanager
     def _noted(self, what: str, end: str, lane: list[Stretch]) -> Iterator[None]:
@@ -233,7 +229,7 @@ def word(error: BaseException) -> str:
             return "deadline"
         case NoSuccess():
             return "no success"
-        case CallFailed():
+        case ConnectionError():
             return "a failure"
         case asyncio.CancelledError():
             return "disconnected"

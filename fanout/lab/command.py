@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,7 +20,7 @@ from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.run import Interrupted, Result, run_experiments
 from fanout.lab.setup import CannotRun
 from fanout.lab.text import article_of, summary_of, text_of
-from fanout.process.exits import DONE, FAILED, NO, SIGNALLED
+from fanout.process.exits import DONE, FAILED, NO, REFUSED, SIGNALLED
 from fanout.testing.breakages.patches import Breakage, breakages
 
 
@@ -35,8 +37,27 @@ def _complete_breakages(
     return [CompletionItem(name) for name in breakages() if name.startswith(incomplete)]
 
 
-@click.command("lab")
-@click.argument("names", nargs=-1, metavar="[G1 ... G12]")
+def _complete_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in (*EXPERIMENTS, "asyncio") if name.startswith(incomplete)]
+
+
+class Lab(click.Command):
+    """The experiments, unless the first argument is `asyncio`: that is a command of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["asyncio"]:
+            from fanout.lab.side_by_side.command import asyncio_command
+
+            return asyncio_command.make_context(f"{info_name} asyncio", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command("lab", cls=Lab)
+@click.argument("names", nargs=-1, metavar="[G1 ... G12]", shell_complete=_complete_names)
 @click.option(
     "--explain", is_flag=True, help="Print what the experiment is about, as an article, and run nothing."
 )
@@ -49,8 +70,29 @@ def _complete_breakages(
     help="Make this mistake in the server, in memory, and run the experiments that must see it.",
 )
 @click.option("--breakages", "lists", is_flag=True, help="List the mistakes and who must see them.")
+@click.option(
+    "--try",
+    "target",
+    metavar="FILE.py:FUNCTION",
+    help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`.",
+)
+@click.option(
+    "--html",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run everything, the matrix of `fanout lab asyncio` too, and write it as pages into a new folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists: bool, as_json: bool) -> None:
+def lab(
+    names: tuple[str, ...],
+    explain: bool,
+    breakage: Breakage | None,
+    lists: bool,
+    target: str | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
     """See every guarantee hold, as experiments against the real server.
 
     Each starts the server in a process of its own with a simulated upstream, does something to it, and shows
@@ -61,6 +103,9 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
       fanout lab                 every guarantee
       fanout lab G4 G7           some of them
       fanout lab G7 --explain    what it is about
+      fanout lab asyncio         asyncio beside Trio: the same race, written in eleven ways
+      fanout lab --try mine.py:first
+      fanout lab --html pages    all of it, for a browser
       fanout lab --breakages     the mistakes that turn an experiment red, such as:
       fanout lab --break losers_not_cancelled
       fanout lab --break socket_left_open
@@ -71,23 +116,19 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
     if lists:
         click.echo(broken.list_of_breakages())
         sys.exit(DONE)
+    if target is not None:
+        from fanout.lab.side_by_side.try_it import run_try
+
+        sys.exit(run_try(target, as_json))
     chosen = _chosen(names) if names or breakage is None else broken.must_see(breakage)
     if explain:
         click.echo("\n\n\n".join(map(article_of, chosen)))
         sys.exit(DONE)
     if breakage is not None and not as_json:
         click.echo(broken.introduction(breakage))
-    progress = Progress(not as_json)
-    name = None if breakage is None else breakage.name
-    try:
-        results = run_experiments(chosen, name, begun=progress.begun, ended=progress.ended)
-    except CannotRun as error:
-        progress.clear()
-        click.echo(f"fanout lab: {error}", err=True)
-        sys.exit(FAILED)
-    except Interrupted as signal:
-        progress.clear()
-        sys.exit(SIGNALLED + signal.number)
+    if folder is not None:
+        _write_pages(folder, chosen)
+    results = _run(chosen, None if breakage is None else breakage.name, Progress(not as_json))
     if as_json:
         about = {} if breakage is None else broken.to_json(breakage, results)
         click.echo(json.dumps({**about, "experiments": [r.to_json() for r in results]}, indent=2))
@@ -95,6 +136,35 @@ def lab(names: tuple[str, ...], explain: bool, breakage: Breakage | None, lists:
         click.echo(summary_of(results) if breakage is None else broken.conclusion(breakage, results))
     if breakage is not None and broken.missed_by(breakage, results):
         sys.exit(FAILED)
+    sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
+
+
+def _run(chosen: list[Experiment], breakage: str | None, progress: Progress) -> list[Result]:
+    try:
+        return run_experiments(chosen, breakage, begun=progress.begun, ended=progress.ended)
+    except CannotRun as error:
+        progress.clear()
+        click.echo(f"fanout lab: {error}", err=True)
+        sys.exit(FAILED)
+    except Interrupted as signal:
+        progress.clear()
+        sys.exit(SIGNALLED + signal.number)
+
+
+def _write_pages(folder: Path, chosen: list[Experiment]) -> NoReturn:
+    from fanout.lab.page.html import FolderError, check_folder, write_pages
+    from fanout.lab.side_by_side import matrix
+
+    try:
+        check_folder(folder)
+        results = _run(chosen, None, Progress(says=False))
+        if sys.stderr.isatty():
+            click.echo("asyncio beside Trio ...", err=True)
+        written = write_pages(folder, [result.to_json() for result in results], matrix.measure().to_json())
+    except FolderError as error:
+        click.echo(f"fanout lab: --html: {error}", err=True)
+        sys.exit(REFUSED)
+    click.echo(f"open {written[0]}")
     sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
 
 

@@ -25,6 +25,7 @@ from fanout.testing.program import Program, started
 
 WITHIN_S: Final = 5.0  # for what should happen at once, on a machine that is busy with other things
 _EVERY_S: Final = 0.02
+_START_WITHIN_S: Final = 120  # a second on a quiet machine
 # The experiments are about the limit of requests in flight. The other limit, the event loop's lag, would
 # reject a burst of theirs on a busy machine.
 _NEVER_BEHIND_MS: Final = 1000
@@ -230,10 +231,9 @@ class Setup:
             raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
         self._programs.append(program)  # Rule 1
         try:
-            await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(program.wait_until_ready, _START_WITHIN_S, abandon_on_cancel=True)
         except RuntimeError:
-            said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
-            why = said[-1] if said else f"nothing said, exit code {program.process.returncode}"
+            why = _last_words(program) or f"nothing said, exit code {program.process.returncode}"
             line = f"`{' '.join(module)}` did not start: {why}"
             raise (CannotRun if program.process.returncode == REFUSED else ServerFailed)(line) from None
         return program
@@ -250,6 +250,17 @@ class Setup:
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def _last_words(program: Program) -> str:
+    """The last line that it printed, or the error in it, if it is one of the log."""
+    said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
+    line = said[-1] if said else ""
+    if line.startswith("{"):
+        event = json.loads(line)
+        trace = [each.strip(" |") for each in event.get("traceback", "").splitlines()]
+        line = ": ".join([event["message"], *[each for each in trace if each and each[0].isalpha()][-1:]])
+    return line
 
 
 def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[Lane]:

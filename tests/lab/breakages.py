@@ -1,7 +1,7 @@
 """`make lab-breakages`: every breakage in the lab, and what each experiment saw of it.
 
 Prints the table of docs/guarantees.md. Exit code 1 when an experiment that must see a breakage did not, in
-any round.
+any round, or saw nothing of it but that the server hangs: none of these does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from fanout.lab.broken import in_order, must_see
+from fanout.lab.run import HANGS
 from fanout.process.exits import DONE, NO
 
 _WITHIN_S: Final = 120
@@ -71,6 +72,8 @@ def main(names: Sequence[str], rounds: int) -> None:
             seen = seen or sights(whole, found)
             if code != NO or found["missed_by"] or not found["seen_by"]:
                 missed.append(f"{breakage.name}, round {number + 1}: exit code {code}, {found['missed_by']}")
+            elif any(HANGS in sight for sight in sights(whole, found)):
+                missed.append(f"{breakage.name}, round {number + 1}: nothing but that an experiment hangs")
         red = f"{rounds - sum(line.startswith(breakage.name + ',') for line in missed)} of {rounds}"
         span = f"{min(took_s):.0f} to {max(took_s):.0f} s" if rounds > 1 else f"{took_s[0]:.0f} s"
         click.echo(f"| `{breakage.name}` | {red} | {'; '.join(seen)} | {span} |")

@@ -26,7 +26,7 @@ VARIANTS: Final = (
 )
 
 
-async def _nothing(setup: object) -> Report:
+async def _nothing(setup: object, report: Report) -> None:
     raise NotImplementedError
 
 

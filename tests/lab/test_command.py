@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fanout.cli import cli
-from fanout.lab import setup
+from fanout.lab import kernel
 from fanout.lab.experiments import EXPERIMENTS
+from fanout.testing.program import started
 
 COMMAND: Final = (sys.executable, "-m", "fanout", "lab")
+STARTED: Final = "fanout.lab.setup.started"
 WITHIN_S: Final = 45  # on a machine that is busy
 
 
@@ -105,15 +107,14 @@ def test_no_process_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(setup, "started", fail)
+    monkeypatch.setattr(STARTED, fail)
     done = lab("G4")
     line = "fanout lab: no process can be started for it: Resource temporarily unavailable\n"
     assert (done.exit_code, done.output) == (3, line)
 
 
 def test_a_server_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = setup.started
-    monkeypatch.setattr(setup, "started", lambda *module, **options: start(*module, "--nonsense", **options))
+    monkeypatch.setattr(STARTED, lambda *module, **options: started(*module, "--nonsense", **options))
     done = lab("G4")
     assert done.exit_code == 3
     (line,) = done.output.splitlines()
@@ -122,7 +123,7 @@ def test_a_server_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_socket_table_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup.kernel, "is_known", lambda: False)
+    monkeypatch.setattr(kernel, "is_known", lambda: False)
     done = lab("G4")
     assert (done.exit_code, done.output.count("\n")) == (3, 1)
     assert "Linux" in done.output
@@ -135,7 +136,7 @@ def test_an_unknown_name_is_bad_usage() -> None:
 
 
 def test_explain_prints_articles_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "started", None)
+    monkeypatch.setattr(STARTED, None)
     done = lab("g7", "G2", "g7", "--explain")
     assert done.exit_code == 0
     titles = [line for line in done.output.splitlines() if line.startswith("G")]

@@ -28,7 +28,8 @@ PAGE: Final = ROOT / "docs/lab.md"
 STEPS: Final = ROOT / "examples/steps"
 PROGRAM: Final = re.compile(r"(```python\n(.*?)```\n\n```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 COMMAND: Final = re.compile(
-    r"(```console\n\$ python (examples/steps/\w+\.py)\n).*?(?=^```$)", re.MULTILINE | re.DOTALL
+    r"((?:```console\n\$ |`)python (examples/steps/\w+\.py)(?:` prints:\n\n```text)?\n).*?(?=^```$)",
+    re.MULTILINE | re.DOTALL,
 )
 
 

@@ -17,6 +17,7 @@ import pytest
 from fanout.cli import cli
 from fanout.config import SETTINGS
 from fanout.lab.broken import in_order
+from fanout.lab.experiments import EXPERIMENTS
 from fanout.testing.breakages.patches import breakages
 from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
 
@@ -98,6 +99,14 @@ def test_a_guarantee_names_its_limits_how_to_see_and_break_it_and_its_tests(
     assert any(
         guarantee in guarantees_in(functions_in(path).get(name, ""))
         for path, name in NAMED_TEST.findall(section)
+    )
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_guarantee_names_its_experiment(guarantee: str) -> None:
+    assert EXPERIMENTS[guarantee].title == GUARANTEES[guarantee]
+    assert (
+        f"*Experiment:* `fanout lab {guarantee}`. `fanout lab {guarantee} --explain`" in SECTIONS[guarantee]
     )
 
 

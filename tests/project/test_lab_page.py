@@ -45,13 +45,14 @@ def test_no_other_picture_is_there() -> None:
 def test_every_program_and_every_step_is_run() -> None:
     """And shows something: a block without output would be one that nothing runs."""
     programs = PROGRAM.findall(TEXT)
-    assert len(programs) == TEXT.count("```python\n") == TEXT.count("```text\n") > 12
+    assert len(programs) == TEXT.count("```python\n") > 12
     steps = [path for _, path in COMMAND.findall(TEXT)]
     assert steps[0] == "examples/steps/experiments.py"
     assert steps[1:] == sorted(
         path.relative_to(ROOT).as_posix() for path in ROOT.glob("examples/steps/0*.py")
     )
     assert len(steps) == 9
+    assert len(programs) + len(steps[1:]) == TEXT.count("```text\n")
     assert not re.search(r"```text\n```|\.py\n```$", TEXT, re.MULTILINE)
 
 

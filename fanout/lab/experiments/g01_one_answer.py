@@ -10,12 +10,12 @@ requests in one packet, and requests that break off. The last request on each co
 close it. The client therefore sees everything that the server writes, to the last byte, and can count. An
 answer counts when it is complete: its head, and as many bytes of body as its Content-Length says.
 
-The other side of the account is the server's own: the number of heads that it has read must be the number of
-answers that it has written, plus the number of clients that disconnected before theirs.
+The other side of the account is the server's own: the number of heads that it has read must be the number
+of answers that it has written, plus the number of clients that disconnected before theirs.
 
-A malformed head is not a request that was read. It gets one 4xx, and the connection is closed, because where
-the next request begins is unknown. The same holds for whatever stands behind a request with `Connection:
-close` or with a body: it is not answered.
+A malformed head is not a request that was read. It gets one 4xx, and the connection is closed, because
+where the next request begins is unknown. Nothing that comes after a request with `Connection: close` or
+with a body is answered.
 
 Not covered: a head whose last byte comes in the very event-loop iteration in which its time ends, a client
 that does not take its answer within 10 s (it gets a reset, so that it cannot mistake a part for the whole),
@@ -48,14 +48,14 @@ def get(target: bytes, *, is_last: bool = True) -> bytes:
 class Sent:
     """Bytes on a connection of their own, and the statuses of the answers that they must get.
 
-    leaves: the client disconnects when it has sent them. heads: how many are complete and well-formed.
+    disconnects: the client sends FIN after them. heads: how many are complete and well-formed.
     """
 
     name: str
     data: bytes
     statuses: tuple[int, ...]
     heads: int = 1
-    leaves: bool = False
+    disconnects: bool = False
 
 
 SENT = (
@@ -73,8 +73,8 @@ SENT = (
         (200, 404, 200),
         heads=3,
     ),
-    Sent("half a head, FIN", get(b"/api/first")[:20], (), heads=0, leaves=True),
-    Sent("a request, FIN", get(b"/api/first?timeout=9000"), (), leaves=True),
+    Sent("half a head, FIN", get(b"/api/first")[:20], (), heads=0, disconnects=True),
+    Sent("a request, FIN", get(b"/api/first?timeout=9000"), (), disconnects=True),
 )
 
 
@@ -114,7 +114,7 @@ async def _got(server: Server, sent: Sent) -> tuple[list[int], bool]:
     reader = AnswerReader()
     async with await Client.to(server.url) as client:
         await client.send_bytes(sent.data)
-        if sent.leaves:
+        if sent.disconnects:
             client.finish()
         rest = await client.receive_end()
         try:

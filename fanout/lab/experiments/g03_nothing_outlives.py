@@ -13,7 +13,7 @@ waiting is needed, and no sleep. The sockets that are left in the end are the wi
 the pool, and the pool counts as many.
 
 Nursery and scope do this, not a list of things to clean up. The nursery does not end before its tasks have
-ended, and the answer is written behind it.
+ended, and the answer is written after it.
 
 There is a price, and virtual time shows it exactly. fanout's own clean-up is synchronous and takes no time,
 but the nursery would wait for a call whose clean-up waits: **such a call delays the answer, it does not

@@ -37,7 +37,7 @@ from fanout.testing.world.plan import CallScript, ClientScript, Leave, Plan, Req
 from fanout.testing.world.world import run_plan
 
 TIMEOUT_MS = 30_000
-LEAVES_MS = 120
+DISCONNECT_MS = 120
 HANGS = "hang_before_head"
 
 
@@ -45,7 +45,7 @@ async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
     before = (await server.statistics())["requests"]
     if not (await _disconnect(server, report, "fin") and await _disconnect(server, report, "rst")):
-        return  # what is counted behind it would only be waited for
+        return  # what is counted next would only be waited for
 
     async def counted() -> tuple[int, int]:
         now = (await server.statistics())["requests"]
@@ -91,19 +91,19 @@ async def _disconnect(server: Server, report: Report, how: Literal["fin", "rst"]
         if ms is None:
             report.see("wire", f"{name}: {on_wire(record)}", False)
             continue
-        behind_ms = (record["started_at"] - left_at) * 1000 + ms
-        report.see("wire", f"{name}: {on_wire(record)}, {behind_ms:.1f} ms behind the disconnect", were_reset)
+        after_ms = (record["started_at"] - left_at) * 1000 + ms
+        report.see("wire", f"{name}: {on_wire(record)}, {after_ms:.1f} ms after the disconnect", were_reset)
         report.lanes.append(Lane(name, 0, ms, "cancelled", "the client disconnected", was_reset=True))
     return were_reset
 
 
 def at_the_same_moment() -> Report:
     """The whole server with its connections, its pool and the simulator, without a kernel."""
-    report = Report([f"virtual time: the client disconnects after {LEAVES_MS} ms"])
+    report = Report([f"virtual time: the client disconnects after {DISCONNECT_MS} ms"])
     for how in ("fin", "rst"):
         head = b"GET /api/first?timeout=%d HTTP/1.1\r\nhost: lab\r\n" % TIMEOUT_MS
         calls = (CallScript(HANGS), CallScript(HANGS))
-        leave = Leave(how, LEAVES_MS)
+        leave = Leave(how, DISCONNECT_MS)
         request = RequestScript(0, head, "first", TIMEOUT_MS, calls=calls, leave=leave)
         ended = run_plan(Plan((ClientScript((request,)),)), seed=0)
         (facts,) = ended.requests
@@ -112,7 +112,9 @@ def at_the_same_moment() -> Report:
             f"call {call} {outcome} at {at_ms:g} ms" for call, (outcome, at_ms) in enumerate(ends)
         )
         report.see(
-            "virtual time", f"{how.upper()} at {LEAVES_MS} ms: {text}", ends == [("cancelled", LEAVES_MS)] * 2
+            "virtual time",
+            f"{how.upper()} at {DISCONNECT_MS} ms: {text}",
+            ends == [("cancelled", DISCONNECT_MS)] * 2,
         )
         for wrong in ended.wrong:
             report.see("virtual time", wrong, False)

@@ -6,10 +6,10 @@ free again. Its socket is closed: it can never be used again, because the answer
 would be taken for the answer to the next call. And the pool's own count is the kernel's.
 
 Pools lose slots because clean-up is code that runs while it is being cancelled. One `await` in a `finally`
-is enough: in a cancelled scope it raises at once, and what stands behind it never runs. After as many
-cancelled calls as the pool has slots, the server is dead, and nothing says why. httpx's own pool can lose a
-slot so. The pool of fanout has not one `await`: taking, giving back and closing are synchronous, so they
-cannot be interrupted.
+is enough: in a cancelled scope it raises at once, and the lines after it never run. After as many cancelled
+calls as the pool has slots, the server is dead, and nothing says why. httpx's own pool can lose a slot so.
+The pool of fanout has not one `await`: taking, giving back and closing are synchronous, so they cannot be
+interrupted.
 
 The experiment cancels calls in each phase that a call can be in, far more of them than the pool has slots,
 and then counts: in the pool, in the kernel's socket table, and at the upstream, which knows each
@@ -58,7 +58,7 @@ PHASES = {
 }
 DRIP_MS = 60_000
 FAST_MS = 10
-LEAVERS = 12
+DISCONNECTS = 12
 TIMEOUT_MS = 5000
 SEGMENT_BYTES = 20  # an answer comes in several pieces
 HOP_S = 0.001
@@ -69,7 +69,7 @@ async def run(setup: Setup, report: Report) -> None:
     server = await setup.server(max_in_flight=MAX_IN_FLIGHT)
     is_alive = await _losers(server, report)
     if is_alive:
-        await _leavers(server, report)
+        await _disconnects(server, report)
     await _see_connections(server, report)
     if is_alive:
         await _broken_off(server, report)
@@ -100,11 +100,11 @@ async def _losers(server: Server, report: Report) -> bool:
     return True
 
 
-async def _leavers(server: Server, report: Report) -> None:
+async def _disconnects(server: Server, report: Report) -> None:
     """They disconnect soon: some calls have not begun, some connect, some have asked."""
     for call in (0, 1):
         await server.upstream.behave(call, fault="hang_before_head")
-    for number in range(LEAVERS):
+    for number in range(DISCONNECTS):
         async with await Client.to(server.url) as client:
             await client.send(f"/api/all?timeout={TIMEOUT_MS}")
             await trio.sleep(number / 1000)
@@ -114,7 +114,9 @@ async def _leavers(server: Server, report: Report) -> None:
         return await server.in_flight() == 0
 
     await eventually(have_left)
-    report.done.append(f"{LEAVERS} clients that disconnect within {LEAVERS} ms, while both calls hang")
+    report.done.append(
+        f"{DISCONNECTS} clients that disconnect within {DISCONNECTS} ms, while both calls hang"
+    )
 
 
 async def _see_connections(server: Server, report: Report) -> None:
@@ -147,7 +149,7 @@ async def _see_connections(server: Server, report: Report) -> None:
         if before["connection"] == after["connection"] and before["end"] != "answered"
     ]
     reused = sum(call["nth"] > 1 for call in calls)
-    text = f"{reused} calls on a reused connection, {len(dirty)} of them behind a call without its answer"
+    text = f"{reused} calls on a reused connection, {len(dirty)} of them after a call without its answer"
     report.see("wire", text, reused > 0 and not dirty)
 
 

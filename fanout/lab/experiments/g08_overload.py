@@ -11,9 +11,9 @@ in flight for as long as the experiment wants. Then twenty more come. "At once" 
 them has its 503 while the four before it are still waiting. The upstream sees the calls of four requests,
 and no more.
 
-The limit is exact, and a permit is never lost. The four clients disconnect, and four new requests must
-get in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks,
-and rejects more and more, until somebody restarts it.
+The limit is exact, and a permit is never lost. The four clients disconnect, and four new requests must get
+in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks, and
+rejects more and more, until somebody restarts it.
 
 Not covered: the second limit. While an event-loop iteration takes too long (`FANOUT_MAX_LOOP_LAG_MS`), the
 server sheds before it parses. Here it is set to its largest value, a second, because the machine that runs

@@ -6,11 +6,11 @@ within the longest remaining deadline plus one second: an orchestrator that has 
 SIGKILL, and then answers are lost.
 
 The last part is the difficult one, because it must not depend on the clients. So the experiment brings
-along those who keep servers alive: a client that holds an idle connection, one that has sent half a head,
-and one that sends requests and never reads an answer. During the shutdown every wait for a client is
+along clients that keep servers alive: a client that holds an idle connection, one that has sent half a
+head, and one that sends requests and never reads an answer. During the shutdown every wait for a client is
 bounded by half a second.
 
-Five requests are in flight when the signal comes; their upstream takes two seconds. Another request comes
+Five requests are in flight when the signal comes; their upstream takes a second. Another request comes
 later, over a connection that was opened before: the listener is closed, but that connection is not. It is
 answered 503, or, if it takes longer than half a second to come, 408; in no case does it reach the upstream.
 The exit code is 0.
@@ -57,9 +57,9 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
     upstream = server.upstream
     for call in (0, 1):
         await upstream.behave(call, delay_ms=delay_ms)
-    idle, half, deaf, late = [await Client.to(server.url) for _ in range(4)]
+    idle, half, unread, late = [await Client.to(server.url) for _ in range(4)]
     await half.send_bytes(b"GET /api/first HTTP/1.1\r\nHo")
-    await deaf.send_bytes(b"GET /openapi.json HTTP/1.1\r\nHost: lab\r\n\r\n" * 100)
+    await unread.send_bytes(b"GET /openapi.json HTTP/1.1\r\nHost: lab\r\n\r\n" * 100)
     await late.send_bytes(b"GET /nothing HTTP/1.1\r\nHost: lab\r\n\r\nGET")  # so it is not idle
     began_at = trio.current_time()
     answers: list[Answer] = []
@@ -98,7 +98,7 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
     exit_ms = since_ms()
     new = await ask(server.url, "/api/first")
     calls = await upstream.calls()
-    for client in (idle, half, deaf, late):
+    for client in (idle, half, unread, late):
         client.disconnect()
 
     counts = Counter(str(answer.status) if answer.status else "cut off" for answer in answers)

@@ -57,12 +57,12 @@ NEVER_MS = 60_000
 
 async def run(setup: Setup, report: Report) -> None:
     server = await setup.server()
-    await _beside_hostile_clients(server, report)
+    await _next_to_hostile_clients(server, report)
     await server.see_leaks(report)
     report.extend(await setup.virtual(within_bounds))
 
 
-async def _beside_hostile_clients(server: Server, report: Report) -> None:
+async def _next_to_hostile_clients(server: Server, report: Report) -> None:
     for call in (0, 1):
         await server.upstream.behave(call, delay_ms=DELAY_MS)
     report.done.append(
@@ -151,7 +151,7 @@ def within_bounds() -> Report:
     ms = round((reader.closed_at or 0) * 1000, 6)
     report.see(
         "virtual time",
-        f"slow reader: reset at {ms:g} ms, {BOUND_MS} ms behind its answer",
+        f"slow reader: reset at {ms:g} ms, {BOUND_MS} ms after its answer",
         ms == FAST_MS + BOUND_MS,
     )
     took = [

@@ -91,10 +91,10 @@ def in_virtual_time() -> Report:
     bugs: list[BugFound] = []
 
     def see(
-        what: str, calls: Sequence[ScriptedCall], status: int | None, leaves_ms: float | None = None
+        what: str, calls: Sequence[ScriptedCall], status: int | None, disconnects_ms: float | None = None
     ) -> None:
         try:
-            replay = run_scenario("/api/first", calls, hang_up_after_ms=leaves_ms)
+            replay = run_scenario("/api/first", calls, hang_up_after_ms=disconnects_ms)
         except LeftBehind as left:
             report.see("virtual time", f"{what}: {left}", False)
             return
@@ -116,11 +116,13 @@ def in_virtual_time() -> Report:
     see("a call raises", [crashes(FAST_MS, Bug("in a call")), answers(LATER_MS)], 500)
     see("a loser's clean-up raises", [answers(FAST_MS), careless], 500)
     see(
-        "the same beside a Cancelled, in one group",
+        "the same next to a Cancelled, in one group",
         [answers(FAST_MS), CallWithNursery(inf, Failure(""))],
         500,
     )
-    see("a call raises as its client disconnects", [answers(LATER_MS), careless], None, leaves_ms=FAST_MS)
+    see(
+        "a call raises as its client disconnects", [answers(LATER_MS), careless], None, disconnects_ms=FAST_MS
+    )
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     statuses, reports = trio.run(_app_that_raises, clock=clock)
@@ -195,7 +197,7 @@ def _logged(bugs: Sequence[BugFound]) -> list[dict[str, str]]:
 EXPERIMENT = Experiment(
     id="G11",
     title="bugs are loud",
-    claim="a bug is one 500 and one report, also beside a cancellation",
+    claim="a bug is one 500 and one report, also next to a cancellation",
     code="fanout/race/race.py Race._end_with_group",
     test="tests/race/test_race.py::test_a_group_of_a_bug_and_a_cancellation_keeps_both",
     breakages=("bug_lost_in_group", "crash_not_reported"),
