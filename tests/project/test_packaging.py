@@ -186,13 +186,22 @@ def test_the_build_tool_is_locked_at_the_version_it_is_asked_for() -> None:
 
 def test_every_library_that_is_imported_is_asked_for() -> None:
     """Nothing works only because another package needs it too. The test kit may import what tests need."""
-    runtime = {"fanout"} | {module(wanted) for wanted in listed("options", "install_requires")}
-    testing = runtime | {module(wanted) for wanted in listed("options.extras_require", "test")}
+
+    def of(section: str, name: str) -> set[str]:
+        return {module(wanted) for wanted in listed(section, name)}
+
+    runtime = {"fanout"} | of("options", "install_requires")
+    test, bridge, lab = (of("options.extras_require", extra) for extra in ("test", "asyncio", "lab"))
+    optional = {  # by where they are imported, which is on demand
+        "fanout/testing/": test,
+        "fanout/observe/tracing": {"opentelemetry"},
+        "fanout/upstream/asyncio_call.py": bridge,
+        "fanout/lab/side_by_side/": bridge | lab,
+    }
 
     for path in (ROOT / "fanout").rglob("*.py"):
-        allowed = testing if path.is_relative_to(ROOT / "fanout" / "testing") else runtime
-        if path.parent.name == "observe" and path.name.startswith("tracing"):  # imported when traces are on
-            allowed = allowed | {"opentelemetry"}
+        place = path.relative_to(ROOT).as_posix()
+        allowed = runtime.union(*(names for start, names in optional.items() if place.startswith(start)))
         assert imports(path) - sys.stdlib_module_names - {"_typeshed"} <= allowed, path  # of type checkers
 
 

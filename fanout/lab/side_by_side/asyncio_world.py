@@ -14,9 +14,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import anyio
-
-from fanout.lab.side_by_side.calls import GIVE_UP_S, HANGS_S, SETTLE_S, bug_log, note_error, rounded, scripted
+from fanout.lab.side_by_side.calls import (
+    GIVE_UP_S,
+    HANGS_S,
+    SETTLE_S,
+    bug_log,
+    note_error,
+    plain,
+    rounded,
+    scripted,
+)
 from fanout.lab.side_by_side.lines import innermost_line, running_line
 from fanout.lab.side_by_side.observed import LOOK_AFTER_MS, CallSeen, Observed
 from fanout.lab.side_by_side.situations import Situation
@@ -81,6 +88,8 @@ class AsyncioWorld:
 
     async def shielded(self, function: Callable[[], Awaitable[None]]) -> None:
         if self._has_anyio:
+            import anyio
+
             with anyio.CancelScope(shield=True):
                 await function()
             return
@@ -135,7 +144,7 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
     async def request() -> None:  # noqa: ASYNC910 - a variant may never reach a checkpoint
         """As a handler would: at its end, in the same step, the first byte of the answer is written."""
         try:
-            observed.value = await function(calls, situation.timeout_ms / 1000)
+            observed.value = plain(await function(calls, situation.timeout_ms / 1000))
         except asyncio.CancelledError:
             observed.is_cancelled = True
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what this variant does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ SETTLE_S: Final = 2.0  # after the last look: clean-ups that were left end, and 
 
 
 class ScriptedBug(Exception):
-    """Raised by a clean-up. Whoever shows it, to the client's handler or in the log, has not lost it."""
+    """Raised by a clean-up. It is not lost if the handler gets it, or the log."""
 
 
 class World(Protocol):
@@ -111,6 +112,14 @@ def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
             yield from leaves_of(inner)
     elif error is not None:
         yield error
+
+
+def plain(value: Any) -> Any:
+    """What a variant returned, as JSON has it."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
 
 
 def note_error(observed: Observed, error: BaseException, path: str) -> None:

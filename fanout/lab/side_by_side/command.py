@@ -12,7 +12,7 @@ import click
 from fanout.lab.side_by_side import matrix
 from fanout.lab.side_by_side.cells import Matrix, Section
 from fanout.lab.side_by_side.text import cell_opened, footer_of, grid_of, row_of
-from fanout.lab.side_by_side.variants import BY_NAME, ENDPOINTS
+from fanout.lab.side_by_side.variants import ENDPOINTS, VARIANTS
 from fanout.process.exits import DONE
 
 
@@ -49,7 +49,7 @@ def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) ->
     sys.exit(DONE)
 
 
-def _measured(names: Sequence[str]) -> Iterator[Section]:
+def _measured(names: Sequence[str], variants: Sequence[str] = ()) -> Iterator[Section]:
     """Each section as soon as it is measured, with the rows that are asked for."""
     wanted = {name: _rows_of(name, names) for name in matrix.SECTIONS}
     known = {name for rows in wanted.values() for name in rows} | matrix.SECTIONS.keys()
@@ -58,7 +58,7 @@ def _measured(names: Sequence[str]) -> Iterator[Section]:
             raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(sorted(known))}")
     for name, row_names in wanted.items():
         if row_names:
-            section = matrix.section(name)
+            section = matrix.section(name, row_names, variants)
             rows = tuple(row for row in section.rows if row.name in row_names)
             yield dataclasses.replace(section, rows=rows)
 
@@ -79,8 +79,9 @@ def _open(place: str, as_json: bool) -> None:
         )
     if not row_name or row_name in matrix.SECTIONS:
         raise click.BadParameter(f"{place!r} names no row, such as 'gather/slow loser'")
-    title = BY_NAME[variant].title if variant in BY_NAME else variant
-    rows = [row for section in _measured([row_name]) for row in section.rows]
+    known = [each for each in VARIANTS if _is(each.title, variant) or each.name == variant]
+    title = known[0].title if known else variant
+    rows = [row for section in _measured([row_name], [each.name for each in known]) for row in section.rows]
     found = [
         (row, cell)
         for row in rows

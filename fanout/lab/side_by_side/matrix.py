@@ -1,12 +1,14 @@
 """The whole matrix: its sections, measured one after the other, and the versions of what was compared.
 
-A section is a module with `section()`, and `ROW_NAMES`, so that it need not be measured to know its rows.
+A section is a module with `ROW_NAMES`, and `section()`, which may take `rows` and `names` to measure less.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
@@ -26,6 +28,7 @@ SECTIONS: Final = {
     )
     if find_spec(f"{_PACKAGE}.{module}")
 }
+BY_VARIANT: Final = ("tasks", "wire")  # whose columns are modules of `variants`
 _COMPARED: Final = ("trio", "anyio", "httpx", "httpcore", "aiohttp", "trio-asyncio")
 
 
@@ -34,8 +37,15 @@ def measure() -> Matrix:
     return Matrix(versions(), tuple(map(section, SECTIONS)))
 
 
-def section(name: str) -> Section:
-    measured = _module(name).section()
+def section(name: str, rows: Sequence[str] = (), variants: Sequence[str] = ()) -> Section:
+    """Measure these rows and variants of it, or all. It may have more: not every section can be divided.
+
+    variants: by the names of their modules.
+    """
+    measure_it = _module(name).section
+    wanted = {"rows": rows, "names": variants if name in BY_VARIANT else ()}
+    takes = inspect.signature(measure_it).parameters
+    measured = measure_it(**{key: value for key, value in wanted.items() if value and key in takes})
     assert isinstance(measured, Section)
     return measured
 

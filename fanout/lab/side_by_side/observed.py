@@ -5,22 +5,22 @@ Rule 1: no verdict without a count or a time: all of them are read from here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fanout.lab.side_by_side.cells import Cell, Verdict
 from fanout.lab.side_by_side.situations import Situation
 from fanout.lab.timeline import End, Lane
 
-LOOK_AFTER_MS = 50  # the second look at what is left: by now a cancelled task has ended, if it ends
+LOOK_AFTER_MS: Final = 50  # the second look at what is left: by now a cancelled task has ended, if it ends
 
 
 @dataclass(slots=True)
 class CallSeen:
     """One call. Times are milliseconds since the request; `None`: not within the time of observation.
 
-    is_left: it still ran when the answer was given. clean_up_cut: its clean-up was ended before
-    it was done.
+    is_left: it still ran when the answer was given. clean_up_cut: its clean-up was ended before it was done.
     """
 
     began_ms: float | None = None
@@ -75,12 +75,14 @@ def cell_of(observed: Observed, variant: str, situation: Situation, endpoint: st
     if problems:
         verdict = "late" if all(text.startswith("+") for text, _ in problems) else "broken"
     clean_ups = [call for call in observed.calls if call.clean_up_began_ms is not None]
+    cut = sum(call.clean_up_cut for call in clean_ups)
+    left = sum(_clean_up_is_left(call, observed) for call in clean_ups)
     counts = {
         "tasks_at_0_ms": observed.tasks_at_0_ms,
         "tasks_at_50_ms": observed.tasks_at_50_ms,
-        "clean_ups": len(clean_ups),
-        "clean_ups_cut": sum(call.clean_up_cut for call in clean_ups),
-        "clean_ups_left": sum(_is_left(call, observed) for call in clean_ups),
+        "clean_ups_done": len(clean_ups) - cut - left,
+        "clean_ups_cut": cut,
+        "clean_ups_left": left,
     }
     if situation.has_bug:
         counts |= {"bugs_raised": observed.bugs_raised, "bugs_logged": observed.bugs_logged}
@@ -93,11 +95,11 @@ def cell_of(observed: Observed, variant: str, situation: Situation, endpoint: st
         counts=counts,
         source=source,
         leak=next((line for _, line in problems if line is not None), None),
-        timeline=tuple(_lanes(observed, right.due_ms)),
+        timeline=tuple(_lanes(observed, situation, endpoint)),
     )
 
 
-def _problems(observed: Observed, situation: Situation, endpoint: str) -> Any:
+def _problems(observed: Observed, situation: Situation, endpoint: str) -> Iterator[tuple[str, int | None]]:
     """Each as its words and the line to look at, the worst first."""
     due_ms = situation.right(endpoint).due_ms
     if observed.answered_ms is None:
@@ -137,13 +139,14 @@ def _is_right(observed: Observed, situation: Situation, endpoint: str) -> bool:
     return bool(observed.value == right.answer)
 
 
-def _is_left(call: CallSeen, observed: Observed) -> bool:
-    if observed.answered_ms is None:
+def _clean_up_is_left(call: CallSeen, observed: Observed) -> bool:
+    if observed.answered_ms is None or call.clean_up_cut:
         return False
     return call.clean_up_ended_ms is None or call.clean_up_ended_ms > observed.answered_ms
 
 
-def _lanes(observed: Observed, due_ms: float) -> Any:
+def _lanes(observed: Observed, situation: Situation, endpoint: str) -> Iterator[Lane]:
+    due_ms = situation.right(endpoint).due_ms
     answered_ms = observed.answered_ms
     last_ms = due_ms if answered_ms is None else answered_ms
     shown_ms = last_ms + LOOK_AFTER_MS
@@ -151,7 +154,9 @@ def _lanes(observed: Observed, due_ms: float) -> Any:
         yield Lane("answer", 0, shown_ms, "left", f"due at {due_ms:g} ms, never given")
     else:
         end: End = "cancelled" if observed.is_cancelled else "failure" if observed.errors else "success"
-        said = f"{observed.said}, " if observed.said else ""
+        is_right = _is_right(observed, situation, endpoint)
+        returned = "" if is_right or observed.is_cancelled else f"returned {observed.value!r}, "
+        said = f"{observed.said}, " if observed.said else returned
         yield Lane("answer", 0, answered_ms, end, f"{said}due at {due_ms:g} ms")
     for index, call in enumerate(observed.calls):
         if call.began_ms is None:

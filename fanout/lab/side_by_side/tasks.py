@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
-from importlib.util import find_spec
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Final
 
@@ -28,19 +29,23 @@ HOW: Final = (
 ROW_NAMES: Final = tuple(SITUATIONS_BY_NAME)
 
 
-def section(names: Sequence[str] | None = None) -> Section:
-    """Run every variant in every situation, or those named. Takes about a second."""
+def section(names: Sequence[str] | None = None, rows: Sequence[str] = ROW_NAMES) -> Section:
+    """Run every variant in every situation, or those named. Takes about two seconds."""
     compared = [variant for variant in COMPARED if names is None or variant.name in names]
-    cells: dict[Place, Cell] = {}
-    for runtime in ("asyncio", "trio", "trio_asyncio"):
-        variants = [variant.name for variant in compared if variant.runtime == runtime]
-        cells |= measured(runtime, list(product(variants, SITUATIONS_BY_NAME, ENDPOINTS)))
+    places = {
+        runtime: list(product([v.name for v in compared if v.runtime == runtime], rows, ENDPOINTS))
+        for runtime in ("asyncio", "trio", "trio_asyncio")
+    }
+    with ThreadPoolExecutor() as pool:  # each waits for a process
+        cells = dict(ChainMap(*pool.map(measured, places.keys(), places.values())))
     titles = tuple(variant.title for variant in compared)
-    rows = [
-        Row(name, endpoint, situation.text, tuple(cells[v.name, name, endpoint] for v in compared))
-        for endpoint, (name, situation) in product(ENDPOINTS, SITUATIONS_BY_NAME.items())
+    seen = [
+        Row(
+            row, endpoint, SITUATIONS_BY_NAME[row].text, tuple(cells[v.name, row, endpoint] for v in compared)
+        )
+        for endpoint, row in product(ENDPOINTS, rows)
     ]
-    return Section("tasks", "Tasks", HOW, titles, tuple(rows))
+    return Section("tasks", "Tasks", HOW, titles, tuple(seen))
 
 
 def measured(
@@ -50,11 +55,8 @@ def measured(
     silent_for_s: float = SILENT_FOR_S,
 ) -> dict[Place, Cell]:
     """The cells of these places. Raises `NotUsable` if a reader's function cannot be run."""
-    if runtime == "trio_asyncio" and find_spec("trio_asyncio") is None:
-        return {
-            place: Cell(BY_NAME[place[0]].title, "not measured", "needs trio-asyncio") for place in places
-        }
-    seen = run_cells(runtime, places, readers, silent_for_s)
+    missing = {name for name, variant in BY_NAME.items() if variant.is_missing}
+    seen = run_cells(runtime, [place for place in places if place[0] not in missing], readers, silent_for_s)
     return {place: _cell(seen, place, readers) for place in places}
 
 
@@ -65,6 +67,8 @@ def _cell(seen: Seen, place: Place, readers: ReadersFunction | None) -> Cell:
         title, source = YOURS, readers.source
     else:
         title, source = BY_NAME[name].title, BY_NAME[name].source
+        if BY_NAME[name].is_missing:
+            return Cell(title, "not measured", f"needs {BY_NAME[name].needs}", source=source)
     if place in seen.cells:
         return cell_of(seen.cells[place], title, situation, endpoint, source)
     if place in seen.silent:

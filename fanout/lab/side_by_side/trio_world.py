@@ -15,6 +15,7 @@ from fanout.lab.side_by_side.calls import (
     SETTLE_S,
     bug_log,
     note_error,
+    plain,
     rounded,
     scripted,
 )
@@ -98,7 +99,7 @@ async def watch(world: TrioWorld, function: Fanout, situation: Situation, endpoi
         try:
             with client:
                 try:
-                    observed.value = await function(calls, situation.timeout_ms / 1000)
+                    observed.value = plain(await function(calls, situation.timeout_ms / 1000))
                 finally:
                     observed.answer_given(world.now_ms())
                     observed.tasks_at_0_ms = world.left()

@@ -14,6 +14,21 @@ from fanout.lab.side_by_side.tasks import measured
 from fanout.lab.side_by_side.variants import BY_NAME, ENDPOINTS
 from tests.lab.side_by_side.cells import cell
 
+OUTSIDE = """
+import trio
+
+async def first(calls, timeout):
+    sends, receives = trio.open_memory_channel(2)
+
+    async def run(call):
+        sends.send_nowait(await call())
+
+    for call in calls:
+        trio.lowlevel.spawn_system_task(run, call)
+    with trio.fail_after(timeout):
+        return await receives.receive()
+"""
+
 
 @pytest.mark.parametrize(
     ("variant", "line", "instead", "row", "text"),
@@ -47,6 +62,18 @@ def test_a_broken_variant_turns_its_row_red(
     seen = measured(readers.runtime, [place], readers)[place]
 
     assert (seen.verdict, seen.text) == ("late" if text.startswith("+") else "broken", text)
+
+
+def test_on_trio_a_task_outside_of_every_nursery_of_the_request_is_counted(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OUTSIDE)
+    readers = find(f"{file}:first")
+
+    seen = measured(readers.runtime, [(YOURS, "slow loser", "first")], readers)[YOURS, "slow loser", "first"]
+
+    assert (seen.text, seen.counts["tasks_at_0_ms"], seen.counts["tasks_at_50_ms"]) == ("1 left", 1, 1)
+    assert seen.leak is not None
+    assert "spawn_system_task" in OUTSIDE.splitlines()[seen.leak - 1]
 
 
 def test_the_nursery_of_trios_documentation_keeps_what_ours_keeps(task_rows: Section) -> None:

@@ -23,7 +23,7 @@ def measured_before(monkeypatch: pytest.MonkeyPatch, task_rows: Section, moment_
     """The sections without sockets, as they were measured for other tests."""
     sections = {"tasks": task_rows, "one moment": moment_rows}
     monkeypatch.setattr(matrix, "SECTIONS", {name: matrix.SECTIONS[name] for name in sections})
-    monkeypatch.setattr(matrix, "section", sections.__getitem__)
+    monkeypatch.setattr(matrix, "section", lambda name, *_: sections[name])
 
 
 @pytest.mark.usefixtures("measured_before")
@@ -78,6 +78,10 @@ def test_a_variant_is_found_by_its_file_or_its_title(name: str) -> None:
         (("--open", "gather/tasks"), "names no row"),
         (("--open", "gather/nope"), "there is no row 'nope'"),
         (("--open", "gevent/slow loser"), "there is no variant 'gevent' in this row: there are TaskGroup"),
+        (
+            ("--open", "gevent/tie"),
+            "there is no variant 'gevent' in this row: there are asyncio; anyio; Trio",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line_that_names_the_right_ones(arguments: tuple[str, ...], words: str) -> None:
@@ -96,6 +100,14 @@ def test_json_has_every_cell_with_its_source_and_the_versions() -> None:
     cells = [cell for row in section["rows"] for cell in row["cells"]]
     assert len(cells) == len(section["rows"]) * len(section["variants"])
     assert all(cell["source"] for cell in cells if cell["verdict"] != "not measured")
+
+
+def test_to_open_a_cell_only_its_row_and_its_variant_are_measured() -> None:
+    measured = matrix.section("tasks", ("slow loser",), ("ours",))
+
+    assert [(row.name, [seen.variant for seen in row.cells]) for row in measured.rows] == [
+        ("slow loser", ["fanout"])
+    ] * 2
 
 
 def test_what_is_not_installed_is_named_with_the_command_that_brings_it() -> None:

@@ -48,6 +48,32 @@ def test_ours_is_late_where_a_clean_up_waits_and_cuts_one_without_a_shield(task_
             assert seen.counts["tasks_at_0_ms"] == seen.counts["tasks_at_50_ms"] == 0
 
 
+@pytest.mark.parametrize(
+    ("variant", "row", "endpoint", "text"),
+    [
+        ("wait", "slow loser", "first", "1 left"),
+        ("wait", "both hang", "first", "2 left"),
+        ("wait", "fast failure", "first", "wrong, 1 left"),
+        ("wait", "disconnect", "all", "2 left"),
+        ("wait, cancel", "slow loser", "first", "1 left at 0 ms"),
+        ("wait, cancel", "swallowed", "all", "1 left"),
+        ("wait, cancel", "clean-up waits", "first", "2 left"),
+        ("as_completed", "one hangs", "all", "1 left"),
+        ("gather", "slow loser", "first", "+650 ms"),
+        ("gather", "fast failure", "all", "wrong, 1 left"),
+        ("gather, exceptions", "clean-up raises", "all", "bug lost"),
+        ("wait, cancel, await", "swallowed", "first", "never"),
+        ("anyio task group", "swallowed", "first", "ok"),
+        ("anyio task group", "unshielded", "first", "cut"),
+        ("anyio task group", "clean-up waits", "first", "wrong, +400 ms"),
+    ],
+)
+def test_what_each_variant_is_known_for(
+    task_rows: Section, variant: str, row: str, endpoint: str, text: str
+) -> None:
+    assert cell(task_rows, variant, row, endpoint).text == text
+
+
 @pytest.mark.parametrize("row", CLEAN_UP_ROWS)
 def test_late_left_or_cut_nobody_gets_none_of_the_three(task_rows: Section, row: str) -> None:
     cells = [

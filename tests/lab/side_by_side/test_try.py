@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,6 +73,7 @@ def test_a_function_on_trio_runs_on_trio(tmp_path: Path, capsys: pytest.CaptureF
         ("import sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
         ("import trio, sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
         ("async def first(calls, timeout):\n    return call()", "wrong"),
+        ("async def first(calls, timeout):\n    return {object()}", "wrong"),
         (
             "import asyncio\nasync def first(calls, timeout):\n    while True:\n        try:\n"
             "            await asyncio.sleep(1)\n        except BaseException:\n            pass",
@@ -125,6 +132,43 @@ def test_what_cannot_be_run_is_one_line_with_the_fix(
     assert (code, output) == (2, "")
     (line,) = [line for line in errors.splitlines() if not line.startswith("This executes")]
     assert words in line
+
+
+def test_what_was_started_ends_with_the_command_whatever_ends_it(tmp_path: Path) -> None:
+    """Even if the function does not give the event loop back, and nobody could tell its process to end."""
+    file, pid_file = tmp_path / "mine.py", tmp_path / "pid"
+    file.write_text(f"""
+import os, pathlib
+async def first(calls, timeout):
+    pathlib.Path({str(pid_file)!r}).write_text(f"{{os.getpid()}} ")
+    while True: pass
+""")
+    code = f"from fanout.lab.side_by_side.try_it import run_try; run_try({f'{file}:first'!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as command:
+        wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith(" "))
+        command.kill()
+
+    pid = int(pid_file.read_text())
+    try:
+        wait_until(lambda: not is_running(pid))
+    finally:
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state != "Z"  # ended; whoever has inherited it has not looked yet
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("target", ["mine.py", ":first", "mine.py:", "mine.py:1st"])

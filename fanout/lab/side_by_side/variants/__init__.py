@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -33,12 +34,20 @@ ENDPOINTS: Final = {"first": "first", "all": "all_"}  # of a row: the function o
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """name: of its module. title: what a reader calls it. why: whose recommendation it is."""
+    """name: of its module. title: what a reader calls it. why: whose recommendation it is.
+
+    needs: a module that an extra brings, without which it is not measured.
+    """
 
     name: str
     title: str
     runtime: Runtime
     why: str
+    needs: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        return bool(self.needs) and find_spec(self.needs) is None
 
     @property
     def module(self) -> ModuleType:
@@ -66,10 +75,16 @@ VARIANTS: Final = (
     Variant("wait", "wait", "asyncio", "asyncio's documentation of asyncio.wait"),
     Variant("wait_cancel", "wait, cancel", "asyncio", "the same, and the rest is cancelled"),
     Variant("as_completed", "as_completed", "asyncio", "asyncio's documentation of asyncio.as_completed"),
-    Variant("anyio_group", "anyio task group", "asyncio", "anyio's documentation of cancel scopes"),
+    Variant("anyio_group", "anyio task group", "asyncio", "anyio's documentation of cancel scopes", "anyio"),
     Variant("threads", "threads", "threads", "the documentation of concurrent.futures"),
     Variant("trio_nursery", "Trio nursery", "trio", "Trio's documentation of nurseries and cancel scopes"),
     Variant("ours", "fanout", "trio", "this server: its handlers' own run_race"),
-    Variant("bridge", "bridge", "trio_asyncio", "this server, its calls made by an asyncio library"),
+    Variant(
+        "bridge",
+        "bridge",
+        "trio_asyncio",
+        "this server, its calls made by an asyncio library",
+        "trio_asyncio",
+    ),
 )
 BY_NAME: Final = {variant.name: variant for variant in VARIANTS}
