@@ -52,6 +52,7 @@ class Commands(click.Group):
 
     context_class = Context
     LATE: ClassVar = {
+        "lab": "fanout.lab.command",
         "load": "fanout.tools.load.command",
         "replay": "fanout.testing.world.replay",
         "simulate": "fanout.testing.world.simulate",

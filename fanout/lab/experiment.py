@@ -1,4 +1,4 @@
-"""What an experiment is: a claim, what was done, what was seen, and a verdict that follows from what was seen.
+"""What an experiment is: a claim, what is done to the server, and where its code, test and breakages are.
 
 One module of `fanout.lab.experiments` per guarantee. Its docstring is the article that `--explain` prints.
 """
@@ -6,50 +6,11 @@ One module of `fanout.lab.experiments` per guarantee. Its docstring is the artic
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from fanout.lab.timeline import Lane
-
-if TYPE_CHECKING:
-    from fanout.lab.setup import Setup
-
-By = Literal["client", "wire", "kernel", "leak check", "pool", "log", "server", "virtual time"]
-"""Where something was seen. wire: by the simulated upstream. kernel: in /proc, of the server's process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One observation. text: what was seen, with its number and unit, not what was expected."""
-
-    by: By
-    text: str
-    holds: bool
-
-
-@dataclass(slots=True)
-class Report:
-    """What came of an experiment. done: sentences without a full stop. It is kept if every observation holds."""
-
-    done: list[str] = field(default_factory=list)
-    lanes: list[Lane] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-
-    def see(self, by: By, text: str, holds: bool) -> None:
-        self.seen.append(Seen(by, text, holds))
-
-    @property
-    def is_kept(self) -> bool:
-        """Nothing seen is nothing shown: that is not kept."""
-        return bool(self.seen) and all(seen.holds for seen in self.seen)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kept": self.is_kept,
-            "done": self.done,
-            "timeline": [lane.to_json() for lane in self.lanes],
-            "seen": [{"by": seen.by, "text": seen.text, "holds": seen.holds} for seen in self.seen],
-        }
+from fanout.lab.report import Report
+from fanout.lab.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,18 +93,23 @@ def running(*arguments: str, environment: Mapping[str, str] | None = None) -> It
     Use port 0 for its listeners. `environment` is added to this process's. A program that is still
     running after the block is stopped by SIGTERM, and killed if that fails.
     """
+    program = started("fanout", *arguments, environment=environment)
+    try:
+        program.wait_until_ready()
+        yield program
+        if program.process.poll() is None:
+            program.stop()
+    finally:
+        if program.process.poll() is None:
+            program.kill()
+
+
+def started(*module: str, environment: Mapping[str, str] | None = None) -> Program:
+    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "fanout", *arguments],
+        [sys.executable, "-m", *module],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **(environment or {})},
     )
-    program = Program(process)
-    try:
-        program.wait_until_ready()
-        yield program
-        if process.poll() is None:
-            program.stop()
-    finally:
-        if process.poll() is None:
-            program.kill()
+    return Program(process)

@@ -1,1 +1,1 @@
-"""asyncio beside Trio: the same race, as each library's documentation recommends it, in the same situations."""
+"""asyncio beside Trio: the same race, as each library recommends it, in the same situations."""

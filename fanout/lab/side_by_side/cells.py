@@ -21,7 +21,7 @@ class Cell:
     """One variant in one situation.
 
     text: the outcome in at most 24 characters, such as `+400 ms` or `1 task left`.
-    counts: whatever was counted, with units in the names: tasks_at_0_ms, tasks_at_50_ms, sockets, slots, threads.
+    counts: whatever was counted, units in the names: tasks_at_0_ms, tasks_at_50_ms, sockets, slots, threads.
     source: the lines of the variant. leak: the number of the line (from 1) that leaks or waits, or `None`.
     """
 

@@ -1,0 +1,126 @@
+"""A client that does one thing at a time: it connects, sends, receives and disconnects, and measures time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import h11
+import trio
+
+_CHUNK: Final = 65_536
+_RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: close() sends RST
+
+
+class BrokenAnswer(Exception):
+    """The connection ended before the answer did, or what came is not HTTP."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """status: of the answer. took_ms: from the moment the request was sent to its last byte."""
+
+    status: int
+    fields: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    took_ms: float = 0.0
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection to a listener. `async with` closes it."""
+
+    def __init__(self, stream: trio.SocketStream, host: str) -> None:
+        self._stream = stream
+        self._host = host
+        self._parser = h11.Connection(h11.CLIENT)
+        self._sent_at = 0.0
+
+    @classmethod
+    async def to(cls, url: str) -> Client:
+        """url: scheme, host and port."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return cls(await trio.open_tcp_stream(parts.hostname, parts.port), parts.netloc)
+
+    async def send(
+        self, target: str, *fields: tuple[str, str], method: str = "GET", body: bytes = b""
+    ) -> None:
+        length = [("Content-Length", str(len(body)))] if body else []
+        request = h11.Request(method=method, target=target, headers=[("Host", self._host), *length, *fields])
+        events = (request, h11.Data(body), h11.EndOfMessage()) if body else (request, h11.EndOfMessage())
+        await self.send_bytes(b"".join(self._parser.send(event) or b"" for event in events))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Whatever it is: a part of a request, or garbage."""
+        self._sent_at = trio.current_time()
+        await self._stream.send_all(data)
+
+    async def receive(self) -> Answer:
+        """The answer to what `send` sent. Raises `BrokenAnswer`."""
+        answer = Answer(0)
+        try:
+            while not self._take_answer(answer):
+                self._parser.receive_data(await self._stream.receive_some(_CHUNK))
+        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+            raise BrokenAnswer(str(error)) from None
+        await trio.lowlevel.checkpoint()
+        return answer
+
+    def _take_answer(self, answer: Answer) -> bool:
+        """Put what has come into `answer`. Whether that is all of it."""
+        while True:
+            event = self._parser.next_event()
+            if isinstance(event, h11.Response):
+                answer.status = event.status_code
+                answer.fields = {name.decode(): value.decode() for name, value in event.headers}
+            elif isinstance(event, h11.Data):
+                answer.body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                answer.took_ms = (trio.current_time() - self._sent_at) * 1000
+                if self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE:
+                    self._parser.start_next_cycle()
+                return True
+            else:
+                return False
+
+    async def receive_end(self) -> bytes:
+        """What still comes until the server ends the connection. A reset is an end, too."""
+        rest = b""
+        with suppress(trio.BrokenResourceError):
+            while data := await self._stream.receive_some(_CHUNK):
+                rest += data
+        await trio.lowlevel.checkpoint()
+        return rest
+
+    def disconnect(self, how: Literal["fin", "rst"] = "fin") -> None:
+        """Leave at once, synchronously."""
+        if how == "rst":
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._stream.socket.close()
+
+    async def __aenter__(self) -> Client:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.disconnect()
+        await trio.lowlevel.checkpoint()
+
+
+async def ask(
+    url: str, target: str, *fields: tuple[str, str], method: str = "GET", body: bytes = b""
+) -> Answer:
+    """One request on a connection of its own, and its answer. Raises `BrokenAnswer`, `OSError`."""
+    async with await Client.to(url) as client:
+        await client.send(target, *fields, ("Connection", "close"), method=method, body=body)
+        return await client.receive()

@@ -1,0 +1,98 @@
+"""The process that runs variants: of asyncio and Trio it imports one.
+
+A request is JSON: `runtime`, `cells` as [variant, situation, endpoint], and `readers`, what the variant
+`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back costs
+one cell.
+
+Rule 1: asyncio's process never imports trio_asyncio, or asyncio would not be asyncio's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from fanout.lab.side_by_side.observed import Observed
+from fanout.lab.side_by_side.process import SILENT_FOR_S, EndedEarly, answer, values_from
+from fanout.lab.side_by_side.readers_function import YOURS, NotUsable, ReadersFunction, load
+from fanout.lab.side_by_side.situations import BY_NAME as SITUATIONS
+from fanout.lab.side_by_side.variants import BY_NAME as VARIANTS
+from fanout.lab.side_by_side.variants import Fanout
+
+Place = tuple[str, str, str]
+"""Of a cell: the variant, the situation and the endpoint."""
+
+FOREIGN: Final = {"asyncio": ("trio", "trio_asyncio"), "trio": ("trio_asyncio",)}
+MAX_STARTS: Final = 3
+
+
+@dataclasses.dataclass(slots=True)
+class Seen:
+    """What came of the cells. silent: what those did that gave no answer, in a few words."""
+
+    cells: dict[Place, Observed] = dataclasses.field(default_factory=dict)
+    silent: dict[Place, str] = dataclasses.field(default_factory=dict)
+
+
+def run_cells(
+    runtime: str,
+    places: Sequence[Place],
+    readers: ReadersFunction | None = None,
+    silent_for_s: float = SILENT_FOR_S,
+) -> Seen:
+    """Run variants in a process of their own, and the rest in a new one if a cell stops it.
+
+    Raises `NotUsable` if a reader's function cannot be run.
+    """
+    seen = Seen()
+    for _ in range(MAX_STARTS):
+        rest = [place for place in places if place not in seen.cells and place not in seen.silent]
+        if not rest:
+            break
+        request = {"runtime": runtime, "cells": rest, "readers": readers and dataclasses.asdict(readers)}
+        try:
+            for value in values_from(__name__, request, silent_for_s):
+                if "unusable" in value:
+                    raise NotUsable(value["unusable"])
+                variant, situation, endpoint = value["cell"]
+                seen.cells[variant, situation, endpoint] = Observed.from_json(value["observed"])
+        except EndedEarly as ending:
+            seen.silent[next(place for place in rest if place not in seen.cells)] = str(ending)
+    return seen
+
+
+def _cells(request: Any) -> Iterator[object]:
+    runtime = request["runtime"]
+    observe = importlib.import_module(f"fanout.lab.side_by_side.{runtime}_world").observe
+    try:
+        functions = _functions(request)
+    except NotUsable as error:
+        yield {"unusable": str(error)}
+        return
+    gc.freeze()  # each cell is followed by a collection, which need not look at the modules
+    for name, situation, endpoint in request["cells"]:
+        function, path = functions[name, endpoint]
+        observed = observe(function, SITUATIONS[situation], endpoint, path)
+        yield {"cell": [name, situation, endpoint], "observed": dataclasses.asdict(observed)}
+        loaded = [module for module in FOREIGN[runtime] if module in sys.modules]
+        assert request["readers"] or not loaded, f"{loaded} were imported into asyncio's process"  # Rule 1
+
+
+def _functions(request: Any) -> dict[tuple[str, str], tuple[Fanout, str]]:
+    """By variant and endpoint, the function and its file."""
+    functions: dict[tuple[str, str], tuple[Fanout, str]] = {}
+    for name, _, endpoint in request["cells"]:
+        if name == YOURS:
+            readers = ReadersFunction(**request["readers"])
+            functions[name, endpoint] = functions.get((name, endpoint)) or (load(readers), readers.file)
+        else:
+            functions[name, endpoint] = VARIANTS[name].function(endpoint), str(VARIANTS[name].path)
+    return functions
+
+
+if __name__ == "__main__":
+    answer(_cells)

@@ -1,0 +1,63 @@
+"""A process of its own for what must not meet this one's event loop: values in, values out, as lines of JSON.
+
+Rule 1: standard output belongs to the values. Whatever else is printed goes to standard error.
+Rule 2: the process ends when its parent does, even if it no longer gives the event loop back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NoReturn
+
+SILENT_FOR_S: Final = 15.0  # real seconds between two values, which take milliseconds
+
+
+class EndedEarly(Exception):
+    """The process gave no more values. The text says what it did, in a few words."""
+
+
+def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S) -> Iterator[Any]:
+    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`."""
+    # -P: what lies in the current folder is not taken for a library
+    command = [sys.executable, "-P", "-m", module, json.dumps(request)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    line = b""
+    try:
+        while select.select([process.stdout], [], [], silent_for_s)[0]:
+            chunk = os.read(process.stdout.fileno(), 65536)
+            if not chunk:
+                if process.wait():
+                    raise EndedEarly(f"ends the process ({process.returncode})")
+                return
+            *lines, line = (line + chunk).split(b"\n")
+            yield from map(json.loads, lines)
+        raise EndedEarly("never returns")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answer(function: Callable[[Any], Iterable[object]]) -> None:
+    """In that process: give what `function` yields for the request to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with os.fdopen(os.dup(1), "w") as out:  # Rule 1
+        os.dup2(2, 1)
+        parent = os.dup(0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        threading.Thread(target=_end_with_parent, args=[parent], daemon=True).start()
+        for value in function(json.loads(sys.argv[1])):
+            out.write(json.dumps(value) + "\n")
+            out.flush()
+
+
+def _end_with_parent(parent: int) -> NoReturn:
+    os.read(parent, 1)  # nothing is ever written: it ends with the parent
+    os._exit(1)

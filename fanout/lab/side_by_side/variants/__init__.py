@@ -1,0 +1,75 @@
+"""The same two functions, once per library, as its own documentation recommends it.
+
+Each module has `first(calls, timeout)`, which returns the first success and wants nothing more of the other
+calls, and `all_(calls, timeout)`, which returns every success in call order. What all of them are given:
+
+calls: functions without arguments. Each call returns its payload or raises `ConnectionError` if the upstream
+    failed; anything else that it raises is a bug.
+timeout: seconds from now.
+
+Both raise `TimeoutError` when the time is over, and `ConnectionError` if no call succeeded. The lines are
+meant to be read, and run as they stand: nothing of the lab is in them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal
+
+Call = Callable[[], Awaitable[Any]]
+Fanout = Callable[[Sequence[Call], float], Awaitable[Any]]
+"""The signature of both functions, and of what `fanout lab --try` runs."""
+
+Runtime = Literal["asyncio", "trio", "threads", "trio_asyncio"]
+"""What its calls are: coroutine functions for asyncio, for Trio, or plain functions that block (threads).
+trio_asyncio: for asyncio, run by Trio's loop, which needs an extra."""
+
+ENDPOINTS: Final = {"first": "first", "all": "all_"}  # of a row: the function of a variant
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """name: of its module. title: what a reader calls it. why: whose recommendation it is."""
+
+    name: str
+    title: str
+    runtime: Runtime
+    why: str
+
+    @property
+    def module(self) -> ModuleType:
+        """Imported when asked for: asyncio's process never imports Trio, nor the other way round."""
+        return importlib.import_module(f"{__name__}.{self.name}")
+
+    def function(self, endpoint: str) -> Any:
+        return getattr(self.module, ENDPOINTS[endpoint])
+
+    @property
+    def path(self) -> Path:
+        return Path(__file__).with_name(f"{self.name}.py")
+
+    @property
+    def source(self) -> str:
+        """Read, not imported."""
+        return self.path.read_text()
+
+
+VARIANTS: Final = (
+    Variant("taskgroup", "TaskGroup + timeout", "asyncio", "asyncio's documentation, its best practice"),
+    Variant("wait_cancel_await", "wait, cancel, await", "asyncio", "the same, before there were task groups"),
+    Variant("gather", "gather", "asyncio", "asyncio's documentation, to run calls at the same time"),
+    Variant("gather_exceptions", "gather, exceptions", "asyncio", "the same with return_exceptions=True"),
+    Variant("wait", "wait", "asyncio", "asyncio's documentation of asyncio.wait"),
+    Variant("wait_cancel", "wait, cancel", "asyncio", "the same, and the rest is cancelled"),
+    Variant("as_completed", "as_completed", "asyncio", "asyncio's documentation of asyncio.as_completed"),
+    Variant("anyio_group", "anyio task group", "asyncio", "anyio's documentation of cancel scopes"),
+    Variant("threads", "threads", "threads", "the documentation of concurrent.futures"),
+    Variant("trio_nursery", "Trio nursery", "trio", "Trio's documentation of nurseries and cancel scopes"),
+    Variant("ours", "fanout", "trio", "this server: its handlers' own run_race"),
+    Variant("bridge", "fanout, bridge", "trio_asyncio", "this server, its calls made by an asyncio library"),
+)
+BY_NAME: Final = {variant.name: variant for variant in VARIANTS}
