@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Generator
-from types import FrameType
 from typing import Any, Final
 
-_DELIVERED_WITHIN_S: Final = 0.3  # loopback hands over at once, unless the machine is very busy
-_LOOK_EVERY_S: Final = 0.002
+DELIVERED_WITHIN_S: Final = 0.3  # loopback hands over at once, unless the machine is very busy
+LOOK_EVERY_S: Final = 0.002
 
 
 class Stuck(Exception):
@@ -21,9 +20,10 @@ class Stuck(Exception):
 
 
 class IdleSelector(selectors.DefaultSelector):
-    """Before the event loop would wait, `on_idle` is called again and again, until there is something to do.
+    """Before the event loop would wait, `on_idle` is called until something is ready. It says whether it did
+    anything.
 
-    Raises `Stuck` out of the loop when there is nothing any more.
+    Raises `Stuck`, out of the event loop, when nothing happens any more.
     """
 
     def __init__(self, on_idle: Callable[[], bool]) -> None:
@@ -35,50 +35,47 @@ class IdleSelector(selectors.DefaultSelector):
         if ready or timeout == 0:
             return ready
         waited_s = 0.0
-        while waited_s < _DELIVERED_WITHIN_S:
+        while waited_s < DELIVERED_WITHIN_S:
             did_something = self._on_idle()
-            ready = super().select(0 if did_something else _LOOK_EVERY_S)
-            if ready:
+            ready = super().select(0 if did_something else LOOK_EVERY_S)
+            waited_s = 0.0 if did_something else waited_s + LOOK_EVERY_S
+            if ready or (timeout is not None and waited_s >= timeout):
                 return ready
-            waited_s = 0 if did_something else waited_s + _LOOK_EVERY_S
         raise Stuck
 
 
 class Points:
-    """Counts the points of coroutines that it follows, and calls `act` at the n-th.
-
-    place: where the call waited then, as frames from the outermost to the innermost.
-    """
+    """Counts the points of what it follows, in `reached`, and calls `act` at the n-th, from the event loop."""
 
     def __init__(self, n: int, act: Callable[[], object]) -> None:
         self._n = n
         self._act = act
-        self._call: Coroutine[Any, Any, Any] | None = None
         self.reached = 0
-        self.place: list[tuple[str, str, int]] = []
 
     async def follow(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Await it, and count its points and those of the tasks that are started meanwhile."""
         loop = asyncio.get_running_loop()
-        self._call = call
-        loop.set_task_factory(lambda loop, started, **options: asyncio.Task(self._counted(started), loop=loop, **options))
+
+        def start(loop: asyncio.AbstractEventLoop, started: Any, **options: Any) -> asyncio.Task[Any]:
+            return asyncio.Task(self._counted(started), loop=loop, **options)
+
+        loop.set_task_factory(start)
         try:
-            return await self._counted(call)
+            return await _Steps(call, self._pass)
         finally:
             loop.set_task_factory(None)
 
-    async def _counted(self, coroutine: Any) -> Any:
+    async def _counted(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await _Steps(coroutine, self._pass)
 
     def _pass(self, *_: object) -> None:
         self.reached += 1
         if self.reached == self._n:
-            self.place = frames_of(self._call)
             self._act()
 
 
 class _Steps:
-    """Awaiting it awaits the coroutine. `on_point` is called from the event loop, between steps."""
+    """Awaiting it awaits the coroutine. `on_point` is called between steps, not by the task itself."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], on_point: Callable[..., None]) -> None:
         self._coroutine = coroutine
@@ -95,19 +92,8 @@ class _Steps:
                 return end.value
             asyncio.get_running_loop().call_soon(self._on_point)  # it has begun to wait
             if future is not None:
-                future.add_done_callback(self._on_point)  # before the task's own: it is about to resume
+                future.add_done_callback(self._on_point)  # before the task's own callback: it is about to resume
             try:
                 value, error = (yield future), None
-            except BaseException as thrown:  # noqa: BLE001 - handed on to the coroutine
+            except BaseException as thrown:  # noqa: BLE001 - the coroutine gets it
                 value, error = None, thrown
-
-
-def frames_of(coroutine: Any) -> list[tuple[str, str, int]]:
-    """File, function and line of each frame in which a suspended coroutine waits, the outermost first."""
-    frames = []
-    while coroutine is not None:
-        frame: FrameType | None = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None) or getattr(coroutine, "ag_frame", None)
-        if frame is not None:
-            frames.append((frame.f_code.co_filename, frame.f_code.co_qualname, frame.f_lineno))
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None) or getattr(coroutine, "ag_await", None)
-    return frames

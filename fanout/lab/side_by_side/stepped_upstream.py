@@ -114,9 +114,10 @@ class _Connection:
             self._tls.do_handshake()
             while more := self._tls.read(_CHUNK):
                 decrypted += more
+            self.is_over = True  # close_notify
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLError:  # it takes its leave in the middle of a handshake
+        except ssl.SSLError:  # it is closed in the middle of a handshake
             self.is_over = True
         self._write(self._out.read())
         return decrypted
