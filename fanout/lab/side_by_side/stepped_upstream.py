@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 from contextlib import suppress
 from typing import Final, Self
 
@@ -22,7 +21,6 @@ PIECES: Final = (  # each is one wait of the client
 )
 BODY: Final = b"abc"
 _CHUNK: Final = 65_536
-_CAN_SEND: Final = (1, 8)  # ESTABLISHED and CLOSE_WAIT, as `struct tcp_info` has them
 
 
 class SteppedUpstream:
@@ -129,15 +127,5 @@ class _Connection:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
-        """Return when the client's kernel has it: loopback is usually that fast, but promises nothing."""
         with suppress(ConnectionError):
             self._socket.sendall(data)
-            while _is_on_its_way(self._socket):
-                pass
-
-
-def _is_on_its_way(sent_on: socket.socket) -> bool:
-    """Whether the other side's kernel has yet to take something of what was sent."""
-    info = sent_on.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
-    (unacknowledged,) = struct.unpack_from("I", info, 24)
-    return info[0] in _CAN_SEND and bool(unacknowledged)
