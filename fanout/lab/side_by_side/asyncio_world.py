@@ -14,12 +14,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from fanout.lab.side_by_side.calls import GIVE_UP_S, SETTLE_S, bug_log, note_error, rounded, scripted
+import anyio
+
+from fanout.lab.side_by_side.calls import GIVE_UP_S, HANGS_S, SETTLE_S, bug_log, note_error, rounded, scripted
 from fanout.lab.side_by_side.lines import innermost_line, running_line
 from fanout.lab.side_by_side.observed import LOOK_AFTER_MS, CallSeen, Observed
 from fanout.lab.side_by_side.situations import Situation
 from fanout.lab.side_by_side.variants import Fanout
 
+_IMMORTAL: Final[list[asyncio.Runner]] = []  # with tasks that no cancellation ends
 _BUSY: Final = 1000  # iterations without waiting that count as a millisecond, or a busy loop would stop time
 
 
@@ -53,11 +56,15 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class AsyncioWorld:
-    """See `calls.World`. path: the file of the variant, whose lines are looked for."""
+    """See `calls.World`. path: the file of the variant, whose lines are looked for.
+
+    has_anyio: it uses anyio, so its calls have anyio's shield.
+    """
 
     cancelled = asyncio.CancelledError
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, has_anyio: bool) -> None:
+        self._has_anyio = has_anyio
         self._loop = asyncio.get_running_loop()
         self._path = path
         self._began_at = self._loop.time()
@@ -73,6 +80,11 @@ class AsyncioWorld:
         await asyncio.sleep(seconds)
 
     async def shielded(self, function: Callable[[], Awaitable[None]]) -> None:
+        if self._has_anyio:
+            with anyio.CancelScope(shield=True):
+                await function()
+            return
+
         async def run() -> None:
             await function()
 
@@ -102,15 +114,19 @@ class AsyncioWorld:
 def observe(function: Fanout, situation: Situation, endpoint: str, path: str) -> Observed:
     """Run a variant once, in a loop of its own."""
     with bug_log() as log:
-        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-            observed = runner.run(_observe(function, situation, endpoint, path))
+        runner = asyncio.Runner(loop_factory=JumpingLoop)
+        observed = runner.run(_observe(function, situation, endpoint, path))
+        if asyncio.all_tasks(runner.get_loop()):
+            _IMMORTAL.append(runner)  # to close it would wait for them
+        else:
+            runner.close()
         gc.collect()  # asyncio reports an exception that nobody retrieved when its task is collected
         observed.bugs_logged = log.bugs
     return observed
 
 
 async def _observe(function: Fanout, situation: Situation, endpoint: str, path: str) -> Observed:
-    world = AsyncioWorld(path)
+    world = AsyncioWorld(path, has_anyio="anyio" in getattr(function, "__globals__", ()))
     observed = world.observed
     observed.calls = [CallSeen() for _ in situation.calls]
     calls = [scripted(world, *each) for each in zip(situation.calls, observed.calls, strict=True)]
@@ -137,4 +153,9 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
     await asyncio.sleep(LOOK_AFTER_MS / 1000)
     observed.tasks_at_50_ms = world.left(before | {task})
     await asyncio.sleep(SETTLE_S)
-    return copy.deepcopy(observed)  # what ends from here on, ends because the observation does
+    seen = copy.deepcopy(observed)  # what ends from here on, ends because the observation does
+    if left := asyncio.all_tasks() - before:
+        for each in left:
+            each.cancel()
+        await asyncio.wait(left, timeout=2 * HANGS_S)
+    return seen

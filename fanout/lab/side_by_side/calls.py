@@ -117,6 +117,7 @@ def note_error(observed: Observed, error: BaseException, path: str) -> None:
     """Of what a variant raised, what is needed for a verdict. path: its file."""
     leaves = list(leaves_of(error))
     observed.errors = [type(leaf).__name__ for leaf in leaves]
+    observed.said = ", ".join(f"{type(leaf).__name__}: {leaf}".removesuffix(": ") for leaf in leaves)
     observed.bugs_raised = sum(isinstance(leaf, ScriptedBug) for leaf in leaves)
     observed.raised_at = raised_line(error, path)
 

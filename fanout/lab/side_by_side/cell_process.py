@@ -1,8 +1,8 @@
 """The process that runs variants: of asyncio and Trio it imports one.
 
 A request is JSON: `runtime`, `cells` as [variant, situation, endpoint], and `readers`, what the variant
-`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back costs
-one cell.
+`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back
+costs one cell.
 
 Rule 1: asyncio's process never imports trio_asyncio, or asyncio would not be asyncio's own.
 """
@@ -14,6 +14,7 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from fanout.lab.side_by_side.observed import Observed
@@ -49,6 +50,7 @@ def run_cells(
     Raises `NotUsable` if a reader's function cannot be run.
     """
     seen = Seen()
+    loads = readers is not None
     for _ in range(MAX_STARTS):
         rest = [place for place in places if place not in seen.cells and place not in seen.silent]
         if not rest:
@@ -58,21 +60,31 @@ def run_cells(
             for value in values_from(__name__, request, silent_for_s):
                 if "unusable" in value:
                     raise NotUsable(value["unusable"])
+                if "cell" not in value:
+                    loads = value["loads"] and readers is not None
+                    continue
                 variant, situation, endpoint = value["cell"]
                 seen.cells[variant, situation, endpoint] = Observed.from_json(value["observed"])
         except EndedEarly as ending:
+            if loads and readers is not None:
+                guard = '`if __name__ == "__main__":`'
+                raise NotUsable(
+                    f"{Path(readers.file).name} {ending} as it is imported: put what it runs below {guard}"
+                ) from None
             seen.silent[next(place for place in rest if place not in seen.cells)] = str(ending)
     return seen
 
 
-def _cells(request: Any) -> Iterator[object]:
+def cells(request: Any) -> Iterator[object]:
     runtime = request["runtime"]
     observe = importlib.import_module(f"fanout.lab.side_by_side.{runtime}_world").observe
+    yield {"loads": True}
     try:
         functions = _functions(request)
     except NotUsable as error:
         yield {"unusable": str(error)}
         return
+    yield {"loads": False}
     gc.freeze()  # each cell is followed by a collection, which need not look at the modules
     for name, situation, endpoint in request["cells"]:
         function, path = functions[name, endpoint]
@@ -95,4 +107,4 @@ def _functions(request: Any) -> dict[tuple[str, str], tuple[Fanout, str]]:
 
 
 if __name__ == "__main__":
-    answer(_cells)
+    answer(cells)

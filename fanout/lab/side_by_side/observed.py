@@ -37,7 +37,7 @@ class Observed:
     """One variant in one situation.
 
     answered_ms: when its function ended, `None` if it did not. value: what it returned. errors: the names of
-    what it raised instead, groups opened. is_cancelled: it ended as cancelled.
+    what it raised instead, groups opened; said: what these say. is_cancelled: it ended as cancelled.
     bugs_raised, bugs_logged: how often the bug of the clean-up came to light.
     waits_at, left_from, raised_at: lines of the variant: where it waited when its answer was due, or when a
     clean-up ended badly; where it created the task that was left; where the error came from.
@@ -46,6 +46,7 @@ class Observed:
     answered_ms: float | None = None
     value: Any = None
     errors: list[str] = field(default_factory=list)
+    said: str = ""
     is_cancelled: bool = False
     tasks_at_0_ms: int = 0
     tasks_at_50_ms: int = 0
@@ -103,7 +104,7 @@ def _problems(observed: Observed, situation: Situation, endpoint: str) -> Any:
         yield "never", observed.waits_at
         return
     if not _is_right(observed, situation, endpoint):
-        yield "wrong", observed.raised_at
+        yield "sys.exit" if SystemExit.__name__ in observed.errors else "wrong", observed.raised_at
     had_bug = any(call.end == "bug" for call in observed.calls)
     if had_bug and not observed.bugs_raised + observed.bugs_logged:
         yield "bug lost", observed.waits_at
@@ -119,12 +120,18 @@ def _problems(observed: Observed, situation: Situation, endpoint: str) -> Any:
 
 def _is_right(observed: Observed, situation: Situation, endpoint: str) -> bool:
     right = situation.right(endpoint)
+    if SystemExit.__name__ in observed.errors:  # no answer at all: the server would end
+        return False
     if right.is_cancelled:
         return observed.is_cancelled
     if observed.is_cancelled:
         return False
-    if right.answer is None:
-        return bool(observed.errors)
+    if right.answer is None:  # an error, but not while a call could still succeed (G4)
+        return (
+            bool(observed.errors)
+            and observed.answered_ms is not None
+            and observed.answered_ms >= right.due_ms
+        )
     if observed.errors:  # a bug may outrank the answer, if it is told (G11)
         return situation.has_bug and bool(observed.bugs_raised + observed.bugs_logged)
     return bool(observed.value == right.answer)
@@ -144,8 +151,8 @@ def _lanes(observed: Observed, due_ms: float) -> Any:
         yield Lane("answer", 0, shown_ms, "left", f"due at {due_ms:g} ms, never given")
     else:
         end: End = "cancelled" if observed.is_cancelled else "failure" if observed.errors else "success"
-        said = ", ".join(observed.errors)
-        yield Lane("answer", 0, answered_ms, end, f"due at {due_ms:g} ms" + (f", {said}" if said else ""))
+        said = f"{observed.said}, " if observed.said else ""
+        yield Lane("answer", 0, answered_ms, end, f"{said}due at {due_ms:g} ms")
     for index, call in enumerate(observed.calls):
         if call.began_ms is None:
             continue

@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
-SILENT_FOR_S: Final = 15.0  # real seconds between two values, which take milliseconds
+_END: Final = b"end"
+START_WITHIN_S: Final = 60.0  # imports, on a machine that is busy with other things
+SILENT_FOR_S: Final = 15.0  # between two values, which take milliseconds
 
 
 class EndedEarly(Exception):
@@ -24,19 +26,24 @@ class EndedEarly(Exception):
 
 
 def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S) -> Iterator[Any]:
-    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`."""
+    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`.
+
+    silent_for_s: real seconds from one value to the next, after the first.
+    """
     # -P: what lies in the current folder is not taken for a library
     command = [sys.executable, "-P", "-m", module, json.dumps(request)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = b""
+    within_s = START_WITHIN_S
     try:
-        while select.select([process.stdout], [], [], silent_for_s)[0]:
+        while select.select([process.stdout], [], [], within_s)[0]:
+            within_s = silent_for_s
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
-                if process.wait():
-                    raise EndedEarly(f"ends the process ({process.returncode})")
-                return
+                if process.wait() == 0 and line == _END:
+                    return
+                raise EndedEarly(f"ends the process ({process.returncode})")
             *lines, line = (line + chunk).split(b"\n")
             yield from map(json.loads, lines)
         raise EndedEarly("never returns")
@@ -56,6 +63,9 @@ def answer(function: Callable[[Any], Iterable[object]]) -> None:
         for value in function(json.loads(sys.argv[1])):
             out.write(json.dumps(value) + "\n")
             out.flush()
+        out.write(_END.decode())
+        out.flush()
+    os._exit(0)  # whatever a reader's code has left running
 
 
 def _end_with_parent(parent: int) -> NoReturn:

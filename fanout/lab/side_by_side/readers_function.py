@@ -16,7 +16,7 @@ YOURS: Final = "yours"
 _SHAPE: Final = "async def {name}(calls, timeout)"
 
 
-class NotUsable(Exception):
+class NotUsable(ValueError):
     """One line that says why the function cannot be run, and what to do."""
 
 
@@ -66,11 +66,12 @@ def load(readers: ReadersFunction) -> Any:
     """Import its file, which runs it. Raises `NotUsable`."""
     file = Path(readers.file)
     sys.path.insert(0, str(file.parent))  # as for a script, so that it finds its neighbours
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"try_{file.stem}"  # the name alone may be that of a library
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise NotUsable(f"{file.name} is not a Python file: its name has to end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is a reader's, SystemExit included

@@ -35,7 +35,7 @@ class TrioWorld(trio.abc.Instrument):
         self._created_at: dict[trio.lowlevel.Task, int | None] = {}
         self.request: trio.lowlevel.Task | None = None
         self.observed = Observed()
-        self._own: set[trio.lowlevel.Task] = set()
+        self.nursery: trio.Nursery | None = None
         trio.lowlevel.add_instrument(self)
 
     def now_ms(self) -> float:
@@ -52,22 +52,17 @@ class TrioWorld(trio.abc.Instrument):
         if self.observed.waits_at is None and self.request is not None:
             self.observed.waits_at = innermost_line(self.request.coro, self._path)
 
-    def own(self) -> trio.lowlevel.Task:
-        """The task that asks belongs to the observation."""
-        task = trio.lowlevel.current_task()
-        self._own.add(task)
-        return task
-
     def left(self) -> int:
         """Tasks that began since the request, wherever they belong, and have not ended."""
-        left = self._created_at.keys() - self._own
+        left = self._created_at.keys()
         if left and self.observed.left_from is None:
             lines = [line for task in left if (line := self._created_at[task]) is not None]
             self.observed.left_from = min(lines, default=None)
         return len(left)
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        self._created_at[task] = running_line(self._path)
+        if task.parent_nursery is not self.nursery:  # the tasks in there are the observation itself
+            self._created_at[task] = running_line(self._path)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._created_at.pop(task, None)
@@ -95,7 +90,7 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
 
     async def request() -> None:  # noqa: ASYNC910 - a variant may never reach a checkpoint
         """As a handler would: at its end, in the same step, the first byte of the answer is written."""
-        world.request = world.own()
+        world.request = trio.lowlevel.current_task()
         try:
             with client:
                 try:
@@ -103,17 +98,17 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
                 finally:
                     observed.answer_given(world.now_ms())
                     observed.tasks_at_0_ms = world.left()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what this variant does
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what this variant does
             note_error(observed, error, path)
         observed.is_cancelled = client.cancelled_caught
         answered.set()
 
     async def at(ms: float, act: Callable[[], object]) -> None:
-        world.own()
         await trio.sleep(ms / 1000)
         act()
 
     async with trio.open_nursery() as nursery:
+        world.nursery = nursery
         nursery.start_soon(request)
         nursery.start_soon(at, situation.right(endpoint).due_ms + 1, world.look)
         if situation.disconnect_ms is not None:

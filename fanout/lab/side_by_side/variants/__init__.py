@@ -70,6 +70,6 @@ VARIANTS: Final = (
     Variant("threads", "threads", "threads", "the documentation of concurrent.futures"),
     Variant("trio_nursery", "Trio nursery", "trio", "Trio's documentation of nurseries and cancel scopes"),
     Variant("ours", "fanout", "trio", "this server: its handlers' own run_race"),
-    Variant("bridge", "fanout, bridge", "trio_asyncio", "this server, its calls made by an asyncio library"),
+    Variant("bridge", "bridge", "trio_asyncio", "this server, its calls made by an asyncio library"),
 )
 BY_NAME: Final = {variant.name: variant for variant in VARIANTS}

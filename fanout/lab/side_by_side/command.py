@@ -1,0 +1,107 @@
+"""The command `fanout lab asyncio`: rows in, the matrix out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+
+from fanout.lab.side_by_side import matrix
+from fanout.lab.side_by_side.cells import Matrix, Section
+from fanout.lab.side_by_side.text import cell_opened, footer_of, grid_of, row_of
+from fanout.lab.side_by_side.variants import BY_NAME, ENDPOINTS
+from fanout.process.exits import DONE
+
+
+@click.command("asyncio")
+@click.argument("rows", nargs=-1, metavar="[ROW ...]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the source of every cell.")
+@click.option(
+    "--open", "opened", metavar="VARIANT/ROW", help="Open one cell: its timeline, and the line that leaks."
+)
+def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) -> None:
+    """Compare asyncio, anyio, threads and Trio: the same race in the same situations.
+
+    Each variant is written as its library's documentation recommends it, best practice first. ROW is the name
+    of a row (`"slow loser"`) or of a section (tasks, wire, slots, "one moment"). Without one, all of them.
+
+    \b
+    Examples:
+      fanout lab asyncio                                  the matrix
+      fanout lab asyncio "slow loser"                     one row, with all that was counted
+      fanout lab asyncio --open "gather/slow loser/all"   one cell, at /api/all
+    """
+    if opened is not None:
+        _open(opened, as_json)
+    elif as_json:
+        sections = tuple(_measured(rows))
+        click.echo(json.dumps(Matrix(matrix.versions(), sections).to_json(), indent=2))
+    else:
+        for section in _measured(rows):
+            is_whole = not rows or section.name in rows
+            text = grid_of(section) if is_whole else "\n\n".join(map(row_of, section.rows))
+            click.echo(f"{text}\n")
+        click.echo(footer_of(matrix.versions()))
+        click.echo("Open a cell: fanout lab asyncio --open 'gather/slow loser'")
+    sys.exit(DONE)
+
+
+def _measured(names: Sequence[str]) -> Iterator[Section]:
+    """Each section as soon as it is measured, with the rows that are asked for."""
+    wanted = {name: _rows_of(name, names) for name in matrix.SECTIONS}
+    known = {name for rows in wanted.values() for name in rows} | matrix.SECTIONS.keys()
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(sorted(known))}")
+    for name, row_names in wanted.items():
+        if row_names:
+            section = matrix.section(name)
+            rows = tuple(row for row in section.rows if row.name in row_names)
+            yield dataclasses.replace(section, rows=rows)
+
+
+def _rows_of(section: str, names: Sequence[str]) -> tuple[str, ...]:
+    every = matrix.row_names(section)
+    if not names or section in names:
+        return every
+    return tuple(row for row in every if row in names)
+
+
+def _open(place: str, as_json: bool) -> None:
+    variant, slash, rest = place.partition("/")
+    row_name, _, endpoint = rest.partition("/")
+    if not slash or (endpoint and endpoint not in ENDPOINTS):
+        raise click.BadParameter(
+            f"{place!r} is not VARIANT/ROW or VARIANT/ROW/ENDPOINT, such as 'gather/slow loser/all'"
+        )
+    if not row_name or row_name in matrix.SECTIONS:
+        raise click.BadParameter(f"{place!r} names no row, such as 'gather/slow loser'")
+    title = BY_NAME[variant].title if variant in BY_NAME else variant
+    rows = [row for section in _measured([row_name]) for row in section.rows]
+    found = [
+        (row, cell)
+        for row in rows
+        for cell in row.cells
+        if _is(cell.variant, title) and row.endpoint in ("", endpoint or "first")
+    ]
+    if not found:
+        titles = dict.fromkeys(cell.variant for row in rows for cell in row.cells)
+        raise click.BadParameter(
+            f"there is no variant {variant!r} in this row: there are {'; '.join(titles)}"
+        )
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(cell) for _, cell in found], indent=2))
+    else:
+        click.echo("\n\n".join(cell_opened(row, cell) for row, cell in found))
+
+
+def _is(title: str, name: str) -> bool:
+    """Whatever its case and its punctuation."""
+    return _letters(title) == _letters(name)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
