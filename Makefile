@@ -112,7 +112,7 @@ check-lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet --output-format concise .
 
 check-async: $(VENV)/.dev
-	$(BIN)/flake8 fanout tests
+	$(BIN)/flake8 fanout tests examples
 
 check-types: $(VENV)/.dev
 	$(BIN)/mypy

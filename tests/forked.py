@@ -38,6 +38,7 @@ from fanout.testing import Program
 _ROOT: Final = Path(__file__).parent.parent
 _MAX_ORDER_BYTES: Final = 200_000
 _MAX_DESCRIPTORS: Final = 1024
+_LEFT_OUT: Final = ("fanout.testing", "fanout.upstream.asyncio_call")
 
 
 @contextmanager
@@ -144,14 +145,14 @@ def _forking_process() -> socket.socket:
 
 
 def _import_everything() -> None:
-    """All that a command may import, without the test kit, which imports pytest."""
+    """All that a command may import: without the test kit, which imports pytest, and the asyncio bridge."""
     import click
 
     import fanout
     from fanout.cli import cli
 
     for module in pkgutil.walk_packages(fanout.__path__, "fanout."):
-        if not module.name.startswith("fanout.testing") and not module.name.endswith("__main__"):
+        if not module.name.startswith(_LEFT_OUT) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in cli.list_commands(click.Context(cli)):
         cli.get_command(click.Context(cli), name)

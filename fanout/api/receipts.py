@@ -1,7 +1,8 @@
 """What a client gets that sends `X-Fanout-Receipt: 1`: the receipt, as far as the answer can have it.
 
 Its size depends on the number of calls, and on nothing that a client sends. Of why a call was
-cancelled only our own sentences are told: Trio's can quote an exception.
+cancelled only our own sentences are told: Trio's can quote an exception. What a call left is for operators:
+it names places in the code.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ def receipt_member(race: RaceRecord) -> dict[str, Any]:
     budget = race.budget
     calls = [call.to_json(budget.arrived_at) for call in call_receipts(race)]
     for call in calls:
+        del call["left"]
         if call["cancel_source"] != "explicit":
             call["cancel_reason"] = None
     return {

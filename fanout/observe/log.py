@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from loguru import logger
 
 from fanout.observe.log_writer import LogWriter, sink_of
-from fanout.race.events import BugFound, Event, RequestEnded
+from fanout.race.events import BugFound, Event, LeftTaskEnded, RequestEnded, TaskLeft
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -166,19 +166,31 @@ def printable(text: str) -> str:
 
 
 class LogObserver:
-    """Logs what somebody must look at: bugs, with their traceback, and late answers."""
+    """Logs what somebody must look at: bugs, with their traceback, late answers, tasks that a call left."""
 
-    interests: Final = frozenset({BugFound, RequestEnded})
+    interests: Final = frozenset({BugFound, LeftTaskEnded, RequestEnded, TaskLeft})
 
     def notify(self, event: Event) -> None:
-        if isinstance(event, RequestEnded):
-            if event.late_by_s > 0:
-                logger.bind(request_id=event.request_id, status=event.status).warning(
-                    "the answer was late by {:.1f} ms", event.late_by_s * 1000
+        match event:
+            case RequestEnded():
+                if event.late_by_s > 0:
+                    logger.bind(request_id=event.request_id, status=event.status).warning(
+                        "the answer was late by {:.1f} ms", event.late_by_s * 1000
+                    )
+            case BugFound():
+                bound = logger.bind(request_id=event.request_id)
+                bound.opt(exception=event.exception).error("bug in {}", event.where)
+            case TaskLeft():
+                logger.bind(request_id=event.request_id).warning(
+                    "call {} has ended, and has left an asyncio task: {}", event.call, event.place
                 )
-        elif isinstance(event, BugFound):
-            bound = logger.bind(request_id=event.request_id)
-            bound.opt(exception=event.exception).error("bug in {}", event.where)
+            case LeftTaskEnded():
+                logger.bind(request_id=event.request_id).info(
+                    "the asyncio task that call {} left has ended {:.1f} ms after it: {}",
+                    event.call,
+                    event.after_s * 1000,
+                    event.place,
+                )
 
 
 def _text(record: Record) -> str:

@@ -24,10 +24,11 @@ from fanout.observe.metrics_family import (
     Histogram,
     Series,
     counter,
+    gauge,
     histogram,
 )
 from fanout.observe.receipt import CLIENT_DISCONNECTED, NO_RACE, Receipt
-from fanout.race.events import BugFound, Event
+from fanout.race.events import BugFound, Event, LeftTaskEnded, TaskLeft
 from fanout.race.outcome import NOT_STARTED, SUCCESSES, Cancelled, Crash, Failure
 
 # Fine where the upstream answers, 100 to 600 ms, and at the timeouts that clients usually ask for.
@@ -67,6 +68,12 @@ CANCEL_TO_EXIT: Final = histogram(
     "fanout_call_cancel_to_exit_seconds",
     "From the moment an upstream call was cancelled to the moment it was gone.",
 )
+TASKS_LEFT: Final = counter(
+    "fanout_call_tasks_left",
+    "asyncio tasks that were alive after their call had ended.",
+    ("call", "server_address", "place"),
+)
+LEFT_ALIVE: Final = gauge("fanout_call_tasks_left_alive", "Those of them that are still alive.")
 
 _ROUTES: Final = {"first": "/api/first", "all": "/api/all"}
 _STATUSES: Final[dict[int | None, str]] = {
@@ -96,7 +103,9 @@ class BrokenGuarantees:
 class RequestStatistics:
     """answers: by status, also those that the client did not wait for. refused: requests without a race that
     were answered with a problem, by its reason. races: by how they ended, those of clients that disconnected
-    left out. calls: by outcome or, of failed ones, by error word.
+    left out. calls: by outcome or, of failed ones, by error word. tasks_left: asyncio tasks that were alive
+    after their call, by the place in the code; tasks_left_alive: those that still are. Without the asyncio
+    bridge there are none, and cannot be.
     """
 
     answers: dict[str, int]
@@ -105,13 +114,15 @@ class RequestStatistics:
     calls: dict[str, int]
     clients_disconnected: int
     guarantees_broken: BrokenGuarantees
+    tasks_left: dict[str, int]
+    tasks_left_alive: int
 
 
 class RequestMetrics:
-    """Counts and measures: a consumer of receipts, and an observer of bugs. `/metrics` and `/statistics` are
-    two views of the same numbers."""
+    """Counts and measures: a consumer of receipts, and an observer of bugs and of tasks that calls leave.
+    `/metrics` and `/statistics` are two views of the same numbers."""
 
-    interests: Final = frozenset({BugFound})
+    interests: Final = frozenset({BugFound, LeftTaskEnded, TaskLeft})
 
     def __init__(self, upstreams: Sequence[Upstream], *, scheme: str) -> None:
         """upstreams: in call order. scheme: what the public listener speaks, `http` or `https`."""
@@ -124,14 +135,22 @@ class RequestMetrics:
         self._calls = Series(Counter, (OTHER,) * len(CALLS.labels))
         self._answers = Series(Counter, (OTHER,) * len(ANSWERS.labels))
         self._exit = Histogram(EXIT_BOUNDS_S)
+        self._tasks_left = Series(Counter, (OTHER,) * len(TASKS_LEFT.labels))
+        self._left_alive = 0
         self._bugs = 0
         # Requests and calls of one kind go to the same series: those are found once, not once a request.
         self._of_request = lru_cache(MAX_SERIES)(self._find_request)
         self._of_call = lru_cache(MAX_SERIES)(self._find_call)
 
     def notify(self, event: Event) -> None:
-        if isinstance(event, BugFound):
-            self._bugs += 1
+        match event:
+            case BugFound():
+                self._bugs += 1
+            case TaskLeft():
+                self._left_alive += 1
+                self._tasks_left[(*self._calls_to[event.call], event.place)].value += 1
+            case LeftTaskEnded():
+                self._left_alive -= 1
 
     def __call__(self, receipt: Receipt) -> None:
         """Take one receipt in. Neither blocks nor raises."""
@@ -189,6 +208,8 @@ class RequestMetrics:
         yield CALLS.metric((labels, counted.value) for labels, counted in self._calls.items())
         yield ANSWERS.metric((labels, counted.value) for labels, counted in self._answers.items())
         yield from CANCEL_TO_EXIT.histograms([((), self._exit)])
+        yield TASKS_LEFT.metric((labels, counted.value) for labels, counted in self._tasks_left.items())
+        yield LEFT_ALIVE.one(self._left_alive)
 
     def statistics(self) -> RequestStatistics:
         answers, refused, races, calls, results = [Counts[str]() for _ in range(5)]
@@ -205,9 +226,18 @@ class RequestMetrics:
         for (_, _, outcome, reason), count in self._calls.items():
             word = "success" if outcome in SUCCESSES else outcome
             calls[reason if outcome == Failure.word else word] += count.value
-        guarantees = BrokenGuarantees(results["late"], self._bugs)
+        left = Counts[str]()
+        for (_, _, place), counted in self._tasks_left.items():
+            left[place] += counted.value
         return RequestStatistics(
-            dict(answers), dict(refused), dict(races), dict(calls), results["left"], guarantees
+            dict(answers),
+            dict(refused),
+            dict(races),
+            dict(calls),
+            results["left"],
+            BrokenGuarantees(results["late"], self._bugs),
+            dict(left),
+            self._left_alive,
         )
 
 

@@ -44,6 +44,7 @@ class CallReceipt(NamedTuple):
     kept: its connection was kept open for the next call, and not closed.
     cancel_source: who cancelled, in Trio's words. cancel_reason: why, in a sentence.
     cancel_to_exit_ms: from the moment of the cancellation to the end of the call.
+    left: the asyncio tasks that were alive after its end, by the place in the code; see `CallTimings`.
     """
 
     call: int
@@ -58,6 +59,7 @@ class CallReceipt(NamedTuple):
     cancel_source: str | None
     cancel_reason: str | None
     cancel_to_exit_ms: float | None
+    left: tuple[str, ...] = ()
 
     def to_json(self, arrived_at: float) -> dict[str, Any]:
         """The same, with every time in milliseconds after the arrival. Made of JSON's own types."""
@@ -78,6 +80,7 @@ class CallReceipt(NamedTuple):
             "cancel_source": self.cancel_source,
             "cancel_reason": self.cancel_reason,
             "cancel_to_exit_ms": None if self.cancel_to_exit_ms is None else round(self.cancel_to_exit_ms, 3),
+            "left": list(self.left),
         }
 
 
@@ -175,7 +178,7 @@ def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tupl
     receipts = []
     verdict = race.verdict
     for record in race.calls:
-        call, started_at, ended_at, outcome, seen = record
+        call, started_at, ended_at, outcome, seen, left = record
         word = word_of(record, verdict)
         reused = kept = error = status = source = reason = exit_ms = None
         if isinstance(outcome, Failure):
@@ -208,6 +211,7 @@ def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tupl
                 source,
                 reason,
                 exit_ms,
+                left,
             )
         )
     return tuple(receipts)

@@ -100,6 +100,7 @@ class RequestLog:
             call.cancel_source,
             call.cancel_reason,
             None if exit_ms is None else round(exit_ms, 3),
+            call.left or None,
         )
 
 
@@ -108,7 +109,10 @@ def _has_failed(receipt: Receipt) -> bool:
 
 
 class CallLine(Struct, omit_defaults=True):
-    """One call in a line of the log. upstream: its name. exit_ms: from its cancellation to its end."""
+    """One call in a line of the log. upstream: its name. exit_ms: from its cancellation to its end.
+
+    left: the asyncio tasks that it left, by the place in the code.
+    """
 
     upstream: str
     outcome: str
@@ -120,6 +124,7 @@ class CallLine(Struct, omit_defaults=True):
     cancelled_by: str | None = None
     because: str | None = None
     exit_ms: float | None = None
+    left: tuple[str, ...] | None = None
 
 
 class RequestLine(Struct, omit_defaults=True):

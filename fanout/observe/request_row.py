@@ -74,7 +74,8 @@ class RequestRows:
             story += f" after {(call.ended_at - arrived_at) * 1000:.0f} ms"
         why = call.error or call.cancel_reason or call.cancel_source
         status = "" if call.status is None else f" {call.status}"
-        return f"{story} ({why}{status})" if why else story
+        left = f" and left {'; '.join(call.left)}" if call.left else ""
+        return f"{story} ({why}{status}){left}" if why else f"{story}{left}"
 
 
 def level_of(receipt: Receipt) -> str:

@@ -19,7 +19,7 @@ from fanout.process.descriptors import make_room_for_descriptors, reserve_descri
 from fanout.process.exits import DONE
 from fanout.process.ready import say_ready, server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
-from fanout.process.service import Service
+from fanout.process.service import OpenCalls, Service
 from fanout.process.signals import stop_on_signals
 from fanout.server.listeners import open_listeners
 from fanout.upstream.transport import PoolTransport
@@ -39,6 +39,7 @@ def run_process(
     also_ready: Mapping[str, str] | None = None,
     hints: Sequence[str] = (),
     when_ready: WhenReady | None = None,
+    open_calls: OpenCalls | None = None,
 ) -> int:
     """Serve, in this process, until a signal has drained the service. Returns the exit code.
 
@@ -46,6 +47,11 @@ def run_process(
     controls: of the demo: it runs along with the service, and is cancelled after it, and the live page has
         them. also_ready: more URLs for the ready lines. hints: what stands below them; a name of a URL, in
         braces, stands for it. when_ready: called with all URLs; cancelled with the service.
+    open_calls: for a server whose calls are not ours over HTTP. It is called once, with the URL of each call
+        (`Settings.calls`) and the service's observer, and returns an async context manager. That gives one
+        `fanout.race.race.Call` for each URL, and is open around the service: it is entered before the first
+        client, and left after the last answer. The URLs then name the calls in logs and metrics, and mean
+        what `open_calls` makes of them. `examples/asyncio_upstream.py` is such a server.
 
     Raises `SettingsError` or `ListenError`, each one clear line, before anything is served.
     """
@@ -72,6 +78,7 @@ def run_process(
             when_ready=None if when_ready is None else partial(when_ready, urls),
             tracing=tracing,
             controls=controls,
+            open_calls=open_calls,
         )
 
     trio.run(run)
@@ -106,13 +113,14 @@ async def serve_until_stopped(
     controls: Controls | None = None,
     restarts: int = 0,
     admin_ports: Sequence[int] = (),
+    open_calls: OpenCalls | None = None,
 ) -> None:
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
     say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
         after it. when_ready: likewise, but from then on. tracing: `None` for no traces. controls: for the
         live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
-        the live page's links.
+        the live page's links. open_calls: see `run_process`.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -123,7 +131,7 @@ async def serve_until_stopped(
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
-            service = Service(settings, transport, tracing, controls, restarts, admin_ports)
+            service = Service(settings, transport, tracing, controls, restarts, admin_ports, open_calls)
             gc.collect()  # takes 100 ms, so before the first client
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,8 @@ from fanout.process.descriptors import connections_allowed
 from fanout.process.observation import Observation
 from fanout.process.resources import certificate_of
 from fanout.race.admission import Admission
-from fanout.race.events import BugFound
+from fanout.race.events import BugFound, Observer
+from fanout.race.race import Call
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from fanout.server.serve import serve
@@ -45,6 +47,9 @@ GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
 ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # the most that a client that does not read can hold; by default 4 MiB
 ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
+
+# Given the URL of each call, and the service's observer: what gives one `Call` for each, while it is open.
+OpenCalls = Callable[[Sequence[str], Observer], AbstractAsyncContextManager[Sequence[Call]]]
 
 
 class Service:
@@ -58,9 +63,10 @@ class Service:
         controls: Controls | None = None,
         restarts: int = 0,
         admin_ports: Sequence[int] = (),
+        open_calls: OpenCalls | None = None,
     ) -> None:
         """controls: of the demo, for the live page. restarts: how often it was replaced.
-        admin_ports: those of all workers."""
+        admin_ports: those of all workers. open_calls: instead of calls over HTTP, see `run_process`."""
         self._settings = settings
         self._restarts = restarts
         self._transport = transport
@@ -76,8 +82,10 @@ class Service:
             id_prefix=id_prefix,
             in_flight=lambda: self._admission.in_flight,
         )
+        self._open_calls = open_calls
+        self._calls: list[Call] = [UpstreamCall(transport, url) for url in settings.calls]
         races = Races(
-            calls=tuple(UpstreamCall(transport, url) for url in settings.calls),
+            calls=self._calls,
             observer=observation.observer,
             default_timeout_ms=settings.default_timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
@@ -144,7 +152,10 @@ class Service:
         for listener in admin:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
         live = self._observation.live.feed
-        async with self._transport, trio.open_nursery() as background:
+        async with self._transport, self._opened_calls() as calls, trio.open_nursery() as background:
+            if len(calls) != len(self._calls):
+                raise ValueError(f"open_calls gave {len(calls)} calls for {len(self._calls)} URLs")
+            self._calls[:] = calls
             await background.start(self._transport.run)
             background.start_soon(live.run, name="tell the live page")
             background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
@@ -183,6 +194,11 @@ class Service:
             await self._observation.end()
             admin_stop.set()
             background.cancel_scope.cancel(reason="the service has drained")
+
+    def _opened_calls(self) -> AbstractAsyncContextManager[Sequence[Call]]:
+        if self._open_calls is None:
+            return nullcontext(self._calls)
+        return self._open_calls(self._settings.calls, self._observation.observer)
 
     def is_ready(self) -> bool:
         return self._started_at is not None and not self._app.draining

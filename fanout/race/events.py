@@ -100,6 +100,30 @@ class BugFound:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class TaskLeft:
+    """A call has ended, and a task that it started has not. Only a call through asyncio can leave one.
+
+    place: what the task runs, and where it waits, see `fanout.upstream.asyncio_call.place_of`.
+    """
+
+    request_id: str
+    call: int
+    place: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeftTaskEnded:
+    """A task that was left has ended by itself, `after_s` seconds after its call."""
+
+    request_id: str
+    call: int
+    place: str
+    after_s: float
+    at: float
+
+
 class RequestEnded(NamedTuple):
     """The last event of every request but those refused unread: all of it in one fact.
 
@@ -136,6 +160,8 @@ Event = (
     | AnswerSent
     | ClientDisconnected
     | BugFound
+    | TaskLeft
+    | LeftTaskEnded
     | RequestEnded
 )
 

@@ -15,6 +15,7 @@ class CallRecord(NamedTuple):
     """What is known of one call. Times are Trio clock seconds; `None` means "not yet".
 
     timings: what the call said of itself: (name, at), in order. Filled in when it ends.
+    left: what of it was still alive when it ended, by the place in the code; see `CallTimings`.
     """
 
     call: int
@@ -22,6 +23,7 @@ class CallRecord(NamedTuple):
     ended_at: float | None = None
     outcome: Outcome | None = None
     timings: tuple[tuple[str, float], ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def elapsed_s(self) -> float:
@@ -53,12 +55,17 @@ class Ledger:
         self._started_at[call] = at
 
     def end(
-        self, call: int, outcome: Outcome, at: float, timings: tuple[tuple[str, float], ...] = ()
+        self,
+        call: int,
+        outcome: Outcome,
+        at: float,
+        timings: tuple[tuple[str, float], ...] = (),
+        left: tuple[str, ...] = (),
     ) -> CallRecord:
         before = self._records[call]
         if before is not None:
             raise RuntimeError(f"call {call} ended twice: {before.outcome!r}, then {outcome!r}")
-        ended = CallRecord(call, self._started_at[call], at, outcome, timings)
+        ended = CallRecord(call, self._started_at[call], at, outcome, timings, left)
         self._records[call] = ended
         self._ended.append(ended)
         self.pending -= 1

@@ -117,8 +117,8 @@ class Race:
             self._observer.notify(CallStarted(self.request_id, call, now))
 
     def _end(self, call: int, outcome: Outcome) -> None:
-        now = self._now()
-        record = self.ledger.end(call, outcome, now, self._marks[call].seen)
+        now, timings = self._now(), self._marks[call]
+        record = self.ledger.end(call, outcome, now, timings.seen, timings.left)
         if CallEnded in self._observer.interests:
             self._observer.notify(CallEnded(self.request_id, record, now))
 

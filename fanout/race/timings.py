@@ -25,9 +25,13 @@ class Trace(Protocol):
 
 
 class CallTimings:
-    """The times of one call in one race. headers: to be sent to the upstream with this call."""
+    """The times of one call in one race. headers: to be sent to the upstream with this call.
 
-    __slots__ = ("_now", "_seen", "call", "headers", "request_id")
+    left: what of the call is alive although it has ended, each by the place in the code where it is. Only a
+    call through an asyncio library can leave something, see `fanout.upstream.asyncio_call`.
+    """
+
+    __slots__ = ("_now", "_seen", "call", "headers", "left", "request_id")
 
     def __init__(
         self, request_id: str, call: int, headers: Headers = (), now: Callable[[], float] = trio.current_time
@@ -35,6 +39,7 @@ class CallTimings:
         self.request_id = request_id
         self.call = call
         self.headers = headers
+        self.left: tuple[str, ...] = ()
         self._now = now
         self._seen: list[tuple[str, float]] = []
 

@@ -19,6 +19,7 @@ class ScriptedCall:
     ending: what it returns, or the exception it raises.
     cleanup_ms: time that its clean-up takes, shielded, as a careless call's would.
     cleanup_error: raised by its clean-up, as a careless call's would be.
+    swallow_ms: it catches its cancellation once, and goes on for so long, as a careless call would.
     started, running: how often it was started, and how many of those have not ended.
     """
 
@@ -26,6 +27,7 @@ class ScriptedCall:
     ending: Success | Failure | Exception
     cleanup_ms: float = 0
     cleanup_error: Exception | None = None
+    swallow_ms: float = 0
     started: int = 0
     running: int = 0
 
@@ -33,7 +35,12 @@ class ScriptedCall:
         self.started += 1
         self.running += 1
         try:
-            await trio.sleep(self.after_ms / 1000)
+            try:
+                await trio.sleep(self.after_ms / 1000)
+            except trio.Cancelled:
+                if not self.swallow_ms:
+                    raise
+                await trio.sleep(self.swallow_ms / 1000)  # is cancelled at once: Trio says it again
             if isinstance(self.ending, Exception):
                 raise self.ending
             return self.ending

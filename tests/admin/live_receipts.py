@@ -10,7 +10,7 @@ from fanout.race.events import RaceStarted
 
 
 def call(outcome: str = "won", ended_at: float | None = 10.2, index: int = 0, **more: Any) -> CallReceipt:
-    nothing: dict[str, Any] = dict.fromkeys(CallReceipt._fields)
+    nothing: dict[str, Any] = dict.fromkeys(CallReceipt._fields) | CallReceipt._field_defaults
     begun: dict[str, Any] = {"started_at": 10.0, "phases": (("connect", 10.0), ("wait", 10.01))}
     known = {"call": index, "outcome": outcome, "ended_at": ended_at}
     return CallReceipt(**(nothing | begun | known | more))

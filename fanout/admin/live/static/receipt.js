@@ -35,6 +35,7 @@ function callPart(call) {
       ["ended after", ms(call.cancel_to_exit_ms)],
     );
   }
+  if (call.left?.length) rows.push(["left running", call.left.join("; ")]);
   return html(
     "section", { class: `call-part ${call.outcome}` },
     html("h3", {}, `Call ${call.upstream}`), facts(rows),

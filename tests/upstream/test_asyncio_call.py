@@ -1,0 +1,374 @@
+"""The call over the asyncio bridge, in virtual time: what it waits for, what it leaves, and whom it tells.
+
+What it shares with every other call is in test_asyncio_conformance.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from fanout.race.budget import Budget
+from fanout.race.events import BugFound
+from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.race import Race
+from fanout.race.timings import CallTimings
+from fanout.race.verdict import Crashed, One, first_success
+from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, GRACE_MS, AsyncioCall, open_bridge
+from tests.upstream.reports import Reports
+
+GOOD = Success(b"good")
+CANCELLED_AT_S = 0.1
+Sdk = Callable[[], Coroutine[Any, Any, object]]
+KEPT: list[asyncio.Task[Any]] = []  # asyncio itself keeps weak references only
+
+
+class SdkBug(Exception):
+    pass
+
+
+def call_of(sdk: Sdk, **grace: float) -> AsyncioCall:
+    async def call(timings: CallTimings) -> Success:
+        await sdk()
+        return GOOD
+
+    return AsyncioCall(call, **grace)
+
+
+async def cancelled(call: AsyncioCall, request_id: str = "r-1") -> tuple[float, tuple[str, ...]]:
+    """Cancel it after `CANCELLED_AT_S`. Returns how long it went on, in seconds, and what it left."""
+    timings = CallTimings(request_id, 1)
+    with trio.move_on_after(CANCELLED_AT_S) as scope:
+        await call(timings)
+    assert scope.cancelled_caught
+    return round(trio.current_time() - scope.deadline, 6), timings.left
+
+
+# What SDKs do when they are cancelled. Behind each: how long the call goes on, in ms, and what it leaves.
+
+
+async def sleeps() -> None:
+    await asyncio.sleep(10)
+
+
+async def cleans_up_for_10_ms() -> None:
+    try:
+        await asyncio.sleep(10)
+    finally:
+        await asyncio.sleep(0.01)
+
+
+async def cleans_up_for_400_ms() -> None:
+    try:
+        await asyncio.sleep(10)
+    finally:
+        await asyncio.sleep(0.4)
+
+
+async def retries() -> None:
+    for _ in range(3):
+        with suppress(BaseException):
+            await asyncio.sleep(0.4)
+
+
+async def shields() -> None:
+    await asyncio.shield(asyncio.sleep(0.4))
+
+
+async def waits_for_the_first() -> None:
+    await asyncio.wait([asyncio.create_task(asyncio.sleep(0.4)), asyncio.create_task(asyncio.sleep(0.4))])
+
+
+async def cancels_without_waiting() -> None:
+    task = asyncio.create_task(cleans_up_for_10_ms())
+    try:
+        await asyncio.sleep(10)
+    finally:
+        task.cancel()
+
+
+async def uses_a_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(10))
+        group.create_task(cleans_up_for_400_ms())
+
+
+async def gathers() -> None:
+    await asyncio.gather(asyncio.sleep(10), cleans_up_for_10_ms())
+
+
+@pytest.mark.parametrize(
+    ("sdk", "went_on_ms", "left"),
+    [
+        (sleeps, 0, 0),
+        (cleans_up_for_10_ms, 10, 0),
+        (cleans_up_for_400_ms, GRACE_MS, 1),
+        (retries, GRACE_MS, 1),
+        (shields, 0, 1),
+        (waits_for_the_first, 0, 2),
+        (cancels_without_waiting, 10, 0),
+        (uses_a_task_group, GRACE_MS, 2),
+        (gathers, 10, 0),
+    ],
+)
+async def test_a_cancelled_call_ends_within_its_grace_and_counts_what_it_leaves(
+    autojump_clock: trio.testing.MockClock, sdk: Sdk, went_on_ms: float, left: int
+) -> None:
+    """Late by at most the grace: exactly so long as what is being cancelled needs."""
+    reports = Reports()
+    async with open_bridge(reports):
+        went_on_s, places = await cancelled(call_of(sdk))
+        assert (went_on_s, len(places)) == (went_on_ms / 1000, left)
+        assert [(task.request_id, task.call, task.place) for task in reports.left] == [
+            ("r-1", 1, place) for place in places
+        ]
+        await trio.sleep(2)
+    assert len(reports.ended) == left
+    assert reports.bugs == []
+
+
+async def test_the_grace_is_the_calls_own(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_bridge(Reports()):
+        went_on_s, places = await cancelled(call_of(cleans_up_for_10_ms, grace_ms=7.5))
+        assert (went_on_s, len(places)) == (0.0075, 1)
+        went_on_s, places = await cancelled(call_of(cleans_up_for_400_ms, grace_ms=1000))
+        assert (went_on_s, len(places)) == (0.4, 0)
+
+
+async def test_what_is_left_is_named_by_file_and_line_and_reported_when_it_has_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The line is where the task waits, in the innermost function that is not asyncio's own."""
+    lines, first = inspect.getsourcelines(cleans_up_for_400_ms)
+    waits_at = first + next(n for n, line in enumerate(lines) if "0.4" in line)
+    reports = Reports()
+    async with open_bridge(reports):
+        _, (place,) = await cancelled(call_of(cleans_up_for_400_ms))
+        await trio.sleep(1)
+    assert place.startswith("call_of.<locals>.call (upstream/test_asyncio_call.py:")
+    assert place.endswith(f", in cleans_up_for_400_ms (upstream/test_asyncio_call.py:{waits_at})")
+    (ended,) = reports.ended
+    assert (ended.place, round(ended.after_s, 6)) == (place, 0.385)
+
+
+async def forgets_what_fails() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0.2)
+        raise SdkBug
+
+    KEPT.append(asyncio.create_task(fails()))
+
+
+async def cleans_up_and_fails_late() -> None:
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await asyncio.sleep(0.2)
+            raise SdkBug
+
+    await asyncio.create_task(fails())
+
+
+async def test_a_task_that_was_left_and_fails_is_a_bug_of_its_request(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """G11: also when the request has long been answered. One exception that ends two tasks is one bug."""
+    reports = Reports()
+    async with open_bridge(reports):
+        assert await call_of(forgets_what_fails)(CallTimings("r-7", 0)) == GOOD
+        await trio.sleep(1)
+        await cancelled(call_of(cleans_up_and_fails_late), "r-8")
+        await trio.sleep(1)
+    assert [type(bug) for bug in reports.bugs] == [SdkBug, SdkBug]
+    told = [event.request_id for event in reports.events if isinstance(event, BugFound)]
+    assert told == ["r-7", "r-8"]
+
+
+async def test_an_error_that_nothing_awaits_is_reported_and_the_loop_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """trio-asyncio would end the loop, and the service with it."""
+
+    async def schedules_a_bug() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await asyncio.sleep(0.01)
+
+    reports = Reports()
+    async with open_bridge(reports):
+        for _ in range(2):
+            assert await call_of(schedules_a_bug)(CallTimings("r-1", 0)) == GOOD
+    assert [type(bug) for bug in reports.bugs] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(1)
+
+
+async def raises_a_bug() -> None:
+    await asyncio.sleep(0)
+    raise SdkBug
+
+
+@pytest.mark.parametrize(("sdk", "bug"), [(cancels_itself, RuntimeError), (raises_a_bug, SdkBug)])
+async def test_a_bug_is_an_exception_of_the_call(
+    autojump_clock: trio.testing.MockClock, sdk: Sdk, bug: type[Exception]
+) -> None:
+    """Not asyncio's `CancelledError`, which Trio would take for the end of the program."""
+    async with open_bridge(Reports()):
+        with pytest.raises(bug):
+            await call_of(sdk)(CallTimings("r-1", 0))
+
+
+async def test_a_function_that_returns_no_outcome_is_a_bug(autojump_clock: trio.testing.MockClock) -> None:
+    async def wrong(timings: CallTimings) -> Any:
+        await asyncio.sleep(0)
+        return b"{}"
+
+    async with open_bridge(Reports()):
+        with pytest.raises(TypeError, match=r"returns Success or Failure, not b'{}'"):
+            await AsyncioCall(wrong)(CallTimings("r-1", 0))
+
+
+@pytest.mark.parametrize("grace_ms", [-1, float("nan"), float("inf")])
+async def test_a_grace_that_is_no_time_is_refused(grace_ms: float) -> None:
+    async with open_bridge(Reports()):
+        with pytest.raises(ValueError, match=f"grace_ms={grace_ms}: give a number"):
+            call_of(sleeps, grace_ms=grace_ms)
+
+
+def test_a_call_outside_of_a_bridge_says_so_when_it_is_made() -> None:
+    with pytest.raises(RuntimeError, match="inside of: async with open_bridge"):
+        call_of(sleeps)
+
+
+OF_A_REQUEST: ContextVar[str] = ContextVar("of_a_request", default="the service's")
+
+
+async def test_asyncio_code_runs_in_the_services_context(autojump_clock: trio.testing.MockClock) -> None:
+    """Not in the request's, and what one call sets there the next does not see."""
+    seen = []
+
+    async def looks(timings: CallTimings) -> Success:
+        await asyncio.sleep(0)
+        seen.append(OF_A_REQUEST.get())
+        OF_A_REQUEST.set("an earlier call's")
+        return GOOD
+
+    async with open_bridge(Reports()):
+        call = AsyncioCall(looks)
+        OF_A_REQUEST.set("the request's")
+        for _ in range(2):
+            await call(CallTimings("r-1", 0))
+    assert seen == ["the service's", "the service's"]
+
+
+async def ignores_everything() -> None:
+    for _ in range(3):  # the cancelled call, the closed bridge, and Python's garbage collector
+        with suppress(BaseException):
+            await asyncio.sleep(1000)
+
+
+async def test_closing_the_bridge_gives_up_what_ignores_it_and_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """G9: the process has to end."""
+    reports = Reports()
+    async with open_bridge(reports):
+        await cancelled(call_of(ignores_everything))
+        await cancelled(call_of(sleeps))
+        began_at = trio.current_time()
+    assert trio.current_time() - began_at == pytest.approx(CLOSE_WITHIN_S)
+    (bug,) = reports.bugs
+    assert "ignores_everything (upstream/test_asyncio_call.py:" in str(bug)
+
+
+async def test_a_thread_of_an_sdk_is_counted_and_does_not_keep_the_bridge_open() -> None:
+    """G12 is not the bridge's to give. What waits for the thread is left, and named."""
+    goes_on = threading.Event()
+    try:
+        with trio.fail_after(5):
+            async with open_bridge(Reports()):
+
+                async def waits_for_a_thread() -> None:
+                    await asyncio.to_thread(goes_on.wait, 20)
+
+                _, (place,) = await cancelled(call_of(waits_for_a_thread))
+                assert "waits_for_a_thread (upstream/test_asyncio_call.py:" in place
+    finally:
+        goes_on.set()
+
+
+def race_of(calls: list[AsyncioCall], reports: Reports) -> Race:
+    return Race("r-1", first_success, calls, Budget(trio.current_time(), 1000, 20), reports)
+
+
+async def answers_after_50_ms() -> None:
+    await asyncio.sleep(0.05)
+
+
+async def run(race: Race) -> None:
+    with trio.move_on_at(race.budget.race_ends_at):
+        async with trio.open_nursery() as nursery:
+            for call in race.calls:
+                nursery.start_soon(race.run, call, nursery.cancel_scope)
+
+
+async def test_a_race_is_late_by_the_grace_and_its_record_has_what_was_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    reports = Reports()
+    async with open_bridge(reports):
+        race = race_of([call_of(answers_after_50_ms), call_of(retries)], reports)
+        await run(race)
+        assert trio.current_time() - race.budget.arrived_at == pytest.approx(0.05 + GRACE_MS / 1000)
+        winner, loser = race.record().calls
+        assert race.verdict() == One(0, b"good")
+        assert (winner.left, len(loser.left)) == ((), 1)
+        assert loser.outcome == Cancelled("explicit", "call 0 settled the race")
+
+
+async def test_a_losers_clean_up_that_raises_fails_the_request(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """G11: a bug outranks every answer, also the bug of a call that is being cancelled."""
+
+    async def cleans_up_with_a_bug() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            raise SdkBug
+
+    reports = Reports()
+    async with open_bridge(reports):
+        race = race_of([call_of(answers_after_50_ms), call_of(cleans_up_with_a_bug)], reports)
+        await run(race)
+    verdict = race.verdict()
+    assert isinstance(verdict, Crashed)
+    assert isinstance(verdict.exception, SdkBug)
+    assert isinstance(race.ledger.records[1].outcome, Crash)
+    assert [type(bug) for bug in reports.bugs] == [SdkBug]
+
+
+async def test_a_failure_of_the_client_is_data(autojump_clock: trio.testing.MockClock) -> None:
+    async def fails(timings: CallTimings) -> Failure:
+        timings.mark("wait")
+        await asyncio.sleep(0.01)
+        return Failure("broken")
+
+    timings = CallTimings("r-1", 0)
+    async with open_bridge(Reports()):
+        assert await AsyncioCall(fails)(timings) == Failure("broken")
+    assert [name for name, _ in timings.seen] == ["wait"]
