@@ -1,0 +1,443 @@
+"""The rows *Wire*: each variant as a real server, and what is left of a request on real sockets.
+
+Call 0 wins, call 1 loses, each at a simulated upstream of its own. What is left is counted by the kernel, which
+lists the sockets of the server; by the upstreams, which saw each client close, or not; and by the server.
+
+Rule 1: a verdict depends on counts, and on times that are hundreds of milliseconds apart.
+Rule 2: a process belongs to this section from its start, and is ended with it, whatever happens.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from select import select
+from typing import Any, Final, Literal, Self
+from urllib.parse import urlencode
+
+import trio
+
+from fanout.lab import kernel
+from fanout.lab.client import Answer, BrokenAnswer, Client, ask
+from fanout.lab.setup import eventually
+from fanout.lab.side_by_side.cells import Cell, Row, Section, Verdict
+from fanout.lab.side_by_side.servers import OK, SWALLOWS
+from fanout.lab.side_by_side.variants import VARIANTS, Variant
+from fanout.lab.timeline import Lane
+from fanout.testing.program import Program, started
+
+HOW: Final = (
+    "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. Counted:"
+    " sockets by the kernel, calls by the upstreams, tasks and slots by the server, half a second later."
+)
+AT_ONCE: Final = 2  # servers that are measured at the same time
+WINNER_MS: Final = 200
+SLOW_MS: Final = 1500
+TIMEOUT_MS: Final = 1000
+LATE_MS: Final = 400  # after it was due; a machine that is busy with other things is not that late
+LEFT_AFTER_S: Final = 0.5  # what is still there then is left
+GIVE_UP_S: Final = 4.0  # four times the timeout
+_EVERY_S: Final = 0.01
+INSTALL: Final = "pip install 'fanout-server[lab]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """winner, loser: what their upstreams do, as overrides of the simulator.
+
+    at: what the loser's call comes to: an upstream, a listener that accepts no connection, or one that never
+    answers a TLS handshake. listener: of aiohttp's server.
+    """
+
+    name: str
+    text: str
+    loser: Mapping[str, Any] = field(default_factory=lambda: {"fault": "hang_before_head"})
+    at: Literal["upstream", "connect", "tls"] = "upstream"
+    winner: Mapping[str, Any] = field(default_factory=lambda: {"fault": "none", "delay_ms": WINNER_MS})
+    habit: str = ""
+    disconnects: bool = False
+    listener: str = "api"
+    timeout_ms: int = TIMEOUT_MS
+
+
+HANGS: Final = {"fault": "hang_before_head"}
+SITUATIONS: Final = (
+    Situation(
+        "slow loser",
+        f"One call answers after {WINNER_MS} ms, the other after {SLOW_MS}.",
+        loser={"fault": "connection_close", "delay_ms": SLOW_MS},
+        timeout_ms=2 * SLOW_MS,
+    ),
+    Situation("disconnect", "Both calls hang, and the client disconnects.", winner=HANGS, disconnects=True),
+    Situation(
+        "disconnect, set",
+        "The same; aiohttp's server with handler_cancellation=True, which is not its default.",
+        winner=HANGS,
+        disconnects=True,
+        listener="cancelling",
+    ),
+    Situation("in connect", "The loser is cancelled before its connection is accepted.", at="connect"),
+    Situation("in TLS", "The loser is cancelled in its TLS handshake.", at="tls"),
+    Situation("in head", "The loser is cancelled in the head of its answer.", {"fault": "hang_mid_head"}),
+    Situation("in body", "The loser is cancelled in the body of its answer.", {"fault": "hang_mid_body"}),
+    Situation("swallowed", "The loser swallows its first cancellation and tries again.", habit=SWALLOWS),
+)
+ROW_NAMES: Final = tuple(situation.name for situation in SITUATIONS)
+
+
+@dataclass(slots=True)
+class Look:
+    """What a server holds at one moment for the loser, and the calls that its upstreams have open."""
+
+    sockets: int
+    slots: int
+    tasks: int
+    calls: int = 0
+
+    def since(self, before: Look) -> Look:
+        return Look(
+            max(self.sockets - before.sockets, 0),
+            max(self.slots - before.slots, 0),
+            max(self.tasks - before.tasks, 0),
+            self.calls,
+        )
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.sockets or self.slots or self.tasks or self.calls)
+
+
+class Upstream:
+    """A simulated upstream, which behaves for each variant as it is told. `seen`: its records of one."""
+
+    def __init__(self, program: Program) -> None:
+        self.url = program.urls["upstream"]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def work(self, slot: str) -> str:
+        return f"{self.url}/api/work?{urlencode({'slot': slot})}"
+
+    async def behave(self, slot: str, overrides: Mapping[str, Any]) -> int:
+        """From now on. Returns the number of the last call that it has seen so far."""
+        await ask(self.url, f"/slots/{slot}", method="PUT", body=json.dumps(overrides).encode())
+        return max((call["id"] for call in await self.seen(slot, 0)), default=0)
+
+    async def seen(self, slot: str, since: int) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = (await ask(self.url, f"/calls?since={since}&slot={slot}")).json["calls"]
+        return calls
+
+
+class SilentListener:
+    """Accepts no connection, or accepts them without a word. The kernel does either, as the backlog says."""
+
+    def __init__(self, backlog: int) -> None:
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(backlog)
+        self._fillers: list[socket.socket] = []
+        self.port = self._listener.getsockname()[1]
+
+    def fill(self) -> None:
+        """From now on a connection stays half open: nobody accepts, and the backlog is full."""
+        while True:
+            filler = socket.socket()
+            self._fillers.append(filler)
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.port))
+            if not select([], [filler], [], 0.05)[1]:
+                return
+
+    def close(self) -> None:
+        for each in (*self._fillers, self._listener):
+            each.close()
+
+
+class Bench:
+    """What is shared: the upstreams, and a listener that never shakes hands. `async with` ends all of it."""
+
+    winner: Upstream
+    loser: Upstream
+
+    def __init__(self) -> None:
+        self._programs: list[Program] = []
+        self._listeners: list[SilentListener] = []
+        self.no_handshake = self.listener(1000)
+
+    def listener(self, backlog: int) -> SilentListener:
+        listener = SilentListener(backlog)
+        self._listeners.append(listener)
+        return listener
+
+    async def start(self, *module: str, environment: Mapping[str, str] | None = None) -> Program:
+        program = started(*module, environment=environment)
+        self._programs.append(program)  # Rule 2
+        await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
+        return program
+
+    def end(self, programs: Sequence[Program]) -> None:
+        for program in programs:
+            program.kill()
+            self._programs.remove(program)
+
+    async def __aenter__(self) -> Self:
+        try:
+            upstream = ("fanout", "upstream", "--bind", "127.0.0.1:0", "--reliable")
+            self.winner = Upstream(await self.start(*upstream))
+            self.loser = Upstream(await self.start(*upstream))
+        except BaseException:
+            self._end_all()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end_all()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _end_all(self) -> None:
+        self.end(list(self._programs))
+        for listener in self._listeners:
+            listener.close()
+
+
+class Server:
+    """A variant as a server. The same program serves every situation."""
+
+    def __init__(self, bench: Bench, variant: Variant) -> None:
+        self._bench = bench
+        self._variant = variant
+        self._no_accept = bench.listener(0)
+        self.programs: list[Program] = []
+
+    @property
+    def slot(self) -> str:
+        return self._variant.name
+
+    async def program(self, situation: Situation) -> Program:
+        """The one for this situation, which has answered a request."""
+        if not self.programs:
+            self.programs.append(await self._start(situation))
+            warm = {"fault": "connection_close", "delay_ms": 0}
+            await self._bench.winner.behave(self.slot, warm)
+            await self._bench.loser.behave(self.slot, warm)
+            await ask(self.programs[0].urls["api"], self.target(Situation("warm", "")))
+        return self.programs[0]
+
+    async def _start(self, situation: Situation) -> Program:
+        module = "on_quart" if self._variant.runtime == "trio" else "on_aiohttp"
+        return await self._bench.start(f"fanout.lab.side_by_side.servers.{module}", self._variant.name)
+
+    def url(self, program: Program, situation: Situation) -> str:
+        return program.urls.get(situation.listener) or program.urls["api"]
+
+    def target(self, situation: Situation) -> str:
+        calls = [("call", url) for url in self.calls(situation)]
+        return f"/api/first?{urlencode([('timeout', situation.timeout_ms), ('habit', situation.habit), *calls])}"
+
+    def calls(self, situation: Situation) -> tuple[str, str]:
+        """The URLs of the winner and of the loser."""
+        losers = {
+            "upstream": self._bench.loser.work(self.slot),
+            "connect": f"http://127.0.0.1:{self._no_accept.port}/api/work",
+            "tls": f"https://127.0.0.1:{self._bench.no_handshake.port}/api/work",
+        }
+        return self._bench.winner.work(self.slot), losers[situation.at]
+
+    def port(self, situation: Situation) -> int:
+        """Where the loser's connections go."""
+        if situation.at == "connect":
+            self._no_accept.fill()
+            return self._no_accept.port
+        return self._bench.loser.port if situation.at == "upstream" else self._bench.no_handshake.port
+
+    async def held(self, program: Program) -> tuple[int, int]:
+        """Slots of the pool, and tasks."""
+        census = (await ask(program.urls["api"], "/census")).json
+        return census["slots"], census["tasks"]
+
+
+class OurServer(Server):
+    """`fanout serve`, whose calls are settings: a program for each upstream and each habit."""
+
+    def __init__(self, bench: Bench, variant: Variant) -> None:
+        super().__init__(bench, variant)
+        self._by_settings: dict[tuple[str, str], Program] = {}
+
+    async def program(self, situation: Situation) -> Program:
+        settings = (situation.at, situation.habit)
+        if settings not in self._by_settings:
+            program = await self._start(situation)
+            self.programs.append(program)
+            self._by_settings[settings] = program
+        return self._by_settings[settings]
+
+    async def _start(self, situation: Situation) -> Program:
+        options = (situation.habit, "bridge" if self._variant.name == "bridge" else "")
+        other = ("fanout.lab.side_by_side.servers.ours", *filter(None, options))
+        environment = {
+            "FANOUT_BIND": "127.0.0.1:0",
+            "FANOUT_ADMIN_BIND": "127.0.0.1:0",
+            "FANOUT_UPSTREAMS": ",".join(self.calls(situation)),
+        }
+        return await self._bench.start(*(other if any(options) else ("fanout", "serve")), environment=environment)
+
+    def target(self, situation: Situation) -> str:
+        return f"/api/first?timeout={situation.timeout_ms}"
+
+    async def held(self, program: Program) -> tuple[int, int]:
+        statistics = (await ask(program.urls["admin"], "/statistics")).json
+        slots = sum(origin["in_use"] for origin in statistics["upstream"]["origins"])
+        tasks = statistics["leak_check"]["tasks_alive"] + statistics["requests"]["tasks_left_alive"]
+        return slots, tasks
+
+
+def section(names: Sequence[str] | None = None) -> Section:
+    """Measure every variant, or those named, two at a time. Takes about 20 seconds."""
+    compared = [variant for variant in VARIANTS if names is None or variant.name in names]
+    cells: dict[tuple[str, str], Cell] = trio.run(_measure_all, compared)
+    rows = [
+        Row(situation.name, "first", situation.text, tuple(cells[v.name, situation.name] for v in compared))
+        for situation in SITUATIONS
+    ]
+    return Section("wire", "Wire", HOW, tuple(_title(variant) for variant in compared), tuple(rows))
+
+
+async def _measure_all(variants: Sequence[Variant]) -> dict[tuple[str, str], Cell]:
+    cells: dict[tuple[str, str], Cell] = {}
+    at_once = trio.CapacityLimiter(AT_ONCE)
+
+    async def measure(bench: Bench, variant: Variant) -> None:
+        async with at_once:
+            server = (OurServer if variant.name in ("ours", "bridge") else Server)(bench, variant)
+            for situation in SITUATIONS:
+                cells[variant.name, situation.name] = await _cell(bench, server, variant, situation)
+            bench.end(server.programs)
+
+    async with Bench() as bench, trio.open_nursery() as nursery:
+        for variant in variants:
+            why_not = _missing(variant)
+            if why_not:
+                missing = Cell(_title(variant), "not measured", why_not, source=f"# {INSTALL}\n")
+                cells |= {(variant.name, situation.name): missing for situation in SITUATIONS}
+            else:
+                nursery.start_soon(measure, bench, variant, name=f"measure {variant.name}")
+    return cells
+
+
+def _title(variant: Variant) -> str:
+    return "httpx on Trio" if variant.name == "trio_nursery" else variant.title
+
+
+def _missing(variant: Variant) -> str:
+    """What this variant needs and this installation has not, in a few words."""
+    needs = {"trio": (), "trio_asyncio": ("trio_asyncio", "aiohttp")}.get(variant.runtime, ("aiohttp",))
+    for module in needs:
+        if importlib.util.find_spec(module) is None:
+            return f"needs {module.replace('_', '-')}"
+    if variant.runtime == "trio_asyncio" and sys.version_info >= (3, 14):
+        return "needs Python below 3.14"
+    return ""
+
+
+async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situation) -> Cell:
+    """Make one request in this situation, and look what is left of it."""
+    program = await server.program(situation)
+    pid, port, slot = program.process.pid, server.port(situation), server.slot
+    since_winner = await bench.winner.behave(slot, situation.winner)
+    since_loser = await bench.loser.behave(slot, situation.loser)
+
+    async def seen() -> list[dict[str, Any]]:
+        return [*await bench.winner.seen(slot, since_winner), *await bench.loser.seen(slot, since_loser)]
+
+    async def look() -> Look:
+        slots, tasks = await server.held(program)
+        open_calls = sum(call["end"] == "open" for call in await seen())
+        return Look(kernel.sockets_to(pid, port), slots, tasks, open_calls)
+
+    before = await look()
+    threads = kernel.threads_of(pid)
+
+    async def is_under_way() -> bool:
+        if situation.disconnects:
+            return len(await seen()) == len(server.calls(situation))
+        await trio.lowlevel.checkpoint()
+        return kernel.sockets_to(pid, port) > before.sockets
+
+    answer = None
+    began_at = trio.current_time()
+    async with await Client.to(server.url(program, situation)) as client:
+        await client.send(server.target(situation), ("Connection", "close"))
+        was_under_way = await eventually(is_under_way)
+        if situation.disconnects:
+            client.disconnect()
+        else:
+            with trio.move_on_after(GIVE_UP_S):
+                answer = await _answer(client)
+    ended_at = trio.current_time()
+    left = (await look()).since(before)
+    while not left.is_nothing and trio.current_time() < ended_at + LEFT_AFTER_S:
+        await trio.sleep(_EVERY_S)
+        left = (await look()).since(before)
+    counts = {
+        "calls_left": left.calls,
+        "sockets_left": left.sockets,
+        "slots_left": left.slots,
+        "tasks_left": left.tasks,
+        "threads_started": max(kernel.threads_of(pid) - threads, 0),
+    }
+    if not was_under_way:
+        return Cell(_title(variant), "not measured", "the loser never began", counts=counts)
+    verdict, text = verdict_of(situation, answer, left)
+    return Cell(
+        _title(variant),
+        verdict,
+        text,
+        answered_ms=None if answer is None else round(answer.took_ms, 1),
+        due_ms=None if situation.disconnects else WINNER_MS,
+        counts=counts,
+        source=variant.source,
+        timeline=tuple(_lanes(await seen(), (ended_at - began_at) * 1000)),
+    )
+
+
+async def _answer(client: Client) -> Answer | None:
+    try:
+        return await client.receive()
+    except BrokenAnswer:
+        return None
+
+
+def verdict_of(situation: Situation, answer: Answer | None, left: Look) -> tuple[Verdict, str]:
+    """From what the client got and from what was left half a second later."""
+    problems = []
+    if not situation.disconnects:
+        if answer is None:
+            problems.append("never")
+        elif answer.status != OK or answer.json != {"time": WINNER_MS}:
+            problems.append("wrong")
+    if left.calls or left.sockets:
+        problems.append(f"{max(left.calls, left.sockets)} left")
+    elif left.slots:
+        problems.append(f"{left.slots} slot left")
+    elif left.tasks:
+        problems.append(f"{left.tasks} task left")
+    if problems:
+        return "broken", ", ".join(problems)
+    late_ms = 0.0 if answer is None else answer.took_ms - WINNER_MS
+    return ("late", f"+{late_ms:.0f} ms") if late_ms > LATE_MS else ("kept", "ok")
+
+
+def _lanes(calls: Sequence[Mapping[str, Any]], until_ms: float) -> list[Lane]:
+    """As the upstreams saw the calls; those in a gate are not among them."""
+    lanes = []
+    for index, call in enumerate(calls):
+        if call["end"] == "client_closed":
+            lanes.append(Lane(f"call {index}", 0, call["client_closed_ms"], "cancelled", was_reset=True))
+        elif call["end"] == "answered":
+            lanes.append(Lane(f"call {index}", 0, call["answered_ms"], "success"))
+        else:
+            lanes.append(Lane(f"call {index}", 0, until_ms, "left", "still open at its upstream"))
+    return lanes
