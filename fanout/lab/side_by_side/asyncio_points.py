@@ -1,7 +1,7 @@
 """Cancel an asyncio call at its n-th point: what `fanout.testing.points` is for Trio.
 
-A task can be interrupted where it waits, and from two sides: as it begins to wait, and as it is about to resume
-because what it waits for is done. Each of these is a point, in the call and in the tasks that it starts.
+A task can be interrupted where it waits, and from two sides: as it begins to wait, and as it is about to
+resume because what it waits for is done. Each is a point, in the call and in the tasks that it starts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class IdleSelector(selectors.DefaultSelector):
 
 
 class Points:
-    """Counts the points of what it follows, in `reached`, and calls `act` at the n-th, from the event loop."""
+    """Counts the points of what it follows, in `reached`. At the n-th the event loop calls `act`."""
 
     def __init__(self, n: int, act: Callable[[], object]) -> None:
         self._n = n
@@ -92,7 +92,9 @@ class _Steps:
                 return end.value
             asyncio.get_running_loop().call_soon(self._on_point)  # it has begun to wait
             if future is not None:
-                future.add_done_callback(self._on_point)  # before the task's own callback: it is about to resume
+                future.add_done_callback(
+                    self._on_point
+                )  # before the task's own callback: it is about to resume
             try:
                 value, error = (yield future), None
             except BaseException as thrown:  # noqa: BLE001 - the coroutine gets it

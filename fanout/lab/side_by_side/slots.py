@@ -15,10 +15,12 @@ from fanout.lab.side_by_side.process import EndedEarly, values_from
 from fanout.lab.side_by_side.sweeps import SITUATIONS, SWEEPS, Swept
 
 HOW: Final = (
-    "A pool of one connection, and a call that is cancelled at each of its points: as it begins to wait, and as"
-    " it is about to resume. Lost: the next call waits, though nothing is left to be done. Without a clock."
+    "A pool of one connection, and a call that is cancelled at each of its points: as it begins to wait, and"
+    " as it is about to resume. Lost: the next call waits for ever. The upstream moves when its client is"
+    " idle, so every run has the same points."
 )
-TOTAL: Final = "all"
+TOTAL: Final = "together"
+ROW_NAMES: Final = (TOTAL, *(situation.name for situation in SITUATIONS))
 INSTALL: Final = "pip install 'fanout-server[lab]'"
 _MODULE: Final = "fanout.lab.side_by_side.sweeps"
 
@@ -27,12 +29,10 @@ def section(names: Sequence[str] | None = None) -> Section:
     """Sweep every client, or those named in `SWEEPS`. Takes about ten seconds."""
     compared = tuple(name for name in SWEEPS if names is None or name in names)
     cells = {name: _cells(name) for name in compared}
+    texts = {TOTAL: "The situations below, together."} | {each.name: each.text for each in SITUATIONS}
     rows = [
         Row(situation, "", text, tuple(cells[name][situation] for name in compared))
-        for situation, text in (
-            (TOTAL, "All of the situations below."),
-            *((situation.name, situation.text) for situation in SITUATIONS),
-        )
+        for situation, text in texts.items()
     ]
     return Section("slots", "Slots", HOW, compared, tuple(rows))
 
@@ -41,7 +41,7 @@ def _cells(name: str) -> dict[str, Cell]:
     """By the name of the situation."""
     if name == "aiohttp" and importlib.util.find_spec("aiohttp") is None:
         missing = Cell(name, "not measured", "needs aiohttp", source=f"# {INSTALL}\n")
-        return dict.fromkeys((TOTAL, *(situation.name for situation in SITUATIONS)), missing)
+        return dict.fromkeys(ROW_NAMES, missing)
     cells = {}
     total = Swept()
     for situation in SITUATIONS:
@@ -56,7 +56,7 @@ def _cells(name: str) -> dict[str, Cell]:
         cells[TOTAL] = cell_of(name, total)
     except EndedEarly as ending:
         silent = Cell(name, "broken", str(ending))
-        cells = {each: silent for each in (TOTAL, *(s.name for s in SITUATIONS))} | cells
+        cells = dict.fromkeys(ROW_NAMES, silent) | cells
     return cells
 
 

@@ -1,7 +1,7 @@
 """An upstream on loopback that moves only when its client is idle, so that every run takes the same steps.
 
-It has no thread and no task. Whoever runs the client's event loop calls `step` when nothing else is to be done:
-one call of `step` does one thing, such as to accept a connection or to send the next piece of an answer.
+It has no thread and no task. The client's event loop calls `step` when it has nothing else to do. Each call
+does one thing, such as to accept a connection or to send the next piece of an answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK: Final = 65_536
 class SteppedUpstream:
     """`with SteppedUpstream(tls) as upstream`: answers every GET with `BODY`, in `PIECES`.
 
-    tls: context of a server, or `None` for plain connections. `open`: connections that the client has not closed.
+    tls: context of a server, or `None` for plain connections. `open`: connections that no client has closed.
     """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:

@@ -3,7 +3,7 @@
 A pool of one connection. When a call has been cancelled, the next one must be answered. If it waits although
 its event loop and the upstream have nothing left to do, the only slot is lost for good.
 
-Rule 1: no verdict depends on a clock. The upstream moves when the client is idle: every run has the same points.
+Rule 1: no verdict depends on a clock. The upstream moves when its client is idle, so points can be counted.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import dataclasses
 import inspect
 import ssl
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import CodeType
 from typing import Any, Final, Protocol
@@ -113,8 +113,10 @@ class Situation:
 
 
 SITUATIONS: Final = (
-    Situation("new", "The call opens a connection.", is_tls=False, is_kept=False),
-    Situation("kept", "The call has a connection that was kept alive.", is_tls=False, is_kept=True),
+    Situation("new connection", "The call opens a connection.", is_tls=False, is_kept=False),
+    Situation(
+        "kept connection", "The call has a connection that was kept alive.", is_tls=False, is_kept=True
+    ),
     Situation("new, TLS", "The call opens a connection and shakes hands.", is_tls=True, is_kept=False),
     Situation("kept, TLS", "The same, kept alive.", is_tls=True, is_kept=True),
 )
@@ -181,11 +183,11 @@ async def get_noting_place(client: Client, url: str, library: str, ended: Ended)
         raise
 
 
-async def next_call_fails(client: Client, url: str) -> bool:
+async def next_call_fails(client: Client, url: str) -> bool:  # noqa: ASYNC910 - the call is one
     try:
         return await client.get(url) != BODY
     except Exception:  # noqa: BLE001 - each library has its own, and all of them are wrong here
-        return True
+        return True  # noqa: ASYNC910 - as above
 
 
 # --- asyncio
@@ -257,7 +259,9 @@ async def _cancelled_on_trio(
         nursery.start_soon(_step_when_idle, upstream, patience)
         if situation.is_kept:
             await client.get(upstream.url)
-        ended.reached = await cancel_at(partial(get_noting_place, client, upstream.url, sweep.library, ended), n)
+        ended.reached = await cancel_at(
+            partial(get_noting_place, client, upstream.url, sweep.library, ended), n
+        )
         with patience:
             ended.failed = await next_call_fails(client, upstream.url)
         ended.slots = int(patience.cancelled_caught)

@@ -1,7 +1,7 @@
 """The rows *Wire*: each variant as a real server, and what is left of a request on real sockets.
 
-Call 0 wins, call 1 loses, each at a simulated upstream of its own. What is left is counted by the kernel, which
-lists the sockets of the server; by the upstreams, which saw each client close, or not; and by the server.
+Call 0 wins and call 1 loses, each at a simulated upstream of its own. Three count what is left: the kernel,
+which lists the sockets; the upstreams, which saw a call's connection close, or not; and the server.
 
 Rule 1: a verdict depends on counts, and on times that are hundreds of milliseconds apart.
 Rule 2: a process belongs to this section from its start, and is ended with it, whatever happens.
@@ -13,8 +13,9 @@ import importlib.util
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from select import select
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
@@ -24,23 +25,28 @@ import trio
 from fanout.lab import kernel
 from fanout.lab.client import Answer, BrokenAnswer, Client, ask
 from fanout.lab.setup import eventually
+from fanout.lab.side_by_side import servers
 from fanout.lab.side_by_side.cells import Cell, Row, Section, Verdict
-from fanout.lab.side_by_side.servers import OK, SWALLOWS
+from fanout.lab.side_by_side.servers import OK, SWALLOWS, Census
 from fanout.lab.side_by_side.variants import VARIANTS, Variant
 from fanout.lab.timeline import Lane
 from fanout.testing.program import Program, started
 
 HOW: Final = (
-    "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. Counted:"
-    " sockets by the kernel, calls by the upstreams, tasks and slots by the server, half a second later."
+    "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. Counted at"
+    " least 0.3 s later: sockets by the kernel, calls by the upstreams, tasks and slots by the server. The"
+    " garbage collector does not run, so a socket that is left to it counts as left."
 )
 AT_ONCE: Final = 2  # servers that are measured at the same time
-WINNER_MS: Final = 200
-SLOW_MS: Final = 1500
-TIMEOUT_MS: Final = 1000
-LATE_MS: Final = 400  # after it was due; a machine that is busy with other things is not that late
-LEFT_AFTER_S: Final = 0.5  # what is still there then is left
-GIVE_UP_S: Final = 4.0  # four times the timeout
+WINNER_MS: Final = 150
+SLOW_MS: Final = 1200
+TIMEOUT_MS: Final = 800
+LONG_MS: Final = 30_000  # what is left when its client has disconnected stays until the last row
+LATE_MS: Final = 500  # after it was due; a machine that is busy with other things is not that late
+GIVE_UP_S: Final = 2.4  # three timeouts
+# What is still there then is left. The server answers at every look, so its event loop has turned as often.
+LOOK_FOR_S: Final = 0.3
+LOOKS: Final = 15
 _EVERY_S: Final = 0.01
 INSTALL: Final = "pip install 'fanout-server[lab]'"
 
@@ -63,6 +69,10 @@ class Situation:
     listener: str = "api"
     timeout_ms: int = TIMEOUT_MS
 
+    @property
+    def due_ms(self) -> int | None:
+        return None if self.disconnects else WINNER_MS
+
 
 HANGS: Final = {"fault": "hang_before_head"}
 SITUATIONS: Final = (
@@ -72,13 +82,20 @@ SITUATIONS: Final = (
         loser={"fault": "connection_close", "delay_ms": SLOW_MS},
         timeout_ms=2 * SLOW_MS,
     ),
-    Situation("disconnect", "Both calls hang, and the client disconnects.", winner=HANGS, disconnects=True),
+    Situation(
+        "disconnect",
+        "Both calls hang, and the client disconnects.",
+        winner=HANGS,
+        disconnects=True,
+        timeout_ms=LONG_MS,
+    ),
     Situation(
         "disconnect, set",
         "The same; aiohttp's server with handler_cancellation=True, which is not its default.",
         winner=HANGS,
         disconnects=True,
         listener="cancelling",
+        timeout_ms=LONG_MS,
     ),
     Situation("in connect", "The loser is cancelled before its connection is accepted.", at="connect"),
     Situation("in TLS", "The loser is cancelled in its TLS handshake.", at="tls"),
@@ -87,6 +104,10 @@ SITUATIONS: Final = (
     Situation("swallowed", "The loser swallows its first cancellation and tries again.", habit=SWALLOWS),
 )
 ROW_NAMES: Final = tuple(situation.name for situation in SITUATIONS)
+IN_TURN: Final = (
+    *SITUATIONS[1:],
+    SITUATIONS[0],
+)  # the loser that answers, and so frees what was left, comes last
 
 
 @dataclass(slots=True)
@@ -139,7 +160,7 @@ class SilentListener:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(backlog)
         self._fillers: list[socket.socket] = []
-        self.port = self._listener.getsockname()[1]
+        self.port: int = self._listener.getsockname()[1]
 
     def fill(self) -> None:
         """From now on a connection stays half open: nobody accepts, and the backlog is full."""
@@ -148,7 +169,7 @@ class SilentListener:
             self._fillers.append(filler)
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", self.port))
-            if not select([], [filler], [], 0.05)[1]:
+            if not select([], [filler], [], _EVERY_S)[1]:
                 return
 
     def close(self) -> None:
@@ -224,6 +245,7 @@ class Server:
             await self._bench.winner.behave(self.slot, warm)
             await self._bench.loser.behave(self.slot, warm)
             await ask(self.programs[0].urls["api"], self.target(Situation("warm", "")))
+        await trio.lowlevel.checkpoint()
         return self.programs[0]
 
     async def _start(self, situation: Situation) -> Program:
@@ -235,7 +257,9 @@ class Server:
 
     def target(self, situation: Situation) -> str:
         calls = [("call", url) for url in self.calls(situation)]
-        return f"/api/first?{urlencode([('timeout', situation.timeout_ms), ('habit', situation.habit), *calls])}"
+        return (
+            f"/api/first?{urlencode([('timeout', situation.timeout_ms), ('habit', situation.habit), *calls])}"
+        )
 
     def calls(self, situation: Situation) -> tuple[str, str]:
         """The URLs of the winner and of the loser."""
@@ -255,8 +279,8 @@ class Server:
 
     async def held(self, program: Program) -> tuple[int, int]:
         """Slots of the pool, and tasks."""
-        census = (await ask(program.urls["api"], "/census")).json
-        return census["slots"], census["tasks"]
+        census = Census(**(await ask(program.urls["api"], "/census")).json)
+        return census.slots, census.tasks
 
 
 class OurServer(Server):
@@ -272,6 +296,9 @@ class OurServer(Server):
             program = await self._start(situation)
             self.programs.append(program)
             self._by_settings[settings] = program
+            for _ in range(3):  # it tries to connect once when it starts, which is over then
+                await self.held(program)
+        await trio.lowlevel.checkpoint()
         return self._by_settings[settings]
 
     async def _start(self, situation: Situation) -> Program:
@@ -282,14 +309,16 @@ class OurServer(Server):
             "FANOUT_ADMIN_BIND": "127.0.0.1:0",
             "FANOUT_UPSTREAMS": ",".join(self.calls(situation)),
         }
-        return await self._bench.start(*(other if any(options) else ("fanout", "serve")), environment=environment)
+        return await self._bench.start(
+            *(other if any(options) else ("fanout", "serve")), environment=environment
+        )
 
     def target(self, situation: Situation) -> str:
         return f"/api/first?timeout={situation.timeout_ms}"
 
     async def held(self, program: Program) -> tuple[int, int]:
-        statistics = (await ask(program.urls["admin"], "/statistics")).json
-        slots = sum(origin["in_use"] for origin in statistics["upstream"]["origins"])
+        statistics: dict[str, Any] = (await ask(program.urls["admin"], "/statistics")).json
+        slots: int = sum(origin["in_use"] for origin in statistics["upstream"]["origins"])
         tasks = statistics["leak_check"]["tasks_alive"] + statistics["requests"]["tasks_left_alive"]
         return slots, tasks
 
@@ -312,7 +341,7 @@ async def _measure_all(variants: Sequence[Variant]) -> dict[tuple[str, str], Cel
     async def measure(bench: Bench, variant: Variant) -> None:
         async with at_once:
             server = (OurServer if variant.name in ("ours", "bridge") else Server)(bench, variant)
-            for situation in SITUATIONS:
+            for situation in IN_TURN:
                 cells[variant.name, situation.name] = await _cell(bench, server, variant, situation)
             bench.end(server.programs)
 
@@ -329,6 +358,15 @@ async def _measure_all(variants: Sequence[Variant]) -> dict[tuple[str, str], Cel
 
 def _title(variant: Variant) -> str:
     return "httpx on Trio" if variant.name == "trio_nursery" else variant.title
+
+
+def _source(variant: Variant) -> str:
+    """Of the bridge, the calls: its race is that of ours."""
+    return (
+        Path(servers.__file__).with_name("ours.py").read_text()
+        if variant.name == "bridge"
+        else variant.source
+    )
 
 
 def _missing(variant: Variant) -> str:
@@ -350,7 +388,8 @@ async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situa
     since_loser = await bench.loser.behave(slot, situation.loser)
 
     async def seen() -> list[dict[str, Any]]:
-        return [*await bench.winner.seen(slot, since_winner), *await bench.loser.seen(slot, since_loser)]
+        winner, loser = await bench.winner.seen(slot, since_winner), await bench.loser.seen(slot, since_loser)
+        return [{"call": 0, **call} for call in winner] + [{"call": 1, **call} for call in loser]
 
     async def look() -> Look:
         slots, tasks = await server.held(program)
@@ -377,37 +416,43 @@ async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situa
             with trio.move_on_after(GIVE_UP_S):
                 answer = await _answer(client)
     ended_at = trio.current_time()
+    open_then = {(call["call"], call["id"]) for call in await seen() if call["end"] == "open"}
     left = (await look()).since(before)
-    while not left.is_nothing and trio.current_time() < ended_at + LEFT_AFTER_S:
+    looks = 1
+    while not left.is_nothing and (looks < LOOKS or trio.current_time() < ended_at + LOOK_FOR_S):
         await trio.sleep(_EVERY_S)
         left = (await look()).since(before)
-    counts = {
-        "calls_left": left.calls,
-        "sockets_left": left.sockets,
-        "slots_left": left.slots,
-        "tasks_left": left.tasks,
-        "threads_started": max(kernel.threads_of(pid) - threads, 0),
-    }
+        looks += 1
+    calls = await seen()
+    # A call that went on until it was answered was left, too.
+    ran_on = [call for call in calls if call["end"] == "answered" and (call["call"], call["id"]) in open_then]
+    left.calls += len(ran_on)
     if not was_under_way:
-        return Cell(_title(variant), "not measured", "the loser never began", counts=counts)
+        return Cell(_title(variant), "not measured", "the loser never began", source=_source(variant))
     verdict, text = verdict_of(situation, answer, left)
     return Cell(
         _title(variant),
         verdict,
         text,
         answered_ms=None if answer is None else round(answer.took_ms, 1),
-        due_ms=None if situation.disconnects else WINNER_MS,
-        counts=counts,
-        source=variant.source,
-        timeline=tuple(_lanes(await seen(), (ended_at - began_at) * 1000)),
+        due_ms=situation.due_ms,
+        counts={
+            "calls_left": left.calls,
+            "sockets_left": left.sockets,
+            "slots_left": left.slots,
+            "tasks_left": left.tasks,
+            "threads_started": max(kernel.threads_of(pid) - threads, 0),
+        },
+        source=_source(variant),
+        timeline=tuple(_lanes(calls, (ended_at - began_at) * 1000)),
     )
 
 
-async def _answer(client: Client) -> Answer | None:
+async def _answer(client: Client) -> Answer | None:  # noqa: ASYNC910 - to receive is a checkpoint
     try:
         return await client.receive()
     except BrokenAnswer:
-        return None
+        return None  # noqa: ASYNC910 - as above
 
 
 def verdict_of(situation: Situation, answer: Answer | None, left: Look) -> tuple[Verdict, str]:
@@ -421,23 +466,23 @@ def verdict_of(situation: Situation, answer: Answer | None, left: Look) -> tuple
     if left.calls or left.sockets:
         problems.append(f"{max(left.calls, left.sockets)} left")
     elif left.slots:
-        problems.append(f"{left.slots} slot left")
+        problems.append(f"{left.slots} slots left")
     elif left.tasks:
-        problems.append(f"{left.tasks} task left")
+        problems.append(f"{left.tasks} tasks left")
     if problems:
         return "broken", ", ".join(problems)
     late_ms = 0.0 if answer is None else answer.took_ms - WINNER_MS
     return ("late", f"+{late_ms:.0f} ms") if late_ms > LATE_MS else ("kept", "ok")
 
 
-def _lanes(calls: Sequence[Mapping[str, Any]], until_ms: float) -> list[Lane]:
-    """As the upstreams saw the calls; those in a gate are not among them."""
-    lanes = []
-    for index, call in enumerate(calls):
+def _lanes(calls: Sequence[Mapping[str, Any]], until_ms: float) -> Iterator[Lane]:
+    """As the upstreams saw the calls. Those that came to a silent listener are not among them."""
+    first_at = min((call["started_at"] for call in calls), default=0)
+    for call in calls:
+        name, from_ms = f"call {call['call']}", round((call["started_at"] - first_at) * 1000, 1)
         if call["end"] == "client_closed":
-            lanes.append(Lane(f"call {index}", 0, call["client_closed_ms"], "cancelled", was_reset=True))
+            yield Lane(name, from_ms, from_ms + call["client_closed_ms"], "cancelled", was_reset=True)
         elif call["end"] == "answered":
-            lanes.append(Lane(f"call {index}", 0, call["answered_ms"], "success"))
+            yield Lane(name, from_ms, from_ms + call["answered_ms"], "success")
         else:
-            lanes.append(Lane(f"call {index}", 0, until_ms, "left", "still open at its upstream"))
-    return lanes
+            yield Lane(name, from_ms, max(from_ms, round(until_ms, 1)), "left", "still open at its upstream")

@@ -3,7 +3,7 @@
     GET /api/first?timeout=MS&call=URL&call=URL&habit=swallows      what the variant's `first` gives
     GET /census                                                     what it holds at this moment, as `Census`
 
-The real `fanout serve` has its calls and the habit at its start, and `/statistics` in the place of the census.
+The real `fanout serve` has its calls and the habit from its start, and `/statistics` instead of the census.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 SWALLOWS: Final = "swallows"  # a call that tries once more when it is cancelled, as a bare `except` does
 OK: Final = 200
+GC_THRESHOLD: Final = 1_000_000  # as our server's: else a socket that is left is closed by chance, or is not
 
 
 @dataclass(slots=True)

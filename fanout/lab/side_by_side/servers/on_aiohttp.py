@@ -1,15 +1,17 @@
-"""`python -m fanout.lab.side_by_side.servers.on_aiohttp VARIANT`: aiohttp's server, whose handler is the variant.
+"""aiohttp's server, whose handler is a variant.
 
-The client is aiohttp's, for anyio it is httpx, and for threads it is the standard library's. Two listeners: with
-`handler_cancellation`, and without, as is aiohttp's default.
+`python -m fanout.lab.side_by_side.servers.on_aiohttp NAME`
+
+The client is aiohttp's, for anyio it is httpx, and for threads it is the standard library's. Two listeners:
+`api` with aiohttp's defaults, and `cancelling` with `handler_cancellation=True`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
-import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -21,7 +23,7 @@ import aiohttp
 import httpx
 from aiohttp import web
 
-from fanout.lab.side_by_side.servers import OK, SWALLOWS, Census, say_ready
+from fanout.lab.side_by_side.servers import GC_THRESHOLD, OK, SWALLOWS, Census, say_ready
 from fanout.lab.side_by_side.variants import BY_NAME, Variant
 
 SOCKET_TIMEOUT_S: Final = 30  # of a thread's call: longer than any row looks
@@ -43,7 +45,7 @@ class AiohttpCalls:
             raise ConnectionError(str(error)) from error
 
     def slots(self) -> int:
-        return len(self._connector._acquired)  # noqa: SLF001 - it reports this nowhere
+        return len(self._connector._acquired)  # it reports this nowhere
 
 
 class HttpxCalls:
@@ -61,7 +63,7 @@ class HttpxCalls:
         return response.json()
 
     def slots(self) -> int:
-        connections = self._transport._pool.connections  # noqa: SLF001 - it reports this nowhere
+        connections = self._transport._pool.connections  # it reports this nowhere
         return sum(not connection.is_idle() and not connection.is_closed() for connection in connections)
 
 
@@ -146,4 +148,5 @@ async def serve(variant: Variant) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(GC_THRESHOLD)
     asyncio.run(serve(BY_NAME[sys.argv[1]]))

@@ -1,9 +1,11 @@
-"""`python -m fanout.lab.side_by_side.servers.on_quart`: httpx and a nursery of Trio's, served by quart-trio on
-hypercorn: what one has who writes this server without one of its own parts.
+"""Trio without a part of ours: httpx's pool and a nursery, served by quart-trio on hypercorn.
+
+`python -m fanout.lab.side_by_side.servers.on_quart`
 """
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,11 +18,12 @@ from hypercorn.config import Config
 from quart import request
 from quart_trio import QuartTrio
 
-from fanout.lab.side_by_side.servers import OK, SWALLOWS, Census, say_ready
-from fanout.lab.side_by_side.variants.trio_nursery import first
+from fanout.lab.side_by_side.servers import GC_THRESHOLD, OK, SWALLOWS, Census, say_ready
+from fanout.lab.side_by_side.variants import BY_NAME
 
 
 async def serve() -> None:
+    first = BY_NAME["trio_nursery"].function("first")
     transport = httpx.AsyncHTTPTransport()
     client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)
     app = QuartTrio(__name__)
@@ -51,7 +54,7 @@ async def serve() -> None:
 
     @app.get("/census")
     async def census() -> str:
-        connections = transport._pool.connections  # noqa: SLF001 - it reports this nowhere
+        connections = transport._pool.connections  # it reports this nowhere
         slots = sum(not connection.is_idle() and not connection.is_closed() for connection in connections)
         return Census(trio.lowlevel.current_statistics().tasks_living, slots).to_json()
 
@@ -64,4 +67,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(GC_THRESHOLD)
     trio.run(serve)

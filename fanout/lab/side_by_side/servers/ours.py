@@ -1,7 +1,7 @@
-"""`python -m fanout.lab.side_by_side.servers.ours [swallows] [bridge]`: the real server with other calls.
+"""The real server with other calls: `python -m fanout.lab.side_by_side.servers.ours [swallows] [bridge]`.
 
-swallows: each call tries once more when it is cancelled. bridge: each is made by aiohttp, an asyncio library, over
-the asyncio bridge. The settings are those of `fanout serve`, from the environment.
+swallows: each call tries once more when it is cancelled. bridge: each is made by aiohttp, an asyncio library,
+over the asyncio bridge. The settings are those of `fanout serve`, from the environment.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def bridged_calls(
 
     async def open_session() -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
-        return aiohttp.ClientSession(timeout=timeout)
+        return aiohttp.ClientSession(timeout=timeout)  # noqa: ASYNC910 - asyncio has no checkpoints
 
     async with open_bridge(observer):
         session = await aio_as_trio(open_session)()
@@ -67,12 +67,16 @@ async def bridged_calls(
             await aio_as_trio(session.close)()
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, timings: CallTimings) -> Success | Failure:
+async def fetch(  # noqa: ASYNC910 - as above
+    session: aiohttp.ClientSession, url: str, timings: CallTimings
+) -> Success | Failure:
+    from aiohttp import ClientError
+
     try:
         async with session.get(url) as response:
             body = await response.read()
-    except OSError:
-        return Failure("unreachable")
+    except ClientError:
+        return Failure("unreachable")  # noqa: ASYNC910 - as above
     return Success(body) if response.status == OK else Failure("bad_status", response.status)
 
 
