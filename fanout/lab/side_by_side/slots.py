@@ -12,7 +12,7 @@ from typing import Final
 
 from fanout.lab.side_by_side.cells import Cell, Row, Section
 from fanout.lab.side_by_side.process import EndedEarly, values_from
-from fanout.lab.side_by_side.sweeps import SITUATIONS, SWEEPS, Swept
+from fanout.lab.side_by_side.sweeps import SITUATIONS, SWEEPS, Situation, Swept
 
 HOW: Final = (
     "A pool of one connection, and a call that is cancelled at each of its points: as it begins to wait, and"
@@ -25,39 +25,45 @@ INSTALL: Final = "pip install 'fanout-server[lab]'"
 _MODULE: Final = "fanout.lab.side_by_side.sweeps"
 
 
-def section(names: Sequence[str] | None = None) -> Section:
-    """Sweep every client, or those named in `SWEEPS`. Takes about ten seconds."""
+def section(names: Sequence[str] | None = None, rows: Sequence[str] = ROW_NAMES) -> Section:
+    """Sweep every client, or those named in `SWEEPS`, in these rows. All of it takes about 20 seconds."""
     compared = tuple(name for name in SWEEPS if names is None or name in names)
-    cells = {name: _cells(name) for name in compared}
-    texts = {TOTAL: "The situations below, together."} | {each.name: each.text for each in SITUATIONS}
-    rows = [
+    situations = tuple(each for each in SITUATIONS if each.name in rows)
+    cells = {name: _cells(name, situations) for name in compared}
+    texts = {TOTAL: "The situations below, together."} | {each.name: each.text for each in situations}
+    swept = [
         Row(situation, "", text, tuple(cells[name][situation] for name in compared))
         for situation, text in texts.items()
     ]
-    return Section("slots", "Slots", HOW, compared, tuple(rows))
+    return Section("slots", "Slots", HOW, compared, tuple(swept))
 
 
-def _cells(name: str) -> dict[str, Cell]:
+def _cells(name: str, situations: Sequence[Situation]) -> dict[str, Cell]:
     """By the name of the situation."""
-    if name == "aiohttp" and importlib.util.find_spec("aiohttp") is None:
-        missing = Cell(name, "not measured", "needs aiohttp", source=f"# {INSTALL}\n")
-        return dict.fromkeys(ROW_NAMES, missing)
-    cells = {}
+    wanted = [each.name for each in situations if not _missing(name, each)]
+    cells = {
+        each.name: Cell(name, "not measured", _missing(name, each), source=f"# {INSTALL}\n")
+        for each in situations
+        if each.name not in wanted
+    }
+    if not wanted:
+        return cells | {TOTAL: next(iter(cells.values()))}
     total = Swept()
-    for situation in SITUATIONS:
-        if situation.is_tls and importlib.util.find_spec("trustme") is None:
-            cells[situation.name] = Cell(name, "not measured", "needs trustme", source=f"# {INSTALL}\n")
-    request = {"sweep": name, "situations": [each.name for each in SITUATIONS if each.name not in cells]}
     try:
-        for value in values_from(_MODULE, request):
+        for value in values_from(_MODULE, {"sweep": name, "situations": wanted}):
             swept = Swept(**value["swept"])
             _add(total, swept)
             cells[value["situation"]] = cell_of(name, swept)
-        cells[TOTAL] = cell_of(name, total)
     except EndedEarly as ending:
         silent = Cell(name, "broken", str(ending))
-        cells = dict.fromkeys(ROW_NAMES, silent) | cells
-    return cells
+        return dict.fromkeys((TOTAL, *wanted), silent) | cells
+    return cells | {TOTAL: cell_of(name, total)}
+
+
+def _missing(name: str, situation: Situation) -> str:
+    """What the sweep needs and this installation has not, in a few words."""
+    needs = [*(["aiohttp"] if name == "aiohttp" else []), *(["trustme"] if situation.is_tls else [])]
+    return next((f"needs {module}" for module in needs if importlib.util.find_spec(module) is None), "")
 
 
 def cell_of(name: str, swept: Swept) -> Cell:

@@ -34,8 +34,6 @@ from fanout.lab.side_by_side.asyncio_points import (
 )
 from fanout.lab.side_by_side.process import answer
 from fanout.lab.side_by_side.stepped_upstream import BODY, SteppedUpstream
-from fanout.testing.points import cancel_at, repeatable
-from fanout.upstream.transport import PoolTransport
 
 LOOKS: Final = round(DELIVERED_WITHIN_S / LOOK_EVERY_S)
 MAX_POINTS: Final = 500  # a sweep that finds more does not end
@@ -81,6 +79,8 @@ class HttpxClient:
 
 class OurClient(HttpxClient):
     def transport(self, tls: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+        from fanout.upstream.transport import PoolTransport  # the other sweeps start without it
+
         return PoolTransport(max_connections=1, ssl_context=tls)
 
 
@@ -244,6 +244,8 @@ async def _closed(client: Client, upstream: SteppedUpstream) -> None:
 
 def on_trio(sweep: Sweep, situation: Situation, tls: Contexts, n: int) -> Ended:
     """The same in a run of Trio."""
+    from fanout.testing.points import repeatable  # asyncio's sweeps start without the test kit
+
     ended = Ended()
     with SteppedUpstream(tls.server) as upstream, repeatable(0):
         trio.run(_cancelled_on_trio, sweep, situation, tls, upstream, n, ended)
@@ -253,6 +255,8 @@ def on_trio(sweep: Sweep, situation: Situation, tls: Contexts, n: int) -> Ended:
 async def _cancelled_on_trio(
     sweep: Sweep, situation: Situation, tls: Contexts, upstream: SteppedUpstream, n: int, ended: Ended
 ) -> None:
+    from fanout.testing.points import cancel_at
+
     client = sweep.client(tls.client)
     async with trio.open_nursery() as nursery:
         patience = trio.CancelScope()
