@@ -92,9 +92,7 @@ class _Steps:
                 return end.value
             asyncio.get_running_loop().call_soon(self._on_point)  # it has begun to wait
             if future is not None:
-                future.add_done_callback(
-                    self._on_point
-                )  # before the task's own callback: it is about to resume
+                future.add_done_callback(self._on_point)  # before the task's own: it is about to resume
             try:
                 value, error = (yield future), None
             except BaseException as thrown:  # noqa: BLE001 - the coroutine gets it
