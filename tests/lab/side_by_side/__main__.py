@@ -1,4 +1,4 @@
-"""`make side-by-side`: the rows on sockets again and again. Exit code 1 if a verdict or a count of points differs.
+"""`make side-by-side`: the rows on sockets, again and again. Exit code 1 if a verdict or a count differs.
 
 Times differ from run to run, so does what is counted of a leak at one moment. A verdict must not.
 """
