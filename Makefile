@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults side-by-side breakages garbage httpcore-leak mutants bench \
-  axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
+  garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -70,6 +70,12 @@ simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee 
 sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)
 
+lab-rows: $(VENV)/.dev ## the task rows of `fanout lab asyncio`, 20 times (ARGS="--python PATH": on another Python, too)
+	@$(BIN)/python -m tests.lab.side_by_side $(ARGS)
+
+lab-sockets: $(VENV)/.dev ## its rows on sockets, 20 times: are the verdicts the same? (ARGS="--runs 2 --section slots")
+	@$(BIN)/python -m tests.lab.side_by_side.sockets $(ARGS)
+
 faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side resets (ARGS="--help")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
@@ -79,19 +85,27 @@ siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, i
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-side-by-side: $(VENV)/.dev ## the rows of `fanout lab asyncio` on sockets, 20 times: are the verdicts the same? (ARGS="--runs 2")
-	@$(BIN)/python -m tests.lab.side_by_side $(ARGS)
-
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
+
+lab: $(VENV)/.package ## every guarantee as an experiment (ARGS="G4 --explain", ARGS="asyncio")
+	@$(BIN)/fanout lab $(ARGS)
+
+lab-recorded: $(VENV)/.dev ## run the whole lab, and record what `fanout demo` shows at /lab
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/fanout lab --html "$$folder/page" && \
+	  cp "$$folder/page/lab/results.json" fanout/lab/page/recorded.json
+
+lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the experiments see? (ARGS="NAME --rounds 20")
+	@$(BIN)/python -m tests.lab.breakages $(ARGS)
 
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
-documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, the picture, the quoted figures
+documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, pictures, figures, the runs in docs/lab.md
 	@$(BIN)/python -m benchmarks.page
 	@$(BIN)/python -m tests.project.settings_page
 	@$(BIN)/python -m tests.project.picture
+	@$(BIN)/python -m tests.project.lab_page
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)
@@ -103,7 +117,7 @@ axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe
 
 pictures: $(VENV)/.dev ## make the pictures of the pages in docs/images again
-	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py
+	@PICTURES=docs/images $(PYTEST) -k pictures tests/admin/test_live_looks.py tests/blackbox/test_pages.py tests/lab/test_page.py
 
 check: $(VENV)/.dev ## format, lint, types, import directions, Dockerfile
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $(CHECKS)

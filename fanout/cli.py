@@ -165,13 +165,14 @@ def demo(
     upstream_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     loaded = _load({**flags, "upstreams": f"{upstream_url}/api/work", "workers": "1"}, warn=False)
 
+    from fanout.lab.page.site import recorded_pages
     from fanout.process.run import run_process
     from fanout.tools.demo import TRY, Demo, open_live_page
 
     _serve(
         run_process,
         loaded,
-        controls=Demo(simulated, listening),
+        controls=Demo(simulated, listening, recorded_pages()),
         also_ready={"calls": f"{upstream_url}/calls", "settings": f"{upstream_url}/settings"},
         hints=TRY,
         when_ready=open_live_page if opens else None,

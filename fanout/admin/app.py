@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -42,6 +42,7 @@ def make_admin(
     metrics: Callable[[], Iterable[Metric]],
     caught_up: Callable[[Turn], Awaitable[None]],
     turn: Turn,
+    more_pages: Mapping[str, tuple[str, bytes]],
 ) -> App:
     """The admin app.
 
@@ -50,6 +51,7 @@ def make_admin(
     metrics: the families of `/metrics`, one at a time.
     caught_up: returns when both include every request that has ended. It does its work in turns.
     turn: awaited before each piece of work.
+    more_pages: what only this server has: content type and content by path.
     """
 
     async def livez(scope: Scope) -> Answer:
@@ -89,7 +91,7 @@ def make_admin(
         return Answer(PLAIN, as_text(tree).encode(), fields=vary)
 
     answers = {
-        "/": _still("text/html; charset=utf-8", index_page(settings)),
+        "/": _still("text/html; charset=utf-8", index_page(settings, more_pages)),
         "/index.css": _still("text/css; charset=utf-8", index_style()),
         "/config": _still("application/json", json.dumps(settings.shown(), indent=2).encode("ascii")),
         "/livez": livez,
@@ -97,6 +99,7 @@ def make_admin(
         "/statistics": show_statistics,
         "/metrics": show_metrics,
         "/tasks": show_tasks,
+        **{path: _still(content_type, content) for path, (content_type, content) in more_pages.items()},
     }
 
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -35,13 +36,19 @@ PAGES: Final = (
 )
 
 
-def index_page(settings: Settings) -> bytes:
-    """The page, in HTML."""
+DEMO_PAGES: Final = (
+    Page("/lab", "Lab", "Every guarantee as an experiment, recorded, and a race to step through."),
+)
+
+
+def index_page(settings: Settings, more_pages: Container[str] = ()) -> bytes:
+    """The page, in HTML. more_pages: paths of those that only the demo has."""
+    pages = [*PAGES, *(page for page in DEMO_PAGES if page.path in more_pages)]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string((_FILES / "index.html").read_text("utf-8"))
-    text = template.render(version=fanout.__version__, pages=PAGES, settings=settings.shown())
+    text = template.render(version=fanout.__version__, pages=pages, settings=settings.shown())
     return text.encode("utf-8")
 
 

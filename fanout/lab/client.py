@@ -17,22 +17,41 @@ _CHUNK: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: close() sends RST
 
 
-class BrokenAnswer(Exception):
-    """The connection ended before the answer did, or what came is not HTTP."""
+WITHIN_S: Final = 20.0  # for any answer: more than the longest wait of an experiment, on a busy machine
 
 
 @dataclass(slots=True)
 class Answer:
-    """status: of the answer. took_ms: from the moment the request was sent to its last byte."""
+    """What came of a request. Without a complete answer `status` is 0, and `missing` says why.
 
-    status: int
+    took_ms: from the moment the request was sent to the last byte that came.
+    """
+
+    status: int = 0
     fields: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     took_ms: float = 0.0
+    missing: str = ""
 
     @property
     def json(self) -> Any:
-        return json.loads(self.body)
+        """`None` if it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def reason(self) -> str:
+        """The problem's, empty for an answer that is none."""
+        document = self.json
+        return str(document.get("reason", "")) if isinstance(document, dict) else ""
+
+    def __str__(self) -> str:
+        """`500 deadline after 281 ms`."""
+        if not self.status:
+            return f"no answer after {self.took_ms:.0f} ms: {self.missing}"
+        return f"{self.status}{self.reason and ' '}{self.reason} after {self.took_ms:.0f} ms"
 
 
 class Client:
@@ -65,15 +84,18 @@ class Client:
         self._sent_at = trio.current_time()
         await self._stream.send_all(data)
 
-    async def receive(self) -> Answer:
-        """The answer to what `send` sent. Raises `BrokenAnswer`."""
-        answer = Answer(0)
-        try:
-            while not self._take_answer(answer):
-                self._parser.receive_data(await self._stream.receive_some(_CHUNK))
-        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
-            raise BrokenAnswer(str(error)) from None
-        await trio.lowlevel.checkpoint()
+    async def receive(self, within_s: float = WITHIN_S) -> Answer:
+        """The answer to what `send` sent."""
+        answer = Answer(missing=f"nothing in {within_s:g} s")
+        with trio.move_on_after(within_s):
+            await trio.lowlevel.checkpoint()
+            try:
+                while not self._take_answer(answer):
+                    self._parser.receive_data(await self._stream.receive_some(_CHUNK))
+            except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                answer.missing = "the connection ended"
+        if answer.missing:
+            answer.status, answer.took_ms = 0, self._since_sent_ms()
         return answer
 
     def _take_answer(self, answer: Answer) -> bool:
@@ -86,21 +108,29 @@ class Client:
             elif isinstance(event, h11.Data):
                 answer.body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                answer.took_ms = (trio.current_time() - self._sent_at) * 1000
+                answer.took_ms, answer.missing = self._since_sent_ms(), ""
                 if self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE:
                     self._parser.start_next_cycle()
                 return True
             else:
                 return False
 
-    async def receive_end(self) -> bytes:
-        """What still comes until the server ends the connection. A reset is an end, too."""
+    async def receive_end(self, within_s: float = WITHIN_S) -> bytes | None:
+        """What still comes until the server ends the connection; `None` if it does not. A reset is an end."""
         rest = b""
-        with suppress(trio.BrokenResourceError):
-            while data := await self._stream.receive_some(_CHUNK):
-                rest += data
-        await trio.lowlevel.checkpoint()
-        return rest
+        with trio.move_on_after(within_s) as patience:
+            await trio.lowlevel.checkpoint()
+            with suppress(trio.BrokenResourceError):
+                while data := await self._stream.receive_some(_CHUNK):
+                    rest += data
+        return None if patience.cancelled_caught else rest
+
+    def _since_sent_ms(self) -> float:
+        return (trio.current_time() - self._sent_at) * 1000
+
+    def finish(self) -> None:
+        """Send FIN, and read on."""
+        self._stream.socket.shutdown(socket.SHUT_WR)
 
     def disconnect(self, how: Literal["fin", "rst"] = "fin") -> None:
         """Leave at once, synchronously."""
@@ -120,7 +150,11 @@ class Client:
 async def ask(
     url: str, target: str, *fields: tuple[str, str], method: str = "GET", body: bytes = b""
 ) -> Answer:
-    """One request on a connection of its own, and its answer. Raises `BrokenAnswer`, `OSError`."""
-    async with await Client.to(url) as client:
-        await client.send(target, *fields, ("Connection", "close"), method=method, body=body)
-        return await client.receive()
+    """One request on a connection of its own, and its answer."""
+    answer = Answer(missing="the connection was refused or reset")
+    await trio.lowlevel.checkpoint()
+    with suppress(OSError, trio.BrokenResourceError):
+        async with await Client.to(url) as client:
+            await client.send(target, *fields, ("Connection", "close"), method=method, body=body)
+            answer = await client.receive()
+    return answer

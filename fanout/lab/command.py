@@ -1,32 +1,98 @@
 """The command `fanout lab`: experiments in, exit code out.
 
-Exit codes: 0 every guarantee that was tried was kept; 1 one was broken; 2 bad usage; 3 it could not finish.
+Exit codes: 0 every guarantee that was tried was kept; 1 one was broken; 2 bad usage; 3 it could not finish,
+or an experiment did not see a breakage that it must see.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
-import trio
+from click.shell_completion import CompletionItem
 
+from fanout.lab import broken
 from fanout.lab.experiment import Experiment
 from fanout.lab.experiments import EXPERIMENTS
-from fanout.lab.report import Report
-from fanout.lab.setup import Setup
-from fanout.lab.text import text_of
-from fanout.process.exits import DONE, NO
+from fanout.lab.run import Interrupted, Result, run_experiments
+from fanout.lab.setup import CannotRun
+from fanout.lab.text import article_of, summary_of, text_of
+from fanout.process.exits import DONE, FAILED, NO, REFUSED, SIGNALLED
+from fanout.testing.breakages.patches import Breakage, breakages
 
 
-@click.command("lab")
-@click.argument("names", nargs=-1, metavar="[G1 ... G12]")
+def _known_breakage(context: click.Context, parameter: click.Parameter, name: str | None) -> Breakage | None:
+    if name is not None and name not in breakages():
+        names = ", ".join(breakage.name for breakage in broken.in_order())
+        raise click.BadParameter(f"there is no breakage {name!r}: there are {names}")
+    return None if name is None else breakages()[name]
+
+
+def _complete_breakages(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in breakages() if name.startswith(incomplete)]
+
+
+def _complete_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in (*EXPERIMENTS, "asyncio") if name.startswith(incomplete)]
+
+
+class Lab(click.Command):
+    """The experiments, unless the first argument is `asyncio`: that is a command of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["asyncio"]:
+            from fanout.lab.side_by_side.command import asyncio_command
+
+            return asyncio_command.make_context(f"{info_name} asyncio", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command("lab", cls=Lab)
+@click.argument("names", nargs=-1, metavar="[G1 ... G12]", shell_complete=_complete_names)
 @click.option(
     "--explain", is_flag=True, help="Print what the experiment is about, as an article, and run nothing."
 )
+@click.option(
+    "--break",
+    "breakage",
+    metavar="NAME",
+    callback=_known_breakage,
+    shell_complete=_complete_breakages,
+    help="Make this mistake in the server, in memory, and run the experiments that must see it.",
+)
+@click.option("--breakages", "lists", is_flag=True, help="List the mistakes and who must see them.")
+@click.option(
+    "--try",
+    "target",
+    metavar="FILE.py:FUNCTION",
+    help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`.",
+)
+@click.option(
+    "--html",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run everything, the matrix of `fanout lab asyncio` too, and write it as pages into a new folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def lab(names: tuple[str, ...], explain: bool, as_json: bool) -> None:
+def lab(
+    names: tuple[str, ...],
+    explain: bool,
+    breakage: Breakage | None,
+    lists: bool,
+    target: str | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
     """See every guarantee hold, as experiments against the real server.
 
     Each starts the server in a process of its own with a simulated upstream, does something to it, and shows
@@ -37,35 +103,95 @@ def lab(names: tuple[str, ...], explain: bool, as_json: bool) -> None:
       fanout lab                 every guarantee
       fanout lab G4 G7           some of them
       fanout lab G7 --explain    what it is about
+      fanout lab asyncio         asyncio beside Trio: the same race, written in eleven ways
+      fanout lab --try mine.py:first
+      fanout lab --html pages    all of it, for a browser
+      fanout lab --breakages     the mistakes that turn an experiment red, such as:
+      fanout lab --break losers_not_cancelled
+      fanout lab --break socket_left_open
+      fanout lab --break await_in_pool_clean_up
+      fanout lab --break verdict_from_cancelled_caught
+      fanout lab --break bug_lost_in_group
     """
-    chosen = _chosen(names)
-    if explain:
-        click.echo("\n\n".join(f"{e.id} {e.title}\n\n{e.article.strip()}" for e in chosen))
+    if lists:
+        click.echo(broken.list_of_breakages())
         sys.exit(DONE)
-    results = trio.run(_run, chosen, not as_json)
+    if target is not None:
+        from fanout.lab.side_by_side.try_it import run_try
+
+        sys.exit(run_try(target, as_json))
+    chosen = _chosen(names) if names or breakage is None else broken.must_see(breakage)
+    if explain:
+        click.echo("\n\n\n".join(map(article_of, chosen)))
+        sys.exit(DONE)
+    if breakage is not None and not as_json:
+        click.echo(broken.introduction(breakage))
+    if folder is not None:
+        _write_pages(folder, chosen)
+    results = _run(chosen, None if breakage is None else breakage.name, Progress(not as_json))
     if as_json:
-        click.echo(
-            json.dumps(
-                {"experiments": [e.to_json(report, took_ms) for e, report, took_ms in results]}, indent=2
-            )
-        )
-    sys.exit(DONE if all(report.is_kept for _, report, _ in results) else NO)
+        about = {} if breakage is None else broken.to_json(breakage, results)
+        click.echo(json.dumps({**about, "experiments": [r.to_json() for r in results]}, indent=2))
+    else:
+        click.echo(summary_of(results) if breakage is None else broken.conclusion(breakage, results))
+    if breakage is not None and broken.missed_by(breakage, results):
+        sys.exit(FAILED)
+    sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
+
+
+def _run(chosen: list[Experiment], breakage: str | None, progress: Progress) -> list[Result]:
+    try:
+        return run_experiments(chosen, breakage, begun=progress.begun, ended=progress.ended)
+    except CannotRun as error:
+        progress.clear()
+        click.echo(f"fanout lab: {error}", err=True)
+        sys.exit(FAILED)
+    except Interrupted as signal:
+        progress.clear()
+        sys.exit(SIGNALLED + signal.number)
+
+
+def _write_pages(folder: Path, chosen: list[Experiment]) -> NoReturn:
+    from fanout.lab.page.html import FolderError, check_folder, write_pages
+    from fanout.lab.side_by_side import matrix
+
+    try:
+        check_folder(folder)
+        results = _run(chosen, None, Progress(says=False))
+        if sys.stderr.isatty():
+            click.echo("asyncio beside Trio ...", err=True)
+        written = write_pages(folder, [result.to_json() for result in results], matrix.measure().to_json())
+    except FolderError as error:
+        click.echo(f"fanout lab: --html: {error}", err=True)
+        sys.exit(REFUSED)
+    click.echo(f"open {written[0]}")
+    sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
 
 
 def _chosen(names: tuple[str, ...]) -> list[Experiment]:
     unknown = [name for name in names if name.upper() not in EXPERIMENTS]
     if unknown:
         raise click.BadParameter(f"there is no experiment {unknown[0]!r}: there are {', '.join(EXPERIMENTS)}")
-    return [EXPERIMENTS[name.upper()] for name in names] or list(EXPERIMENTS.values())
+    return [EXPERIMENTS[name] for name in dict.fromkeys(map(str.upper, names))] or list(EXPERIMENTS.values())
 
 
-async def _run(chosen: list[Experiment], says: bool) -> list[tuple[Experiment, Report, float]]:
-    results: list[Any] = []
-    async with Setup() as setup:
-        for experiment in chosen:
-            began_at = trio.current_time()
-            report = await experiment.run(setup)
-            results.append((experiment, report, (trio.current_time() - began_at) * 1000))
-            if says:
-                click.echo(text_of(experiment, report))
-    return results
+class Progress:
+    """Each result as soon as it is there; before that, on a terminal, which experiment is running."""
+
+    def __init__(self, says: bool) -> None:
+        """says: print results."""
+        self._says = says
+        self._is_live = sys.stderr.isatty()
+
+    def begun(self, experiment: Experiment) -> None:
+        if self._is_live:
+            click.echo(f"\r\033[K{experiment.id:<4}{experiment.claim} ...", err=True, nl=False)
+
+    def ended(self, result: Result) -> None:
+        self.clear()
+        if self._says:
+            click.echo(text_of(result.experiment, result.report) + "\n")
+
+    def clear(self) -> None:
+        if self._is_live:
+            click.echo("\r\033[K", err=True, nl=False)

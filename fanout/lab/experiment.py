@@ -19,7 +19,8 @@ class Experiment:
 
     id: `G4`. title: of the guarantee. claim: a few words that the experiment puts to the test.
     code: file and name to read. test: the test that holds it, as pytest names it. breakages: names of those
-    that must turn it red. is_virtual: a part of it runs in virtual time.
+    that must turn it red. run: adds what is done and seen to the report, as it goes. article: for people who
+    want to know more. is_virtual: a part of it runs in virtual time.
     """
 
     id: str
@@ -28,7 +29,7 @@ class Experiment:
     code: str
     test: str
     breakages: tuple[str, ...]
-    run: Callable[[Setup], Awaitable[Report]]
+    run: Callable[[Setup, Report], Awaitable[None]]
     article: str
     is_virtual: bool = False
 

@@ -10,6 +10,11 @@ _OPEN: Final = ("01", "08")  # ESTABLISHED, and CLOSE_WAIT: the other side has c
 _CONNECTING: Final = "02"
 
 
+def is_known() -> bool:
+    """Whether this system has such a table."""
+    return Path("/proc/self/net/tcp").exists()
+
+
 def sockets_to(pid: int, port: int) -> int:
     """How many TCP sockets of the process are open to this port, or being connected to it."""
     own = _inodes(pid)

@@ -8,7 +8,7 @@ Rule 3: a breakage is applied to the server and to virtual time, never to the up
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Self
@@ -19,10 +19,16 @@ from fanout.lab import kernel
 from fanout.lab.client import Answer, ask
 from fanout.lab.report import Report
 from fanout.lab.timeline import End, Lane
+from fanout.lab.virtual import VirtualPartCrashed, VirtualTime
+from fanout.process.exits import REFUSED
 from fanout.testing.program import Program, started
 
 WITHIN_S: Final = 5.0  # for what should happen at once, on a machine that is busy with other things
-_EVERY_S: Final = 0.01
+_EVERY_S: Final = 0.02
+_START_WITHIN_S: Final = 120  # a second on a quiet machine
+# The experiments are about the limit of requests in flight. The other limit, the event loop's lag, would
+# reject a burst of theirs on a busy machine.
+_NEVER_BEHIND_MS: Final = 1000
 _ENDS: Final[dict[str, End]] = {
     "won": "success",
     "ok": "success",
@@ -32,8 +38,21 @@ _ENDS: Final[dict[str, End]] = {
 }
 
 
+class CannotRun(Exception):
+    """The machine lacks something that the lab needs, as one line."""
+
+
+class ServerFailed(CannotRun):
+    """The server did not start, or did not do what an experiment begins with."""
+
+
+_SETTINGS: Final = ("FANOUT_", "OTEL_")  # those of this machine's own server are not for the lab's
+_NO_PROCESS: Final = "no process can be started for it: {}"
+RECEIPT: Final = ("X-Fanout-Receipt", "1")  # a field that asks for more in Server-Timing
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> bool:
-    """Whether it becomes true within this time. Ask again every 10 ms."""
+    """Whether it becomes true within this time. Ask again every 20 ms."""
     with trio.move_on_after(within_s):
         while not await condition():  # noqa: ASYNC110 - it becomes true in another process
             await trio.sleep(_EVERY_S)
@@ -49,13 +68,15 @@ class Upstream:
         self.port = int(self._url.rpartition(":")[2])
         self._last_id = 0
 
-    def call_urls(self) -> str:
-        """The value of FANOUT_UPSTREAMS."""
-        return ",".join(f"{self._url}/api/work?slot={call}" for call in (0, 1))
+    def call_urls(self, *, by_name: bool = False) -> str:
+        """The value of FANOUT_UPSTREAMS. by_name: with a name in the place of the address."""
+        url = f"http://localhost:{self.port}" if by_name else self._url
+        return ",".join(f"{url}/api/work?slot={call}" for call in (0, 1))
 
     async def behave(self, call: int, *, delay_ms: int = 0, **overrides: Any) -> None:
         """What it does for this call from now on, with overrides of the simulator. By default it succeeds."""
-        wanted = {"fault": "none", "delay_ms": delay_ms, **overrides}
+        right = {} if overrides.keys() & {"fault", "status"} else {"fault": "none"}
+        wanted = {"delay_ms": delay_ms, **right, **overrides}
         await self._ask("PUT", f"/slots/{call}", wanted)
 
     async def reset(self) -> None:
@@ -78,7 +99,7 @@ class Upstream:
         content = b"" if body is None else json.dumps(body).encode()
         answer = await ask(self._url, target, method=method, body=content)
         if answer.status != HTTPStatus.OK:
-            raise ValueError(answer.body.decode())
+            raise CannotRun(f"the simulated upstream: {answer.body.decode() or answer.missing}")
         return answer.json
 
 
@@ -98,8 +119,29 @@ class Server:
         return await ask(self.url, f"/api/all?timeout={timeout_ms}", *fields)
 
     async def statistics(self) -> dict[str, Any]:
-        found: dict[str, Any] = (await ask(self.admin_url, "/statistics")).json
+        answer = await ask(self.admin_url, "/statistics")
+        if answer.status != HTTPStatus.OK:
+            raise ServerFailed(f"the statistics of the server: {answer}")
+        found: dict[str, Any] = answer.json
         return found
+
+    async def in_flight(self) -> int:
+        """Requests that hold an admission permit."""
+        return int((await self.statistics())["admission"]["in_flight"])
+
+    async def pool(self) -> dict[str, Any]:
+        """Of the connections to the upstream: `fanout.upstream.statistics.OriginStatistics`."""
+        (origin,) = (await self.statistics())["upstream"]["origins"]
+        found: dict[str, Any] = origin
+        return found
+
+    async def see_leaks(self, report: Report) -> None:
+        """What the leak check has counted since this server started."""
+        leaks = (await self.statistics())["leak_check"]
+        kinds = ("tasks", "permits", "connections")
+        counts = ", ".join(f"{leaks[f'leaked_{kind}']} {kind}" for kind in kinds)
+        is_clean = leaks["requests"] > 0 and not any(leaks[f"leaked_{kind}"] for kind in kinds)
+        report.see("leak check", f"{counts} left by {leaks['requests']} requests", is_clean)
 
     def sockets(self) -> int:
         """Open connections to the upstream, by the kernel."""
@@ -110,7 +152,7 @@ class Server:
 
     def log(self) -> list[dict[str, Any]]:
         """Its log so far, one event per line."""
-        lines = self.program.output.splitlines(keepends=True)
+        lines = self.program.errors.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"\n")]
 
 
@@ -123,6 +165,7 @@ class Setup:
         self._programs: list[Program] = []
         self._shared: dict[tuple[tuple[str, str], ...], Server] = {}
         self._upstream: Upstream | None = None
+        self._virtual: VirtualTime | None = None
 
     async def server(self, **settings: object) -> Server:
         """A server that other experiments with the same settings may use, too. Both calls succeed at once.
@@ -131,57 +174,101 @@ class Setup:
         """
         key = tuple(sorted((name, str(value)) for name, value in settings.items()))
         if key not in self._shared:
-            self._shared[key] = await self.own_server(**settings)
+            self._shared[key] = await self.own_server(settings)
         server = self._shared[key]
         await server.upstream.reset()
         return server
 
-    async def own_server(self, **settings: object) -> Server:
-        """A server for one experiment, which may end it."""
-        if self._upstream is None:
-            program = await self._start("fanout", "upstream", "--bind", "127.0.0.1:0", "--reliable")
-            self._upstream = Upstream(program)
-        await self._upstream.reset()
-        variables = {f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()}
-        binds = {"FANOUT_BIND": "127.0.0.1:0", "FANOUT_ADMIN_BIND": "127.0.0.1:0"}
-        upstreams = {"FANOUT_UPSTREAMS": self._upstream.call_urls()}
-        command = (*self._module, "fanout", "serve")
-        program = await self._start(*command, environment={**binds, **upstreams, **variables})
-        return Server(program, self._upstream)
+    async def own_server(
+        self, settings: Mapping[str, object] | None = None, *, by_name: bool = False
+    ) -> Server:
+        """A server for one experiment, which may end it.
+
+        settings: by their names in the settings object. by_name: it has to look up its upstream's address.
+        """
+        upstream = await self._simulated()
+        variables = {f"FANOUT_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        environment = {
+            "FANOUT_BIND": "127.0.0.1:0",
+            "FANOUT_ADMIN_BIND": "127.0.0.1:0",
+            "FANOUT_UPSTREAMS": upstream.call_urls(by_name=by_name),
+            "FANOUT_MAX_LOOP_LAG_MS": str(_NEVER_BEHIND_MS),
+            **variables,
+        }
+        return Server(await self._start(*self._module, "fanout", "serve", environment=environment), upstream)
 
     async def virtual(self, function: Callable[[], Report]) -> Report:
-        """What a function of a module comes to in virtual time, in a process of its own."""
-        place = f"{function.__module__}:{function.__qualname__}"
-        command = [sys.executable, "-m", *self._module, "fanout.lab.virtual", place]
-        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(
-                f"{place} ended with {done.returncode}: {done.stderr.decode(errors='replace')}"
+        """What a function of a module comes to in virtual time, in a process that all of them share.
+
+        Raises `VirtualPartCrashed`.
+        """
+        if self._virtual is None:
+            try:
+                self._virtual = VirtualTime(self._module)  # Rule 1
+            except OSError as error:
+                raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
+        try:
+            return await trio.to_thread.run_sync(self._virtual.report_of, function, abandon_on_cancel=True)
+        except VirtualPartCrashed as error:
+            if error.exit_code == REFUSED:
+                raise CannotRun(str(error).strip()) from None
+            raise
+
+    async def _simulated(self) -> Upstream:
+        """The upstream that all servers call, as it is at first."""
+        if self._upstream is None:
+            self._upstream = Upstream(
+                await self._start("fanout", "upstream", "--bind", "127.0.0.1:0", "--reliable")
             )
-        return Report.from_json(json.loads(done.stdout))
+        await self._upstream.reset()
+        return self._upstream
 
     async def _start(self, *module: str, environment: Mapping[str, str] | None = None) -> Program:
-        program = started(*module, environment=environment)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        try:
+            program = started(*module, environment={**inherited, **(environment or {})}, is_apart=True)
+        except OSError as error:
+            raise CannotRun(_NO_PROCESS.format(error.strerror)) from None
         self._programs.append(program)  # Rule 1
-        await trio.to_thread.run_sync(program.wait_until_ready, abandon_on_cancel=True)
+        try:
+            await trio.to_thread.run_sync(program.wait_until_ready, _START_WITHIN_S, abandon_on_cancel=True)
+        except RuntimeError:
+            why = _last_words(program) or f"nothing said, exit code {program.process.returncode}"
+            line = f"`{' '.join(module)}` did not start: {why}"
+            raise (CannotRun if program.process.returncode == REFUSED else ServerFailed)(line) from None
         return program
 
     async def __aenter__(self) -> Self:
+        if not kernel.is_known():
+            raise CannotRun("there is no socket table in /proc: the lab needs Linux")
         await trio.lowlevel.checkpoint()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._virtual is not None:
+            self._virtual.kill()
         for program in self._programs:
             program.kill()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
+def _last_words(program: Program) -> str:
+    """The last line that it printed, or the error in it, if it is one of the log."""
+    said = (program.errors or program.output).decode(errors="replace").strip().splitlines()
+    line = said[-1] if said else ""
+    if line.startswith("{"):
+        event = json.loads(line)
+        trace = [each.strip(" |") for each in event.get("traceback", "").splitlines()]
+        line = ": ".join([event["message"], *[each for each in trace if each and each[0].isalpha()][-1:]])
+    return line
+
+
 def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[Lane]:
-    """The calls of a request, from the Server-Timing field of its answer.
+    """The calls of a request, from the Server-Timing field of its answer. With `RECEIPT` they have reasons.
 
     calls: records of the upstream, to say which connections were closed before their answer.
     """
-    timings = dict(map(_timing, answer.fields["server-timing"].split(", ")))
+    timings = dict(map(_timing, answer.fields.get("server-timing", "").split(", ")))
     closed = {call["slot"] for call in calls if call["end"] == "client_closed"}
     lanes = []
     for call in range(len(timings)):
@@ -192,6 +279,22 @@ def call_lanes(answer: Answer, calls: Sequence[Mapping[str, Any]] = ()) -> list[
         end = _ENDS.get(took.get("desc", ""), "done")
         lanes.append(Lane(f"call {call}", 0.0, float(took.get("dur", 0)), end, reason, str(call) in closed))
     return lanes
+
+
+def outcomes_of(answer: Answer) -> list[str]:
+    """How each call of a request ended, in the word that the client receives."""
+    timings = map(_timing, answer.fields.get("server-timing", "").split(", "))
+    return [took.get("desc", "") for name, took in timings if name in ("call0", "call1")]
+
+
+def on_wire(record: Mapping[str, Any]) -> str:
+    """How a call ended for the upstream: `reset after 52 ms`."""
+    if record["end"] == "client_closed":
+        how = {"rst": "reset", "fin": "closed"}.get(record["client_closed_how"], record["client_closed_how"])
+        return f"{how} after {record['client_closed_ms']:.0f} ms"
+    if record["end"] == "answered":
+        return f"answered after {record['answered_ms']:.0f} ms"
+    return str(record["end"])
 
 
 def _timing(entry: str) -> tuple[str, dict[str, str]]:

@@ -118,6 +118,7 @@ class Service:
             self._families,
             observation.batches.caught_up,
             turns.others.next,
+            {} if controls is None else controls.pages,
         )
         self._admin = AdminGuard(observation.live.around(admin), settings.admin_names, turns)
         self._admin_ports = admin_ports

@@ -8,17 +8,18 @@
   the same for any tasks and any interruption.
 * `world`: the whole server in simulated worlds, and a judge of every guarantee; see `fanout simulate`.
 * `running`: the real program, booted on free ports, with real sockets and real signals.
+* `breakages`: mistakes that matter, as patches; see `fanout lab --break`.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from fanout.testing.points import Point, Points, can_throw, cancel_at, repeatable, throw
-from fanout.testing.program import Program, running
-from fanout.testing.scenario import LeftBehind, Replay, run_scenario
-from fanout.testing.scripted import ScriptedCall, answers, crashes, fails, hangs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fanout.testing.conformance import CallConformance
+    from fanout.testing.points import Point, Points, can_throw, cancel_at, repeatable, throw
+    from fanout.testing.program import Program, running
+    from fanout.testing.scenario import LeftBehind, Replay, run_scenario
+    from fanout.testing.scripted import ScriptedCall, answers, crashes, fails, hangs
 
 __all__ = [
     "CallConformance",
@@ -41,10 +42,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The conformance suite needs pytest; the rest of the kit, and the commands built on it, do not."""
-    if name != "CallConformance":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fanout.testing.conformance import CallConformance
+_MODULES: Final = {
+    "conformance": ("CallConformance",),
+    "points": ("Point", "Points", "can_throw", "cancel_at", "repeatable", "throw"),
+    "program": ("Program", "running"),
+    "scenario": ("LeftBehind", "Replay", "run_scenario"),
+    "scripted": ("ScriptedCall", "answers", "crashes", "fails", "hangs"),
+}
 
-    return CallConformance
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is asked for: the conformance suite needs pytest, and a breakage has to be first."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"fanout.testing.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -104,12 +104,21 @@ def running(*arguments: str, environment: Mapping[str, str] | None = None) -> It
             program.kill()
 
 
-def started(*module: str, environment: Mapping[str, str] | None = None) -> Program:
-    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it."""
+def started(*module: str, environment: Mapping[str, str] | None = None, is_apart: bool = False) -> Program:
+    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it.
+
+    is_apart: it does not inherit this process's environment, and gets no signals from its terminal.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", *module],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+        env={**({} if is_apart else os.environ), **(environment or {})},
+        process_group=0 if is_apart else None,
     )
-    return Program(process)
+    try:
+        return Program(process)
+    except BaseException:  # no thread could be started to read what it says
+        process.kill()
+        process.wait()
+        raise

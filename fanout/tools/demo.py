@@ -34,6 +34,8 @@ TRY: Final = (  # `{api}`: see `fanout.process.ready`
     "  a disconnect: both calls are cancelled    curl --max-time 0.09 '{api}'",
     "  an upstream that fails, then a race       "
     """curl -X PUT {settings} -d '{{"faults": {{"status": 1}}}}'""",
+    "",
+    "Every guarantee as an experiment, and a race to step through: {admin}lab",
 )
 
 
@@ -73,7 +75,14 @@ class Order:
 class Demo:
     """`run` is the companion of the server; the rest is `fanout.admin.live.controls.Controls`."""
 
-    def __init__(self, settings: SimulatorSettings, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        listener: socket.socket,
+        pages: Mapping[str, tuple[str, bytes]] | None = None,
+    ) -> None:
+        """pages: see `Controls`."""
+        self.pages: Mapping[str, tuple[str, bytes]] = pages or {}
         self._simulator = Simulator(settings)
         self._listener = listener
         self._nursery: trio.Nursery | None = None

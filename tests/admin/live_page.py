@@ -13,7 +13,15 @@ from tests.forked import running
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
 SLOW = ["--reliable", "--min-delay-ms", "400", "--max-delay-ms", "500"]
-KEYS = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Tab": 9}
+KEYS = {
+    "Enter": 13,
+    "Escape": 27,
+    "ArrowDown": 40,
+    "ArrowUp": 38,
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+    "Tab": 9,
+}
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ class Recorded:
 
     def __init__(self) -> None:
         self.done: list[object] = []
+        self.pages: dict[str, tuple[str, bytes]] = {}
 
     async def run(self, public: socket.socket, is_tls: bool) -> None:
         await trio.sleep_forever()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.admin.index import PAGES
+from fanout.admin.index import DEMO_PAGES, PAGES
 from fanout.config import load
 from fanout.testing import Program
 from tests.admin.chromium import Page, open_page
@@ -71,10 +71,24 @@ async def use_receipt(page: Page) -> None:
     await page.wait_until("document.querySelector('dialog').open")
 
 
+async def use_lab(page: Page) -> None:
+    """A race in which the client disconnects, one iteration later."""
+    await page.wait_until("document.body.dataset.state === 'ready'")
+    await page.evaluate("document.querySelector('#player [data-point]').click()")
+
+
+async def use_lab_sheet(page: Page) -> None:
+    await page.wait_until("document.body.dataset.state === 'ready'")
+    await page.click("#matrix td button")
+    await page.wait_until("document.querySelector('dialog').open")
+
+
 # How each page is used, by the listener and the path of its address.
 USES: dict[str, tuple[str, str, Callable[[Page], Awaitable[None]]]] = {
     "docs": ("api", "/docs", use_docs),
     "index": ("admin", "/", use_index),
+    "lab": ("admin", "/lab", use_lab),
+    "lab sheet": ("admin", "/lab", use_lab_sheet),
     "live": ("admin", "/live", use_live),
     "receipt": ("admin", "/live", use_receipt),
 }
@@ -127,8 +141,9 @@ def test_the_index_links_every_page(demo: Program) -> None:
     assert (index.status, index.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert index.headers["content-security-policy"].startswith("default-src 'none';")
     linked = re.findall(r'<a href="([^"]+)">', index.body.decode())
-    assert [f"/{path}" for path in linked] == [page.path for page in PAGES]
-    types = {page.path: request(demo.urls["admin"], page.path).headers["content-type"] for page in PAGES}
+    pages = [*PAGES, *DEMO_PAGES]
+    assert [f"/{path}" for path in linked] == [page.path for page in pages]
+    types = {page.path: request(demo.urls["admin"], page.path).headers["content-type"] for page in pages}
     assert types == {
         "/live": "text/html; charset=utf-8",
         "/metrics": "text/plain; version=0.0.4; charset=utf-8",
@@ -137,7 +152,22 @@ def test_the_index_links_every_page(demo: Program) -> None:
         "/config": "application/json",
         "/livez": "text/plain; charset=utf-8",
         "/readyz": "text/plain; charset=utf-8",
+        "/lab": "text/html; charset=utf-8",
     }
+
+
+def test_the_lab_is_a_page_of_the_demo_and_of_no_other_server(demo: Program) -> None:
+    page = request(demo.urls["admin"], "/lab")
+    paths = re.findall(r'(?:href|src)="(lab/[^"]+)"', page.body.decode())
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "cross-origin-resource-policy" in page.headers
+    assert {"lab/base.css", "lab/lab.css", "lab/lab.js", "lab/results.json"} == set(paths)
+    for path in paths:
+        assert request(demo.urls["admin"], f"/{path}").status == 200
+    with running("serve", *FREE, "--upstream", "http://127.0.0.1:1/x", "--log-level", "error") as server:
+        for path in ("lab", *paths):
+            assert request(server.urls["admin"], f"/{path}").status == 404
+        assert 'href="lab"' not in request(server.urls["admin"], "/").body.decode()
 
 
 def test_the_settings_are_those_of_the_command_and_no_secret_is_shown() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages
 from tests.breakages.layers import LAYERS, Catch
-from tests.breakages.patches import Breakage, DoesNotApply, apply, breakages, copy_of_tree
+from tests.breakages.tree import apply, copy_of_tree
 
 
 @click.command()
@@ -20,9 +21,10 @@ from tests.breakages.patches import Breakage, DoesNotApply, apply, breakages, co
 @click.option("--why", is_flag=True, help="Print what each layer saw.")
 def main(names: tuple[str, ...], layers: tuple[str, ...], why: bool) -> None:
     """NAMES: some breakages, by the names of their files without the ending; none: all."""
-    chosen = [breakage for breakage in breakages() if not names or breakage.name in names]
-    if len(chosen) < len(names):
-        raise click.BadParameter(f"there are {', '.join(breakage.name for breakage in breakages())}")
+    known = breakages()
+    if not known.keys() >= set(names):
+        raise click.BadParameter(f"there are {', '.join(known)}")
+    chosen = [known[name] for name in names or known]
     click.echo("| breakage | breaks | " + " | ".join(layers) + " |")
     click.echo("| --- | --- |" + " --- |" * len(layers))
     missed = []
@@ -33,7 +35,9 @@ def main(names: tuple[str, ...], layers: tuple[str, ...], why: bool) -> None:
             click.echo(f"{breakage.name} does not apply: {error}", err=True)
             missed.append(breakage.name)
             continue
-        click.echo(" | ".join((f"| {breakage.title}", breakage.guarantees, *map(_cell, catches))) + " |")
+        click.echo(
+            " | ".join((f"| {breakage.title}", ", ".join(breakage.guarantees), *map(_cell, catches))) + " |"
+        )
         if why:
             for layer, catch in zip(layers, catches, strict=True):
                 click.echo(f"    {layer}: {catch.why}")
@@ -48,7 +52,7 @@ def _try(breakage: Breakage, layer: str) -> Catch:
     with tempfile.TemporaryDirectory(prefix="breakage-") as folder:
         tree = copy_of_tree(Path(folder))
         apply(breakage.diff, tree)
-        return LAYERS[layer](tree, breakage.tests)
+        return LAYERS[layer](tree, breakage)
 
 
 def _cell(catch: Catch) -> str:

@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from fanout.process.exits import NO
+from fanout.testing.breakages.patches import Breakage
+from tests.breakages.tree import TREE
 
 WORLDS: Final = 100
 REQUESTS: Final = 100  # a world
@@ -28,13 +32,14 @@ class Catch:
     took_s: float
 
 
-Layer = Callable[[Path, tuple[str, ...]], Catch]
+Layer = Callable[[Path, Breakage], Catch]
+"""Takes a copy of the tree that has this breakage."""
 
 
-def unit_tests(tree: Path, tests: tuple[str, ...]) -> Catch:
-    """The tests of the room, until the first that fails."""
+def unit_tests(tree: Path, breakage: Breakage) -> Catch:
+    """The tests that the breakage names, until the first that fails."""
     began_at = time.monotonic()
-    arguments = ("-m", "pytest", "-x", "-q", "--timeout=20", "-p", "no:cacheprovider", *tests)
+    arguments = ("-m", "pytest", "-x", "-q", "--timeout=20", "-p", "no:cacheprovider", *breakage.tests)
     code, output = _run(tree, *arguments)
     if code not in (0, 1, None):
         raise RuntimeError(output)
@@ -43,17 +48,40 @@ def unit_tests(tree: Path, tests: tuple[str, ...]) -> Catch:
     return Catch(None if code == 0 else test.rpartition("::")[2], test, time.monotonic() - began_at)
 
 
-def sweep(tree: Path, tests: tuple[str, ...]) -> Catch:
+def sweep(tree: Path, breakage: Breakage) -> Catch:
     """An interruption at every checkpoint."""
     return _counted(tree, "runs", "tests.sweep", "--first")
 
 
-def world(tree: Path, tests: tuple[str, ...]) -> Catch:
+def world(tree: Path, breakage: Breakage) -> Catch:
     """Simulated requests, world by world, as their seeds draw them."""
     return _counted(tree, "requests", "tests.breakages.search", str(WORLDS), str(REQUESTS))
 
 
-LAYERS: Final[dict[str, Layer]] = {"unit tests": unit_tests, "sweep": sweep, "world": world}
+def lab(tree: Path, breakage: Breakage) -> Catch:
+    """The experiments against the real server. The lab breaks it in memory, so the tree is the whole one."""
+    began_at = time.monotonic()
+    code, output = _run(TREE, "-m", "fanout", "lab", "--break", breakage.name, "--json")
+    took_s = time.monotonic() - began_at
+    if code is None:
+        return Catch("it hangs", "", took_s)
+    if not output.startswith("{"):
+        raise RuntimeError(output)
+    found = json.loads(output)
+    return Catch(", ".join(found["seen_by"]) if code == NO else None, "; ".join(broken_in(found)), took_s)
+
+
+def broken_in(found: Any) -> list[str]:
+    """What was seen of a breakage, from the JSON of `fanout lab --break`."""
+    return [
+        f"{experiment['id']} {seen['by']}: {seen['text']}"
+        for experiment in found["experiments"]
+        for seen in experiment["seen"]
+        if not seen["holds"]
+    ]
+
+
+LAYERS: Final[dict[str, Layer]] = {"unit tests": unit_tests, "sweep": sweep, "world": world, "lab": lab}
 
 
 def _counted(tree: Path, measure: str, *module: str) -> Catch:

@@ -20,7 +20,7 @@ from typing import Final
 import pytest
 
 from fanout.server.statistics import End
-from tests.breakages.patches import apply, copy_of_tree
+from tests.breakages.tree import apply, copy_of_tree
 from tests.faults.resets import RESETS
 from tests.faults.situations import SITUATIONS, Situation, named
 from tests.faults.sweep import sweep

@@ -16,7 +16,9 @@ import pytest
 
 from fanout.cli import cli
 from fanout.config import SETTINGS
-from tests.breakages.patches import breakages
+from fanout.lab.broken import in_order
+from fanout.lab.experiments import EXPERIMENTS
+from fanout.testing.breakages.patches import breakages
 from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
 
 pytestmark = pytest.mark.same_on_every_python
@@ -100,6 +102,14 @@ def test_a_guarantee_names_its_limits_how_to_see_and_break_it_and_its_tests(
     )
 
 
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_guarantee_names_its_experiment(guarantee: str) -> None:
+    assert EXPERIMENTS[guarantee].title == GUARANTEES[guarantee]
+    assert (
+        f"*Experiment:* `fanout lab {guarantee}`. `fanout lab {guarantee} --explain`" in SECTIONS[guarantee]
+    )
+
+
 def test_every_test_that_is_named_exists() -> None:
     named = NAMED_TEST.findall(TEXT)
     assert len(named) == TEXT.count(".py::") > 60
@@ -107,7 +117,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_the_tests_know_no_guarantee_that_the_document_does_not() -> None:
-    files = [path for path in (ROOT / "tests").rglob("*") if path.suffix in {".py", ".patch"}]
+    files = list((ROOT / "tests").rglob("*.py"))
     assert len(files) > 100
     for path in files:
         assert guarantees_in(path.read_text("utf-8")) <= GUARANTEES.keys(), path
@@ -178,7 +188,18 @@ def test_the_figures_are_those_of_the_file() -> None:
 
 def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
     rows = load()["breakages"]["rows"]
-    assert not rows or [row[:2] for row in rows] == [[each.title, each.guarantees] for each in breakages()]
+    assert not rows or [row[:2] for row in rows] == [
+        [each.title, ", ".join(each.guarantees)] for each in breakages().values()
+    ]
+
+
+def test_the_lab_in_the_figures_has_seen_every_breakage_in_every_round() -> None:
+    rows = load()["lab"]["rows"]
+    assert not rows or [row[0] for row in rows] == [f"`{each.name}`" for each in in_order()]
+    for _, red, change, _ in rows:
+        seen, _, of = red.partition(" of ")
+        assert seen == of
+        assert change
 
 
 def test_a_table_is_taken_from_what_a_command_prints() -> None:

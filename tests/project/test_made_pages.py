@@ -69,5 +69,5 @@ def test_the_readme_quotes_the_benchmark_and_stays_short() -> None:
 
 
 def test_the_map_names_every_document() -> None:
-    listed = re.findall(r"\]\(([\w.]+\.md)[)#]", (ROOT / "docs/README.md").read_text("utf-8"))
+    listed = re.findall(r"\]\(([\w.-]+\.md)[)#]", (ROOT / "docs/README.md").read_text("utf-8"))
     assert set(listed) == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}

@@ -221,3 +221,27 @@ async def test_nothing_is_cancelled_when_the_last_call_settles_the_race(
     scope = await run_all(race)
     assert race.verdict() == Every((b'{"time": 10}', b'{"time": 20}'))
     assert not scope.cancel_called
+
+
+async def test_a_success_in_the_moment_of_a_cancel_is_in_the_record(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The call has its answer, and the client disconnects in the same event-loop iteration."""
+    send, receive = trio.open_memory_channel[bytes](1)
+    disconnect = trio.CancelScope()
+
+    async def call(timings: CallTimings) -> Success | Failure:
+        return Success(await receive.receive())
+
+    race = Race("r", first_success, [call], Budget(trio.current_time(), 1000, 0), Told())
+
+    async def request() -> None:
+        with disconnect:
+            await run_all(race)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request)
+        await trio.testing.wait_all_tasks_blocked()
+        send.send_nowait(b"{}")
+        disconnect.cancel()
+    assert race.ledger.records[0].outcome == Success(b"{}")

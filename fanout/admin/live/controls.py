@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import trio
@@ -24,6 +24,10 @@ MARK: Final = b"x-fanout-live"
 
 class Controls(Protocol):
     """What the demo can do. `ValueError`, in one sentence, for what it will not do."""
+
+    @property
+    def pages(self) -> Mapping[str, tuple[str, bytes]]:
+        """What the admin listener has in the demo only: content type and content by path."""
 
     async def run(self, public: socket.socket, is_tls: bool) -> None:
         """The demo's part beside the server that listens on `public`. Ends only when it is cancelled."""

@@ -27,7 +27,7 @@ from fanout.lab.side_by_side.variants import Fanout
 Place = tuple[str, str, str]
 """Of a cell: the variant, the situation and the endpoint."""
 
-FOREIGN: Final = {"asyncio": ("trio", "trio_asyncio"), "trio": ("trio_asyncio",)}
+FOREIGN: Final = {"asyncio": ("trio", "trio_asyncio"), "trio": ("trio_asyncio",), "trio_asyncio": ()}
 MAX_STARTS: Final = 3
 
 

@@ -111,7 +111,7 @@ def _problems(observed: Observed, situation: Situation, endpoint: str) -> Any:
     left = max(observed.tasks_at_0_ms, observed.tasks_at_50_ms)
     if left:
         when = "" if observed.tasks_at_50_ms else " at 0 ms"
-        yield f"{left} left{when}", observed.left_from
+        yield f"{left} left{when}", observed.left_from or observed.waits_at
     if any(call.clean_up_cut for call in observed.calls):
         yield "cut", observed.waits_at
     if observed.answered_ms > due_ms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import product
 from typing import Final
 
@@ -31,10 +32,9 @@ def section(names: Sequence[str] | None = None) -> Section:
     """Run every variant in every situation, or those named. Takes about a second."""
     compared = [variant for variant in COMPARED if names is None or variant.name in names]
     cells: dict[Place, Cell] = {}
-    for runtime in ("asyncio", "trio"):
+    for runtime in ("asyncio", "trio", "trio_asyncio"):
         variants = [variant.name for variant in compared if variant.runtime == runtime]
         cells |= measured(runtime, list(product(variants, SITUATIONS_BY_NAME, ENDPOINTS)))
-    cells |= _bridge(list(product(["bridge"], SITUATIONS_BY_NAME, ENDPOINTS)))
     titles = tuple(variant.title for variant in compared)
     rows = [
         Row(name, endpoint, situation.text, tuple(cells[v.name, name, endpoint] for v in compared))
@@ -50,12 +50,12 @@ def measured(
     silent_for_s: float = SILENT_FOR_S,
 ) -> dict[Place, Cell]:
     """The cells of these places. Raises `NotUsable` if a reader's function cannot be run."""
+    if runtime == "trio_asyncio" and find_spec("trio_asyncio") is None:
+        return {
+            place: Cell(BY_NAME[place[0]].title, "not measured", "needs trio-asyncio") for place in places
+        }
     seen = run_cells(runtime, places, readers, silent_for_s)
     return {place: _cell(seen, place, readers) for place in places}
-
-
-def _bridge(places: Sequence[Place]) -> dict[Place, Cell]:
-    return {place: Cell(BY_NAME[place[0]].title, "not measured", "-") for place in places}
 
 
 def _cell(seen: Seen, place: Place, readers: ReadersFunction | None) -> Cell:

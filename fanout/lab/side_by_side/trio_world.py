@@ -27,10 +27,10 @@ from fanout.lab.side_by_side.variants import Fanout
 class TrioWorld(trio.abc.Instrument):
     """See `calls.World`. path: the file of the variant, whose lines are looked for."""
 
-    cancelled = trio.Cancelled
+    cancelled: type[BaseException] = trio.Cancelled
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._began_at = trio.current_time()
         self._created_at: dict[trio.lowlevel.Task, int | None] = {}
         self.request: trio.lowlevel.Task | None = None
@@ -50,7 +50,7 @@ class TrioWorld(trio.abc.Instrument):
 
     def look(self) -> None:
         if self.observed.waits_at is None and self.request is not None:
-            self.observed.waits_at = innermost_line(self.request.coro, self._path)
+            self.observed.waits_at = innermost_line(self.request.coro, self.path)
 
     def left(self) -> int:
         """Tasks that began since the request, wherever they belong, and have not ended."""
@@ -62,7 +62,7 @@ class TrioWorld(trio.abc.Instrument):
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         if task.parent_nursery is not self.nursery:  # the tasks in there are the observation itself
-            self._created_at[task] = running_line(self._path)
+            self._created_at[task] = running_line(self.path)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._created_at.pop(task, None)
@@ -81,7 +81,11 @@ def observe(function: Fanout, situation: Situation, endpoint: str, path: str) ->
 
 
 async def _observe(function: Fanout, situation: Situation, endpoint: str, path: str) -> Observed:
-    world = TrioWorld(path)
+    return await watch(TrioWorld(path), function, situation, endpoint)
+
+
+async def watch(world: TrioWorld, function: Fanout, situation: Situation, endpoint: str) -> Observed:
+    """Run a variant once, in this loop."""
     observed = world.observed
     observed.calls = [CallSeen() for _ in situation.calls]
     calls = [scripted(world, *each) for each in zip(situation.calls, observed.calls, strict=True)]
@@ -99,7 +103,7 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
                     observed.answer_given(world.now_ms())
                     observed.tasks_at_0_ms = world.left()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what this variant does
-            note_error(observed, error, path)
+            note_error(observed, error, world.path)
         observed.is_cancelled = client.cancelled_caught
         answered.set()
 

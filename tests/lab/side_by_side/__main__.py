@@ -1,60 +1,49 @@
-"""`make side-by-side`: the rows on sockets, again and again. Exit code 1 if a verdict or a count differs.
+"""Measure the task rows of `fanout lab asyncio` again and again: `python -m tests.lab.side_by_side --help`.
 
-Times differ from run to run, so does what is counted of a leak at one moment. A verdict must not.
+Exit code 1 if two runs differ, on one Python or between Pythons.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
+import platform
+import subprocess
 import sys
-import time
+from collections import Counter
+from dataclasses import asdict
 
-import click
-
-from fanout.lab.side_by_side import slots, wire
-from fanout.lab.side_by_side.cells import Section
-from tests.lab.side_by_side.cells import every_cell
-
-Verdicts = dict[tuple[str, str, str], str]
+from fanout.lab.side_by_side import tasks
 
 
-def verdicts_of(section: Section) -> Verdicts:
-    """Of slots with their text, which is a count."""
-    return {
-        (
-            section.name,
-            row.name,
-            cell.variant,
-        ): f"{cell.verdict} {cell.text if section.name == 'slots' else ''}"
-        for row, cell in every_cell(section)
-    }
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make lab-rows", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("--runs", type=int, default=20, help="on each Python (default: 20)")
+    parser.add_argument(
+        "--python", action="append", default=[], help="another interpreter with fanout installed"
+    )
+    arguments = parser.parse_args()
+    digests = _measure(arguments.runs)
+    for python in arguments.python:
+        command = [python, "-m", "tests.lab.side_by_side", "--runs", str(arguments.runs)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        sys.stdout.write(done.stdout)
+        digests |= {line.rpartition(" ")[2] for line in done.stdout.splitlines()} or {f"none from {python}"}
+    return 0 if len(digests) == 1 else 1
 
 
-@click.command()
-@click.option("--runs", default=20, show_default=True, help="How often.")
-@click.option(
-    "--section",
-    "names",
-    type=click.Choice(["wire", "slots"]),
-    multiple=True,
-    default=("wire", "slots"),
-    help="Which rows; repeatable. By default both.",
-)
-def main(runs: int, names: tuple[str, ...]) -> None:
-    seen: dict[tuple[str, str, str], list[str]] = {}
-    for run in range(1, runs + 1):
-        for name in names:
-            began_at = time.monotonic()
-            section = (wire if name == "wire" else slots).section()
-            for place, verdict in verdicts_of(section).items():
-                seen.setdefault(place, []).append(verdict)
-            click.echo(f"run {run}: {name}, {time.monotonic() - began_at:.1f} s")
-    changed = {place: verdicts for place, verdicts in seen.items() if len(set(verdicts)) > 1}
-    for (section_name, row, variant), verdicts in changed.items():
-        each = ", ".join(f"{verdicts.count(verdict)} times {verdict}" for verdict in sorted(set(verdicts)))
-        click.echo(f"{section_name}, {row}, {variant}: {each}")
-    click.echo(f"{len(seen) - len(changed)} of {len(seen)} cells came out the same in {runs} runs")
-    sys.exit(bool(changed))
+def _measure(runs: int) -> set[str]:
+    digests = Counter(_digest() for _ in range(runs))
+    for digest, count in digests.items():
+        sys.stdout.write(f"Python {platform.python_version()}: {count} of {runs} runs are {digest}\n")
+    return set(digests)
+
+
+def _digest() -> str:
+    section = json.dumps(asdict(tasks.section()), sort_keys=True)
+    return hashlib.sha256(section.encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_no_leak_is_claimed_without_a_count_nor_a_count_without_a_claim(task_row
 
 
 def test_the_line_that_leaks_is_one_that_creates_tasks(task_rows: Section) -> None:
-    creates = re.compile(r"create_task\(|gather\(|as_completed\(|start_soon\(")
+    creates = re.compile(r"create_task\(|gather\(|as_completed\(|over_the_bridge")
     looked_at = 0
     for row, seen in every_cell(task_rows):
         if re.match(r"\d left", seen.text):
@@ -93,6 +94,22 @@ def test_the_line_that_waits_is_one_that_awaits(task_rows: Section) -> None:
             assert re.search(r"\bawait\b|async with|with anyio", line), line
             looked_at += 1
     assert looked_at > 10
+
+
+@pytest.mark.skipif(not find_spec("trio_asyncio"), reason="trio-asyncio cannot be imported on Python 3.14")
+def test_the_bridge_is_late_by_at_most_its_grace_and_counts_what_it_leaves(task_rows: Section) -> None:
+    grace_ms = 15
+    ignores = ("swallowed", *CLEAN_UP_ROWS)
+    for situation in SITUATIONS:
+        for endpoint in ENDPOINTS:
+            seen = cell(task_rows, "bridge", situation.name, endpoint)
+            assert seen.answered_ms is not None
+            assert seen.due_ms is not None
+            if situation.name in ignores:
+                assert seen.answered_ms == seen.due_ms + grace_ms
+                assert seen.counts["tasks_at_0_ms"] > 0
+            else:
+                assert (seen.verdict, seen.answered_ms) == ("kept", seen.due_ms), (situation.name, endpoint)
 
 
 def test_a_lost_bug_and_a_reported_one_are_told_apart(task_rows: Section) -> None:

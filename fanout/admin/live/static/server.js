@@ -18,7 +18,8 @@ const HERE = [["admin", "./"], ["metrics", "metrics"], ["statistics", "statistic
 export function introduce(about) {
   upstreams = about.upstreams ?? [];
   find("#about").textContent = `fanout ${about.version}${about.demo ? " · demo" : ""}`;
-  const links = HERE.map(([name, href]) => html("a", { href }, name));
+  const here = about.demo ? [...HERE, ["lab", "lab"]] : HERE;
+  const links = here.map(([name, href]) => html("a", { href }, name));
   if (about.api) {
     const { scheme, host, port } = about.api;
     links.unshift(html("a", { href: `${scheme}://${hostOf(host)}:${port}/docs` }, "API"));

@@ -16,16 +16,16 @@ from fanout.race.verdict import every_success, first_success
 
 
 async def first(calls, timeout):
-    return await answer_of(first_success, calls, timeout)
+    return await answer_of(first_success, map(as_upstream_call, calls), timeout)
 
 
 async def all_(calls, timeout):
-    return await answer_of(every_success, calls, timeout)
+    return await answer_of(every_success, map(as_upstream_call, calls), timeout)
 
 
-async def answer_of(strategy, calls, timeout):
+async def answer_of(strategy, upstream_calls, timeout):
     budget = Budget(arrived_at=trio.current_time(), timeout_ms=round(timeout * 1000), reserve_ms=0)
-    race = Race("lab", strategy, [as_upstream_call(call) for call in calls], budget, Log())
+    race = Race("lab", strategy, list(upstream_calls), budget, Log())
     response = await run_race(race, False)
     answer = json.loads(await response.get_data())
     if response.status_code == 200:
@@ -44,9 +44,10 @@ def as_upstream_call(call):
 
 
 class Log:
-    """Of all that a race reports, only its bugs."""
+    """Of all that is reported, only the bugs."""
 
     interests = frozenset({BugFound})
 
     def notify(self, event):
-        logging.getLogger(__name__).error("%s has a bug", event.where, exc_info=event.exception)
+        if isinstance(event, BugFound):
+            logging.getLogger(__name__).error("%s has a bug", event.where, exc_info=event.exception)

@@ -1,0 +1,1 @@
+"""The lab in the browser: tiles, the matrix, and a player of recorded races."""
