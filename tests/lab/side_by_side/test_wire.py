@@ -47,7 +47,7 @@ def test_real_sockets_come_to_the_verdicts_of_virtual_time(task_rows: Section) -
         (RIGHT, Look(0, 0, 0, calls=2), ("broken", "2 left")),
         (RIGHT, Look(0, 1, 0), ("broken", "1 slots left")),
         (RIGHT, Look(0, 0, 3), ("broken", "3 tasks left")),
-        (None, NOTHING, ("broken", "never")),
+        (Answer(missing="nothing in 2.4 s"), NOTHING, ("broken", "never")),
         (Answer(500, body=b"{}"), NOTHING, ("broken", "wrong")),
         (
             Answer(200, body=RIGHT.body, took_ms=WINNER_MS + LATE_MS + 1),
