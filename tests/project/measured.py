@@ -27,6 +27,12 @@ CHOSEN: Final = {
         "280 ms": "an example",
     },
     "README.md": {"100 to 600 ms": "the simulator's default", "0.3 s": "of the client that disconnects"},
+    "docs/architecture.md": {"15 ms": "fanout.upstream.asyncio_call.GRACE_MS"},
+    "docs/bridge.md": {
+        "15 ms": "fanout.upstream.asyncio_call.GRACE_MS",
+        "10 ms": "the clean-up of the example",
+        "400 ms": "the clean-up of the example",
+    },
     "docs/clients.md": {"200 ms": "the example's own deadline"},
     "docs/discussion.md": {
         "300 ms": "the timeout of the example",
@@ -64,7 +70,10 @@ CHOSEN: Final = {
         "5 s": "the first keep-alive probe",
         "8 s": "three keep-alive probes",
     },
-    "CHANGELOG.md": {"5 s": "the first keep-alive probe"},
+    "CHANGELOG.md": {
+        "5 s": "the first keep-alive probe",
+        "15 ms": "fanout.upstream.asyncio_call.GRACE_MS",
+    },
 }
 _UNIT: Final = r"(?:ms|µs|s|seconds|minutes|hours|KiB|MiB|MB|KB|%)"
 _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
