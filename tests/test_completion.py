@@ -40,13 +40,14 @@ def completions(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["config", "demo", "health", "load", "replay", "serve", "simulate", "upstream"]),
+        ([""], ["config", "demo", "health", "lab", "load", "replay", "serve", "simulate", "upstream"]),
         (["s"], ["serve", "simulate"]),
         (["serve", "--log-"], ["--log-level", "--log-format", "--log-requests"]),
         (["serve", "--log-level", ""], ["debug", "info", "warning", "error"]),
         (["demo", "--log-format", "j"], ["json"]),
         (["config", "--log-requests", ""], ["all", "failed", "none"]),
         (["serve", "--leak-check", "o"], ["on", "off"]),
+        (["lab", "--break", "losers"], ["losers_not_cancelled"]),
         (["load", "--arrivals", ""], ["constant", "poisson"]),
         (["demo", "--fault", "stat"], ["status=0.1"]),
         (["upstream", "--fault", ""], [f"{name}=0.1" for name in FAULTS]),

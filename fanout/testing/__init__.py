@@ -6,6 +6,7 @@
 * `CallConformance`: what every call must do, real or scripted; subclass it to test yours.
 * `cancel_at`: cancels an async function at its n-th point, where it begins to wait or resumes; `Points` is
   the same for any tasks and any interruption.
+* `asyncio_points.AsyncioPoints`: the same for asyncio code behind the bridge.
 * `world`: the whole server in simulated worlds, and a judge of every guarantee; see `fanout simulate`.
 * `running`: the real program, booted on free ports, with real sockets and real signals.
 * `breakages`: mistakes that matter, as patches; see `fanout lab --break`.

@@ -323,7 +323,7 @@ def place_of(task: Task) -> str:
             break
         path, code = Path(frame.f_code.co_filename), frame.f_code
         if not places or path.parent != _ASYNCIO:
-            places.append(f"{code.co_qualname} ({path.parent.name}/{path.name}:{frame.f_lineno})")
+            places.append(f"{code.co_qualname} ({'/'.join(path.parts[-2:])}:{frame.f_lineno})")
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     if not places:
         return repr(task.get_coro())

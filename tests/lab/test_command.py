@@ -130,9 +130,9 @@ def test_no_socket_table_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_name_is_bad_usage() -> None:
-    done = lab("G13")
+    done = lab("H1")
     assert done.exit_code == 2
-    assert f"there is no experiment 'G13': there are {', '.join(EXPERIMENTS)}" in done.output
+    assert f"there is no experiment 'H1': there are {', '.join(EXPERIMENTS)}" in done.output
 
 
 def test_explain_prints_articles_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from fanout.lab import command
+from fanout.lab.experiments import EXPERIMENTS as EXPERIMENTS_BY_ID
 from fanout.lab.page import html
 from fanout.lab.page.html import FolderError, check_folder, write_pages
 from fanout.lab.page.site import MODULES, pages_of
+from fanout.lab.report import Report, Seen
+from fanout.lab.run import Result
+from fanout.lab.side_by_side import matrix
+from fanout.lab.side_by_side.cells import Matrix
+from fanout.process.exits import NO, REFUSED
 from tests.admin.chromium import Page, open_page
 from tests.admin.live_page import look, press, text_of
 from tests.lab.page_results import EXPERIMENTS, MARKUP, MATRIX, VARIANTS
+from tests.lab.test_command import lab
 from tests.lab.test_record import SHIPPED
 from tests.lacking import needs
 from tests.pictures import picture
@@ -66,7 +74,9 @@ async def test_twelve_tiles_say_claim_and_verdict_and_open_to_the_evidence(folde
         await page.evaluate("document.querySelector('#tiles li:nth-child(9) button').focus()")
         await press(page, "Enter")
         await page.wait_until("document.querySelector('#sheet').open")
+        await page.click("#sheet summary")
         sheet = await text_of(page, "#sheet")
+        codes = await page.evaluate("document.querySelectorAll('#sheet details code').length")
         await press(page, "Escape")
         focused = await page.evaluate("document.activeElement.innerText")
         injected = await page.evaluate("document.querySelectorAll('#injected').length")
@@ -81,6 +91,8 @@ async def test_twelve_tiles_say_claim_and_verdict_and_open_to_the_evidence(folde
     assert "connection reset · call 0 settled the race" in sheet
     assert "fanout lab --break losers_not_cancelled" in sheet
     assert "tests/race/test_race.py::test_the_first_success_wins" in sheet
+    assert " ".join(EXPERIMENTS_BY_ID["G9"].article.split()).replace("`", "")[:400] in sheet
+    assert codes > 0
     assert focused == "G9 first success"
     assert injected == 0
 
@@ -274,7 +286,9 @@ def test_the_page_needs_no_address_of_its_own(folder: Path) -> None:
     assert not re.search(r"<style|<script(?! defer src| type=\"application/json\")|\sstyle=|\son\w+=", page)
     assert "//" not in "".join(re.findall(r"url\([^)]*\)|@import[^;]*", (folder / "lab/lab.css").read_text()))
     shown = json.loads((folder / "lab/results.json").read_text("utf-8"))
-    assert shown["experiments"] == json.loads(json.dumps(EXPERIMENTS))
+    assert [{**each, "article": None} for each in shown["experiments"]] == [
+        {**each, "article": None} for each in json.loads(json.dumps(EXPERIMENTS))
+    ]
 
 
 def test_a_name_means_the_same_in_all_modules_of_the_script() -> None:
@@ -303,6 +317,35 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path, k
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_command_writes_what_it_has_run_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(["nothing"], [], [Seen("client", "nothing", False)])
+    results = [Result(EXPERIMENTS_BY_ID["G4"], report, 1.0)]
+    monkeypatch.setattr(command, "run_experiments", lambda *_, **__: results)
+    monkeypatch.setattr(matrix, "measure", lambda: Matrix({"Python": "3"}, ()))
+    monkeypatch.setattr(html, "record_all", lambda races: SHIPPED["races"])
+
+    done = lab("G4", "--html", str(tmp_path / "page"))
+
+    shown = json.loads((tmp_path / "page/lab/results.json").read_text("utf-8"))
+    assert done.exit_code == NO, done.output
+    assert done.stdout.splitlines()[-1] == f"open {tmp_path}/page/index.html"
+    assert [(each["id"], each["kept"]) for each in shown["experiments"]] == [("G4", False)]
+    assert shown["matrix"]["versions"] == {"Python": "3"}
+
+
+def test_a_wrong_folder_is_told_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    folder = str(tmp_path)
+    done = lab("G4", "--html", folder)
+    assert done.exit_code == REFUSED
+    assert done.stderr == (
+        f"fanout lab: --html: '{folder}' is not empty, and nothing is overwritten: name a new folder\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_matrix_that_was_not_measured_is_said_so() -> None:

@@ -7,8 +7,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.page.races import RACES
 from fanout.lab.page.record import record
+from fanout.lab.side_by_side import matrix
 
 Json = dict[str, Any]
 SHIPPED: Json = json.loads((resources.files("fanout.lab.page") / "recorded.json").read_text("utf-8"))
@@ -75,11 +77,32 @@ def test_a_disconnect_while_both_calls_wait_ends_both_for_that_reason() -> None:
 
 
 def test_the_recorded_races_of_the_demo_are_those_of_todays_code() -> None:
-    """If not, `make lab` records them again."""
+    """If not, `make lab-recorded` records them again."""
     assert [race["name"] for race in SHIPPED["races"]] == [race.name for race in RACES]
     assert without_line_numbers(SHIPPED["races"][0]) == without_line_numbers(winner())
     assert [race["wrong"] for race in SHIPPED["races"]] == [[]] * len(RACES)
 
 
+def test_the_recorded_experiments_of_the_demo_are_those_of_today_and_all_kept() -> None:
+    """If not, `make lab-recorded` records them again."""
+    about = ("id", "title", "claim", "code", "test", "breakages")
+    assert [[each[name] for name in about] for each in SHIPPED["experiments"]] == [
+        [each.id, each.title, each.claim, each.code, each.test, list(each.breakages)]
+        for each in EXPERIMENTS.values()
+    ]
+    assert [each["id"] for each in SHIPPED["experiments"] if not each["kept"]] == []
+
+
+def test_the_recorded_matrix_of_the_demo_has_the_rows_of_today() -> None:
+    """If not, `make lab-recorded` records them again."""
+    recorded = {
+        section["name"]: tuple(dict.fromkeys(row["name"] for row in section["rows"]))
+        for section in SHIPPED["matrix"]["sections"]
+    }
+    assert recorded == {name: matrix.row_names(name) for name in matrix.SECTIONS}
+
+
 def test_what_the_demo_ships_stays_small() -> None:
-    assert len(json.dumps(SHIPPED["races"], separators=(",", ":"))) < 200_000
+    sizes = {name: len(json.dumps(part, separators=(",", ":"))) for name, part in SHIPPED.items()}
+    assert sizes["races"] < 200_000
+    assert sum(sizes.values()) < 600_000

@@ -51,7 +51,8 @@ _PARTS: Final = re.compile(
 _NOTE: Final = re.compile(r"^(.*?)\s+# (.*)$")
 _LONG: Final = re.compile(r"(?:\d+ s|(?:\d+|some) minutes?)\b")
 _SERVER: Final = re.compile(
-    r"^(?:\w+=\S* |\S*/)*(?:make run|fanout (?:demo|serve|upstream)|prometheus|python \w+\.py serve)\b"
+    r"^(?:\w+=\S* |\S*/)*"
+    r"(?:make run|fanout (?:demo|serve|upstream)|prometheus|python (?:\w+\.py serve|examples/\w+\.py))\b"
 )
 _IS_READY: Final = re.compile(r"\bready\b", re.IGNORECASE)
 _LOOPBACK_UP: Final = (

@@ -197,7 +197,7 @@ def _logged(bugs: Sequence[BugFound]) -> list[dict[str, str]]:
 EXPERIMENT = Experiment(
     id="G11",
     title="bugs are loud",
-    claim="a bug is one 500 and one report, also next to a cancellation",
+    claim="a bug is one 500 and one report, whatever is cancelled",
     code="fanout/race/race.py Race._end_with_group",
     test="tests/race/test_race.py::test_a_group_of_a_bug_and_a_cancellation_keeps_both",
     breakages=("bug_lost_in_group", "crash_not_reported"),

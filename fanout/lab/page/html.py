@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import fanout
+from fanout.lab.experiments import EXPERIMENTS
 from fanout.lab.page.races import RACES
 from fanout.lab.page.record import record_all
 from fanout.lab.page.site import pages_of
@@ -69,10 +70,16 @@ def results(experiments: Sequence[Json], matrix: Json | None) -> Json:
             "system": platform.system(),
             "versions": versions,
         },
-        "experiments": list(experiments),
+        "experiments": [{**each, "article": _paragraphs(each["id"])} for each in experiments],
         "matrix": None if matrix is None else _with_each_source_once(matrix),
         "races": record_all(RACES),
     }
+
+
+def _paragraphs(experiment: str) -> list[str]:
+    """The article of an experiment."""
+    text = EXPERIMENTS[experiment].article.strip()
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
 def _with_each_source_once(matrix: Json) -> Json:

@@ -30,7 +30,7 @@ _SHARED: Final = resources.files("fanout.admin.live") / "static"
 
 
 def recorded_pages() -> Pages:
-    """The page with the results that the package brings: those of `recorded.json`, see `make lab`."""
+    """The page with the results that the package brings. `make lab-recorded` writes them."""
     text = (_OURS / "recorded.json").read_text("utf-8")
     return pages_of(json.loads(text), {"live": "live", "admin": "./"})
 

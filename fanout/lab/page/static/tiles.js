@@ -16,12 +16,17 @@ function seen(observation) {
   );
 }
 
+// What stands between backticks is code.
+const paragraph = (text) =>
+  html("p", {}, ...text.split("`").map((words, index) => (index % 2 ? code(words) : words)));
+
 function openTile(experiment) {
   const verdict = verdictOf(experiment);
   const breaks = experiment.breakages.map((name) => html("li", {}, code(`fanout lab --break ${name}`)));
   openSheet(
     SYMBOLS[verdict], verdict, `${experiment.id} ${experiment.title}`,
     html("p", { class: "lead" }, `${experiment.claim}: ${verdict}.`),
+    html("details", {}, html("summary", {}, "What it is about"), ...experiment.article.map(paragraph)),
     part("Done", html("ul", { class: "done" }, ...experiment.done.map((text) => html("li", {}, text)))),
     part("Seen", html("ul", { class: "seen" }, ...experiment.seen.map(seen))),
     ...(experiment.timeline.length ? [part("Timeline", timeline(experiment.timeline))] : []),
