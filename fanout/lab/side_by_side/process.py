@@ -54,6 +54,8 @@ def values_from(module: str, request: object, patience: Patience = PATIENT) -> I
                     return
                 if process.returncode == -signal.SIGPROF:
                     break
+                if process.returncode == -signal.SIGINT:  # Ctrl-C of a terminal, which ends this process too
+                    raise KeyboardInterrupt
                 raise EndedEarly(f"ends the process ({process.returncode})")
             *lines, line = (line + chunk).split(b"\n")
             yield from map(json.loads, lines)
