@@ -52,6 +52,7 @@ class Lab(click.Command):
         if args[:1] == ["asyncio"]:
             from fanout.lab.side_by_side.command import asyncio_command
 
+            asyncio_command.context_class = self.context_class
             return asyncio_command.make_context(f"{info_name} asyncio", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
@@ -74,7 +75,8 @@ class Lab(click.Command):
     "--try",
     "target",
     metavar="FILE.py:FUNCTION",
-    help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`.",
+    help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`: on"
+    " Trio if its file imports it, else on asyncio; those of /api/all if its name begins with `all`.",
 )
 @click.option(
     "--html",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanout.lab.side_by_side.observed import Observed
-from fanout.lab.side_by_side.process import SILENT_FOR_S, EndedEarly, answer, values_from
+from fanout.lab.side_by_side.process import PATIENT, EndedEarly, Patience, answer, values_from
 from fanout.lab.side_by_side.readers_function import YOURS, NotUsable, ReadersFunction, load
 from fanout.lab.side_by_side.situations import BY_NAME as SITUATIONS
 from fanout.lab.side_by_side.variants import BY_NAME as VARIANTS
@@ -43,21 +43,21 @@ def run_cells(
     runtime: str,
     places: Sequence[Place],
     readers: ReadersFunction | None = None,
-    silent_for_s: float = SILENT_FOR_S,
+    patience: Patience = PATIENT,
 ) -> Seen:
     """Run variants in a process of their own, and the rest in a new one if a cell stops it.
 
     Raises `NotUsable` if a reader's function cannot be run.
     """
     seen = Seen()
-    loads = readers is not None
+    loads = False
     for _ in range(MAX_STARTS):
         rest = [place for place in places if place not in seen.cells and place not in seen.silent]
         if not rest:
             break
         request = {"runtime": runtime, "cells": rest, "readers": readers and dataclasses.asdict(readers)}
         try:
-            for value in values_from(__name__, request, silent_for_s):
+            for value in values_from(__name__, request, patience):
                 if "unusable" in value:
                     raise NotUsable(value["unusable"])
                 if "cell" not in value:

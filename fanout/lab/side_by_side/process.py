@@ -14,37 +14,48 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 _END: Final = b"end"
-# Between two values, which take milliseconds. What spins is ended by its own processor time, so that a busy
-# machine changes no verdict; what sleeps is ended by the clock.
-SPINS_FOR_S: Final = 4.0
-SILENT_FOR_S: Final = 60.0
+_STARTS_WITHIN_S: Final = 300.0  # imports, on a machine that is busy with other things
+_STARTS_IN_S: Final = 30.0  # of processor time
+
+
+class Patience(NamedTuple):
+    """From one value to the next, in seconds. A busy machine changes no verdict: what spins is ended by its
+    own processor time, and only what sleeps by the clock.
+    """
+
+    spins: float
+    sleeps: float
+
+
+PATIENT: Final = Patience(spins=30, sleeps=300)
 
 
 class EndedEarly(Exception):
     """The process gave no more values. The text says what it did, in a few words."""
 
 
-def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S) -> Iterator[Any]:
-    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`.
-
-    silent_for_s: real seconds from one value to the next.
-    """
+def values_from(module: str, request: object, patience: Patience = PATIENT) -> Iterator[Any]:
+    """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`."""
     # -P: what lies in the current folder is not taken for a library
-    command = [sys.executable, "-P", "-m", module, json.dumps(request)]
+    command = [sys.executable, "-P", "-m", module, json.dumps(request), str(patience.spins)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = b""
+    within_s = _STARTS_WITHIN_S
     try:
-        while select.select([process.stdout], [], [], silent_for_s)[0]:
+        while select.select([process.stdout], [], [], within_s)[0]:
+            within_s = patience.sleeps
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 if process.wait() == 0 and line == _END:
                     return
                 if process.returncode == -signal.SIGPROF:
                     break
+                if process.returncode == -signal.SIGINT:  # Ctrl-C of a terminal, which ends this process too
+                    raise KeyboardInterrupt
                 raise EndedEarly(f"ends the process ({process.returncode})")
             *lines, line = (line + chunk).split(b"\n")
             yield from map(json.loads, lines)
@@ -62,9 +73,9 @@ def answer(function: Callable[[Any], Iterable[object]]) -> None:
         parent = os.dup(0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         threading.Thread(target=_end_with_parent, args=[parent], daemon=True).start()
-        signal.setitimer(signal.ITIMER_PROF, SPINS_FOR_S)
+        signal.setitimer(signal.ITIMER_PROF, _STARTS_IN_S)
         for value in function(json.loads(sys.argv[1])):
-            signal.setitimer(signal.ITIMER_PROF, SPINS_FOR_S)
+            signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))
             out.write(json.dumps(value) + "\n")
             out.flush()
         out.write(_END.decode())

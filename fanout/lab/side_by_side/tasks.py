@@ -11,7 +11,7 @@ from typing import Final
 from fanout.lab.side_by_side.cell_process import Place, Seen, run_cells
 from fanout.lab.side_by_side.cells import Cell, Row, Section
 from fanout.lab.side_by_side.observed import cell_of
-from fanout.lab.side_by_side.process import SILENT_FOR_S
+from fanout.lab.side_by_side.process import PATIENT, Patience
 from fanout.lab.side_by_side.readers_function import YOURS, ReadersFunction
 from fanout.lab.side_by_side.situations import BY_NAME as SITUATIONS_BY_NAME
 from fanout.lab.side_by_side.variants import BY_NAME, ENDPOINTS, VARIANTS
@@ -52,11 +52,11 @@ def measured(
     runtime: str,
     places: Sequence[Place],
     readers: ReadersFunction | None = None,
-    silent_for_s: float = SILENT_FOR_S,
+    patience: Patience = PATIENT,
 ) -> dict[Place, Cell]:
     """The cells of these places. Raises `NotUsable` if a reader's function cannot be run."""
     missing = {name for name, variant in BY_NAME.items() if variant.is_missing}
-    seen = run_cells(runtime, [place for place in places if place[0] not in missing], readers, silent_for_s)
+    seen = run_cells(runtime, [place for place in places if place[0] not in missing], readers, patience)
     return {place: _cell(seen, place, readers) for place in places}
 
 

@@ -14,6 +14,7 @@ import click
 
 from fanout.lab.side_by_side import matrix
 from fanout.lab.side_by_side.cells import Cell, Matrix, Row, Section
+from fanout.lab.side_by_side.process import Patience
 from fanout.lab.side_by_side.readers_function import YOURS, NotUsable, find
 from fanout.lab.side_by_side.situations import SITUATIONS
 from fanout.lab.side_by_side.tasks import HOW, measured
@@ -23,7 +24,7 @@ from fanout.lab.timeline import drawn
 from fanout.process.exits import DONE, NO, REFUSED
 
 BESIDE: Final = (("asyncio", "taskgroup"), ("trio", "ours"))
-SILENT_FOR_S: Final = 20.0  # real seconds; a cell takes a few milliseconds
+PATIENCE: Final = Patience(spins=4, sleeps=20)  # a cell takes a few milliseconds
 
 
 def run_try(target: str, as_json: bool = False) -> int:
@@ -39,7 +40,7 @@ def run_try(target: str, as_json: bool = False) -> int:
             err=True,
         )
         places = [(YOURS, situation.name, readers.endpoint) for situation in SITUATIONS]
-        cells = measured(readers.runtime, places, readers, SILENT_FOR_S)
+        cells = measured(readers.runtime, places, readers, PATIENCE)
     except NotUsable as error:
         click.echo(f"fanout lab --try: {error}", err=True)
         return REFUSED

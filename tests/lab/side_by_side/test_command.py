@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +21,7 @@ from fanout.lab.side_by_side.cells import Section
 from fanout.lab.side_by_side.command import asyncio_command
 from fanout.lab.side_by_side.text import footer_of, grid_of, row_of
 from fanout.lab.text import COLUMNS
+from fanout.process.exits import SIGNALLED
 
 
 def run(*arguments: str) -> Result:
@@ -108,6 +118,42 @@ def test_to_open_a_cell_only_its_row_and_its_variant_are_measured() -> None:
     assert [(row.name, [seen.variant for seen in row.cells]) for row in measured.rows] == [
         ("slow loser", ["fanout"])
     ] * 2
+
+
+@pytest.mark.skipif(not find_spec("aiohttp"), reason="needs aiohttp: pip install 'fanout-server[lab]'")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_of_a_row_on_sockets(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "fanout", "lab", "asyncio", "in head"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(children_of(process.pid)) > 2)
+        children = children_of(process.pid)
+        process.send_signal(number)
+        try:
+            assert process.wait(40) == SIGNALLED + number
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+        finally:
+            for pid in [process.pid, *children]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            ppid = stat.read_text().rpartition(") ")[2].split()[1]
+        except OSError:
+            continue  # it has just ended
+        if int(ppid) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_what_is_not_installed_is_named_with_the_command_that_brings_it() -> None:

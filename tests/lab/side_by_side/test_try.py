@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fanout.lab.side_by_side import try_it
+from fanout.lab.side_by_side.process import Patience
 from fanout.lab.side_by_side.readers_function import YOURS, find
 from fanout.lab.side_by_side.tasks import measured
 from fanout.lab.side_by_side.try_it import run_try
@@ -89,7 +90,7 @@ def test_a_function_that_misbehaves_is_a_red_row_and_no_traceback(
     readers = find(f"{file}:first")
     places = [(YOURS, "slow loser", "first"), (YOURS, "one hangs", "first")]
 
-    cells = measured(readers.runtime, places, readers)
+    cells = measured(readers.runtime, places, readers, Patience(spins=2, sleeps=20))
 
     assert [(cell.verdict, cell.text) for cell in cells.values()] == [("broken", text)] * 2
     assert capfd.readouterr() == ("", "")
@@ -121,7 +122,7 @@ def test_what_cannot_be_run_is_one_line_with_the_fix(
     source: str | None,
     words: str,
 ) -> None:
-    monkeypatch.setattr(try_it, "SILENT_FOR_S", 2.0)
+    monkeypatch.setattr(try_it, "PATIENCE", Patience(spins=2, sleeps=2))
     file = tmp_path / "mine.py"
     if source is not None:
         file.write_text(source)
