@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Final
 
 from fanout.lab.side_by_side.cells import Cell, Row, Section
@@ -48,16 +47,15 @@ def _cells(name: str, situations: Sequence[Situation]) -> dict[str, Cell]:
     }
     if not wanted:
         return cells | {TOTAL: next(iter(cells.values()))}
-    total = Swept()
+    parts: list[Swept] = []
     try:
         for value in values_from(_MODULE, {"sweep": name, "situations": wanted}):
-            swept = Swept(**value["swept"])
-            _add(total, swept)
-            cells[value["situation"]] = cell_of(name, swept)
+            parts.append(Swept(**value["swept"]))
+            cells[value["situation"]] = cell_of(name, parts[-1])
     except EndedEarly as ending:
         silent = Cell(name, "broken", str(ending))
         return dict.fromkeys((TOTAL, *wanted), silent) | cells
-    return cells | {TOTAL: cell_of(name, total)}
+    return cells | {TOTAL: cell_of(name, _together(parts))}
 
 
 def _missing(name: str, situation: Situation) -> str:
@@ -84,9 +82,14 @@ def cell_of(name: str, swept: Swept) -> Cell:
     )
 
 
-def _add(total: Swept, swept: Swept) -> None:
-    for field in fields(Swept):
-        if field.type == "int":
-            setattr(total, field.name, getattr(total, field.name) + getattr(swept, field.name))
-    if swept.source and not total.source:
-        total.source, total.leak = swept.source, swept.leak
+def _together(parts: Sequence[Swept]) -> Swept:
+    """Their sums, and the place of the first slot that was lost."""
+    where = next((part for part in parts if part.source), Swept())
+    return Swept(
+        points=sum(part.points for part in parts),
+        slots=sum(part.slots for part in parts),
+        failed=sum(part.failed for part in parts),
+        sockets=sum(part.sockets for part in parts),
+        source=where.source,
+        leak=where.leak,
+    )
