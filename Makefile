@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-recorded garbage \
-  httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
+  garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -72,6 +72,9 @@ sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole st
 
 lab-rows: $(VENV)/.dev ## the task rows of `fanout lab asyncio`, 20 times (ARGS="--python PATH": on another Python, too)
 	@$(BIN)/python -m tests.lab.side_by_side $(ARGS)
+
+lab-sockets: $(VENV)/.dev ## its rows on sockets, 20 times: are the verdicts the same? (ARGS="--runs 2 --section slots")
+	@$(BIN)/python -m tests.lab.side_by_side.sockets $(ARGS)
 
 faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side resets (ARGS="--help")
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -37,6 +37,7 @@ from fanout.lab.timeline import Lane
 from fanout.testing.world.answers import AnswerReader, BadAnswer
 
 _HEAD = b"GET %b HTTP/1.1\r\nHost: lab\r\n"
+FIRST, ALL = b"/api/first?timeout=20000", b"/api/all?timeout=20000"  # also on a machine that is busy
 _LAST = b"Connection: close\r\n\r\n"
 
 
@@ -59,8 +60,8 @@ class Sent:
 
 
 SENT = (
-    Sent("first", get(b"/api/first"), (200,)),
-    Sent("all", get(b"/api/all"), (200,)),
+    Sent("first", get(FIRST), (200,)),
+    Sent("all", get(ALL), (200,)),
     Sent("no such path", get(b"/nothing"), (404,)),
     Sent("POST", get(b"/api/first").replace(b"GET", b"POST"), (405,)),
     Sent("timeout=1s", get(b"/api/first?timeout=1s"), (400,)),
@@ -69,12 +70,12 @@ SENT = (
     Sent("a head of 20 KB", _HEAD % b"/" + b"X-Pad: " + b"x" * 20_000 + b"\r\n\r\n", (431,), heads=0),
     Sent(
         "three at once",
-        get(b"/api/first", is_last=False) + get(b"/nothing", is_last=False) + get(b"/api/all"),
+        get(FIRST, is_last=False) + get(b"/nothing", is_last=False) + get(ALL),
         (200, 404, 200),
         heads=3,
     ),
     Sent("half a head, FIN", get(b"/api/first")[:20], (), heads=0, disconnects=True),
-    Sent("a request, FIN", get(b"/api/first?timeout=9000"), (), disconnects=True),
+    Sent("a request, FIN", get(FIRST), (), disconnects=True),
 )
 
 

@@ -50,7 +50,7 @@ async def _a_winner(server: Server, report: Report) -> None:
     upstream = server.upstream
     await upstream.behave(0, delay_ms=FAST_MS)
     await upstream.behave(1, delay_ms=SLOW_MS)
-    answer = await server.first(1000, RECEIPT)
+    answer = await server.first(LONG_MS, RECEIPT)
     report.done.append(f"call 0 answers after {FAST_MS} ms, call 1 after {SLOW_MS} ms")
 
     async def has_ended() -> bool:

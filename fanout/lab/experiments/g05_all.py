@@ -26,7 +26,7 @@ from fanout.lab.setup import Setup, call_lanes, eventually, outcomes_of
 
 SLOW_MS, FAST_MS = 300, 50  # far from each other, on a machine that is busy
 TIMEOUT_MS = 10_000
-SHORT_TIMEOUT_MS = 700
+SHORT_TIMEOUT_MS = 1000
 
 
 async def run(setup: Setup, report: Report) -> None:

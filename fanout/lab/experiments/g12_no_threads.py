@@ -31,6 +31,7 @@ from fanout.lab.client import Client
 from fanout.lab.experiment import Experiment
 from fanout.lab.report import Report
 from fanout.lab.setup import CannotRun, Server, Setup, eventually
+from fanout.upstream.resolver import REFRESH_S
 
 REQUESTS = 200
 TIMEOUT_MS = 30_000
@@ -41,7 +42,7 @@ async def run(setup: Setup, report: Report) -> None:
     report.done.append(f"an upstream with a name; one request, then {REQUESTS} at once, whose calls hang")
     answer = await server.first(TIMEOUT_MS)
     report.see("client", f"before: {answer}", answer.status == 200)
-    idle, look_ups = server.threads(), await _look_ups(server)
+    idle, look_ups, began_at = server.threads(), await _look_ups(server), trio.current_time()
     for call in (0, 1):
         await server.upstream.behave(call, fault="hang_before_head")
     await server.upstream.forget()
@@ -60,6 +61,7 @@ async def run(setup: Setup, report: Report) -> None:
     if not were_in_flight:
         raise CannotRun(f"{REQUESTS} requests made {len(calls)} calls, not {2 * REQUESTS}")
     more_look_ups = await _look_ups(server) - look_ups
+    due = 1 + (trio.current_time() - began_at) // REFRESH_S  # by the clock, on a machine that is slow
     for client in clients:
         client.disconnect()
 
@@ -71,7 +73,7 @@ async def run(setup: Setup, report: Report) -> None:
     report.see("wire", f"{len(calls)} calls in flight", len(calls) == 2 * REQUESTS)
     text = f"{idle} threads when idle, at most {most} with {REQUESTS} requests in flight, {after} afterwards"
     report.see("kernel", text, 0 < max(most, after) <= idle + more_look_ups)
-    report.see("server", f"{more_look_ups} look-ups of the upstream's name for them", more_look_ups <= 1)
+    report.see("server", f"{more_look_ups} look-ups of the upstream's name for them", more_look_ups <= due)
 
     async def are_logged() -> bool:
         await trio.lowlevel.checkpoint()

@@ -52,10 +52,10 @@ def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) ->
 def _measured(names: Sequence[str], variants: Sequence[str] = ()) -> Iterator[Section]:
     """Each section as soon as it is measured, with the rows that are asked for."""
     wanted = {name: _rows_of(name, names) for name in matrix.SECTIONS}
-    known = {name for rows in wanted.values() for name in rows} | matrix.SECTIONS.keys()
+    known = dict.fromkeys([*(row for name in wanted for row in matrix.row_names(name)), *wanted])
     for name in names:
         if name not in known:
-            raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(sorted(known))}")
+            raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(known)}")
     for name, row_names in wanted.items():
         if row_names:
             section = matrix.section(name, row_names, variants)

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 _END: Final = b"end"
-START_WITHIN_S: Final = 60.0  # imports, on a machine that is busy with other things
-SILENT_FOR_S: Final = 15.0  # between two values, which take milliseconds
+# Between two values, which take milliseconds. What spins is ended by its own processor time, so that a busy
+# machine changes no verdict; what sleeps is ended by the clock.
+SPINS_FOR_S: Final = 4.0
+SILENT_FOR_S: Final = 60.0
 
 
 class EndedEarly(Exception):
@@ -28,21 +30,21 @@ class EndedEarly(Exception):
 def values_from(module: str, request: object, silent_for_s: float = SILENT_FOR_S) -> Iterator[Any]:
     """Start `python -m MODULE` with this request. Its values, as they come. Raises `EndedEarly`.
 
-    silent_for_s: real seconds from one value to the next, after the first.
+    silent_for_s: real seconds from one value to the next.
     """
     # -P: what lies in the current folder is not taken for a library
     command = [sys.executable, "-P", "-m", module, json.dumps(request)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = b""
-    within_s = START_WITHIN_S
     try:
-        while select.select([process.stdout], [], [], within_s)[0]:
-            within_s = silent_for_s
+        while select.select([process.stdout], [], [], silent_for_s)[0]:
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 if process.wait() == 0 and line == _END:
                     return
+                if process.returncode == -signal.SIGPROF:
+                    break
                 raise EndedEarly(f"ends the process ({process.returncode})")
             *lines, line = (line + chunk).split(b"\n")
             yield from map(json.loads, lines)
@@ -60,7 +62,9 @@ def answer(function: Callable[[Any], Iterable[object]]) -> None:
         parent = os.dup(0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         threading.Thread(target=_end_with_parent, args=[parent], daemon=True).start()
+        signal.setitimer(signal.ITIMER_PROF, SPINS_FOR_S)
         for value in function(json.loads(sys.argv[1])):
+            signal.setitimer(signal.ITIMER_PROF, SPINS_FOR_S)
             out.write(json.dumps(value) + "\n")
             out.flush()
         out.write(_END.decode())

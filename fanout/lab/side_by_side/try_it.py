@@ -23,7 +23,7 @@ from fanout.lab.timeline import drawn
 from fanout.process.exits import DONE, NO, REFUSED
 
 BESIDE: Final = (("asyncio", "taskgroup"), ("trio", "ours"))
-SILENT_FOR_S: Final = 5.0  # real seconds; a cell takes a few milliseconds
+SILENT_FOR_S: Final = 20.0  # real seconds; a cell takes a few milliseconds
 
 
 def run_try(target: str, as_json: bool = False) -> int:

@@ -72,7 +72,7 @@ def test_a_variant_is_found_by_its_file_or_its_title(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("slow",), "there is no row 'slow': there are "),
+        (("slow",), "there is no row 'slow': there are fast failure, slow loser, "),
         (("--open", "gather"), "'gather' is not VARIANT/ROW"),
         (("--open", "gather/slow loser/second"), "is not VARIANT/ROW or VARIANT/ROW/ENDPOINT"),
         (("--open", "gather/tasks"), "names no row"),

@@ -89,7 +89,7 @@ def test_a_function_that_misbehaves_is_a_red_row_and_no_traceback(
     readers = find(f"{file}:first")
     places = [(YOURS, "slow loser", "first"), (YOURS, "one hangs", "first")]
 
-    cells = measured(readers.runtime, places, readers, silent_for_s=2)
+    cells = measured(readers.runtime, places, readers)
 
     assert [(cell.verdict, cell.text) for cell in cells.values()] == [("broken", text)] * 2
     assert capfd.readouterr() == ("", "")
