@@ -60,10 +60,9 @@ async def ours(url: str, at_a_time: int) -> list[float]:
 
 async def over_trio_asyncio(url: str, at_a_time: int, client: str) -> list[float]:
     """The call of the example, as the bridge makes it or as trio-asyncio alone would."""
-    from trio_asyncio import aio_as_trio
 
     from examples.asyncio_upstream import fetch, open_session
-    from fanout.upstream.asyncio_call import AsyncioCall, open_bridge
+    from fanout.upstream.asyncio_call import AsyncioCall, aio_as_trio, open_bridge
     from tests.upstream.reports import Reports
 
     async with open_bridge(Reports()), aio_as_trio(open_session()) as session:

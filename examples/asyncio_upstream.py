@@ -26,10 +26,9 @@ from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, BROKEN, TOO_LARGE, U
 from fanout.upstream.phases import Phase
 
 try:
-    from fanout.upstream.asyncio_call import AsyncioCall, open_bridge  # isort: skip - it imports trio-asyncio
-
     import aiohttp
-    from trio_asyncio import aio_as_trio
+
+    from fanout.upstream.asyncio_call import AsyncioCall, aio_as_trio, open_bridge
 except ImportError as error:  # one line says what is missing, and the fix
     sys.exit(f"{error}. This example needs: pip install 'fanout-server[lab]'")
 

@@ -53,10 +53,21 @@ try:
         # It uses names of asyncio that go in 3.14, and says so at import; the check above is our answer.
         warnings.simplefilter("ignore", DeprecationWarning)
         import trio_asyncio
+        from trio_asyncio import aio_as_trio, trio_as_aio
 except ImportError as error:
     raise BridgeUnavailable(
         f"the asyncio bridge needs an extra: pip install 'fanout-server[asyncio]' ({error})"
     ) from None
+
+__all__ = [
+    "GRACE_MS",
+    "AsyncioCall",
+    "BridgeUnavailable",
+    "aio_as_trio",
+    "open_bridge",
+    "place_of",
+    "trio_as_aio",
+]
 
 Task = asyncio.Task[Any]
 CoroutineFunction = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure]]
@@ -128,7 +139,8 @@ async def open_bridge(observer: Observer) -> AsyncIterator[None]:
     """The asyncio loop of one service, open while the block runs. Open it around what makes calls.
 
     Inside, asyncio code can also be run by trio-asyncio's own `aio_as_trio`: to open and close the client of
-    an SDK, for example. What that starts belongs to the service, and to no call.
+    an SDK, for example. What that starts belongs to the service, and to no call. Import it from here: this
+    module hides the warnings that the import of trio-asyncio gives on Python 3.12 and 3.13.
 
     observer: receives `TaskLeft`, `LeftTaskEnded` and `BugFound`.
     """

@@ -203,7 +203,7 @@ def test_a_server_without_the_bridge_loads_nothing_of_it(world: World) -> None:
 
 
 WITHOUT_THE_EXTRA = "sys.modules['trio_asyncio'] = None"
-ON_3_14 = "import fanout.process.run; sys.version_info = (3, 14, 0, 'final', 0)"
+ON_3_14 = "import aiohttp, fanout.process.run; sys.version_info = (3, 14, 0, 'final', 0)"
 
 
 @pytest.mark.parametrize(

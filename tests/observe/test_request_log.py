@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from fanout.observe.observers import Receipts
 from fanout.observe.receipt import make_receipt
 from fanout.observe.request_log import RequestLog
 from fanout.race.events import RequestEnded
+from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
 NOON_S = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() + 0.000_25
@@ -78,6 +81,23 @@ def test_a_line_has_the_essence_of_the_receipt() -> None:
             },
         ],
     }
+
+
+class LeavesATask(ScriptedCall):
+    """As a call over the asyncio bridge may."""
+
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
+        timings.left = ("fetch (shop/client.py:42)",)
+        return await super().__call__(timings)
+
+
+def test_what_a_call_over_asyncio_left_is_named_in_both_forms() -> None:
+    """Other calls have no such field."""
+    calls = [answers(10), LeavesATask(math.inf, Failure("broken"))]
+    kept, left = json.loads(line_of("/api/first", calls))["calls"]
+    assert (kept.get("left"), left["left"]) == (None, ["fetch (shop/client.py:42)"])
+    row = line_of("/api/first", calls, as_text=True)
+    assert "cancelled after 10 ms (call 0 settled the race) and left fetch (shop/client.py:42) (192" in row
 
 
 def test_a_cancelled_loser_says_why() -> None:

@@ -18,14 +18,13 @@ from typing import Any, Final
 
 import aiohttp
 import trio
-from trio_asyncio import aio_as_trio
 
 from fanout.race.outcome import Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings
 from fanout.testing import cancel_at
 from fanout.testing.asyncio_points import AsyncioPoints
-from fanout.upstream.asyncio_call import AsyncioCall, open_bridge
+from fanout.upstream.asyncio_call import AsyncioCall, aio_as_trio, open_bridge
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority, raw_server

@@ -14,7 +14,6 @@ import aiohttp
 import pytest
 import trio
 from trio.abc import Clock
-from trio_asyncio import aio_as_trio
 
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
@@ -28,7 +27,7 @@ from fanout.testing.conformance import (
     InVirtualTime,
     MakeCall,
 )
-from fanout.upstream.asyncio_call import GRACE_MS, AsyncioCall, open_bridge
+from fanout.upstream.asyncio_call import GRACE_MS, AsyncioCall, aio_as_trio, open_bridge
 from tests.upstream.hanging import hanging_urls
 from tests.upstream.reports import Reports
 

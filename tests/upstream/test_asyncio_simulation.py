@@ -10,7 +10,6 @@ import os
 
 import pytest
 import trio.testing
-from trio_asyncio import trio_as_aio
 
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
@@ -22,7 +21,7 @@ from fanout.testing.world.scheduler import run_seeded
 from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import CURRENT_REQUEST
 from fanout.testing.world.world import World
-from fanout.upstream.asyncio_call import AsyncioCall, open_bridge
+from fanout.upstream.asyncio_call import AsyncioCall, open_bridge, trio_as_aio
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.reports import Reports
 
