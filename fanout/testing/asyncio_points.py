@@ -6,6 +6,7 @@ the future is done and the task has not run yet.
 
     points = AsyncioPoints(act)
     call = AsyncioCall(points.of(fetch))     # follows the task that runs the call, not those that it starts
+    await points.follow(fetch())             # on asyncio's own loop: those that it starts, too
 """
 
 from __future__ import annotations
@@ -36,6 +37,22 @@ class AsyncioPoints:
 
         return followed
 
+    async def follow(self, call: Coroutine[Any, Any, T]) -> T:
+        """Await it. Until then, the points of every task that is started in this loop are counted as well."""
+        loop = asyncio.get_running_loop()
+
+        def start(loop: asyncio.AbstractEventLoop, started: Any, **options: Any) -> asyncio.Task[Any]:
+            return asyncio.Task(self._counted(started), loop=loop, **options)
+
+        loop.set_task_factory(start)
+        try:
+            return await _Followed(call, self._pass)
+        finally:
+            loop.set_task_factory(None)
+
+    async def _counted(self, started: Coroutine[Any, Any, T]) -> T:
+        return await _Followed(started, self._pass)
+
     def _pass(self, *_: object) -> None:
         self.reached += 1
         self._act(self.reached)
@@ -60,9 +77,7 @@ class _Followed(Generic[T]):
                 return value
             # Callbacks run in order: these before the task's own, which is added when it has this future.
             loop.call_soon(self._on_point)
-            if future is None:  # `asyncio.sleep(0)`
-                loop.call_soon(self._on_point)
-            else:
+            if future is not None:  # for `asyncio.sleep(0)` both sides are one moment
                 future.add_done_callback(self._on_point)
             try:
                 yield future

@@ -26,15 +26,10 @@ import httpx
 import trio
 import trio.testing
 
-from fanout.lab.side_by_side.asyncio_points import (
-    DELIVERED_WITHIN_S,
-    LOOK_EVERY_S,
-    IdleSelector,
-    Points,
-    Stuck,
-)
+from fanout.lab.side_by_side.idle_selector import DELIVERED_WITHIN_S, LOOK_EVERY_S, IdleSelector, Stuck
 from fanout.lab.side_by_side.process import answer
 from fanout.lab.side_by_side.stepped_upstream import BODY, SteppedUpstream
+from fanout.testing.asyncio_points import AsyncioPoints
 
 LOOKS: Final = round(DELIVERED_WITHIN_S / LOOK_EVERY_S)
 MAX_POINTS: Final = 500  # a sweep that finds more does not end
@@ -223,10 +218,10 @@ async def _cancelled(
     call = get_noting_place(client, url, sweep.library, ended)
     if sweep.by == "anyio scope":
         with anyio.CancelScope() as scope:
-            points = Points(n, scope.cancel)
+            points = AsyncioPoints(lambda nth: scope.cancel() if nth == n else None)
             await points.follow(call)
     else:
-        points = Points(n, lambda: task.cancel())
+        points = AsyncioPoints(lambda nth: task.cancel() if nth == n else None)
         task = asyncio.create_task(points.follow(call))
         await asyncio.wait([task])
     ended.reached = points.reached

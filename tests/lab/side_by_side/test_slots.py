@@ -10,11 +10,12 @@ from contextlib import suppress
 import pytest
 
 from fanout.lab.side_by_side import slots
-from fanout.lab.side_by_side.asyncio_points import IdleSelector, Points, Stuck
 from fanout.lab.side_by_side.cells import Cell, Section
+from fanout.lab.side_by_side.idle_selector import IdleSelector, Stuck
 from fanout.lab.side_by_side.slots import INSTALL, ROW_NAMES, cell_of
 from fanout.lab.side_by_side.stepped_upstream import BODY, SteppedUpstream
 from fanout.lab.side_by_side.sweeps import Swept
+from fanout.testing.asyncio_points import AsyncioPoints
 
 KEPT = "kept connection"
 
@@ -82,7 +83,7 @@ def test_each_wait_of_a_call_and_of_its_tasks_is_two_points() -> None:
         await woken
 
     async def cancelled_at(n: int) -> tuple[int, bool]:
-        points = Points(n, lambda: task.cancel())
+        points = AsyncioPoints(lambda nth: task.cancel() if nth == n else None)
         task = asyncio.create_task(points.follow(call()))
         await asyncio.wait([task])
         return points.reached, task.cancelled()
