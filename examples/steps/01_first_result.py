@@ -1,7 +1,7 @@
 """1. The first result
 
-`asyncio.wait` returns when the first call has ended, however it has ended. So a failure after 20 ms beats
-an answer after 150 ms.
+`asyncio.wait` returns as soon as one call has ended, in whatever way. So a failure after 20 ms beats an
+answer after 150 ms.
 """
 
 from __future__ import annotations

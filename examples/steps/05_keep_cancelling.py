@@ -4,8 +4,8 @@ The same on Trio: a nursery for the group, a cancel scope for the deadline. On T
 state. In a cancelled scope every `await` raises, so the loser swallows three cancellations and has no
 attempt left.
 
-How the block ended decides what `first` answers. Here a loser's clean-up ends after 600 ms, and the
-deadline was 300 ms, so `fail_after` raises. Yet the winner had answered after 100 ms.
+Here the way in which the block ends decides what `first` answers. A loser's clean-up ends after 600 ms, and
+the deadline is 300 ms, so `fail_after` raises. Yet the winner has answered after 100 ms.
 """
 
 from __future__ import annotations

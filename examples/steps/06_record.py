@@ -3,8 +3,8 @@
 The record is made before the block, filled in the block, and read after it. A success in the record counts,
 however the block ended. (The answer still waits for the clean-up, because no call may outlive it.)
 
-But `except Exception` takes a bug for a failed call. Here the bug has replaced the `Cancelled` that was on
-its way, so both are swallowed. The answer is right, and the bug is never reported.
+But `except Exception` takes a bug for a failed call. Here the bug has replaced the `Cancelled`, so both are
+swallowed. The answer is right, and the bug is never reported.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """7. A bug is no failure
 
-`first` expects one exception of a call, `ConnectionError`. Any other exception is a bug, and a bug outranks
+`first` expects one exception from a call, `ConnectionError`. Any other exception is a bug, and a bug outranks
 every answer.
 
-The bug is in the record, and the code behind the block raises it. But when the client disconnects, a
-`Cancelled` leaves `first`. The code behind the block does not run, and the bug is lost.
+The bug is in the record, and the code after the block raises it. But when the client disconnects, a
+`Cancelled` leaves `first`. The code after the block does not run, and the bug is lost.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class Stretch:
 
 @dataclass
 class Seen:
-    """What came of an experiment. bugs: those that were raised or reported. lanes: what each call did."""
+    """The outcome of an experiment. bugs: those that were raised or reported. lanes: what each call did."""
 
     answer: str = ""
     at_ms: float = 0.0

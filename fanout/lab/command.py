@@ -59,9 +59,7 @@ class Lab(click.Command):
 
 @click.command("lab", cls=Lab)
 @click.argument("names", nargs=-1, metavar="[G1 ... G12]", shell_complete=_complete_names)
-@click.option(
-    "--explain", is_flag=True, help="Print what the experiment is about, as an article, and run nothing."
-)
+@click.option("--explain", is_flag=True, help="Print an article about each experiment, and run nothing.")
 @click.option(
     "--break",
     "breakage",
@@ -70,20 +68,26 @@ class Lab(click.Command):
     shell_complete=_complete_breakages,
     help="Make this mistake in the server, in memory, and run the experiments that must see it.",
 )
-@click.option("--breakages", "lists", is_flag=True, help="List the mistakes and who must see them.")
+@click.option(
+    "--breakages",
+    "lists",
+    is_flag=True,
+    help="List the mistakes, and the experiments that must see each of them.",
+)
 @click.option(
     "--try",
     "target",
     metavar="FILE.py:FUNCTION",
     help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`: on"
-    " Trio if its file imports it, else on asyncio; those of /api/all if its name begins with `all`.",
+    " Trio if its file imports Trio, else on asyncio. A name that begins with `all` means those of /api/all.",
 )
 @click.option(
     "--html",
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run everything, the matrix of `fanout lab asyncio` too, and write it as pages into a new folder.",
+    help="Run everything, including the matrix of `fanout lab asyncio`, and write the results into a new folder,"
+    " as a page.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def lab(
@@ -95,16 +99,17 @@ def lab(
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """See every guarantee hold, as experiments against the real server.
+    """Show every guarantee as an experiment against the real server.
 
-    Each starts the server in a process of its own with a simulated upstream, does something to it, and shows
-    what the client, the upstream, the kernel and the leak check saw. No name: all twelve, within a minute.
+    Each experiment starts the server in a process of its own with a simulated upstream, does something to it,
+    and shows what the client, the upstream, the kernel and the leak check saw. Without a name, it runs all
+    twelve, within a minute.
 
     \b
     Examples:
       fanout lab                 every guarantee
       fanout lab G4 G7           some of them
-      fanout lab G7 --explain    what it is about
+      fanout lab G7 --explain    an article about one of them
       fanout lab asyncio         asyncio beside Trio: the same race, written in eleven ways
       fanout lab --try mine.py:first
       fanout lab --html pages    all of it, for a browser
@@ -178,7 +183,7 @@ def _chosen(names: tuple[str, ...]) -> list[Experiment]:
 
 
 class Progress:
-    """Each result as soon as it is there; before that, on a terminal, which experiment is running."""
+    """Prints each result as soon as it is there, and on a terminal which experiment is running."""
 
     def __init__(self, says: bool) -> None:
         """says: print results."""

@@ -5,13 +5,13 @@ client has disconnected. Two answers to one request would be worse than none: on
 again, the second one is taken for the answer to the next request.
 
 So the experiment sends what clients send, right and wrong, each on a connection of its own: good requests,
-unknown paths and methods, a bad timeout, a body, bytes that are no HTTP, a head that is too large, three
+unknown paths and methods, a bad timeout, a body, bytes that are not HTTP, a head that is too large, three
 requests in one packet, and requests that break off. The last request on each connection asks the server to
 close it. The client therefore sees everything that the server writes, to the last byte, and can count. An
 answer counts when it is complete: its head, and as many bytes of body as its Content-Length says.
 
-The other side of the account is the server's own: the number of heads that it has read must be the number
-of answers that it has written, plus the number of clients that disconnected before theirs.
+The server keeps a count of its own. The number of heads that it has read must be the number of answers that
+it has written, plus the number of clients that disconnected before theirs.
 
 A malformed head is not a request that was read. It gets one 4xx, and the connection is closed, because
 where the next request begins is unknown. Nothing that comes after a request with `Connection: close` or

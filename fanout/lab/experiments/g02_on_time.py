@@ -7,11 +7,11 @@ the event loop up to a bound. There is one deadline in the whole server, one sco
 nothing below it takes a timeout.
 
 A real clock cannot prove this. An answer that is a millisecond late says nothing about the program when
-another process had the processor. So the exact part runs in virtual time: the clock stands still while
-there is work to do and jumps to the next deadline when there is none. There a race with `timeout=300` and a
-reserve of 20 ms ends at 280 ms, not at 279 and not at 281. Time that the request spent before the
-application saw it counts. And a request whose time is over before it starts makes no call at all: its
-upstream would work for an answer that no client waits for.
+another process had the processor. So the exact part runs in virtual time: the clock stands still while there
+is work to do and jumps to the next deadline when there is none. There a race with `timeout=300` and a reserve
+of 20 ms ends at 280 ms, not at 279 and not at 281. Time that the request spent before the application saw it
+counts. And a request whose time is over before it starts makes no call at all: the upstream would work for an
+answer that no client waits for.
 
 The real server then shows the same things where they do not depend on a millisecond: an upstream that hangs
 is a 500 for the client before its timeout and a reset on the wire, and a request with less time than the

@@ -1,26 +1,26 @@
 """Nothing outlives its request.
 
 When the first byte of an answer is written, the request has no task, no upstream connection in use and no
-admission permit left. The client can rely on it: with the answer in its hand, nothing on the server works
-for it any more. So the load of a server follows from the requests in flight, and from nothing that earlier
-requests have left behind.
+admission permit left. The client can rely on it: once it has the answer, nothing on the server works for it
+any more. So the load of a server follows from the requests in flight, and from nothing that earlier requests
+have left behind.
 
 The order matters, and the kernel shows it. Fifty requests are in flight at once, each with two calls: a
-hundred sockets are open to the upstream. Each request has one call that answers and one that hangs.
-Whenever a client has received the n-th answer, the loser of that request has already been reset. So at that
-moment the socket table of the server's process has at most 100 - n sockets, however slow the machine is: no
-waiting is needed, and no sleep. The sockets that are left in the end are the winners' connections, idle in
-the pool, and the pool counts as many.
+hundred sockets are open to the upstream. Each request has one call that answers and one that hangs. Whenever
+a client has received the n-th answer, the loser of that request has already been reset. So at that moment the
+socket table of the server's process has at most 100 - n sockets, however slow the machine is: the experiment
+needs no waiting and no sleep. The sockets that are left at the end are the winners' connections, idle in the
+pool. The pool must count the same number.
 
-Nursery and scope do this, not a list of things to clean up. The nursery does not end before its tasks have
-ended, and the answer is written after it.
+The nursery and its scope do this, not a list of things to clean up. The nursery does not end before its tasks
+have ended, and the answer is written after it.
 
 There is a price, and virtual time shows it exactly. fanout's own clean-up is synchronous and takes no time,
 but the nursery would wait for a call whose clean-up waits: **such a call delays the answer, it does not
 outlive it.** A winner at 50 ms with a loser that cleans up for 100 ms is an answer at 150 ms. An asyncio
-program chooses differently: it answers at 50 ms and leaves the loser behind. One cannot have both.
+program often chooses differently: it answers at 50 ms and leaves the loser behind. No program can do both.
 
-Not covered: code that starts a task in a nursery of somebody else. Trio cannot prevent it; the leak check,
+Not covered: code that starts a task in a nursery outside the request. Trio cannot prevent it; the leak check,
 which runs in every server, finds such a task and logs where it runs. Threads are not counted (G12).
 """
 

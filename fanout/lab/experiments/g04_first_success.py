@@ -2,7 +2,7 @@
 
 `/api/first` makes two calls at once. As soon as one has succeeded, the race is settled: the call that
 succeeded cancels the scope that both calls run in, in the same event-loop iteration, and the nursery waits
-until the other has ended. So the answer is written when the loser is gone.
+until the other has ended. So the answer is written after the loser has ended.
 
 The upstream sees it: the loser's connection closes with its answer still due. A loser that is only ignored
 would keep its connection, its task and its place in the upstream's queue for as long as the upstream takes.
@@ -10,11 +10,11 @@ would keep its connection, its task and its place in the upstream's queue for as
 A failure never wins, however early it comes. When every call has failed, the error is immediate: nothing
 that could still succeed is left to wait for.
 
-The verdict is read from the record of the race, and the record is written in the moment in which a call
-ends. So a success that was recorded before the deadline is the answer, even if a loser takes so long to
-clean up that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says
-something else: that an exception was caught. An implementation that asks it throws the success away. Real
-clean-up of fanout takes no time, so this part of the experiment uses a scripted call, in virtual time.
+The verdict is read from the record of the race, and the record is written in the moment in which a call ends.
+So a success that was recorded before the deadline is the answer, even if a loser takes so long to clean up
+that the deadline comes in between. The flag `cancelled_caught` of the deadline's scope says something else:
+that an exception was caught. An implementation that asks it throws the success away. fanout's own clean-up
+takes no time, so this part of the experiment uses a scripted call, in virtual time.
 
 Not covered: of two successes in one event-loop iteration, either may be the first. A success in the very
 iteration in which the deadline comes loses, because Trio expires deadlines before it runs tasks. A bug in a

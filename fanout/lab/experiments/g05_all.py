@@ -4,18 +4,19 @@
 not that of their arrival: a client that asks twice can compare the answers. A call that failed is left out.
 It takes no place in the array, because a client could not tell an empty place from an upstream's answer.
 
-The answer needs all calls. If the deadline comes before each of them has ended, it is a 500, even if one
-had succeeded long before: an incomplete array would look complete. If every call failed, it is a 500, too,
-and it comes as soon as the last one has failed, not at the deadline.
+The answer needs all calls. If the deadline comes before all of them have ended, it is a 500, even if one had
+succeeded long before: an incomplete array would look complete. If every call failed, it is a 500, too, and it
+comes as soon as the last one has failed, not at the deadline.
 
 Payloads are passed on byte for byte. They are checked (a JSON object with a whole number `time`), but not
 parsed and written again, so nothing is rounded, sorted or lost on the way.
 
-The experiment has four requests: the slower call first, one failed call, two failed calls, and one call
-that hangs. The simulated upstream says of each call what it has sent; the client sees what has come.
+The experiment has four requests: the slower call first, one failed call, two failed calls, and one call that
+hangs. For each call, the simulated upstream reports what it has sent, and the client compares what it has
+received.
 
-Not covered: the wait. One upstream that hangs turns the success of the other into a 500 at the deadline.
-The specification wants it so; a client that wants one answer has `/api/first`.
+Not covered: the wait. One upstream that hangs turns the success of the other into a 500 at the deadline. The
+specification requires this. A client that wants one answer uses `/api/first`.
 """
 
 from __future__ import annotations

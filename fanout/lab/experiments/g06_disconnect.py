@@ -1,26 +1,26 @@
 """A client disconnect ends the calls.
 
-A client that disconnects wants no answer any more. Both of its calls are cancelled within one event-loop
+A client that disconnects no longer wants an answer. Both of its calls are cancelled within one event-loop
 iteration, and the upstream sees their sockets close. Without that, a client that gives up and tries again
 would double the load of an upstream that is slow already.
 
-The server has to notice it while it reads nothing from that client: it waits for its upstreams. So the
-event loop has each connection registered for its end: epoll reports FIN and RST, a callback cancels the
-scope of the connection, and Trio runs the cancelled tasks in the same iteration. There are two ways to
-disconnect, and the experiment uses both. `close()` sends FIN. A process that dies with unread bytes, or a
-proxy that gives up, sends RST.
+The server has to notice this while it reads nothing from that client, because it waits for its upstreams. So
+each connection is registered with epoll, which reports FIN and RST. A callback then cancels the scope of the
+connection, and Trio runs the cancelled tasks in the same iteration. There are two ways to disconnect, and the
+experiment uses both. `close()` sends FIN. A process that dies with unread bytes, or a proxy that gives up,
+sends RST.
 
 The upstream is the witness. Its calls hang, so none can end by itself: each ends with a reset of its
 connection, which is the strongest signal that HTTP/1.1 has. The server counts the same from inside: two
 clients that disconnected, four calls that were *cancelled*. A call that takes the cancellation for a
 failure and returns would be counted as failed.
 
-How long it takes is exact in virtual time: all of it happens at the very moment in which the disconnect
+Virtual time shows exactly how long it takes: all of it happens at the very moment at which the disconnect
 arrives.
 
-Not covered: a client that disappears without a FIN or RST. Its request runs until its deadline. A client
-that half-closes its connection and waits counts as disconnected: epoll reports the same FIN for both. What
-the upstream does with the reset is its own affair.
+Not covered: a client that disappears without a FIN or RST. Its request runs until its deadline. A client that
+half-closes its connection and waits counts as disconnected: epoll reports the same FIN for both. What the
+upstream does after the reset is up to the upstream.
 """
 
 from __future__ import annotations

@@ -1,28 +1,28 @@
 """The pool stays whole.
 
-Connections to an upstream are kept in a pool and used again. A call that is cancelled is in the middle of
-something: it has asked and not heard, or has read half a head. Three things must then be true. Its slot is
-free again. Its socket is closed: it can never be used again, because the answer that is still on its way
-would be taken for the answer to the next call. And the pool's own count is the kernel's.
+Connections to an upstream are kept in a pool and used again. A call that is cancelled is in the middle of an
+exchange: it has sent a request and has no answer, or has read half a head. Three things must then be true.
+Its slot is free again. Its socket is closed: it can never be used again, because the answer that is still on
+its way would be taken for the answer to the next call. And the pool's own count equals the kernel's.
 
-Pools lose slots because clean-up is code that runs while it is being cancelled. One `await` in a `finally`
-is enough: in a cancelled scope it raises at once, and the lines after it never run. After as many cancelled
-calls as the pool has slots, the server is dead, and nothing says why. httpx's own pool can lose a slot so.
-The pool of fanout has not one `await`: taking, giving back and closing are synchronous, so they cannot be
-interrupted.
+Pools lose slots because clean-up is code that runs while it is being cancelled. One `await` in a `finally` is
+enough: in a cancelled scope it raises at once, and the lines after it never run. After as many cancelled
+calls as the pool has slots, the server is dead, and no log says why. httpx's own pool can lose a slot in this
+way. fanout's pool does not contain a single `await`: taking, giving back and closing are synchronous, so they
+cannot be interrupted.
 
 The experiment cancels calls in each phase that a call can be in, far more of them than the pool has slots,
 and then counts: in the pool, in the kernel's socket table, and at the upstream, which knows each
 connection. A call whose answer breaks off is not made a second time: its upstream has done the work
 already.
 
-Real sockets meet some moments and miss others. In virtual time the lab counts every point at which a call
-can be interrupted, as it begins to wait and as it resumes, and cancels at each of them, over a new and over
-a reused connection. After each one, a pool of one connection must make the next call.
+On real sockets, a test hits some moments and misses others. In virtual time the lab counts every point at
+which a call can be interrupted, as it begins to wait and as it resumes, and cancels at each of them, over a
+new and over a reused connection. After each one, a pool of one connection must make the next call.
 
-Not covered: an upstream that sends a second answer, which nobody asked for, after its connection was given
-to the next call. A GET that fails on a reused connection before the first byte of its answer is made once
-more, so an upstream may see it twice.
+Not covered: an upstream that sends a second answer, unrequested, after its connection was given to the next
+call. A GET that fails on a reused connection before the first byte of its answer is made once more, so an
+upstream may see it twice.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Overload is shed, not queued.
 
 A server has a limit of requests in flight. Above the limit a request is answered 503 at once, with
-`Retry-After`. It does not wait in a queue. A queue looks kind, but a request that waits spends its own
-deadline unseen: when its turn comes, its time is over, and the work for it is wasted. A server with a queue
-does most of its work for clients that have given up.
+`Retry-After`. It does not wait in a queue. A queue looks helpful, but a request that waits uses up its own
+deadline: when its turn comes, its time is over, and the work for it is wasted. A server with a queue does
+most of its work for clients that have given up.
 
 Rejecting costs a few microseconds, so the admitted requests keep their deadlines. The experiment sets the
 limit to four (`FANOUT_MAX_IN_FLIGHT`). Four requests are admitted, and their upstream hangs, so they stay
@@ -13,13 +13,13 @@ and no more.
 
 The limit is exact, and a permit is never lost. The four clients disconnect, and four new requests must get
 in. A permit that is not given back on a disconnect is the classic mistake: the server works for weeks, and
-rejects more and more, until somebody restarts it.
+rejects more and more requests, until an operator restarts it.
 
 Not covered: the second limit. While an event-loop iteration takes too long (`FANOUT_MAX_LOOP_LAG_MS`), the
 server sheds before it parses. Here it is set to its largest value, a second, because the machine that runs
-the lab may be busy. The kernel's queue in front of `accept` does not belong to the server; clients wait
-there unseen. That goodput does not collapse is measured by `benchmarks/overload.py`, on a machine that has
-nothing else to do.
+the lab may be busy. The kernel's queue in front of `accept` does not belong to the server; the server cannot
+see the clients that wait there. `benchmarks/overload.py` measures that goodput does not collapse, on a
+machine that does nothing else.
 """
 
 from __future__ import annotations

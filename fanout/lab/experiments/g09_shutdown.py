@@ -1,21 +1,21 @@
 """A graceful shutdown keeps what was admitted.
 
-A deployment ends servers all day, with SIGTERM. Each request that was admitted before it still gets its
+Deployments end servers all day, with SIGTERM. Each request that was admitted before the signal still gets its
 answer. New ones are rejected, so that the client tries another instance. And the process exits by itself,
 within the longest remaining deadline plus one second: an orchestrator that has waited long enough sends
 SIGKILL, and then answers are lost.
 
-The last part is the difficult one, because it must not depend on the clients. So the experiment brings
-along clients that keep servers alive: a client that holds an idle connection, one that has sent half a
-head, and one that sends requests and never reads an answer. During the shutdown every wait for a client is
-bounded by half a second.
+The last part is the difficult one, because it must not depend on the clients. So the experiment includes
+clients that would keep a server alive: a client that holds an idle connection, one that has sent half a head,
+and one that sends requests and never reads an answer. During the shutdown every wait for a client is bounded
+by half a second.
 
 Five requests are in flight when the signal comes; their upstream takes a second. Another request comes
 later, over a connection that was opened before: the listener is closed, but that connection is not. It is
 answered 503, or, if it takes longer than half a second to come, 408; in no case does it reach the upstream.
 The exit code is 0.
 
-Nothing here measures a millisecond. The five answers, the rejection and the exit code are facts, and the
+No check here depends on a millisecond. The five answers, the rejection and the exit code are facts, and the
 bound for the exit is the deadline of the requests, which is far longer than their calls.
 
 Not covered: a second signal and `kill -9`, which end the process at once. Connections that wait in the

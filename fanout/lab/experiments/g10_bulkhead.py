@@ -3,25 +3,24 @@
 Nothing that a client, an upstream or the network does on one connection can stop the server or delay
 another connection. A ship has bulkheads for the same reason: one hole floods one compartment.
 
-In an event loop this is not free. All connections share one thread, so an exception that leaves the task of
-a connection can end the loop, and a step that takes long delays everybody. The server has one guard around
-everything that a connection does, its clean-up included, and the work per event-loop iteration is bounded.
-And waiting has to be bounded, too. A client that sends its request byte by byte, or never reads its answer,
-holds a descriptor and some memory. A *slow writer* has 10 s for a head. A *slow reader* has 10 s for each
-answer, and while it does not read, the server reads no further request from it, so it cannot make the
+In an event loop this is not free. All connections share one thread, so an exception that leaves the task of a
+connection can end the loop, and a step that takes long delays every connection. The server has one guard
+around everything that a connection does, its clean-up included, and the work per event-loop iteration is
+bounded. And waiting has to be bounded, too. A client that sends its request byte by byte, or never reads its
+answer, holds a descriptor and some memory. A *slow writer* has 10 s for a head. A *slow reader* has 10 s for
+each answer, and while it does not read, the server reads no further request from it, so it cannot make the
 server keep more than one answer.
 
-The experiment puts a hundred such connections next to a client that behaves: bytes that are no HTTP, heads
-that never end, clients that ask for a lot and read nothing, and clients that send a reset in the middle of
-a request. The client that behaves gets all of its answers. When the others are gone, so are their
-descriptors.
+The experiment puts a hundred such connections next to a client that behaves: bytes that are not HTTP, heads
+that never end, clients that ask for a lot and read nothing, and clients that send a reset in the middle of a
+request. The client that behaves gets all of its answers. When the others are gone, so are their descriptors.
 
-Ten seconds are long for an experiment, so the bounds are shown in virtual time, where a delay can also be
-seen exactly. The well-behaved client asks for ten seconds next to the others. Each of its answers takes
+Ten seconds is long for an experiment, so the bounds are shown in virtual time, where a delay can also be seen
+exactly. The well-behaved client sends requests for ten seconds, next to the others. Each of its answers takes
 what its upstream takes, 50 ms, and not a millisecond more.
 
-Not covered: processor time, which all share. One client can hold every connection that the server allows,
-so a limit per address is a proxy's task. A process at its memory limit can end.
+Not covered: processor time, which all connections share. One client can hold every connection that the server
+allows, so a limit per address is a proxy's task. A process at its memory limit can end.
 """
 
 from __future__ import annotations

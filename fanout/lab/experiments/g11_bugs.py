@@ -1,23 +1,23 @@
 """Bugs are loud.
 
-An unexpected exception becomes one 500 for the client and one report with its traceback in the log. One,
-not none and not three: a bug that is reported thrice is as hard to read as one that is reported nowhere.
+An unexpected exception becomes one 500 for the client and one report with its traceback in the log. Exactly
+one: a bug that is reported three times makes the log hard to read, and a bug that is not reported is never
+fixed.
 
-A single task has no difficulty with that. In a race there are two more ways for an exception to get lost.
-The first is the cancelled sibling: call 1 wins, call 0 is cancelled, and its clean-up raises. Nobody waits
-for the result of a call that has lost. The second is the exception group. A call that has a nursery of its
-own can end with a group that holds a bug *and* a `Cancelled`. Trio's scope takes its own `Cancelled` out of
-the group; code that looks at the group, sees a cancellation and stops there has swallowed the bug. So each
-call reports its bug where it happens, as an event, before any group can travel; a group is split, and both
-halves are kept.
+In a single task this is easy. In a race there are two more ways for an exception to get lost. The first is
+the cancelled sibling: call 1 wins, call 0 is cancelled, and its clean-up raises. No task waits for the result
+of a call that has lost. The second is the exception group. A call that has a nursery of its own can end with
+a group that holds a bug *and* a `Cancelled`. Trio's scope takes its own `Cancelled` out of the group; code
+that looks at the group, sees a cancellation and stops there has swallowed the bug. So each call reports its
+bug where it happens, as an event, before any group propagates. A group is split, and both halves are kept.
 
 The same holds when no client is left. A bug in a call of a client that has disconnected has no answer, and
 still has its report. And a bug outside of any call, in the application itself, is caught by the guard of
 the connection: a 500, a report, and the connection is closed.
 
-The experiment needs bugs, and the shipped server has none on offer. So it runs the real application, race
-and connection driver in virtual time, with scripted calls that raise, and gives the reports to the real
-log.
+The experiment needs bugs, and no known request causes one in the shipped server. So the experiment runs the
+real application, race and connection driver in virtual time, with scripted calls that raise, and passes the
+reports to the real log.
 
 Not covered: a call that is cancelled before it reaches its bug. `KeyboardInterrupt` is not caught. A log
 that is stuck drops a line and counts it; the count of bugs is exact.

@@ -1,9 +1,9 @@
 """No request starts a thread.
 
-A thread is what an event loop uses when something blocks: looking up a name, writing to a log that is a
-slow pipe, sending a trace. It works, and it hides a queue. Threads are few, so requests wait for one where
-no deadline can see them; or they are many, and each takes memory and the interpreter's lock. A thread
-cannot be cancelled either: a request that has started one either waits for it, or leaves it behind.
+An event loop uses a thread when something blocks: looking up a name, writing to a log that is a slow pipe,
+sending a trace. That works, and it hides a queue. Threads are few, so requests wait for one where no deadline
+can see them; or they are many, and each takes memory and the interpreter's lock. Nor can a thread be
+cancelled: a request that has started one either waits for it or leaves it behind.
 
 So in fanout no request starts one. The service looks up the names of its upstreams, once and then every 30
 s, and requests use what it has found. Log lines go into a bounded queue. One thread writes them in batches;
@@ -12,8 +12,8 @@ if the log is stuck, lines are dropped and counted, and no request waits.
 The experiment gives the server an upstream with a name instead of an address, so there is something to look
 up. After one request it counts the threads of the process, in `/proc`. Then two hundred requests are in
 flight at once, with four hundred calls, and it counts again and again until the last call has reached the
-upstream. There are no more threads than before, the name was not looked up again, and in the end the log
-has a line for each request.
+upstream. There are no more threads than before, the name is not looked up again, and in the end the log has a
+line for each request.
 
 A thread per request or per call would show as 200 or 400 threads; a pool of threads, as its size, which is
 often 32 or 40.

@@ -1,4 +1,4 @@
-"""The races that the player shows: what the client sends, and what the upstream does with each call."""
+"""The races that the player shows: what the client sends, and how the upstream answers each call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fanout.testing.world.plan import Ask, CallScript, ClientScript, DialScript,
 
 @dataclass(frozen=True, slots=True)
 class RecordedRace:
-    """One race to record. look_at: what to look at, in one sentence."""
+    """One race to record. look_at: what to watch, in a sentence or two."""
 
     name: str
     target: str
@@ -45,28 +45,28 @@ RACES: Final = (
         1000,
         (_call(50), _call(700)),
         "Call 0 settles the race and cancels the nursery. Call 1 ends in the next iteration, and only then "
-        "is the answer written.",
+        "the server writes the answer.",
     ),
     RecordedRace(
         "A failure does not win",
         "/api/first?timeout=1000",
         1000,
         (_call(20, fault="status"), _call(80, connect_ms=6)),
-        "Call 0 ends first, with a bad status: nothing is cancelled, and the race waits for call 1.",
+        "Call 0 ends first, with a bad status. Nothing is cancelled, and the race waits for call 1.",
     ),
     RecordedRace(
         "The deadline",
         "/api/all?timeout=200",
         200,
         (_call(60), _call(400, connect_ms=6)),
-        "At 190 ms, the timeout less the time reserve, the scope of the deadline cancels what still runs.",
+        "At 190 ms, the timeout minus the time reserve, the deadline's scope cancels what still runs.",
     ),
     RecordedRace(
         "A silent address",
         "/api/first?timeout=1000",
         1000,
         (_call(50), _call(90)),
-        "Of two addresses one swallows every packet. Each call has tasks of its own that connect; they end "
+        "One of the two addresses drops every packet. Each call has tasks of its own that connect; they end "
         "with the call.",
         silent_addresses=1,
     ),

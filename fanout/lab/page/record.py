@@ -1,9 +1,9 @@
-"""Records a race for the player: what each task did in each event-loop iteration, and what became of it.
+"""Records a race for the player: what each task did in each event-loop iteration, and how it ended.
 
 A race runs in a simulation (`fanout.testing.world`): the real driver, app, race and pool, in virtual time and
-in a repeatable order. It is recorded undisturbed, and then once per checkpoint: there the client disconnects.
+in a repeatable order. It is recorded undisturbed, and then once per point, at which the client disconnects.
 
-Rule 1: the judge of the simulation judges each recorded run. `wrong` is what it says.
+Rule 1: the simulation's judge checks each recorded run. `wrong` holds its violations.
 Rule 2: a recording holds only JSON's own types, and is the same in every run of the same code.
 """
 
@@ -42,7 +42,7 @@ _STAND_INS: Final = f"{_PACKAGE}/testing/"  # of the network and the clock: no c
 
 
 class Places:
-    """Where tasks wait: each place once. `rows` are `[file:line, function, the line's code]`."""
+    """Where tasks wait, each place once. `rows` are `[file:line, function, the line's code]`."""
 
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
@@ -155,7 +155,7 @@ class Recording(World):
         self._points = []
 
     def _state_of(self, living: dict[str, Task]) -> Json:
-        """By lane: the number of its place while it is alive; else how and why it ended."""
+        """By lane: the number of its place while it is alive, and after that how and why it ended."""
         found: Json = {}
         for name, lane in self._lanes.items():
             if name in living:

@@ -1,6 +1,6 @@
 """The page, as the files it is made of: for `/lab` on the admin listener of the demo, and for `--html DIR`.
 
-Rule 1: what the page shows is in the page, as JSON. So it works from a folder, where a browser loads no data.
+Rule 1: the page contains what it shows, as JSON. So it works from a folder, where a browser loads no data.
 Rule 2: no file names another host, and a script or style sheet is a file of its own (`POLICY`).
 """
 
@@ -30,7 +30,7 @@ _SHARED: Final = resources.files("fanout.admin.live") / "static"
 
 
 def recorded_pages() -> Pages:
-    """The page with the results that the package brings. `make lab-recorded` writes them."""
+    """The page with the results that the package contains. `make lab-recorded` writes them."""
     text = (_OURS / "recorded.json").read_text("utf-8")
     return pages_of(json.loads(text), {"live": "live", "admin": "./"})
 

@@ -20,18 +20,22 @@ from fanout.process.exits import DONE
 @click.argument("rows", nargs=-1, metavar="[ROW ...]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the source of every cell.")
 @click.option(
-    "--open", "opened", metavar="VARIANT/ROW", help="Open one cell: its timeline, and the line that leaks."
+    "--open",
+    "opened",
+    metavar="VARIANT/ROW",
+    help="Show one cell: its timeline, its code, and the line that leaks.",
 )
 def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) -> None:
     """Compare asyncio, anyio, threads and Trio: the same race in the same situations.
 
-    Each variant is written as its library's documentation recommends it, best practice first. ROW is the name
-    of a row (`"slow loser"`) or of a section (tasks, wire, slots, "one moment"). Without one, all of them.
+    Each variant is written as its library's documentation recommends it; best practice comes first. ROW is
+    the name of a row (`"slow loser"`) or of a section (tasks, wire, slots, "one moment"). Without a ROW, it
+    measures all of them.
 
     \b
     Examples:
       fanout lab asyncio                                  the matrix
-      fanout lab asyncio "slow loser"                     one row, with all that was counted
+      fanout lab asyncio "slow loser"                     one row, with everything that was counted
       fanout lab asyncio --open "gather/slow loser/all"   one cell, at /api/all
     """
     if opened is not None:
@@ -100,7 +104,7 @@ def _open(place: str, as_json: bool) -> None:
 
 
 def _is(title: str, name: str) -> bool:
-    """Whatever its case and its punctuation."""
+    """Compares without case and punctuation."""
     return _letters(title) == _letters(name)
 
 

@@ -15,9 +15,9 @@ from fanout.lab.side_by_side.process import answer, values_from
 
 LIBRARIES: Final = {"asyncio": "asyncio", "anyio": "anyio", "trio": "Trio"}
 _PYTHON: Final = ".".join(platform.python_version_tuple()[:2])
-_GIVEN: Final = "A task waits for {}. It is given one and cancelled, in the same iteration."
+_GIVEN: Final = "A task waits for {}. In one iteration, that becomes available and the task is cancelled."
 
-# By the function of the moments: the name of the row and its situation.
+# By the name of the function in `moments`: the name of the row, and its situation.
 ROWS: Final = {
     "future": ("await future", _GIVEN.format("a value, with nothing between it and the event loop")),
     "queue": ("queue", _GIVEN.format("an item of a queue")),
@@ -27,16 +27,16 @@ ROWS: Final = {
         "wait_for",
         _GIVEN.format("a value, at most 5 s (wait_for, fail_after)") + f" Python {_PYTHON}.",
     ),
-    "tie": ("tie", "A call succeeds in the very moment of the deadline."),
+    "tie": ("tie", "A call succeeds at the very moment of the deadline."),
 }
 ROW_NAMES: Final = tuple(name for name, _ in ROWS.values())
 HOW: Final = (
-    "Two things in one iteration, as each library orders them. A value that is neither received nor still"
-    f" there is lost: a connection that nobody closes. asyncio is that of Python {_PYTHON}."
+    "Two things happen in one iteration, and each library orders them. A value that is neither received nor"
+    f" still there is lost, such as a connection that nothing closes. asyncio is that of Python {_PYTHON}."
 )
 
 
-RUNS: Final = 5  # of each moment; it comes out the same every time, or nothing is shown
+RUNS: Final = 5  # of each moment; all of them must have the same outcome
 
 
 def section() -> Section:

@@ -1,6 +1,6 @@
-"""The situations that every variant is put in, as values. What is right and when it is due follows from them.
+"""The situations that every variant is put in, as values. The right outcome and its time follow from them.
 
-Two calls, one deadline, and in one situation a client that disconnects. Each has one thing that goes wrong.
+Each has two calls and one deadline, and one thing that goes wrong. In one of them the client disconnects.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Habit = Literal["", "swallows", "raises", "waits", "waits unshielded"]
-"""What a call does when it is cancelled. "": it ends. swallows: it tries once more, as a retry loop with a
-bare `except`. raises: its clean-up has a bug. waits: its clean-up takes 400 ms, behind the shield of its
-library; unshielded: with a plain `await`."""
+"""What a call does when it is cancelled. "": it ends. swallows: it tries once more, like a retry loop with a
+bare `except`. raises: its clean-up has a bug. waits: its clean-up takes 400 ms, behind its library's shield.
+waits unshielded: the same with a plain `await`."""
 
 CLEAN_UP_MS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one call does. after_ms: when it ends by itself; `None` is never."""
+    """What one call does. after_ms: when it ends by itself; `None`: never."""
 
     after_ms: float | None
     fails: bool = False
@@ -26,7 +26,7 @@ class Script:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """As the upstream's own: how long it took."""
+        """In the form of the upstream's own: how long the call took."""
         return {"time": self.after_ms}
 
 
@@ -50,7 +50,7 @@ class Situation:
     disconnect_ms: float | None = None
 
     def right(self, endpoint: str) -> Right:
-        """By the guarantees G4, G5 and G6, from the scripts alone: no variant was asked."""
+        """By the guarantees G4, G5 and G6, from the scripts alone, without running a variant."""
         ends = [call.after_ms for call in self.calls]
         in_time = [end for end in ends if end is not None and end < self.timeout_ms]
         successes = [call for call in self.calls if call.after_ms in in_time and not call.fails]
@@ -75,11 +75,11 @@ _MS: Final = 300
 SITUATIONS: Final = (
     Situation(
         "fast failure",
-        "A call fails after 20 ms, the other answers after 150.",
+        "One call fails after 20 ms; the other answers after 150 ms.",
         (Script(20, fails=True), Script(150)),
     ),
-    Situation("slow loser", "A call answers after 50 ms, the other after 700.", (_ANSWERS, Script(700))),
-    Situation("one hangs", "A call answers after 50 ms, the other never.", (_ANSWERS, _HANGS), _MS),
+    Situation("slow loser", "One call answers after 50 ms, the other after 700 ms.", (_ANSWERS, Script(700))),
+    Situation("one hangs", "One call answers after 50 ms, the other never.", (_ANSWERS, _HANGS), _MS),
     Situation("both hang", "No call ever answers.", (_HANGS, _HANGS), _MS),
     Situation("both fail", "Both calls fail.", (Script(20, fails=True), Script(30, fails=True))),
     Situation(
@@ -102,13 +102,13 @@ SITUATIONS: Final = (
     ),
     Situation(
         "clean-up waits",
-        "The clean-up of the call that hangs waits 400 ms, shielded.",
+        "The call that hangs has a clean-up that waits for 400 ms, shielded.",
         (_ANSWERS, Script(None, habit="waits")),
         _MS,
     ),
     Situation(
         "unshielded",
-        "The same clean-up with a plain await.",
+        "The same clean-up, with a plain await.",
         (_ANSWERS, Script(None, habit="waits unshielded")),
         _MS,
     ),

@@ -1,6 +1,6 @@
 """The rows *Slots*: a call is cancelled at each of its points, and then the pool must have its slot again.
 
-A pool that has lost a slot never answers again when the last is gone. It takes one cancellation each.
+Each lost slot takes one cancellation. When a pool has lost its last slot, it never answers again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from fanout.lab.side_by_side.sweeps import SITUATIONS, SWEEPS, Situation, Swept
 
 HOW: Final = (
     "A pool of one connection, and a call that is cancelled at each of its points: as it begins to wait, and"
-    " as it is about to resume. Lost: the next call waits for ever. The upstream moves when its client is"
-    " idle, so every run has the same points."
+    " as it is about to resume. A slot is lost if the next call waits for ever. The upstream acts only when"
+    " its client is idle, so every run has the same points."
 )
 TOTAL: Final = "together"
 ROW_NAMES: Final = (TOTAL, *(situation.name for situation in SITUATIONS))
@@ -59,13 +59,13 @@ def _cells(name: str, situations: Sequence[Situation]) -> dict[str, Cell]:
 
 
 def _missing(name: str, situation: Situation) -> str:
-    """What the sweep needs and this installation has not, in a few words."""
+    """What the sweep needs and this installation lacks, in a few words."""
     needs = [*(["aiohttp"] if name == "aiohttp" else []), *(["trustme"] if situation.is_tls else [])]
     return next((f"needs {module}" for module in needs if importlib.util.find_spec(module) is None), "")
 
 
 def cell_of(name: str, swept: Swept) -> Cell:
-    """Its verdict follows from the counts. A sweep without points has shown nothing."""
+    """The verdict follows from the counts. A sweep without points has shown nothing."""
     is_kept = swept.points > 0 and not (swept.slots or swept.failed or swept.sockets)
     return Cell(
         name,

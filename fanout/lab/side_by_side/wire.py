@@ -1,7 +1,7 @@
 """The rows *Wire*: each variant as a real server, and what is left of a request on real sockets.
 
-Call 0 wins and call 1 loses, each at a simulated upstream of its own. Three count what is left: the kernel,
-which lists the sockets; the upstreams, which saw a call's connection close, or not; and the server.
+Call 0 wins and call 1 loses, each at a simulated upstream of its own. Three witnesses count what is left: the
+kernel, which lists the sockets; the upstreams, which see whether a call's connection closes; and the server.
 
 Rule 1: a verdict depends on counts, and on times that are hundreds of milliseconds apart.
 Rule 2: a process belongs to this section from its start, and is ended with it, whatever happens.
@@ -34,9 +34,9 @@ from fanout.lab.timeline import Lane
 from fanout.testing.program import Program, started
 
 HOW: Final = (
-    "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. Counted at"
-    " least 0.3 s later: sockets by the kernel, calls by the upstreams, tasks and slots by the server. The"
-    " garbage collector does not run, so a socket that is left to it counts as left."
+    "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. At least"
+    " 0.3 s later, the kernel counts sockets, the upstreams count calls, and the server counts tasks and"
+    " slots. The garbage collector does not run, so a socket that is left to it counts as left."
 )
 AT_ONCE: Final = 2  # servers that are measured at the same time
 WINNER_MS: Final = 150
@@ -45,7 +45,7 @@ TIMEOUT_MS: Final = 800
 LONG_MS: Final = 30_000  # what is left when its client has disconnected stays until the last row
 LATE_MS: Final = 500  # after it was due; a machine that is busy with other things is not that late
 GIVE_UP_S: Final = 2.4  # three timeouts
-# What is still there then is left. The server answers at every look, so its event loop has turned as often.
+# What is still there after this time is left. Each look is a request to the server, so its event loop runs.
 LOOK_FOR_S: Final = 0.3
 LOOKS: Final = 8
 TRIES: Final = 3  # a busy machine is late, or misses a call, by chance; a variant that is late is always late
@@ -61,8 +61,8 @@ Cells = dict[tuple[str, str], Cell]
 class Situation:
     """winner, loser: what their upstreams do, as overrides of the simulator.
 
-    at: what the loser's call comes to: an upstream, a listener that accepts no connection, or one that never
-    answers a TLS handshake. listener: of aiohttp's server.
+    at: where the loser's call goes: to an upstream, to a listener that accepts no connection, or to one that
+    never answers a TLS handshake. listener: of aiohttp's server.
     """
 
     name: str
@@ -84,7 +84,7 @@ HANGS: Final = {"fault": "hang_before_head"}
 SITUATIONS: Final = (
     Situation(
         "slow loser",
-        f"One call answers after {WINNER_MS} ms, the other after {SLOW_MS}.",
+        f"One call answers after {WINNER_MS} ms, the other after {SLOW_MS} ms.",
         loser={"fault": "connection_close", "delay_ms": SLOW_MS},
         timeout_ms=2 * SLOW_MS,
     ),
@@ -97,7 +97,7 @@ SITUATIONS: Final = (
     ),
     Situation(
         "disconnect, set",
-        "The same; aiohttp's server with handler_cancellation=True, which is not its default.",
+        "The same, and aiohttp's server has handler_cancellation=True, which is not its default.",
         winner=HANGS,
         disconnects=True,
         listener="cancelling",
@@ -118,7 +118,7 @@ IN_TURN: Final = (
 
 @dataclass(slots=True)
 class Look:
-    """What a server holds at one moment for the loser, and the calls that its upstreams have open."""
+    """What a server holds for the loser at one moment, and the calls that are open at its upstreams."""
 
     sockets: int
     slots: int
@@ -139,7 +139,7 @@ class Look:
 
 
 class Upstream:
-    """A simulated upstream, which behaves for each variant as it is told. `seen`: its records of one."""
+    """A simulated upstream, whose behaviour is set per variant. `seen`: its records of one variant."""
 
     def __init__(self, program: Program) -> None:
         self.url = program.urls["upstream"]
@@ -149,7 +149,7 @@ class Upstream:
         return f"{self.url}/api/work?{urlencode({'slot': slot})}"
 
     async def behave(self, slot: str, overrides: Mapping[str, Any]) -> int:
-        """From now on. Returns the number of the last call that it has seen so far."""
+        """Set it from now on. Returns the number of the last call that the upstream has seen."""
         await ask(self.url, f"/slots/{slot}", method="PUT", body=json.dumps(overrides).encode())
         return max((call["id"] for call in await self.seen(slot, 0)), default=0)
 
@@ -162,7 +162,7 @@ FULL_AFTER_S: Final = 0.01  # on loopback a connection is accepted at once, or t
 
 
 class SilentListener:
-    """Accepts no connection, or accepts them without a word. The kernel does either, as the backlog says."""
+    """With room in its backlog, the kernel accepts connections, which stay silent; else it does not."""
 
     def __init__(self, backlog: int) -> None:
         self._listener = socket.socket()
@@ -172,7 +172,7 @@ class SilentListener:
         self.port: int = self._listener.getsockname()[1]
 
     def fill(self) -> None:
-        """From now on a connection stays half open: nobody accepts, and the backlog is full."""
+        """From now on a connection stays half open: nothing accepts it, and the backlog is full."""
         while True:
             filler = socket.socket()
             self._fillers.append(filler)
@@ -187,7 +187,7 @@ class SilentListener:
 
 
 class Bench:
-    """What is shared: the upstreams, and a listener that never shakes hands. `async with` ends all of it."""
+    """What the variants share: upstreams, and a listener without TLS handshakes. `async with` ends them."""
 
     winner: Upstream
     loser: Upstream
@@ -256,7 +256,7 @@ class Server:
         return self._variant.name
 
     async def program(self, situation: Situation) -> Program:
-        """The one for this situation, which has answered a request."""
+        """The program for this situation. It has already answered a request."""
         if not self.programs:
             self.programs.append(await self._start(situation))
             warm = {"fault": "connection_close", "delay_ms": 0}
@@ -314,7 +314,7 @@ class OurServer(Server):
             program = await self._start(situation)
             self.programs.append(program)
             self._by_settings[settings] = program
-            for _ in range(3):  # it tries to connect once when it starts, which is over then
+            for _ in range(3):  # it tries to connect once when it starts; after this, that is over
                 await self.held(program)
         await trio.lowlevel.checkpoint()
         return self._by_settings[settings]
@@ -390,7 +390,7 @@ def _title(variant: Variant) -> str:
 
 
 def _source(variant: Variant) -> str:
-    """Of the bridge, the calls: its race is that of ours."""
+    """The bridge's source is its calls: its race is that of `ours`."""
     return (
         Path(servers.__file__).with_name("ours.py").read_text()
         if variant.name == "bridge"
@@ -399,7 +399,7 @@ def _source(variant: Variant) -> str:
 
 
 def _missing(variant: Variant) -> str:
-    """What this variant needs and this installation has not, in a few words."""
+    """What this variant needs and this installation lacks, in a few words."""
     if not kernel.is_known():
         return "needs Linux's /proc"
     needs = {"trio": (), "trio_asyncio": ("trio_asyncio", "aiohttp")}.get(variant.runtime, ("aiohttp",))
@@ -412,7 +412,7 @@ def _missing(variant: Variant) -> str:
 
 
 async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situation) -> Cell:
-    """Make one request in this situation, and look what is left of it."""
+    """Make one request in this situation, and count what is left of it."""
     program = await server.program(situation)
     pid, port, slot = program.process.pid, server.port(situation), server.slot
     since_winner = await bench.winner.behave(slot, situation.winner)
@@ -431,7 +431,7 @@ async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situa
     threads = kernel.threads_of(pid)
 
     async def has_begun() -> bool:
-        """A call that no upstream sees is looked for in the kernel's table."""
+        """If no upstream can see the call, look for it in the kernel's table."""
         if situation.at == "upstream":
             return {call["call"] for call in await seen()} == {0, 1}
         await trio.lowlevel.checkpoint()
@@ -481,7 +481,7 @@ async def _cell(bench: Bench, server: Server, variant: Variant, situation: Situa
 
 
 def verdict_of(situation: Situation, answer: Answer | None, left: Look) -> tuple[Verdict, str]:
-    """From what the client got and from what was left half a second later."""
+    """From what the client received, and from what was left after `LOOK_FOR_S`."""
     problems = []
     if not situation.disconnects:
         if answer is None or answer.missing:
@@ -501,7 +501,7 @@ def verdict_of(situation: Situation, answer: Answer | None, left: Look) -> tuple
 
 
 def _lanes(calls: Sequence[Mapping[str, Any]], until_ms: float) -> Iterator[Lane]:
-    """As the upstreams saw the calls. Those that came to a silent listener are not among them."""
+    """The calls as the upstreams saw them. Calls to a silent listener are not among them."""
     first_at = min((call["started_at"] for call in calls), default=0)
     for call in calls:
         name, from_ms = f"call {call['call']}", round((call["started_at"] - first_at) * 1000, 1)

@@ -1,4 +1,4 @@
-// The page, from the results that stand in it.
+// The page, made from the results that it contains.
 
 import { find, html } from "./dom.js";
 import { facts, prepareSheet } from "./sheet.js";

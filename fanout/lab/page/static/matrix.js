@@ -9,7 +9,7 @@ const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowD
 
 const situationOf = (row) => (row.endpoint ? `${row.name}, ${row.endpoint}` : row.name);
 
-// The lines with their numbers; the one that leaks is marked, by a word too.
+// The lines with their numbers. The one that leaks is marked, also by words.
 function listing(source, leak) {
   const lines = source.replace(/\n$/, "").split("\n").map((text, index) => {
     const leaks = index + 1 === leak;
@@ -76,14 +76,14 @@ function grid(section, sources) {
 }
 
 const legend = () =>
-  html("ul", { class: "legend", "aria-label": "What the signs mean" },
+  html("ul", { class: "legend", "aria-label": "What the symbols mean" },
     ...Object.entries({ kept: "right, on time, nothing left", late: "right, but after it was due", broken: "wrong, or something was left, cut off or lost", "not measured": "the cell says why" })
       .map(([verdict, text]) => html("li", { class: spacedClass(verdict) }, html("span", { class: "symbol" }, SYMBOLS[verdict]), `${verdict}: ${text}`)));
 
 export function showMatrix(matrix) {
   const section = find("#matrix");
   if (!matrix) {
-    section.append(html("p", { class: "notice" }, "Not measured here: fanout lab asyncio measures it."));
+    section.append(html("p", { class: "notice" }, "Not measured here. The command fanout lab asyncio measures it."));
     return;
   }
   section.append(legend());

@@ -1,5 +1,5 @@
-// The player: a recorded race, an event-loop iteration at a time. A cut is the run in which the client
-// disconnects at one of its checkpoints: it is the same run up to there, and goes on as was recorded.
+// The player: a recorded race, one event-loop iteration at a time. A cut is the run in which the client
+// disconnects at one of its checkpoints. It is the same run up to that point; the rest of it was recorded.
 
 import { find, html } from "./dom.js";
 import { ms, spaced } from "./words.js";
@@ -14,7 +14,7 @@ const pointsOf = (race) => race.frames.flatMap((frame) => frame.points);
 export class Player {
   #races;
   #race = null;
-  #cut = null; // of the race, or null: nobody disconnects
+  #cut = null; // of the race, or null: the client does not disconnect early
   #at = 0;
   #timer = null;
   #parts = {};
@@ -68,7 +68,7 @@ export class Player {
         part("Scopes, from the outside to the inside", scopes),
         part("In this iteration", said)),
       end,
-      html("p", { class: "small" }, "The server's code is real; the network, the upstream and the clock are simulated. Iterations in which nothing of the request changed are left out."),
+      html("p", { class: "small" }, "The server's code is real; the network, the upstream and the clock are simulated. Iterations in which nothing changed for the request are left out."),
     );
     section.addEventListener("keydown", (event) => this.#key(event));
   }
@@ -131,7 +131,7 @@ export class Player {
     const lanes = lanesOf(this.#race.frames);
     names.replaceChildren(...lanes.map((name) => html("li", {}, name)));
     drawing.replaceChildren(lanesDrawing(frames, lanes, this.#at, this.#cut?.at ?? null));
-    said.replaceChildren(...(frame.said.length ? frame.said : ["nothing that is seen outside"]).map((text) => html("li", {}, text)));
+    said.replaceChildren(...(frame.said.length ? frame.said : ["nothing that is visible from outside"]).map((text) => html("li", {}, text)));
     scopes.replaceChildren(...frame.scopes.map((scope) => this.#scope(scope)));
     tasks.replaceChildren(...lanes.filter((name) => name in frame.lanes).map((name) => this.#task(name, frame)));
     end.replaceChildren(...this.#ending());
@@ -160,7 +160,7 @@ export class Player {
     return [html("span", { class: "small" }, `${name}, ${at}`), html("code", {}, line)];
   }
 
-  // Only where both runs are the same: behind the cut, the numbers are those of another run.
+  // Only where both runs are the same: after the cut, the numbers are those of another run.
   #cutButtons(name, points) {
     if (this.#cut && this.#at >= this.#cut.at) return [];
     return points.map(([number, , side]) => {

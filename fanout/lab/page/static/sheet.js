@@ -1,4 +1,4 @@
-// What opens: a dialog at the side. Escape, its button and a click beside it close it, and focus goes back.
+// The details: a dialog at the side. Escape, its button or a click next to it closes it, and focus returns.
 
 import { find, html } from "./dom.js";
 

@@ -26,7 +26,7 @@ function openTile(experiment) {
   openSheet(
     SYMBOLS[verdict], verdict, `${experiment.id} ${experiment.title}`,
     html("p", { class: "lead" }, `${experiment.claim}: ${verdict}.`),
-    html("details", {}, html("summary", {}, "What it is about"), ...experiment.article.map(paragraph)),
+    html("details", {}, html("summary", {}, "About this experiment"), ...experiment.article.map(paragraph)),
     part("Done", html("ul", { class: "done" }, ...experiment.done.map((text) => html("li", {}, text)))),
     part("Seen", html("ul", { class: "seen" }, ...experiment.seen.map(seen))),
     ...(experiment.timeline.length ? [part("Timeline", timeline(experiment.timeline))] : []),
@@ -59,5 +59,5 @@ function tile(experiment) {
 
 export function showTiles(experiments) {
   find("#tiles").append(...experiments.map(tile));
-  if (!experiments.length) find("#guarantees").append(html("p", { class: "notice" }, "No experiment was run: fanout lab runs them."));
+  if (!experiments.length) find("#guarantees").append(html("p", { class: "notice" }, "No experiment was run. The command fanout lab runs them."));
 }

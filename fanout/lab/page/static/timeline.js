@@ -26,7 +26,7 @@ const ending = (lane) =>
 
 const IN_SHORT = 4; // lanes: the first
 
-// A list with a row for each lane. short: only some of them, without what is said of how they ended.
+// A list with a row for each lane. short: only some of them, without the words on how they ended.
 export function timeline(lanes, short = false) {
   const longest = Math.max(1, ...lanes.map((lane) => lane.to_ms));
   const row = (lane) =>

@@ -1,4 +1,4 @@
-"""anyio on asyncio: its cancel scopes leave a task alone that is about to run."""
+"""anyio on asyncio: its cancel scopes do not cancel a task that is about to run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def child():
 
 
 async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
-    """`receive` waits; it is given a value, and in the same iteration it is cancelled."""
+    """`receive` waits. In one iteration it is given a value and cancelled."""
     received, tasks = [], []
     scope = anyio.CancelScope()
 
@@ -79,7 +79,7 @@ async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
 
 
 async def tie():
-    """A call that succeeds in the very moment of the deadline."""
+    """A call that succeeds at the very moment of the deadline."""
     due_at = anyio.current_time() + 1
     made, received = [], []
 

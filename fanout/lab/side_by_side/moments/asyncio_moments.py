@@ -1,4 +1,4 @@
-"""asyncio: a task that is cancelled before it has run gets the cancellation, whatever it was given."""
+"""asyncio: a task that is cancelled before it resumes gets the cancellation, whatever it was given."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def child():
 
 
 async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
-    """`receive` waits; it is given a value, and in the same iteration it is cancelled."""
+    """`receive` waits. In one iteration it is given a value and cancelled."""
     received = []
 
     async def receiver():
@@ -66,7 +66,7 @@ async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
 
 
 async def tie():
-    """A call that succeeds in the very moment of the deadline."""
+    """A call that succeeds at the very moment of the deadline."""
     loop = asyncio.get_running_loop()
     due_at = loop.time() + 1
     made, received = [], []

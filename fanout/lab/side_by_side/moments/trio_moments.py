@@ -1,4 +1,4 @@
-"""Trio: a task that was given a value is not cancelled any more, but at its next checkpoint it is."""
+"""Trio: a task that was given a value receives it, and is cancelled at its next checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fanout.lab.side_by_side.moments import Moment
 
 
 async def future():
-    """What everything else in Trio is made of: `wait_task_rescheduled`."""
+    """`wait_task_rescheduled`, which everything else in Trio is made of."""
     waiting = []
 
     async def receive():
@@ -72,7 +72,7 @@ async def child():
 
 
 async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
-    """`receive` waits; it is given a value, and in the same iteration it is cancelled."""
+    """`receive` waits. In one iteration it is given a value and cancelled."""
     received = []
     scope = trio.CancelScope()
 
@@ -92,7 +92,7 @@ async def given_and_cancelled(receive, give, kept=lambda: 0, iterations=0):
 
 
 async def tie():
-    """A call that succeeds in the very moment of the deadline."""
+    """A call that succeeds at the very moment of the deadline."""
     due_at = trio.current_time() + 1
     made, received = [], []
 
