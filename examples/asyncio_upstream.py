@@ -3,7 +3,7 @@
     pip install 'fanout-server[lab]'         trio-asyncio and aiohttp
     python examples/asyncio_upstream.py      its settings are those of `fanout serve`: FANOUT_UPSTREAMS, …
 
-Read it from below: the program, what it opens, and one call. docs/bridge.md says what a cancellation means.
+Read it from the bottom up: the program, what it opens, and one call. docs/bridge.md explains cancellation.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OK: Final = 200
 
 
 async def fetch(session: aiohttp.ClientSession, url: str, timings: CallTimings) -> Success | Failure:
-    """One call, in asyncio. Errors of the client are failures; anything else that is raised is a bug."""
+    """One call, in asyncio. Errors of the client are failures; any other exception is a bug."""
     headers = {name.decode(): value.decode() for name, value in timings.headers}
     status, body = None, b""
     timings.mark(Phase.WAIT)
@@ -60,7 +60,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, timings: CallTimings) 
 
 @asynccontextmanager
 async def open_calls(urls: Sequence[str], observer: Observer) -> AsyncIterator[Sequence[AsyncioCall]]:
-    """One call per URL. The bridge and the session are the service's: they are open around all requests."""
+    """One call per URL. The bridge and the session are open around all requests: they are the service's."""
     async with open_bridge(observer), aio_as_trio(open_session()) as session:
         yield [AsyncioCall(partial(fetch, session, url)) for url in urls]
 

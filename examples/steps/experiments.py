@@ -128,7 +128,7 @@ class Seen:
         return text + "".join(f", reported: {bug}" for bug in self.bugs)
 
     def timeline(self) -> str:
-        """A row per call, a sign for 10 ms: # it works, ~ it cleans up, > it runs on after `first` has ended.
+        """A row per call, a character per 10 ms: # works, ~ cleans up, > runs on after `first` has ended.
 
         At the end stands A for an answer, F for a failure, X for a cancellation.
         """
@@ -223,7 +223,7 @@ def report(bug: BaseException) -> None:
 
 
 def word(error: BaseException) -> str:
-    """What came out of `first` instead of a payload."""
+    """The outcome of `first` if it did not return a payload."""
     match error:
         case TimeoutError() | trio.TooSlowError():
             return "deadline"

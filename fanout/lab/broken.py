@@ -23,7 +23,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def in_order() -> list[Breakage]:
-    """All breakages, those first that show most."""
+    """All breakages. The ones that show the most come first."""
     known = breakages()
     return [known[name] for name in (*SHOWN_FIRST, *sorted(known.keys() - set(SHOWN_FIRST)))]
 
@@ -57,13 +57,13 @@ def _coloured(line: str) -> str:
 
 
 def missed_by(breakage: Breakage, results: Sequence[Result]) -> list[str]:
-    """The experiments that had to see it and did not. The lab is blind there."""
+    """The experiments that had to see it and did not."""
     by = must_see(breakage)
     return [each.experiment.id for each in results if each.report.is_kept and each.experiment in by]
 
 
 def conclusion(breakage: Breakage, results: Sequence[Result]) -> str:
-    """Which experiments saw it, in one line for each answer to that."""
+    """One line for the experiments that saw it, and one for those that did not."""
     seen = [result.experiment.id for result in results if not result.report.is_kept]
     missed = missed_by(breakage, results)
     lines = [f"{breakage.name} was seen by {', '.join(seen)}"] if seen else []

@@ -17,12 +17,12 @@ _CHUNK: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: close() sends RST
 
 
-WITHIN_S: Final = 20.0  # for any answer: more than the longest wait of an experiment, on a busy machine
+WITHIN_S: Final = 20.0  # for any answer: longer than the longest wait of an experiment, on a busy machine
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a request. Without a complete answer `status` is 0, and `missing` says why.
+    """The outcome of a request. Without a complete answer `status` is 0, and `missing` says why.
 
     took_ms: from the moment the request was sent to the last byte that came.
     """
@@ -80,7 +80,7 @@ class Client:
         await self.send_bytes(b"".join(self._parser.send(event) or b"" for event in events))
 
     async def send_bytes(self, data: bytes) -> None:
-        """Whatever it is: a part of a request, or garbage."""
+        """Send anything: a part of a request, or bytes that are not HTTP."""
         self._sent_at = trio.current_time()
         await self._stream.send_all(data)
 
@@ -99,7 +99,7 @@ class Client:
         return answer
 
     def _take_answer(self, answer: Answer) -> bool:
-        """Put what has come into `answer`. Whether that is all of it."""
+        """Put what has arrived into `answer`. Returns whether that is all of it."""
         while True:
             event = self._parser.next_event()
             if isinstance(event, h11.Response):
@@ -116,7 +116,7 @@ class Client:
                 return False
 
     async def receive_end(self, within_s: float = WITHIN_S) -> bytes | None:
-        """What still comes until the server ends the connection; `None` if it does not. A reset is an end."""
+        """What still arrives until the server ends the connection, also by a reset; `None` if it does not."""
         rest = b""
         with trio.move_on_after(within_s) as patience:
             await trio.lowlevel.checkpoint()
@@ -133,7 +133,7 @@ class Client:
         self._stream.socket.shutdown(socket.SHUT_WR)
 
     def disconnect(self, how: Literal["fin", "rst"] = "fin") -> None:
-        """Leave at once, synchronously."""
+        """Disconnect at once, synchronously."""
         if how == "rst":
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._stream.socket.close()

@@ -86,8 +86,8 @@ class Lab(click.Command):
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run everything, including the matrix of `fanout lab asyncio`, and write the results into a new folder,"
-    " as a page.",
+    help="Run everything, including the matrix of `fanout lab asyncio`, and write the results into a new"
+    " folder, as a page.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def lab(

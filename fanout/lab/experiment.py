@@ -1,4 +1,4 @@
-"""What an experiment is: a claim, what is done to the server, and where its code, test and breakages are.
+"""An experiment: a claim, the actions on the server, and where its code, test and breakages are.
 
 One module of `fanout.lab.experiments` per guarantee. Its docstring is the article that `--explain` prints.
 """

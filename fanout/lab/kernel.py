@@ -1,4 +1,4 @@
-"""What the kernel knows of a process: its sockets and threads, from /proc. No counter of ours is asked."""
+"""A process's sockets and threads as the kernel lists them in /proc. No counter of fanout is involved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CONNECTING: Final = "02"
 
 
 def is_known() -> bool:
-    """Whether this system has such a table."""
+    """Whether this system has such tables."""
     return Path("/proc/self/net/tcp").exists()
 
 

@@ -1,4 +1,4 @@
-"""What came of an experiment: what was done, what was seen and where, and a verdict that follows from it."""
+"""The outcome of an experiment: what was done, what was seen and where, and the verdict that follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Report:
-    """What came of an experiment. done: sentences without a full stop. Kept: every observation holds."""
+    """The outcome of an experiment. done: sentences without a full stop. Kept: every observation holds."""
 
     done: list[str] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
@@ -33,11 +33,11 @@ class Report:
 
     @property
     def is_kept(self) -> bool:
-        """Nothing seen is nothing shown: that is not kept."""
+        """A report without observations has shown nothing, so it is not kept."""
         return bool(self.seen) and all(seen.holds for seen in self.seen)
 
     def extend(self, other: Report) -> None:
-        """What was seen in another part of the same experiment."""
+        """Add what was seen in another part of the same experiment."""
         self.done += other.done
         self.lanes += other.lanes
         self.seen += other.seen

@@ -2,8 +2,8 @@
 
 Rule 1: a signal cancels the running experiment, so that its `Setup` ends every process. A second signal does
         the same, as that takes no time.
-Rule 2: with a breakage, each experiment has servers of its own: none sees what another one's are left with.
-        A server that does not start, crashes or hangs is what was seen, and never an error of the lab.
+Rule 2: with a breakage, each experiment has servers of its own, so none sees the damage of another one. If
+        a server does not start, crashes or hangs, that is an observation, and never an error of the lab.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Result:
 
 
 class Interrupted(Exception):
-    """By this signal."""
+    """A signal ended the run. number: of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -104,7 +104,7 @@ async def _run_broken(experiment: Experiment, report: Report, breakage: str) -> 
 
 @contextmanager
 def _cancelled_by_signals(scope: trio.CancelScope) -> Iterator[list[int]]:
-    """Those that came so far. Not a task, which would need a nursery, and put its own group around errors."""
+    """The signals received so far. Not a task, whose nursery would put a group around errors."""
     came: list[int] = []
     token = trio.lowlevel.current_trio_token()
 

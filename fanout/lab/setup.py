@@ -1,6 +1,6 @@
 """What experiments run against: the real server and the real simulated upstream, each a process of its own.
 
-Rule 1: a process belongs to the setup from the moment it is started, and is ended with it, whatever happens.
+Rule 1: the setup owns a process from the moment it is started, and ends it, whatever happens.
 Rule 2: experiments with the same settings share a server. One that breaks it asks for its own.
 Rule 3: a breakage is applied to the server and to virtual time, never to the upstream, the witness.
 """
@@ -46,13 +46,13 @@ class ServerFailed(CannotRun):
     """The server did not start, or did not do what an experiment begins with."""
 
 
-_SETTINGS: Final = ("FANOUT_", "OTEL_")  # those of this machine's own server are not for the lab's
+_SETTINGS: Final = ("FANOUT_", "OTEL_")  # settings of a server on this machine must not reach the lab's
 _NO_PROCESS: Final = "no process can be started for it: {}"
 RECEIPT: Final = ("X-Fanout-Receipt", "1")  # a field that asks for more in Server-Timing
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> bool:
-    """Whether it becomes true within this time. Ask again every 20 ms."""
+    """Whether it becomes true within this time. Checks every 20 ms."""
     with trio.move_on_after(within_s):
         while not await condition():  # noqa: ASYNC110 - it becomes true in another process
             await trio.sleep(_EVERY_S)
@@ -198,7 +198,7 @@ class Setup:
         return Server(await self._start(*self._module, "fanout", "serve", environment=environment), upstream)
 
     async def virtual(self, function: Callable[[], Report]) -> Report:
-        """What a function of a module comes to in virtual time, in a process that all of them share.
+        """The report of a function in virtual time, in a process that all such functions share.
 
         Raises `VirtualPartCrashed`.
         """

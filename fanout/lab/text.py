@@ -21,7 +21,7 @@ _BROKEN: Final = "BROKEN"
 
 
 def text_of(experiment: Experiment, report: Report) -> str:
-    """Everything about it but its article."""
+    """Everything about an experiment except its article."""
     verdict = click.style("kept", fg="green") if report.is_kept else _broken()
     lines = [f"{experiment.id:<4}{experiment.claim:<{_HEAD - 4}}{verdict}"]
     for done in report.done:
@@ -53,7 +53,7 @@ def summary_of(results: Sequence[Result]) -> str:
 
 
 def _seen(seen: Sequence[Seen]) -> Iterator[str]:
-    """A line for each, in their order. What broke the guarantee says so in front."""
+    """A line for each, in their order. One that broke the guarantee begins with BROKEN."""
     width = max((len(each.by) for each in seen), default=0)
     last: Seen | None = None
     for each in seen:

@@ -1,4 +1,4 @@
-"""Calls as lanes over time: what every experiment draws, as text here and as a picture in the browser."""
+"""Calls as lanes over time. Every experiment draws them, as text here and as a picture in the browser."""
 
 from __future__ import annotations
 

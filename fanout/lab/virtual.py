@@ -1,4 +1,4 @@
-"""The parts of experiments that run in virtual time: in a process of their own, to be broken like the server.
+"""The parts of experiments in virtual time. They have a process of their own, which breakages apply to, too.
 
 `python -m fanout.lab.virtual` is that process. Each line of its input is `MODULE:FUNCTION`. FUNCTION takes
 nothing and returns a `Report`, which is printed as one line of JSON.
@@ -18,7 +18,7 @@ from fanout.lab.report import Report
 
 
 class VirtualPartCrashed(RuntimeError):
-    """It ended with a traceback, which is the message, and this exit code."""
+    """The process ended with a traceback, which is the message, and with this exit code."""
 
     def __init__(self, why: str, exit_code: int) -> None:
         super().__init__(why)
@@ -39,7 +39,7 @@ class VirtualTime:
         )
 
     def report_of(self, function: Callable[[], Report]) -> Report:
-        """What a function of a module comes to there. Blocks. Raises `VirtualPartCrashed`."""
+        """The report of a function that runs there. Blocks. Raises `VirtualPartCrashed`."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None

@@ -73,7 +73,9 @@ TASKS_LEFT: Final = counter(
     "asyncio tasks that were alive after their call had ended.",
     ("call", "server_address", "place"),
 )
-LEFT_ALIVE: Final = gauge("fanout_call_tasks_left_alive", "Those of them that are still alive.")
+LEFT_ALIVE: Final = gauge(
+    "fanout_call_tasks_left_alive", "asyncio tasks that outlived their call and are still alive."
+)
 
 _ROUTES: Final = {"first": "/api/first", "all": "/api/all"}
 _STATUSES: Final[dict[int | None, str]] = {

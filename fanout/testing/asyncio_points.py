@@ -1,7 +1,7 @@
-"""Act at the n-th point of asyncio code that runs in a Trio program: `points` for what is behind the bridge.
+"""Act at the n-th point of asyncio code in a Trio program: what `points` is for Trio, behind the bridge.
 
-To Trio such a call is one task that waits once. Its own steps are asyncio's: it is interrupted where it
-awaits a future. Each of these can be met from two sides, as in `points`: when it has begun to wait, and when
+For Trio such a call is one task that waits once. Its own steps are asyncio's: it can be interrupted where it
+awaits a future. Each of these has two sides, as in `points`: when it has begun to wait, and when
 the future is done and the task has not run yet.
 
     points = AsyncioPoints(act)

@@ -120,7 +120,7 @@ class CallConformance:
     async def test_a_call_cancelled_in_any_phase_ends_at_once_and_leaves_nothing(
         self, make_call: MakeCall, clock: Clock | None, phase: str
     ) -> None:
-        """It takes no timeout of its own and waits for nobody: the scope is the only deadline (G3, G7)."""
+        """It has no timeout of its own and waits for nothing: the scope is the only deadline (G3, G7)."""
         went_on_s, timings = await self.cancel(await make_call(phase))
         assert went_on_s <= self.slack_s
         assert timings.left == ()
@@ -157,7 +157,7 @@ class CallConformance:
     async def test_a_clean_up_that_waits_is_waited_for_or_named(
         self, make_call: MakeCall, clock: Clock | None
     ) -> None:
-        """Late, or left behind: there is no third way, and the call says which one it was."""
+        """Late, or left behind: there is no third way, and the call reports which one it was."""
         went_on_s, timings = await self.cancel(await make_call("clean_up_waits"))
         ends_s = self.grace_s if timings.left else CLEAN_UP_S
         assert ends_s <= went_on_s <= ends_s + self.slack_s

@@ -24,7 +24,7 @@ class OpenScope:
 
 
 def scopes_of(task: trio.lowlevel.Task) -> list[OpenScope]:
-    """From the outside to the inside."""
+    """The scopes of a task, outermost first."""
     found = [task._cancel_status]
     while (around := found[-1].parent) is not None:
         found.append(around)

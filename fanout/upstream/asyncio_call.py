@@ -6,14 +6,14 @@
         call = AsyncioCall(fetch)
 
 asyncio cancels a task once, by one `CancelledError`, and code may ignore that. With such code a call can be
-on time, or leave nothing behind, and not both. `docs/bridge.md` has the trade and its figures.
+on time or leave nothing behind, but not both. `docs/bridge.md` has the trade and its figures.
 
-Rule 1: a cancelled call ends within its grace. What still runs then is left, counted and named.
-Rule 2: the bridge cancels the task that it started and no other. In asyncio nobody can tell a forgotten task
-        from one that reads a connection which other calls use. So those are only counted, when they are alive
-        as their call ends.
-Rule 3: asyncio code runs in the service's context, never in the request's. Else each connection that an SDK
-        keeps would be a leaked task of the request that opened it.
+Rule 1: a cancelled call ends within its grace. A task that still runs then is left, counted and named.
+Rule 2: the bridge cancels the task that it started and no other. It cannot distinguish a forgotten task from
+        one that reads a connection which other calls use. So it only counts the other tasks that are alive
+        when their call ends.
+Rule 3: asyncio code runs in the service's context, never in the request's. Otherwise each connection that an
+        SDK keeps would be a leaked task of the request that opened it.
 Rule 4: an exception that nothing awaits is a bug, and is reported (G11). It cannot stop the loop.
 Rule 5: closing the bridge takes at most `CLOSE_WITHIN_S`, whatever the SDK does (G9).
 """
@@ -40,7 +40,7 @@ from fanout.race.timings import CallTimings
 
 
 class BridgeUnavailable(ImportError):
-    """There is no bridge in this installation. One line that says why, and the fix."""
+    """This installation has no bridge. The message is one line that says why, and the fix."""
 
 
 if sys.version_info >= (3, 14):
@@ -50,7 +50,7 @@ if sys.version_info >= (3, 14):
     )
 try:
     with warnings.catch_warnings():
-        # It uses names of asyncio that go in 3.14, and says so at import; the check above is our answer.
+        # It uses names of asyncio that 3.14 removes, and warns of that at import; the check above covers it.
         warnings.simplefilter("ignore", DeprecationWarning)
         import trio_asyncio
         from trio_asyncio import aio_as_trio, trio_as_aio
@@ -81,15 +81,15 @@ _ASYNCIO: Final = Path(asyncio.__file__).parent
 class AsyncioCall:
     """A `fanout.race.race.Call` that runs a coroutine function of asyncio.
 
-    The function gets the call's timings and returns its outcome. It turns the errors of its client into a
-    `Failure`; any other exception is a bug, also one that is raised while it is cancelled. It sends the
-    headers of the timings, and should mark the phases.
+    The function receives the call's timings and returns its outcome. It turns the errors of its client into a
+    `Failure`; any other exception is a bug, even if it is raised during a cancellation. The function sends
+    the headers of the timings, and should mark the phases.
     """
 
     def __init__(self, function: CoroutineFunction, grace_ms: float = GRACE_MS) -> None:
         """grace_ms: how long a cancelled call may wait for its task.
 
-        Raises `ValueError` for a grace that is no time, and `RuntimeError` outside of `open_bridge`.
+        Raises `ValueError` for a grace that is not a time, and `RuntimeError` outside `open_bridge`.
         """
         if not (grace_ms >= 0 and math.isfinite(grace_ms)):
             raise ValueError(f"grace_ms={grace_ms}: give a number of milliseconds, 0 or more")
@@ -103,8 +103,8 @@ class AsyncioCall:
     async def __call__(self, timings: CallTimings) -> Success | Failure:
         """Run the function once, as a task of the bridge.
 
-        When the scope around it is cancelled: cancel the task, and wait for it for at most the grace.
-        `timings.left` then names what is still alive, and the observer receives a `TaskLeft` for each.
+        When the scope around it is cancelled, it cancels the task and waits for it for at most the grace.
+        `timings.left` then names the tasks that are alive, and the observer receives a `TaskLeft` for each.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         tasks = self._bridge.start(self._function, timings)
@@ -126,7 +126,7 @@ class AsyncioCall:
         return outcome
 
     async def _end(self, tasks: _CallTasks) -> None:  # noqa: ASYNC910 - mostly there is nothing to wait for
-        """Wait within the grace for what is being cancelled, and note what is left."""
+        """Wait within the grace for tasks that are being cancelled, and note those that are left."""
         if tasks.are_ending():
             with trio.move_on_after(self._grace_s, shield=True):  # noqa: ASYNC912 - they were ending just now
                 while tasks.are_ending():
@@ -136,11 +136,11 @@ class AsyncioCall:
 
 @asynccontextmanager
 async def open_bridge(observer: Observer) -> AsyncIterator[None]:
-    """The asyncio loop of one service, open while the block runs. Open it around what makes calls.
+    """The asyncio loop of one service, open while the block runs. Open it around the code that makes calls.
 
-    Inside, asyncio code can also be run by trio-asyncio's own `aio_as_trio`: to open and close the client of
-    an SDK, for example. What that starts belongs to the service, and to no call. Import it from here: this
-    module hides the warnings that the import of trio-asyncio gives on Python 3.12 and 3.13.
+    Inside the block, trio-asyncio's own `aio_as_trio` can run other asyncio code, for example to open and
+    close the client of an SDK. Tasks that it starts belong to the service, and to no call. Import it from
+    here: this module hides the warnings that the import of trio-asyncio gives on Python 3.12 and 3.13.
 
     observer: receives `TaskLeft`, `LeftTaskEnded` and `BugFound`.
     """
@@ -175,9 +175,10 @@ class _CallTasks:
         task.add_done_callback(self._task_ended)
 
     async def main_ends(self) -> None:
-        """Wait for `main`. A cancelled scope cancels it in the same moment, and not when this task next runs.
+        """Wait for `main`. A cancelled scope cancels it at the same moment, and not when this task next runs.
 
-        So when both come in one event-loop iteration, the first one counts, as everywhere in Trio.
+        So if the result and the cancellation come in one event-loop iteration, the first one counts, as
+        everywhere in Trio.
         """
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -189,7 +190,7 @@ class _CallTasks:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def are_ending(self) -> bool:
-        """Whether `main` runs, or a task that was cancelled, by the SDK for example."""
+        """Whether `main` still runs, or another task that was cancelled, for example by the SDK."""
         return self.main in self._alive or any(map(Task.cancelling, self._alive))
 
     async def one_has_ended(self) -> None:
@@ -197,7 +198,7 @@ class _CallTasks:
         await self._one_has_ended.wait()
 
     def leave(self) -> None:
-        """The call is over: name what is alive, and report it."""
+        """The call is over: name and report the tasks that are alive."""
         self._left = {task: place_of(task) for task in self._alive if not task.done()}
         self._left_at = self._now()
         self._timings.left = tuple(self._left.values())
@@ -245,9 +246,9 @@ class _Bridge:
         return tasks
 
     async def close(self) -> None:  # noqa: ASYNC910 - mostly there is nothing to wait for
-        """Cancel every task and wait for them, bounded. What ignores it is given up, and reported.
+        """Cancel every task and wait for them, bounded. A task that ignores this is given up and reported.
 
-        Else trio-asyncio would wait for it, and the process would not end.
+        Otherwise trio-asyncio would wait for it, and the process would not end.
         """
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
@@ -259,14 +260,14 @@ class _Bridge:
         given_up = [task for task in tasks if not task.done()]
         self._is_closed = True
         for task in given_up:
-            asyncio._unregister_task(task)  # documented, for those who write task classes of their own
+            asyncio._unregister_task(task)  # documented, for authors of task classes
         if given_up:
             places = ", ".join(map(place_of, given_up))
             bug = RuntimeError(f"asyncio tasks that ignore their cancellation were given up: {places}")
             self._observer.notify(BugFound(_NO_REQUEST, "the asyncio bridge, as it closes", bug, self._now()))
 
     def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Rule 4. trio-asyncio would end its loop, and the service with it."""
+        """Rule 4. By itself, trio-asyncio would end its loop, and the service with it."""
         message = context.get("message", "an error in the asyncio loop")
         bug = context.get("exception")
         if bug is None:
@@ -277,7 +278,7 @@ class _Bridge:
 
 
 class _Threads(trio_asyncio.TrioExecutor):  # type: ignore[misc]  # trio-asyncio has no types
-    """Threads of `asyncio.to_thread`. A cancelled task waits for its thread, so what is left is counted."""
+    """Threads of `asyncio.to_thread`. A cancelled task waits for its thread, so a left thread is counted."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""asyncio with a clock that jumps: plain asyncio, its public names, and time that passes only where it waits.
+"""asyncio with a clock that jumps: plain asyncio, by its public names. Time passes only while it waits.
 
 Rule 1: nothing here or below imports trio_asyncio: importing it replaces asyncio's loop, and this is about
         asyncio's own.
@@ -34,7 +34,7 @@ _BUSY: Final = 1000  # iterations without waiting that count as a millisecond, o
 
 
 class JumpingSelector(selectors.SelectSelector):
-    """Where the loop would wait for a timer, time jumps there instead. now: seconds."""
+    """When the loop would wait for a timer, time jumps to it instead. now: seconds."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scripted calls, written once and run on both event loops: both get the same situation, literally."""
+"""Scripted calls, written once and run on both event loops, so both get exactly the same situation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTLE_S: Final = 2.0  # after the last look: clean-ups that were left end, and 
 
 
 class ScriptedBug(Exception):
-    """Raised by a clean-up. It is not lost if the handler gets it, or the log."""
+    """Raised by a clean-up. It is not lost if the handler or the log receives it."""
 
 
 class World(Protocol):
@@ -36,7 +36,7 @@ class World(Protocol):
         """Await it behind the library's shield."""
 
     def look(self) -> None:
-        """Something of a call has ended badly: note where the variant waits at this moment."""
+        """Note where the variant waits at this moment, because a clean-up has ended badly."""
 
 
 def scripted(world: World, script: Script, seen: CallSeen) -> Callable[[], Awaitable[Any]]:
@@ -123,7 +123,7 @@ def plain(value: Any) -> Any:
 
 
 def note_error(observed: Observed, error: BaseException, path: str) -> None:
-    """Of what a variant raised, what is needed for a verdict. path: its file."""
+    """Note what a verdict needs of an exception that a variant raised. path: its file."""
     leaves = list(leaves_of(error))
     observed.errors = [type(leaf).__name__ for leaf in leaves]
     observed.said = ", ".join(f"{type(leaf).__name__}: {leaf}".removesuffix(": ") for leaf in leaves)

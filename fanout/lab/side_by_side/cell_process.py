@@ -1,8 +1,8 @@
 """The process that runs variants: of asyncio and Trio it imports one.
 
-A request is JSON: `runtime`, `cells` as [variant, situation, endpoint], and `readers`, what the variant
-`yours` is. Each cell is a value as soon as it is known, so a variant that never gives the event loop back
-costs one cell.
+A request is JSON: `runtime`, `cells` as [variant, situation, endpoint], and `readers`, the function behind
+the variant `yours`. Each cell is a value as soon as it is known, so a variant that blocks the event loop for
+ever costs one cell.
 
 Rule 1: asyncio's process never imports trio_asyncio, or asyncio would not be asyncio's own.
 """
@@ -33,7 +33,7 @@ MAX_STARTS: Final = 3
 
 @dataclasses.dataclass(slots=True)
 class Seen:
-    """What came of the cells. silent: what those did that gave no answer, in a few words."""
+    """The outcome of the cells. silent: for those without an answer, what they did, in a few words."""
 
     cells: dict[Place, Observed] = dataclasses.field(default_factory=dict)
     silent: dict[Place, str] = dataclasses.field(default_factory=dict)

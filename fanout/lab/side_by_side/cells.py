@@ -1,4 +1,4 @@
-"""The matrix as values: sections of rows, a cell for each variant, and what opens when one looks at a cell.
+"""The matrix as values: sections of rows, a cell for each variant, and the details of a cell.
 
 Rule 1: no leak is claimed without a count. A verdict follows from `counts` and times, and is never typed in.
 """

@@ -1,4 +1,4 @@
-"""An event loop whose upstream moves only when nothing else would happen: so that a sweep is repeatable."""
+"""An event loop whose upstream acts only when nothing else would happen, so that a sweep is repeatable."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import selectors
 from collections.abc import Callable
 from typing import Final
 
-DELIVERED_WITHIN_S: Final = 0.3  # loopback hands over at once, unless the machine is very busy
+DELIVERED_WITHIN_S: Final = 0.3  # loopback delivers at once, unless the machine is very busy
 LOOK_EVERY_S: Final = 0.002
 
 
 class Stuck(Exception):
-    """The event loop waits for something that nobody will do."""
+    """The event loop waits for something that will never happen."""
 
 
 class IdleSelector(selectors.DefaultSelector):

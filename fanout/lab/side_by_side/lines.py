@@ -1,4 +1,4 @@
-"""Which line of a file a coroutine is at. Found by looking at what runs, never typed in."""
+"""The line of a file that a coroutine is at, found from its frames and never typed in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def innermost_line(coroutine: Any, path: str) -> int | None:
 
 
 def running_line(path: str) -> int | None:
-    """Of what runs now, the line of the innermost frame in this file."""
+    """The line of the innermost frame in this file, of the code that runs now."""
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_filename == path:

@@ -38,12 +38,12 @@ _COMPARED: Final = ("trio", "anyio", "httpx", "httpcore", "aiohttp", "trio-async
 
 
 def measure() -> Matrix:
-    """Everything. Raises what the processes of its sections raise."""
+    """Measure all sections. Raises what their processes raise."""
     return Matrix(versions(), tuple(map(section, SECTIONS)))
 
 
 def section(name: str, rows: Sequence[str] = (), variants: Sequence[str] = ()) -> Section:
-    """Measure these rows and variants of it, or all. It may have more: not every section can be divided.
+    """Measure these rows and variants of a section, or all. It may measure more: some cannot be divided.
 
     variants: by the names of their modules.
     """
@@ -90,7 +90,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def row_names(name: str) -> tuple[str, ...]:
-    """Of a section, without measuring it."""
+    """The names of a section's rows, without measuring it."""
     return tuple(_module(name).ROW_NAMES)
 
 

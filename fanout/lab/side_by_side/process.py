@@ -34,7 +34,7 @@ PATIENT: Final = Patience(spins=30, sleeps=300)
 
 
 class EndedEarly(Exception):
-    """The process gave no more values. The text says what it did, in a few words."""
+    """The process gave no more values. The text says why, in a few words."""
 
 
 def values_from(module: str, request: object, patience: Patience = PATIENT) -> Iterator[Any]:

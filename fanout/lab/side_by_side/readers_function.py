@@ -38,7 +38,7 @@ class ReadersFunction:
 
 
 def find(target: str) -> ReadersFunction:
-    """Read FILE.py:FUNCTION without running anything of it. Raises `NotUsable`."""
+    """Find FILE.py:FUNCTION without running any of its code. Raises `NotUsable`."""
     name, colon, function = target.rpartition(":")
     if not colon or not name or not function.isidentifier():
         raise NotUsable(f"{target!r} is not FILE.py:FUNCTION, such as mine.py:first")

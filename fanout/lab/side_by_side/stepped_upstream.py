@@ -1,7 +1,7 @@
-"""An upstream on loopback that moves only when its client is idle, so that every run takes the same steps.
+"""An upstream on loopback that acts only when its client is idle, so that every run takes the same steps.
 
 It has no thread and no task. The client's event loop calls `step` when it has nothing else to do. Each call
-does one thing, such as to accept a connection or to send the next piece of an answer.
+does one thing, such as accepting a connection or sending the next piece of an answer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SteppedUpstream:
         return len(self._connections)
 
     def step(self) -> bool:
-        """Do one thing. Whether there was one to do."""
+        """Do one thing. Returns whether there was one to do."""
         with suppress(BlockingIOError):
             self._connections.append(_Connection(self._listener.accept()[0], self._tls))
             return True

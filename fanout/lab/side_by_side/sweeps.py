@@ -3,7 +3,7 @@
 A pool of one connection. When a call has been cancelled, the next one must be answered. If it waits although
 its event loop and the upstream have nothing left to do, the only slot is lost for good.
 
-Rule 1: no verdict depends on a clock. The upstream moves when its client is idle, so points can be counted.
+Rule 1: no verdict depends on a clock. The upstream acts when its client is idle, so points can be counted.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ SWEEPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Of the connection, when the call that is cancelled begins."""
+    """The state of the connection when the call that is cancelled begins."""
 
     name: str
     text: str
@@ -111,10 +111,10 @@ class Situation:
 SITUATIONS: Final = (
     Situation("new connection", "The call opens a connection.", is_tls=False, is_kept=False),
     Situation(
-        "kept connection", "The call has a connection that was kept alive.", is_tls=False, is_kept=True
+        "kept connection", "The call uses a connection that was kept alive.", is_tls=False, is_kept=True
     ),
-    Situation("new, TLS", "The call opens a connection and shakes hands.", is_tls=True, is_kept=False),
-    Situation("kept, TLS", "The same, kept alive.", is_tls=True, is_kept=True),
+    Situation("new, TLS", "The call opens a connection with a TLS handshake.", is_tls=True, is_kept=False),
+    Situation("kept, TLS", "The same, over a connection that was kept alive.", is_tls=True, is_kept=True),
 )
 
 

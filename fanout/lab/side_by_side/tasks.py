@@ -1,4 +1,4 @@
-"""The rows *Tasks*: what each variant leaves, cuts and loses. Time jumps, so it is exact in every run."""
+"""The rows *Tasks*: what each variant leaves, cuts and loses. Time is virtual, so every run is exact."""
 
 from __future__ import annotations
 

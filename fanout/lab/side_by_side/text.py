@@ -18,7 +18,7 @@ _COLOURS: Final = {"kept": "green", "late": "yellow", "broken": "red", "not meas
 
 
 def grid_of(section: Section) -> str:
-    """Variants as columns, named by stairs, as no name fits above its column."""
+    """Variants as columns. Their names stand on stairs, because none fits above its column."""
     width = min((COLUMNS - _LABEL) // len(section.variants), _WIDEST)
     lines = [f"{section.title.upper()}", *wrap(section.how, COLUMNS), ""]
     for column, variant in enumerate(section.variants):
@@ -88,7 +88,7 @@ def cell_opened(row: Row, cell: Cell) -> str:
 
 
 def footer_of(found: Mapping[str, str]) -> str:
-    """found: the versions that were compared. What is not installed was not measured, and this brings it."""
+    """found: the versions that were compared. For a library that is missing, how to install it."""
     versions = ", ".join(f"{name} {number}" for name, number in found.items())
     lines = wrap(f"Measured with {versions}.", COLUMNS)
     missing = [name for name, number in found.items() if number == "not installed"]

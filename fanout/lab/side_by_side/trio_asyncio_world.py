@@ -21,7 +21,7 @@ from fanout.upstream.asyncio_call import open_bridge
 
 
 class BridgeWorld(TrioWorld):
-    """Calls are asyncio's, the request is Trio's, and what either leaves is counted."""
+    """Calls are asyncio's, the request is Trio's, and the tasks that either leaves are counted."""
 
     cancelled = asyncio.CancelledError
 

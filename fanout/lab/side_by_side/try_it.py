@@ -28,7 +28,7 @@ PATIENCE: Final = Patience(spins=4, sleeps=20)  # a cell takes a few millisecond
 
 
 def run_try(target: str, as_json: bool = False) -> int:
-    """Run the function beside a task group and ours. Returns the exit code.
+    """Run the function next to a task group and fanout's own. Returns the exit code.
 
     Exit codes: 0 it kept everything; 1 a row is late or broken; 2 it cannot be run.
     """

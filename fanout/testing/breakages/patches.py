@@ -22,7 +22,7 @@ Hunk = tuple[str, str]
 
 
 class DoesNotApply(ValueError):
-    """The code that a patch would break has changed: write the patch again."""
+    """The code that a patch would break has changed. The patch has to be written again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The server of each variant, a program of its own, which prints one line when it is ready.
 
     GET /api/first?timeout=MS&call=URL&call=URL&habit=swallows      what the variant's `first` gives
-    GET /census                                                     what it holds at this moment, as `Census`
+    GET /census                                                     what the server holds now, as `Census`
 
 The real `fanout serve` has its calls and the habit from its start, and `/statistics` instead of the census.
 """
@@ -30,6 +30,6 @@ class Census:
 
 
 def say_ready(**urls: str) -> None:
-    """As `fanout serve` does, so that one reader understands both."""
+    """Print the line in the form of `fanout serve`, so that one reader understands both."""
     sys.stdout.write(json.dumps({"message": "ready", **urls}, separators=(",", ":")) + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Trio without a part of ours: httpx's pool and a nursery, served by quart-trio on hypercorn.
+"""Trio without any part of fanout: httpx's pool and a nursery, served by quart-trio on hypercorn.
 
 `python -m fanout.lab.side_by_side.servers.on_quart`
 """

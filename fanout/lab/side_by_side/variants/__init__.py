@@ -1,4 +1,4 @@
-"""The same two functions, once per library, as its own documentation recommends it.
+"""The same two functions, once per library, as its own documentation recommends.
 
 Each module has `first(calls, timeout)`, which returns the first success and wants nothing more of the other
 calls, and `all_(calls, timeout)`, which returns every success in call order. What all of them are given:
@@ -34,7 +34,7 @@ ENDPOINTS: Final = {"first": "first", "all": "all_"}  # of a row: the function o
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """name: of its module. title: what a reader calls it. why: whose recommendation it is.
+    """name: of its module. title: its name for readers. why: whose recommendation it is.
 
     needs: a module that an extra brings, without which it is not measured.
     """

@@ -1,4 +1,4 @@
-"""anyio's cancel scopes, which stay cancelled: what swallows one cancellation gets the next."""
+"""anyio's cancel scopes, which stay cancelled: code that swallows one cancellation gets the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`asyncio.as_completed` with its timeout: the first that did not fail. The others run on."""
+"""`asyncio.as_completed` with its timeout: the first call that did not fail. The others run on."""
 
 from __future__ import annotations
 

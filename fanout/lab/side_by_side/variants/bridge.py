@@ -1,4 +1,4 @@
-"""This server with calls of an asyncio library, each over the bridge. Everything else is as in `ours.py`.
+"""fanout with calls of an asyncio library, each over the bridge. Everything else is as in `ours.py`.
 
 It runs inside of `open_bridge`, as the server does.
 """

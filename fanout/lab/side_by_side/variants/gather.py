@@ -1,4 +1,4 @@
-"""`asyncio.gather`: the calls run at the same time, and the first exception is raised at once."""
+"""`asyncio.gather`: the calls run concurrently, and the first exception is raised at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This server: the race and the verdict of its handlers, through the `run_race` that answers requests."""
+"""fanout's own: the race and the verdict of its handlers, through the `run_race` that answers requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def as_upstream_call(call):
 
 
 class Log:
-    """Of all that is reported, only the bugs."""
+    """Receives the bugs, and no other event."""
 
     interests = frozenset({BugFound})
 

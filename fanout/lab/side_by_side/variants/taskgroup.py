@@ -6,7 +6,7 @@ import asyncio
 
 
 class Found(Exception):
-    """As "Terminating a task group" in asyncio's documentation has it."""
+    """As in "Terminating a task group" in asyncio's documentation."""
 
 
 async def first(calls, timeout):

@@ -1,4 +1,4 @@
-"""Trio's nursery in a cancel scope, as its documentation has it, and nothing of this server."""
+"""Trio's nursery in a cancel scope, as in its documentation, without any part of fanout."""
 
 from __future__ import annotations
 
