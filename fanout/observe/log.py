@@ -166,7 +166,7 @@ def printable(text: str) -> str:
 
 
 class LogObserver:
-    """Logs what an operator must look at: bugs, with their traceback, late answers, tasks that a call left."""
+    """Logs what an operator must see: bugs, with their traceback, late answers, tasks that a call left."""
 
     interests: Final = frozenset({BugFound, LeftTaskEnded, RequestEnded, TaskLeft})
 
