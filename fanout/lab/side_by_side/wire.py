@@ -36,7 +36,8 @@ from fanout.testing.program import Program, started
 HOW: Final = (
     "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. Counted at"
     " least 0.3 s later: sockets by the kernel, calls by the upstreams, tasks and slots by the server. The"
-    " garbage collector does not run, so a socket that is left to it counts as left."
+    " garbage collector does not run, so a socket that is left to it counts as left. A cell that is late is"
+    " measured up to three times, and the last counts."
 )
 AT_ONCE: Final = 2  # servers that are measured at the same time
 WINNER_MS: Final = 150
