@@ -120,6 +120,10 @@ def lab(
       fanout lab --break verdict_from_cancelled_caught
       fanout lab --break bug_lost_in_group
     """
+    _refuse_contradictions(
+        {"--breakages": lists, "--explain": explain, "--break": breakage, "--try": target, "--html": folder},
+        bool(names),
+    )
     if lists:
         click.echo(broken.list_of_breakages())
         sys.exit(DONE)
@@ -144,6 +148,14 @@ def lab(
     if breakage is not None and broken.missed_by(breakage, results):
         sys.exit(FAILED)
     sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
+
+
+def _refuse_contradictions(given: dict[str, object], has_names: bool) -> None:
+    flags = [flag for flag, value in given.items() if value]
+    if len(flags) > 1 and flags != ["--explain", "--break"]:
+        raise click.UsageError(f"{flags[0]} and {flags[1]} do not go together: give one of them")
+    if has_names and flags and flags[0] in ("--breakages", "--try", "--html"):
+        raise click.UsageError(f"{flags[0]} takes no experiments: leave their names out")
 
 
 def _run(chosen: list[Experiment], breakage: str | None, progress: Progress) -> list[Result]:

@@ -135,6 +135,25 @@ def test_an_unknown_name_is_bad_usage() -> None:
     assert f"there is no experiment 'H1': there are {', '.join(EXPERIMENTS)}" in done.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--html", "pages", "--break", "losers_not_cancelled"],
+        ["--try", "mine.py:first", "--breakages"],
+        ["--try", "mine.py:first", "G4"],
+        ["--html", "pages", "G4"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_go_together_is_bad_usage(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(STARTED, None)
+    done = lab(*arguments)
+    assert done.exit_code == 2
+    assert arguments[0] in done.output
+
+
 def test_explain_prints_articles_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STARTED, None)
     done = lab("g7", "G2", "g7", "--explain")

@@ -205,9 +205,11 @@ def test_on_a_terminal_the_demo_ends_with_three_things_to_try_and_the_log_tells_
     """The commands run as they stand; each row is in colour, unless `NO_COLOR` is set."""
     with on_a_terminal("demo", *FREE, "--reliable", NO_COLOR=no_colour) as output:
         race, disconnect, fail = output.wait_for(lambda text: len(hints(text)) == 3 and hints(text))
-        assert output.text.endswith(f"{fail}\n")
+        lab = output.wait_for(lambda text: re.search(r"step through: (\S+/lab)\n$", text))
+        assert f"{fail}\n\nEvery guarantee" in output.text
         live = re.findall(r"^  live +(\S+)$", output.text, re.MULTILINE)[0]
         assert f"to watch at {live}\n" in output.text
+        assert lab[1] == live.replace("/live", "/lab")
         for command in (race, disconnect, fail, race):
             subprocess.run(["sh", "-c", command], capture_output=True, timeout=WITHIN_S, check=False)
         won, left, failed = output.wait_for(lambda text: len(rows(text)) == 3 and rows(text))
