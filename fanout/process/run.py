@@ -48,8 +48,8 @@ def run_process(
         them. also_ready: more URLs for the ready lines. hints: what stands below them; a name of a URL, in
         braces, stands for it. when_ready: called with all URLs; cancelled with the service.
     open_calls: for a server whose calls are not fanout's over HTTP. It is called once, with the URL of each
-        call (`Settings.calls`) and the service's observer, and returns an async context manager. That yields one
-        `fanout.race.race.Call` for each URL, and is open around the service: it is entered before the first
+        call (`Settings.calls`) and the service's observer, and returns an async context manager. That yields
+        one `fanout.race.race.Call` for each URL, and is open around the service: it is entered before the first
         client, and left after the last answer. The URLs then name the calls in logs and metrics, and mean
         what `open_calls` makes of them. `examples/asyncio_upstream.py` is such a server.
 

@@ -36,8 +36,8 @@ from fanout.testing.program import Program, started
 HOW: Final = (
     "Real sockets: each variant is a server in a process of its own, with two simulated upstreams. At least"
     " 0.3 s later, the kernel counts sockets, the upstreams count calls, and the server counts tasks and"
-    " slots. The garbage collector does not run, so a socket that is left to it counts as left. A cell that is"
-    " late is measured up to three times, and the last result counts."
+    " slots. The garbage collector does not run, so a socket that is left to it counts as left. A cell that"
+    " is late is measured up to three times, and the last result counts."
 )
 AT_ONCE: Final = 2  # servers that are measured at the same time
 WINNER_MS: Final = 150
