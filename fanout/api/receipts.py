@@ -1,8 +1,8 @@
-"""What a client gets that sends `X-Fanout-Receipt: 1`: the receipt, as far as the answer can have it.
+"""The receipt that a client gets if it sends `X-Fanout-Receipt: 1`, as far as the answer can contain it.
 
-Its size depends on the number of calls, and on nothing that a client sends. Of why a call was
-cancelled only our own sentences are told: Trio's can quote an exception. What a call left is for operators:
-it names places in the code.
+Its size depends on the number of calls, and on nothing that a client sends. Of the reasons of a cancellation it
+contains only fanout's own sentences: Trio's can quote an exception. The tasks that a call left are for
+operators, because they name places in the code.
 """
 
 from __future__ import annotations

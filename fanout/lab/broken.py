@@ -43,7 +43,7 @@ def list_of_breakages() -> str:
 
 
 def introduction(breakage: Breakage) -> str:
-    """What is done to the server, before anything is run: the diff, in colour on a terminal."""
+    """The text before the run: the change to the server as a diff, in colour on a terminal."""
     lines = [f"{breakage.name}: {breakage.title}. No file changes.", ""]
     for line in breakage.diff.splitlines():
         is_name = line.startswith(("--- ", "+++ "))

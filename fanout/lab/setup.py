@@ -1,4 +1,4 @@
-"""What experiments run against: the real server and the real simulated upstream, each a process of its own.
+"""The real server and the real simulated upstream that experiments use, each in a process of its own.
 
 Rule 1: the setup owns a process from the moment it is started, and ends it, whatever happens.
 Rule 2: experiments with the same settings share a server. One that breaks it asks for its own.
@@ -74,7 +74,7 @@ class Upstream:
         return ",".join(f"{url}/api/work?slot={call}" for call in (0, 1))
 
     async def behave(self, call: int, *, delay_ms: int = 0, **overrides: Any) -> None:
-        """What it does for this call from now on, with overrides of the simulator. By default it succeeds."""
+        """Set how it answers this call from now on, by overrides of the simulator. By default it succeeds."""
         right = {} if overrides.keys() & {"fault", "status"} else {"fault": "none"}
         wanted = {"delay_ms": delay_ms, **right, **overrides}
         await self._ask("PUT", f"/slots/{call}", wanted)
@@ -136,7 +136,7 @@ class Server:
         return found
 
     async def see_leaks(self, report: Report) -> None:
-        """What the leak check has counted since this server started."""
+        """Report the counts of the leak check since this server started."""
         leaks = (await self.statistics())["leak_check"]
         kinds = ("tasks", "permits", "connections")
         counts = ", ".join(f"{leaks[f'leaked_{kind}']} {kind}" for kind in kinds)

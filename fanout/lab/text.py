@@ -36,7 +36,7 @@ def text_of(experiment: Experiment, report: Report) -> str:
 
 
 def article_of(experiment: Experiment) -> str:
-    """What `--explain` prints."""
+    """The article as `--explain` prints it."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in experiment.article.strip().split("\n\n")]
     wrapped = [fill(each, COLUMNS, break_long_words=False, break_on_hyphens=False) for each in paragraphs]
     title = click.style(f"{experiment.id} {experiment.title}", bold=True)

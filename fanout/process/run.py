@@ -49,8 +49,8 @@ def run_process(
         braces, stands for it. when_ready: called with all URLs; cancelled with the service.
     open_calls: for a server whose calls are not fanout's over HTTP. It is called once, with the URL of each
         call (`Settings.calls`) and the service's observer, and returns an async context manager. That yields
-        one `fanout.race.race.Call` for each URL, and is open around the service: it is entered before the first
-        client, and left after the last answer. The URLs then name the calls in logs and metrics, and mean
+        one `fanout.race.race.Call` for each URL, and is open around the service: from before the first client
+        until after the last answer. The URLs then name the calls in logs and metrics, and mean
         what `open_calls` makes of them. `examples/asyncio_upstream.py` is such a server.
 
     Raises `SettingsError` or `ListenError`, each one clear line, before anything is served.

@@ -15,7 +15,7 @@ class CallRecord(NamedTuple):
     """What is known of one call. Times are Trio clock seconds; `None` means "not yet".
 
     timings: what the call said of itself: (name, at), in order. Filled in when it ends.
-    left: what of it was still alive when it ended, by the place in the code; see `CallTimings`.
+    left: its tasks that were still alive when it ended, by their place in the code; see `CallTimings`.
     """
 
     call: int

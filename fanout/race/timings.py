@@ -27,8 +27,8 @@ class Trace(Protocol):
 class CallTimings:
     """The times of one call in one race. headers: to be sent to the upstream with this call.
 
-    left: what of the call is alive although it has ended, each by the place in the code where it is. Only a
-    call through an asyncio library can leave something, see `fanout.upstream.asyncio_call`.
+    left: the tasks of the call that are alive although it has ended, each by its place in the code. Only a
+    call through an asyncio library can leave one, see `fanout.upstream.asyncio_call`.
     """
 
     __slots__ = ("_now", "_seen", "call", "headers", "left", "request_id")

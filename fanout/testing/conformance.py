@@ -1,11 +1,11 @@
-"""What every upstream call must do. The scripted call, the real one and the one over the asyncio bridge pass
-the same suite, so the script can be trusted.
+"""The suite that every upstream call must pass. The scripted call, the real one and the one over the asyncio
+bridge pass the same suite, so the script can be trusted.
 
 Subclass `CallConformance` in a test module and give it a `make_call` fixture.
 
-Every cancelled call has to end, to say that it was cancelled, and to leave nothing that it does not name.
-When it has to end depends on its own code: at once if that lets go, after its clean-up if that waits, and
-after the grace of the asyncio bridge (`grace_s`) if it ignores the cancellation.
+Every cancelled call has to end, to raise its cancellation, and to leave nothing that it does not name. When it
+has to end depends on its own code: at once by default, after its clean-up if that waits, and after the grace
+of the asyncio bridge (`grace_s`) if it ignores the cancellation.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class CallConformance:
 
 @contextmanager
 def nothing_leaked() -> Iterator[None]:
-    """What the block starts belongs to a request, which has ended after it: the server's own leak check."""
+    """Checks with the server's own leak check: the block is a request, which has ended after it."""
     leak_check = LeakCheck()
     trio.lowlevel.add_instrument(leak_check)
     try:

@@ -105,7 +105,7 @@ def running(*arguments: str, environment: Mapping[str, str] | None = None) -> It
 
 
 def started(*module: str, environment: Mapping[str, str] | None = None, is_apart: bool = False) -> Program:
-    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The one that calls this has to end it.
+    """`python -m MODULE ARGUMENTS`, which may not be ready yet. The calling code has to end it.
 
     is_apart: it does not inherit this process's environment, and gets no signals from its terminal.
     """

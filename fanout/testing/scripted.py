@@ -19,7 +19,7 @@ class ScriptedCall:
     ending: what it returns, or the exception it raises.
     cleanup_ms: time that its clean-up takes, shielded, as a careless call's would.
     cleanup_error: raised by its clean-up, as a careless call's would be.
-    swallow_ms: it catches its cancellation once, and goes on for so long, as a careless call would.
+    swallow_ms: it catches its cancellation once and continues for this time, as a careless call would.
     started, running: how often it was started, and how many of those have not ended.
     """
 

@@ -127,7 +127,7 @@ async def _got(server: Server, sent: Sent) -> tuple[list[int], bool]:
 
 
 async def _see_account(server: Server, before: dict[str, Any], report: Report) -> None:
-    """What the server says that it has read and written, since `before`."""
+    """The server's own counts of heads read and answers written, since `before`."""
 
     async def counted() -> tuple[int, int, int]:
         now = await server.statistics()

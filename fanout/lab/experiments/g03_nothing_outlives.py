@@ -56,7 +56,7 @@ async def run(setup: Setup, report: Report) -> None:
 
 
 async def _many_at_once(server: Server, report: Report, delay_ms: int) -> bool:
-    """Whether all were in flight before the first answer came. If not, nothing was shown."""
+    """Whether all were in flight before the first answer came. If not, the experiment has shown nothing."""
     await server.upstream.behave(0, delay_ms=delay_ms)
     await server.upstream.behave(1, fault="hang_before_head")
     answered: list[Answer] = []
@@ -97,7 +97,7 @@ async def _many_at_once(server: Server, report: Report, delay_ms: int) -> bool:
 
 
 def at_the_first_byte() -> Report:
-    """In virtual time: `run_scenario` looks for what is left as the first byte is sent, and at the end."""
+    """In virtual time: `run_scenario` looks for leaks when the first byte is sent, and at the end."""
     report = Report(
         [f"virtual time: call 0 answers at {FAST_MS} ms, call 1 hangs, then cleans up for {CLEAN_UP_MS} ms"]
     )

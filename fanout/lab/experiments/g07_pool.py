@@ -78,7 +78,7 @@ async def run(setup: Setup, report: Report) -> None:
 
 
 async def _losers(server: Server, report: Report) -> bool:
-    """Whether each request was answered. After the first that is not, there are no more."""
+    """Whether each request was answered. Stops at the first one that is not."""
     upstream = server.upstream
     await upstream.behave(0, delay_ms=FAST_MS)
     total = ROUNDS * len(PHASES)
@@ -101,7 +101,7 @@ async def _losers(server: Server, report: Report) -> bool:
 
 
 async def _disconnects(server: Server, report: Report) -> None:
-    """They disconnect soon: some calls have not begun, some connect, some have asked."""
+    """The clients disconnect soon: some calls have not begun, some connect, some have sent a request."""
     for call in (0, 1):
         await server.upstream.behave(call, fault="hang_before_head")
     for number in range(DISCONNECTS):

@@ -53,7 +53,7 @@ async def run(setup: Setup, report: Report) -> None:
 
 
 async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
-    """Whether no answer came before the signal. If one did, nothing was shown."""
+    """Whether no answer came before the signal. If one did, the experiment has shown nothing."""
     upstream = server.upstream
     for call in (0, 1):
         await upstream.behave(call, delay_ms=delay_ms)

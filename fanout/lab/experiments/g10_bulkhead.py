@@ -113,7 +113,7 @@ async def _next_to_hostile_clients(server: Server, report: Report) -> None:
 
 
 def _held(server: Server) -> int:
-    """Its descriptors but those to the upstream, which the pool keeps."""
+    """Its descriptors, except those to the upstream, which the pool keeps."""
     return kernel.descriptors_of(server.pid) - server.sockets()
 
 

@@ -181,7 +181,7 @@ async def _app_that_raises() -> tuple[list[int], list[BaseException]]:
 
 
 def _logged(bugs: Sequence[BugFound]) -> list[dict[str, str]]:
-    """What the server's log makes of them."""
+    """The lines that the server's log writes for them."""
     stream = io.StringIO()
     configure_logging("info", "json", stream)
     observer = LogObserver()

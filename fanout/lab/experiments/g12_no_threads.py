@@ -90,7 +90,7 @@ async def _look_ups(server: Server) -> int:
 
 
 def _lines(server: Server) -> int:
-    """Requests that stand in the log."""
+    """The number of requests in the log."""
     return sum("request_id" in event for event in server.log())
 
 

@@ -129,7 +129,7 @@ def observe(function: Fanout, situation: Situation, endpoint: str, path: str) ->
             _IMMORTAL.append(runner)  # to close it would wait for them
         else:
             runner.close()
-        gc.collect()  # asyncio reports an exception that nobody retrieved when its task is collected
+        gc.collect()  # asyncio reports an exception that was never retrieved when its task is collected
         observed.bugs_logged = log.bugs
     return observed
 

@@ -115,7 +115,7 @@ def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def plain(value: Any) -> Any:
-    """What a variant returned, as JSON has it."""
+    """The value that a variant returned, in JSON's own types."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError):

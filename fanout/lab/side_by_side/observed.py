@@ -1,4 +1,4 @@
-"""What was observed of one variant in one situation, and the verdict that follows from it.
+"""The observation of one variant in one situation, and the verdict that follows from it.
 
 Rule 1: no verdict without a count or a time: all of them are read from here.
 """
@@ -134,7 +134,7 @@ def _is_right(observed: Observed, situation: Situation, endpoint: str) -> bool:
             and observed.answered_ms is not None
             and observed.answered_ms >= right.due_ms
         )
-    if observed.errors:  # a bug may outrank the answer, if it is told (G11)
+    if observed.errors:  # a bug may outrank the answer, if it is reported (G11)
         return situation.has_bug and bool(observed.bugs_raised + observed.bugs_logged)
     return bool(observed.value == right.answer)
 

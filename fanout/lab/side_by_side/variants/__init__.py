@@ -26,8 +26,8 @@ Fanout = Callable[[Sequence[Call], float], Awaitable[Any]]
 """The signature of both functions, and of what `fanout lab --try` runs."""
 
 Runtime = Literal["asyncio", "trio", "threads", "trio_asyncio"]
-"""What its calls are: coroutine functions for asyncio, for Trio, or plain functions that block (threads).
-trio_asyncio: for asyncio, run by Trio's loop, which needs an extra."""
+"""The kind of its calls: coroutine functions of asyncio or of Trio, or plain functions that block (threads).
+trio_asyncio: of asyncio, run by Trio's loop, which needs an extra."""
 
 ENDPOINTS: Final = {"first": "first", "all": "all_"}  # of a row: the function of a variant
 
