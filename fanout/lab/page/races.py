@@ -45,7 +45,7 @@ RACES: Final = (
         1000,
         (_call(50), _call(700)),
         "Call 0 settles the race and cancels the nursery. Call 1 ends in the next iteration, and only then "
-        "the server writes the answer.",
+        "does the server write the answer.",
     ),
     RecordedRace(
         "A failure does not win",
