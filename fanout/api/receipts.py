@@ -1,9 +1,8 @@
 """The receipt that a client gets if it sends `X-Fanout-Receipt: 1`, as far as the answer can contain it.
 
 Its size depends on the number of calls, and on nothing that a client sends. Of the reasons of a
-cancellation it contains only fanout's own sentences: Trio's can quote an exception. The tasks that a call left are for
-operators, because they name places in the code.
-"""
+cancellation it contains only fanout's own sentences: Trio's can quote an exception. The tasks that a
+call left are for operators, because they name places in the code."""
 
 from __future__ import annotations
 

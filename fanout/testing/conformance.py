@@ -4,8 +4,8 @@ bridge pass the same suite, so the script can be trusted.
 Subclass `CallConformance` in a test module and give it a `make_call` fixture.
 
 Every cancelled call has to end, to raise its cancellation, and to leave nothing that it does not name.
-When it has to end depends on its own code: at once by default, after its clean-up if that waits, and after the grace
-of the asyncio bridge (`grace_s`) if it ignores the cancellation.
+When it has to end depends on its own code: at once by default, after its clean-up if that waits, and after
+the grace of the asyncio bridge (`grace_s`) if it ignores the cancellation.
 """
 
 from __future__ import annotations
