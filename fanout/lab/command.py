@@ -154,7 +154,7 @@ def _refuse_contradictions(given: dict[str, object], has_names: bool) -> None:
     flags = [flag for flag, value in given.items() if value]
     if len(flags) > 1 and flags != ["--explain", "--break"]:
         raise click.UsageError(f"{flags[0]} and {flags[1]} do not go together: give one of them")
-    if has_names and flags and flags[0] in ("--breakages", "--try", "--html"):
+    if has_names and flags and flags[0] in ("--breakages", "--try"):
         raise click.UsageError(f"{flags[0]} takes no experiments: leave their names out")
 
 

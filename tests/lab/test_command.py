@@ -141,7 +141,6 @@ def test_an_unknown_name_is_bad_usage() -> None:
         ["--html", "pages", "--break", "losers_not_cancelled"],
         ["--try", "mine.py:first", "--breakages"],
         ["--try", "mine.py:first", "G4"],
-        ["--html", "pages", "G4"],
     ],
     ids=" ".join,
 )

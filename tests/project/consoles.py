@@ -243,7 +243,7 @@ def _is_alive(pid: int) -> bool:
     """Whether the process runs; bash has not collected one that ended yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between open and read
         return False
 
 
