@@ -110,7 +110,7 @@ def lab(
       fanout lab                 every guarantee
       fanout lab G4 G7           some of them
       fanout lab G7 --explain    an article about one of them
-      fanout lab asyncio         asyncio beside Trio: the same race, written in eleven ways
+      fanout lab asyncio         asyncio beside Trio: the same race, written in twelve ways
       fanout lab --try mine.py:first
       fanout lab --html pages    all of it, for a browser
       fanout lab --breakages     the mistakes that turn an experiment red, such as:
@@ -120,7 +120,7 @@ def lab(
       fanout lab --break verdict_from_cancelled_caught
       fanout lab --break bug_lost_in_group
     """
-    _refuse_contradictions(
+    _check_flags(
         {"--breakages": lists, "--explain": explain, "--break": breakage, "--try": target, "--html": folder},
         bool(names),
     )
@@ -150,7 +150,7 @@ def lab(
     sys.exit(DONE if all(result.report.is_kept for result in results) else NO)
 
 
-def _refuse_contradictions(given: dict[str, object], has_names: bool) -> None:
+def _check_flags(given: dict[str, object], has_names: bool) -> None:
     flags = [flag for flag, value in given.items() if value]
     if len(flags) > 1 and flags != ["--explain", "--break"]:
         raise click.UsageError(f"{flags[0]} and {flags[1]} do not go together: give one of them")

@@ -23,7 +23,7 @@ from fanout.lab.text import COLUMNS
 from fanout.lab.timeline import drawn
 from fanout.process.exits import DONE, NO, REFUSED
 
-BESIDE: Final = (("asyncio", "taskgroup"), ("trio", "ours"))
+COMPARED_WITH: Final = (("asyncio", "taskgroup"), ("trio", "ours"))
 PATIENCE: Final = Patience(spins=4, sleeps=20)  # a cell takes a few milliseconds
 
 
@@ -44,9 +44,9 @@ def run_try(target: str, as_json: bool = False) -> int:
     except NotUsable as error:
         click.echo(f"fanout lab --try: {error}", err=True)
         return REFUSED
-    for runtime, name in BESIDE:
+    for runtime, name in COMPARED_WITH:
         cells |= measured(runtime, [(name, situation.name, readers.endpoint) for situation in SITUATIONS])
-    names = (YOURS, *(name for _, name in BESIDE))
+    names = (YOURS, *(name for _, name in COMPARED_WITH))
     rows = [
         Row(
             situation.name,
