@@ -16,7 +16,7 @@ from fanout.race.timings import CallTimings
 from fanout.upstream.asyncio_call import AsyncioCall, open_bridge
 
 ANSWERS_AFTER_S = 0.05
-IGNORES_FOR_S = 0.5
+IGNORES_FOR_S = 1.0
 
 
 async def answers(timings: CallTimings) -> Success:

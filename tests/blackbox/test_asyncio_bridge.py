@@ -128,16 +128,16 @@ def test_errors_of_the_examples_client_are_failures(example: World) -> None:
     ]
 
 
-def test_what_a_careless_sdk_leaves_is_in_every_view_and_the_answer_is_on_time(careless: Program) -> None:
-    """The trade: on time, and counted and named by file and line."""
+def test_what_a_careless_sdk_leaves_is_in_every_view_and_no_answer_waits_for_it(careless: Program) -> None:
+    """The trade. That an answer waits for exactly the grace is shown in virtual time."""
     server = World(careless, careless)
     reply = server.get("/api/first?timeout=400", X_Request_Id="left-1")
     assert (reply.status, reply.outcomes) == (200, ["won", "cancelled"])
     deadline = server.get("/api/all?timeout=200", X_Request_Id="left-2", X_Fanout_Receipt="1")
     assert (deadline.status, deadline.reason) == (500, "deadline")
     assert "left" not in deadline.json["receipt"]["calls"][1]  # places in the code are for operators
+    assert deadline.json["elapsed_ms"] < 1000  # of the 1180 that it would take to wait for the SDK
     found = server.statistics()
-    assert found["requests"]["guarantees_broken"]["late_answers"] == 0
     (place,) = found["requests"]["tasks_left"]
     assert re.fullmatch(r"ignores_its_cancellation \(blackbox/careless_sdk\.py:\d+\)", place)
     assert found["requests"]["tasks_left"][place] >= 2
