@@ -82,7 +82,7 @@ class Forked(subprocess.Popen[bytes]):
     def __init__(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], stdout: int, stderr: int
     ) -> None:
-        """environment: added to this process's. stdout, stderr: descriptors; the caller closes them."""
+        """environment: added to this process's. stdout, stderr: descriptors; the test closes them."""
         self.args = ("fanout", *arguments)
         self.stdin = self.stdout = self.stderr = None
         self.returncode = None  # as `Popen` has it while the process runs

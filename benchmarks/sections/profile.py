@@ -124,9 +124,9 @@ def render(found: Found) -> str:
     return (
         f"One process of `fanout serve` at {RATE} per second of `/api/first`, sampled {SAMPLES_PER_S} times "
         f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} "
-        "samples while it was not idle. A sample counts for the innermost frame of a known layer, so a layer "
-        "includes the Python functions that it calls. A request costs "
-        f"{found['cpu_us']:,.0f} µs at this rate, measured without py-spy.\n\n"
+        "samples while it was not idle. Each sample belongs to the innermost frame whose layer is known. So "
+        "the time of a layer includes the library functions that it uses. Without py-spy, the server uses "
+        f"{found['cpu_us']:,.0f} µs of processor time per request at this rate.\n\n"
         + rows(["layer", "share", "µs per request"], cells)
         + f"\n\nAccording to the kernel (`/proc/PID/stat`), {split:.0%} of the processor time was spent "
         f"in the kernel and {1 - split:.0%} in the process."

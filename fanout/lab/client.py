@@ -144,7 +144,7 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         self.disconnect()
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 async def ask(

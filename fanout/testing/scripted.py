@@ -37,10 +37,11 @@ class ScriptedCall:
         try:
             try:
                 await trio.sleep(self.after_ms / 1000)
-            except trio.Cancelled:
+            except trio.Cancelled:  # noqa: ASYNC103 - what the script may ask for
                 if not self.swallow_ms:
                     raise
-                await trio.sleep(self.swallow_ms / 1000)  # is cancelled at once: Trio says it again
+                # It is cancelled at once: Trio says it again.
+                await trio.sleep(self.swallow_ms / 1000)  # noqa: ASYNC102 - what the script asks for
             if isinstance(self.ending, Exception):
                 raise self.ending
             return self.ending

@@ -111,7 +111,7 @@ class AsyncioCall:
         try:
             await tasks.main_ends()
         except trio.Cancelled:
-            await self._end(tasks)
+            await self._end(tasks)  # noqa: ASYNC102 - it is shielded, and bounded by the grace
             if tasks.main.done() and not tasks.main.cancelled() and tasks.main.exception() is not None:
                 tasks.main.result()  # raises what its clean-up has raised: a bug, and never lost
             raise
@@ -120,7 +120,7 @@ class AsyncioCall:
             outcome = tasks.main.result()
         except asyncio.CancelledError:
             # It is no `Exception`, so Trio would take it for the end of the program.
-            raise RuntimeError("the asyncio task was cancelled, and not by the bridge") from None
+            raise RuntimeError("the asyncio task was cancelled, and not by the bridge") from None  # noqa: ASYNC104 - asyncio's
         if not isinstance(outcome, Success | Failure):
             raise TypeError(f"an AsyncioCall's function returns Success or Failure, not {outcome!r}")
         return outcome
@@ -151,7 +151,7 @@ async def open_bridge(observer: Observer) -> AsyncIterator[None]:
             yield
         finally:
             _open_bridge.reset(token)
-            await bridge.close()
+            await bridge.close()  # noqa: ASYNC102 - it is shielded, and bounded by `CLOSE_WITHIN_S`
 
 
 class _CallTasks:

@@ -66,13 +66,18 @@ class Connector:
                 on_phase(Phase.TLS)
                 wire = TlsWire(wire, self._sessions, origin)
                 await wire.handshake()
-        except BaseException as error:
-            if wire is not None:
-                wire.abort()
-            if isinstance(error, OSError):
-                raise httpx.ConnectError(f"{origin}: {error}") from error
+        except OSError as error:
+            _abort(wire)
+            raise httpx.ConnectError(f"{origin}: {error}") from error
+        except BaseException:
+            _abort(wire)
             raise
         return wire
+
+
+def _abort(wire: Wire | None) -> None:
+    if wire is not None:
+        wire.abort()
 
 
 async def first_to_connect(addresses: Sequence[Address], dial: Dial, attempts: list[Attempt]) -> Wire:

@@ -143,8 +143,8 @@ async def test_a_cancelled_wait_loses_nothing() -> None:
 
 async def test_bytes_that_come_in_the_pass_of_the_cancel_are_kept() -> None:
     with connected() as (theirs, wire):
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_and_send, scope, theirs)
                 await wire.receive()
         assert scope.cancelled_caught

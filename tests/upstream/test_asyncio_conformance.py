@@ -124,7 +124,7 @@ async def over_aiohttp(nursery: trio.Nursery, wrap: Callable[[Function], Call]) 
                     return wrap(CARELESS[behaviour])
                 return wrap(partial(fetch, session, urls[behaviour]))
 
-            yield make
+            yield make  # noqa: ASYNC119 - pytest-trio runs its fixtures to their ends
 
 
 class TestAsyncioCall(InVirtualTime, AsyncioConformance):

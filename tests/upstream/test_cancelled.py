@@ -227,7 +227,7 @@ async def test_a_cancelled_dial_leaves_no_socket() -> None:
 
 
 async def test_a_dial_that_connects_at_once_returns_its_wire_also_in_a_cancelled_scope() -> None:
-    """It has not waited. The wire is the caller's, and the caller's next checkpoint raises."""
+    """It does not wait, so it returns the wire. The next checkpoint of the code that called it raises."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         files = open_files()
         with trio.CancelScope() as scope:

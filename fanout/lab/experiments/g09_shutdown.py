@@ -81,7 +81,7 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
             nursery.start_soon(request)
         if not await eventually(are_in_flight) or answers:
             nursery.cancel_scope.cancel()
-            return False
+            return False  # noqa: ASYNC121 - its tasks have just been cancelled
         report.done.append(
             f"{REQUESTS} requests whose calls take {delay_ms} ms, an idle client, half a head, a client that "
             "never reads, then SIGTERM"

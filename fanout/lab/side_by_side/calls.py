@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from fanout.lab.side_by_side.lines import raised_line
 from fanout.lab.side_by_side.observed import CallSeen, Observed
+from fanout.lab.side_by_side.retry import tried_twice
 from fanout.lab.side_by_side.situations import CLEAN_UP_MS, Script
 from fanout.lab.timeline import End
 
@@ -62,10 +63,7 @@ def scripted(world: World, script: Script, seen: CallSeen) -> Callable[[], Await
 async def _with_habit(world: World, script: Script, seen: CallSeen) -> Any:
     match script.habit:
         case "swallows":
-            try:
-                return await _fetch(world, script)
-            except BaseException:  # noqa: BLE001 - the retry loop of a library
-                return await _fetch(world, script)
+            return await tried_twice(lambda: _fetch(world, script))
         case "raises":
             try:
                 return await _fetch(world, script)

@@ -13,7 +13,6 @@ import gc
 import http.client
 import json
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
@@ -23,6 +22,7 @@ import aiohttp
 import httpx
 from aiohttp import web
 
+from fanout.lab.side_by_side.retry import tried_twice
 from fanout.lab.side_by_side.servers import GC_THRESHOLD, OK, SWALLOWS, Census, say_ready
 from fanout.lab.side_by_side.variants import BY_NAME, Variant
 
@@ -107,22 +107,14 @@ def calls_of(variant: Variant) -> AiohttpCalls | HttpxCalls | ThreadCalls:
     return HttpxCalls() if variant.name == "anyio_group" else AiohttpCalls()
 
 
-async def swallowing(get: Callable[[str], Any], url: str) -> Any:
-    try:
-        return await get(url)
-    except BaseException:  # noqa: BLE001 - the retry loop of a library
-        return await get(url)
-
-
 async def serve(variant: Variant) -> None:
     calls = calls_of(variant)
     first = variant.function("first")
 
     async def answer(request: web.Request) -> web.Response:
-        get: Callable[[str], Any] = calls.get
+        made = [partial(calls.get, url) for url in request.query.getall("call")]
         if request.query.get("habit") == SWALLOWS and variant.runtime != "threads":
-            get = partial(swallowing, get)
-        made = [partial(get, url) for url in request.query.getall("call")]
+            made = [partial(tried_twice, call) for call in made]
         try:
             payload = await first(made, int(request.query["timeout"]) / 1000)
         except (TimeoutError, ConnectionError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from hypercorn.config import Config
 from quart import request
 from quart_trio import QuartTrio
 
+from fanout.lab.side_by_side.retry import tried_twice
 from fanout.lab.side_by_side.servers import GC_THRESHOLD, OK, SWALLOWS, Census, say_ready
 from fanout.lab.side_by_side.variants import BY_NAME
 
@@ -37,16 +37,11 @@ async def serve() -> None:
             raise ConnectionError(response.status_code)
         return response.json()
 
-    async def swallowing(url: str) -> Any:
-        try:
-            return await get(url)
-        except BaseException:  # noqa: BLE001 - the retry loop of a library
-            return await get(url)
-
     @app.get("/api/first")
     async def answer() -> Any:
-        call: Callable[[str], Awaitable[Any]] = swallowing if request.args.get("habit") == SWALLOWS else get
-        made = [partial(call, url) for url in request.args.getlist("call")]
+        made = [partial(get, url) for url in request.args.getlist("call")]
+        if request.args.get("habit") == SWALLOWS:
+            made = [partial(tried_twice, call) for call in made]
         try:
             return await first(made, int(request.args["timeout"]) / 1000)
         except (TimeoutError, ConnectionError) as error:

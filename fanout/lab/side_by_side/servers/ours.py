@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import httpx
 
 from fanout.config import load
+from fanout.lab.side_by_side.retry import tried_twice
 from fanout.lab.side_by_side.servers import OK, SWALLOWS
 from fanout.process import service
 from fanout.process.run import run_process
@@ -30,19 +31,16 @@ if TYPE_CHECKING:
 
     from fanout.upstream.asyncio_call import AsyncioCall
 
-Made = Callable[[CallTimings], Awaitable[Success | Failure]]
+Made = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure]]
 BRIDGE = "bridge"
 
 
-async def swallowing(call: Made, timings: CallTimings) -> Success | Failure:  # noqa: ASYNC910 - the call is one
-    try:
-        return await call(timings)
-    except BaseException:  # noqa: BLE001 - the retry loop of a library
-        return await call(timings)
+def swallowing(call: Made) -> Made:
+    return lambda timings: tried_twice(partial(call, timings))
 
 
 def swallowing_call(transport: httpx.AsyncBaseTransport, url: str) -> Made:
-    return partial(swallowing, UpstreamCall(transport, url))
+    return swallowing(UpstreamCall(transport, url))
 
 
 @asynccontextmanager
@@ -62,9 +60,9 @@ async def bridged_calls(
         session = await aio_as_trio(open_session)()
         fetches = [partial(fetch, session, url) for url in urls]
         try:
-            yield [AsyncioCall(partial(swallowing, each) if is_swallowing else each) for each in fetches]
+            yield [AsyncioCall(swallowing(each) if is_swallowing else each) for each in fetches]
         finally:
-            await aio_as_trio(session.close)()
+            await aio_as_trio(session.close)()  # noqa: ASYNC102 - it closes sockets, and waits for nothing
 
 
 async def fetch(  # noqa: ASYNC910 - as above
