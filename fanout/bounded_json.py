@@ -29,7 +29,7 @@ def loads(body: bytes, max_depth: int = MAX_DEPTH, parse: Callable[[str], Any] =
 
 
 def _is_deeper(body: bytes, max_depth: int) -> bool:
-    """Exact for JSON. Of other text: true if the part up to the first mistake, which a parser reads, is deeper.
+    """Exact for JSON. Of other text: true if what a parser reads, up to the first mistake, is deeper.
 
     No Python code runs per byte: any 64 KiB take about as long as the parser takes for its slowest 64 KiB.
     """
