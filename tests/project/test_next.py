@@ -42,7 +42,10 @@ def run_next(folder: Path, programs: Mapping[str, str]) -> subprocess.CompletedP
     ("programs", "line"),
     [
         (ROOT_USER, "make test-next: mmdebstrap is not on this machine. Run: apt-get install mmdebstrap\n"),
-        (NOBODY | WORKS, "make test-next: making and entering a chroot needs root. Run: sudo make test-next\n"),
+        (
+            NOBODY | WORKS,
+            "make test-next: making and entering a chroot needs root. Run: sudo make test-next\n",
+        ),
     ],
     ids=["no mmdebstrap", "not root"],
 )
