@@ -52,7 +52,7 @@ def run_next(folder: Path, programs: Mapping[str, str]) -> subprocess.CompletedP
 def test_what_the_machine_lacks_is_one_line_with_the_fix(
     tmp_path: Path, programs: Mapping[str, str], line: str
 ) -> None:
-    done = run_next(tmp_path, programs | ENTERS)
+    done = run_next(tmp_path, {**programs, **ENTERS})
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
