@@ -155,7 +155,9 @@ def _uplot() -> dict[str, Any]:
             {
                 "type": "file",
                 "name": name,
-                "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(Path(name).read_bytes()).hexdigest()}],
+                "hashes": [
+                    {"alg": "SHA-256", "content": hashlib.sha256(Path(name).read_bytes()).hexdigest()}
+                ],
             }
             for name in files
         ],
@@ -164,7 +166,9 @@ def _uplot() -> dict[str, Any]:
 
 def _external(requirement: str) -> dict[str, Any]:
     """A requirement of setup.cfg, such as `trio>=0.35,<0.36`, whose parts are `==X`, `==X.*`, `>=X` and `<X`."""
-    name, bounds = re.fullmatch(r"([\w.-]+)((?:(?:==|>=|<)[\w.*]+,?)+)", requirement.replace(" ", "")).groups()
+    name, bounds = re.fullmatch(
+        r"([\w.-]+)((?:(?:==|>=|<)[\w.*]+,?)+)", requirement.replace(" ", "")
+    ).groups()
     parts = sorted(bounds.split(","), reverse=True)  # >= before <
     if parts[0].endswith(".*"):
         first, last = parts[0][2:-2].rsplit(".", 1)

@@ -44,7 +44,9 @@ def _of_changelog(version: str, today: datetime.date, root: Path) -> str:
     wanted = f"## [{version}] - {today}"
     entry = re.search(rf"^## \[{re.escape(version)}\](.*)\n(?s:(.*?))(?=^## |\Z)", text, re.MULTILINE)
     if not entry:
-        return f"CHANGELOG.md has no entry for {version}: put `{wanted}` below `## [Unreleased]`, and commit it"
+        return (
+            f"CHANGELOG.md has no entry for {version}: put `{wanted}` below `## [Unreleased]`, and commit it"
+        )
     try:
         is_dated = datetime.date.fromisoformat(entry[1].removeprefix(" - ")) <= today
     except ValueError:
@@ -97,7 +99,9 @@ def _release(version: str, is_dry: bool) -> list[str]:
             _prove(target)
         (wheel,) = folder.glob("*.whl")
         try_bare(wheel)
-        since = problems(version, _today()) or ([] if git("rev-parse", "HEAD") == commit else ["HEAD has moved"])
+        since = problems(version, _today()) or (
+            [] if git("rev-parse", "HEAD") == commit else ["HEAD has moved"]
+        )
         if since:
             raise CannotBuild(f"while the tests ran: {since[0]}")
         put_into_dist(folder)
@@ -120,7 +124,9 @@ By hand, in this order:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make release", usage='make release VERSION=x.y.z [ARGS="--dry-run"]')
+    parser = argparse.ArgumentParser(
+        prog="make release", usage='make release VERSION=x.y.z [ARGS="--dry-run"]'
+    )
     parser.add_argument("version", nargs="?", default="")
     parser.add_argument("--dry-run", action="store_true", help="build, but neither test nor keep it")
     given = parser.parse_args()

@@ -22,7 +22,10 @@ from typing import Final
 from deploy.packages.build import ROOT, CannotBuild
 
 _WITHIN_S: Final = 30
-_PAGES: Final = {"api": ["/api/first?timeout=5000", "/docs", "/openapi.json"], "admin": ["/live", "/lab", "/metrics"]}
+_PAGES: Final = {
+    "api": ["/api/first?timeout=5000", "/docs", "/openapi.json"],
+    "admin": ["/live", "/lab", "/metrics"],
+}
 
 
 def supported() -> list[str]:
@@ -37,7 +40,10 @@ def interpreter(version: str) -> str | None:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     for candidate in (shutil.which(name), *sorted(map(str, pyenv.glob(f"*/bin/{name}")))):
         # A pyenv shim exists for versions that it then does not run, so only running it tells.
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+        if (
+            candidate
+            and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0
+        ):
             return candidate
     return None
 
@@ -60,7 +66,15 @@ def try_bare(wheel: Path, versions: list[str] | None = None) -> None:
 
 
 def _install(wheel: Path, python: str, venv: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--python", str(venv / "bin/python")]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--python",
+        str(venv / "bin/python"),
+    ]
     _run([python, "-m", "venv", "--without-pip", str(venv)])
     _run([*pip, "install", "--quiet", "--no-compile", "--only-binary", ":all:", str(wheel)])
     _run([*pip, "check"])
@@ -68,11 +82,18 @@ def _install(wheel: Path, python: str, venv: Path) -> None:
 
 def _try(folder: Path, version: str) -> None:
     """With nothing of the tree within reach: not the folder, not the environment, not the PATH."""
-    bare = {"PATH": str(folder / "venv/bin"), "HOME": str(folder), "FANOUT_BIND": "127.0.0.1:0", "FANOUT_ADMIN_BIND": "127.0.0.1:0"}
+    bare = {
+        "PATH": str(folder / "venv/bin"),
+        "HOME": str(folder),
+        "FANOUT_BIND": "127.0.0.1:0",
+        "FANOUT_ADMIN_BIND": "127.0.0.1:0",
+    }
     says = _run(["fanout", "--version"], folder, bare)
     imported = _run(["python", "-c", "import fanout; print(fanout.__file__)"], folder, bare)
     if says != f"fanout, version {version}\n" or not imported.startswith(str(folder / "venv")):
-        raise CannotBuild(f"the installed wheel says {says.strip()!r} and is imported from {imported.strip()}")
+        raise CannotBuild(
+            f"the installed wheel says {says.strip()!r} and is imported from {imported.strip()}"
+        )
     _run(["fanout", "lab", "--breakages"], folder, bare)
     with subprocess.Popen(
         [folder / "venv/bin/fanout", "demo", "--reliable"],
@@ -108,7 +129,12 @@ def _urls(ready: dict[str, str]) -> Iterator[str]:
 def _run(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
     program = command[0] if environment is None else shutil.which(command[0], path=environment["PATH"])
     done = subprocess.run(
-        [program or command[0], *command[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [program or command[0], *command[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         said = (done.stderr.splitlines() or done.stdout.splitlines() or [f"exit code {done.returncode}"])[-1]
