@@ -1,7 +1,7 @@
 """What setup.cfg cannot say: packages that are the same, bit for bit, whoever builds them, and their SBOM.
 
-Rule 1: bytes follow from the sources and from SOURCE_DATE_EPOCH alone, not from the folder, umask, owner, time zone,
-locale, or the times of files.
+Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH, and not from the folder, the umask, the owner, the
+time zone, the locale, or the times of files.
 Rule 2: the sdist builds the wheel that the tree builds.
 """
 
@@ -30,9 +30,9 @@ UPLOT_FILES = ("uplot.js", "uplot.css")
 
 
 def source_date_epoch() -> int | None:
-    """Seconds since 1970 that every file of a package gets, or None where nobody knows: times are as found then.
+    """Seconds since 1970: the time of every file in a package. None: nobody knows, and files keep their times.
 
-    That is SOURCE_DATE_EPOCH, or in an unpacked sdist the time of its files, or the time of the last commit.
+    It is SOURCE_DATE_EPOCH, or in an unpacked sdist the time of its files, or the time of the last commit.
     """
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         if not given.isascii() or not given.isdigit():
@@ -50,7 +50,7 @@ def source_date_epoch() -> int | None:
 
 
 def project_urls() -> dict[str, str]:
-    """All from the one address in setup.cfg; nothing while there is none. Paths are GitHub's, which GitLab knows too."""
+    """All from the one address in setup.cfg; none without it. GitHub's paths, which GitLab knows, too."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read("setup.cfg", encoding="utf-8")
     repository = settings["fanout"]["repository"].rstrip("/")
@@ -90,7 +90,7 @@ class ReproducibleSdist(sdist):
 
 
 class WheelWithSbom(bdist_wheel):
-    """Adds the SBOM (PEP 770), and gives every file the same mode. The rest is setuptools', who sorts and sets times."""
+    """Adds the SBOM (PEP 770), and gives files one of two modes. setuptools sorts them and sets their times."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: Any, **kwargs: Any) -> None:
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
@@ -143,7 +143,8 @@ def sbom(distribution: Any) -> dict[str, Any]:
 
 def _uplot() -> dict[str, Any]:
     purl = f"pkg:npm/{UPLOT['name']}@{UPLOT['version']}"
-    files = [f"{UPLOT['folder']}/{name}" for name in UPLOT_FILES]
+    files = [Path(UPLOT["folder"], name) for name in UPLOT_FILES]
+    hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return {
         "type": "library",
         "bom-ref": purl,
@@ -152,41 +153,26 @@ def _uplot() -> dict[str, Any]:
         "licenses": [{"license": {"id": UPLOT["license"]}}],
         "purl": purl,
         "components": [
-            {
-                "type": "file",
-                "name": name,
-                "hashes": [
-                    {"alg": "SHA-256", "content": hashlib.sha256(Path(name).read_bytes()).hexdigest()}
-                ],
-            }
-            for name in files
+            {"type": "file", "name": name, "hashes": [{"alg": "SHA-256", "content": digest}]}
+            for name, digest in hashes.items()
         ],
     }
 
 
 def _external(requirement: str) -> dict[str, Any]:
-    """A requirement of setup.cfg, such as `trio>=0.35,<0.36`, whose parts are `==X`, `==X.*`, `>=X` and `<X`."""
-    name, bounds = re.fullmatch(
-        r"([\w.-]+)((?:(?:==|>=|<)[\w.*]+,?)+)", requirement.replace(" ", "")
-    ).groups()
-    parts = sorted(bounds.split(","), reverse=True)  # >= before <
-    if parts[0].endswith(".*"):
-        first, last = parts[0][2:-2].rsplit(".", 1)
-        parts = [f">={first}.{last}", f"<{first}.{int(last) + 1}"]
-    known = (
-        {"version": parts[0][2:]}
-        if parts[0].startswith("==")
-        else {"versionRange": f"vers:pypi/{'|'.join(parts)}"}
-    )
-    return {
-        "type": "library",
-        "bom-ref": f"pkg:pypi/{name}",
-        "name": name,
-        "isExternal": True,
-        "scope": "required",
-        **known,
-        "purl": f"pkg:pypi/{name}" + (f"@{known['version']}" if "version" in known else ""),
-    }
+    """What a requirement of setup.cfg names. It reads the bounds in use: `==X`, `==X.*`, `>=X` and `<X`."""
+    found = re.fullmatch(r"([\w-]+)((?:,?(?:==|>=|<)[\d.]+(?:\.\*)?)+)", requirement)
+    if not found:
+        raise SystemExit(f"setup.cfg: the SBOM cannot say {requirement!r}: bound it by ==X, ==X.*, >=X or <X")
+    name, bounds = found[1], dict(re.findall(r"(==|>=|<)([^,]+)", found[2]))
+    exact = bounds.pop("==", "")
+    if exact.endswith(".*"):
+        major, minor = exact[:-2].rsplit(".", 1)
+        exact, bounds = "", {">=": exact[:-2], "<": f"{major}.{int(minor) + 1}"}
+    parts = [f"{sign}{bounds[sign]}" for sign in (">=", "<") if sign in bounds]
+    which = {"version": exact} if exact else {"versionRange": f"vers:pypi/{'|'.join(parts)}"}
+    purl = f"pkg:pypi/{name}@{exact}" if exact else f"pkg:pypi/{name}"
+    return {"type": "library", "bom-ref": purl, "name": name, "isExternal": True, **which, "purl": purl}
 
 
 EPOCH = source_date_epoch()

@@ -1,7 +1,7 @@
 """`make package`: wheel and sdist of the last commit, with their SBOM and checksums, into dist/.
 
 Rule 1: it builds what is committed, from clones, so that nothing else on this machine gets into a package.
-Rule 2: it builds twice, as two people would, and the second time from the sdist. The bytes have to be the same.
+Rule 2: it builds twice, as two people would, the second wheel from the sdist. The bytes have to be the same.
 Rule 3: dist/ is replaced in one step, when everything is there. Until then it stays as it was.
 """
 
@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from zipfile import ZipFile
+
+import click
 
 ROOT: Final = Path(__file__).parents[2]
 CHECKSUMS: Final = "SHA256SUMS"
@@ -87,10 +89,9 @@ def git(*arguments: str, root: Path = ROOT) -> str:
 
 
 def described(root: Path = ROOT) -> str:
-    """The commit that is built, and what is left out because it is not committed."""
+    """The commit that is built, and whether there is more."""
     commit = git("log", "-1", "--format=%h (SOURCE_DATE_EPOCH=%ct)", root=root)
-    changed = git("status", "--porcelain", root=root).splitlines()
-    return f"{commit}, without {len(changed)} files that are not committed" if changed else commit
+    return f"{commit}, without what is not committed" if git("status", "--porcelain", root=root) else commit
 
 
 def _clone(root: Path, folder: Path) -> None:
@@ -137,8 +138,8 @@ def main() -> None:
     try:
         with built() as folder:
             put_into_dist(folder)
-        print(f"dist/ has these packages of {described()}, built twice with the same bytes:")
-        print((ROOT / "dist" / CHECKSUMS).read_text("utf-8"), end="")
+        click.echo(f"dist/ has the packages of {described()}, built twice with the same bytes:")
+        click.echo((ROOT / "dist" / CHECKSUMS).read_text("utf-8"), nl=False)
     except CannotBuild as error:
         raise SystemExit(f"make package: {error}") from None
 

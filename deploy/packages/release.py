@@ -7,13 +7,14 @@ Rule 3: when something fails, dist/ is as it was before.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Final
+
+import click
 
 from deploy.packages.build import CHECKSUMS, ROOT, CannotBuild, built, git, put_into_dist
 from deploy.packages.try_bare import try_bare
@@ -59,53 +60,44 @@ def _of_changelog(version: str, today: datetime.date, root: Path) -> str:
 
 
 def _of_git(version: str, root: Path) -> list[str]:
+    found = []
     branch = git("branch", "--show-current", root=root)
+    if branch != "main":
+        found.append(f"the branch is {branch or 'none'}: git switch main")
     changed = git("status", "--porcelain", root=root).splitlines()
-    tagged = git("tag", "--list", f"v{version}", root=root)
-    return [
-        "" if branch == "main" else f"the branch is {branch or 'none'}: git switch main",
-        f"{changed[0][3:]} and {len(changed) - 1} more are not committed: commit or remove them"
-        if len(changed) > 1
-        else f"{changed[0][3:]} is not committed: commit or remove it"
-        if changed
-        else "",
-        f"the tag v{version} is there already: use the next version" if tagged else "",
-    ]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        found.append(f"the tree has {changed[0][3:]}{more}, not committed: commit or remove it")
+    if git("tag", "--list", f"v{version}", root=root):
+        found.append(f"the tag v{version} is there already: use the next version")
+    return found
 
 
-def _prove(target: str) -> None:
-    # The checks of a release are those of its commit: nothing that this call of make was told goes on to them.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("ARGS", "VERSION", "MAKEFLAGS", "MAKEOVERRIDES", "SOURCE_DATE_EPOCH")
-    }
-    print(f"make {target} ...", flush=True)
-    if subprocess.run(["make", target], cwd=ROOT, env=environment, check=False).returncode:
-        raise CannotBuild(f"make {target} fails: mend it, commit, and begin again")
-
-
-def _release(version: str, is_dry: bool) -> list[str]:
-    """What was built. Raises `CannotBuild`."""
-    commit = git("rev-parse", "HEAD")
-    with built() as folder:
+def release(version: str, *, is_dry: bool, root: Path = ROOT) -> list[str]:
+    """The checksums of what was built, by line. is_dry: no tests, and dist/ stays. Raises `CannotBuild`."""
+    commit = git("rev-parse", "HEAD", root=root)
+    with built(root) as folder:
         sums = (folder / CHECKSUMS).read_text("utf-8").splitlines()
         if is_dry:
-            for target in _PROOFS:
-                print(f"dry run: would run make {target}")
-            print("dry run: would install the wheel on each Python, and try it")
+            click.echo(f"dry run, so without {', '.join(f'make {each}' for each in _PROOFS)} and make bare")
             return sums
         for target in _PROOFS:
-            _prove(target)
-        (wheel,) = folder.glob("*.whl")
-        try_bare(wheel)
-        since = problems(version, _today()) or (
-            [] if git("rev-parse", "HEAD") == commit else ["HEAD has moved"]
-        )
-        if since:
-            raise CannotBuild(f"while the tests ran: {since[0]}")
-        put_into_dist(folder)
+            _prove(target, root)
+        try_bare(next(folder.glob("*.whl")))
+        since = problems(version, _today(), root)
+        if since or git("rev-parse", "HEAD", root=root) != commit:
+            raise CannotBuild(f"while the tests ran: {since[0] if since else 'HEAD moved: begin again'}")
+        put_into_dist(folder, root)
     return sums
+
+
+def _prove(target: str, root: Path) -> None:
+    # What this call of make was told is not for that one.
+    told = ("ARGS", "VERSION", "MAKEFLAGS", "MAKELEVEL", "SOURCE_DATE_EPOCH")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    click.echo(f"make {target} ...")
+    if subprocess.run(["make", target], cwd=root, env=environment, check=False).returncode:
+        raise CannotBuild(f"make {target} fails: mend it, commit, and begin again")
 
 
 def _today() -> datetime.date:
@@ -113,33 +105,32 @@ def _today() -> datetime.date:
 
 
 def _by_hand(version: str) -> str:
-    commit = git("rev-parse", "--short", "HEAD")
-    return f"""\
+    return f"""
 By hand, in this order:
-  git tag --sign v{version} {commit} --message 'fanout {version}'
+  git tag --sign v{version} {git("rev-parse", "--short", "HEAD")} --message 'fanout {version}'
   gpg --armor --detach-sign dist/{CHECKSUMS}
   git push REMOTE main v{version}
   twine upload dist/*.whl dist/*.tar.gz
-  publish {CHECKSUMS}, its signature and the SBOM with the tag; make image builds the image from it"""
+  publish {CHECKSUMS}, its signature and the SBOM next to the tag; build the image from it: make image"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="make release", usage='make release VERSION=x.y.z [ARGS="--dry-run"]'
-    )
-    parser.add_argument("version", nargs="?", default="")
-    parser.add_argument("--dry-run", action="store_true", help="build, but neither test nor keep it")
-    given = parser.parse_args()
+@click.command()
+@click.argument("version", default="")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Check and build, but run no test and keep nothing.")
+def main(version: str, is_dry: bool) -> None:
+    """Check everything, build the packages, and say what is left to do by hand."""
     try:
-        found = problems(given.version, _today())
+        found = problems(version, _today())
         if found:
             raise SystemExit("\n".join(f"make release: {problem}" for problem in found))
-        sums = _release(given.version, given.dry_run)
+        sums = release(version, is_dry=is_dry)
     except CannotBuild as error:
         raise SystemExit(f"make release: {error}") from None
-    print("\nBuilt twice with the same bytes" + (", and thrown away:" if given.dry_run else ", in dist/:"))
-    print("\n".join(sums), _by_hand(given.version), sep="\n\n")
+    where = "thrown away" if is_dry else "in dist/"
+    click.echo(f"Built twice with the same bytes, {where}:")
+    click.echo("\n".join(f"  {line}" for line in sums))
+    click.echo(_by_hand(version))
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="make release")
