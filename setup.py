@@ -1,7 +1,7 @@
 """What setup.cfg cannot say: packages that are the same, bit for bit, whoever builds them, and their SBOM.
 
-Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH, and not from the folder, the umask, the owner, the
-time zone, the locale, or the times of files.
+Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH. The folder, umask, owner, time zone, locale and
+the times of files change nothing.
 Rule 2: the sdist builds the wheel that the tree builds.
 """
 
@@ -30,7 +30,7 @@ UPLOT_FILES = ("uplot.js", "uplot.css")
 
 
 def source_date_epoch() -> int | None:
-    """Seconds since 1970: the time of every file in a package. None: nobody knows, and files keep their times.
+    """Seconds since 1970, the time of every file in a package. None: nobody knows, and files keep theirs.
 
     It is SOURCE_DATE_EPOCH, or in an unpacked sdist the time of its files, or the time of the last commit.
     """
@@ -90,7 +90,7 @@ class ReproducibleSdist(sdist):
 
 
 class WheelWithSbom(bdist_wheel):
-    """Adds the SBOM (PEP 770), and gives files one of two modes. setuptools sorts them and sets their times."""
+    """Adds the SBOM (PEP 770), and gives files one of two modes. setuptools sorts them and sets the times."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: Any, **kwargs: Any) -> None:
         super().write_wheelfile(wheelfile_base, *args, **kwargs)

@@ -24,7 +24,14 @@ import click
 
 ROOT: Final = Path(__file__).parents[2]
 CHECKSUMS: Final = "SHA256SUMS"
-_HOOK: Final = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
+# setuptools changes sys.argv.
+_HOOKS: Final = """
+import sys
+from setuptools import build_meta
+_, out, *hooks = sys.argv
+for hook in hooks:
+    getattr(build_meta, hook)(out)
+"""
 # Two people who build: what differs between their machines, and must not show. `umask` is in octal.
 _ONE: Final = {"umask": "022", "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}
 _ANOTHER: Final = {"umask": "077", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "2"}
@@ -45,11 +52,10 @@ def built(root: Path = ROOT) -> Iterator[Path]:
         one, another = Path(scratch, "one"), Path(scratch, "another")
         in_one, in_another = one / "fanout", another / "a clone elsewhere"
         _clone(root, in_one)
-        _hook("build_sdist", in_one, one, _ONE)
-        _hook("build_wheel", in_one, one, _ONE)
+        _run_hooks(in_one, one, _ONE, "build_sdist", "build_wheel")
         _clone(root, in_another)
-        _hook("build_sdist", in_another, another, _ANOTHER)
-        _hook("build_wheel", _unpacked(another), another, _ANOTHER)
+        _run_hooks(in_another, another, _ANOTHER, "build_sdist")
+        _run_hooks(_unpacked(another), another, _ANOTHER, "build_wheel")
         packages = [path.name for path in sorted(one.iterdir()) if path.is_file()]
         different = [name for name in packages if _sha256(one / name) != _sha256(another / name)]
         if different:
@@ -98,11 +104,11 @@ def _clone(root: Path, folder: Path) -> None:
     git("clone", "--quiet", "--no-hardlinks", "--no-tags", str(root), str(folder), root=root)
 
 
-def _hook(name: str, source: Path, out: Path, differs: dict[str, str]) -> None:
-    """Run a hook of the build backend (PEP 517) in `source`, which knows its own time."""
+def _run_hooks(source: Path, out: Path, differs: dict[str, str], *hooks: str) -> None:
+    """Run hooks of the build backend (PEP 517) in `source`, which knows its own time."""
     environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
     done = subprocess.run(
-        [sys.executable, "-c", _HOOK, name, str(out)],
+        [sys.executable, "-c", _HOOKS, str(out), *hooks],
         cwd=source,
         env={**environment, **differs},
         umask=int(differs["umask"], 8),
@@ -111,7 +117,7 @@ def _hook(name: str, source: Path, out: Path, differs: dict[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise CannotBuild(f"{name}: {(done.stderr.splitlines() or ['failed'])[-1]}")
+        raise CannotBuild(f"{' and '.join(hooks)}: {(done.stderr.splitlines() or ['failed'])[-1]}")
 
 
 def _unpacked(folder: Path) -> Path:

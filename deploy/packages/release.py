@@ -45,9 +45,7 @@ def _of_changelog(version: str, today: datetime.date, root: Path) -> str:
     wanted = f"## [{version}] - {today}"
     entry = re.search(rf"^## \[{re.escape(version)}\](.*)\n(?s:(.*?))(?=^## |\Z)", text, re.MULTILINE)
     if not entry:
-        return (
-            f"CHANGELOG.md has no entry for {version}: put `{wanted}` below `## [Unreleased]`, and commit it"
-        )
+        return f"CHANGELOG.md has no entry for {version}: write `{wanted}` below `## [Unreleased]`"
     try:
         is_dated = datetime.date.fromisoformat(entry[1].removeprefix(" - ")) <= today
     except ValueError:
