@@ -195,7 +195,7 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
-$(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
+$(VENV)/.package: $(VENV)/.libraries setup.cfg setup.py pyproject.toml
 	@$(INSTALL); $(STEP) "fanout itself" install --no-deps --no-build-isolation --editable .
 	@touch $@
 

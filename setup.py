@@ -1,7 +1,7 @@
 """What setup.cfg cannot say: packages that are the same, bit for bit, whoever builds them, and their SBOM.
 
-Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH. The folder, umask, owner, time zone, locale and
-the times of files change nothing.
+Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH alone. The folder, the umask, the owner, the
+time zone, the locale and the times of files change nothing.
 Rule 2: the sdist builds the wheel that the tree builds.
 """
 
