@@ -201,7 +201,8 @@ def test_project_urls_come_from_one_address(source: Path, address: str, urls: li
 def sbom(wheel: ZipFile) -> dict[str, Any]:
     document = wheel.read(f"{INFO}/sboms/{NAME}.cdx.json").decode()
     assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(document) is None
-    return json.loads(document)
+    read: dict[str, Any] = json.loads(document)
+    return read
 
 
 def test_the_sbom_says_what_is_in_the_wheel(sbom: dict[str, Any], wheel: ZipFile) -> None:

@@ -1,4 +1,4 @@
-"""`make bare`: what it does not take for an installation. It installs from an index, so CI runs it as a whole."""
+"""`make bare`: what it does not take for an installation. CI runs it as a whole, from an index."""
 
 from __future__ import annotations
 
