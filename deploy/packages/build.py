@@ -78,8 +78,9 @@ def built(root: Path = ROOT) -> Iterator[Path]:
 
 
 def put_into_dist(folder: Path, root: Path = ROOT) -> None:
-    """Move what `built` made to dist/."""
-    shutil.rmtree(root / "dist", ignore_errors=True)
+    """Let what `built` made be dist/. What was there goes with the scratch folder."""
+    if (root / "dist").exists():
+        (root / "dist").rename(folder.with_name("before"))
     folder.rename(root / "dist")
 
 
