@@ -103,6 +103,7 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
     "references_exist": [
         (f"{SCALER} scaleTargetRef name", "fan-out"),
         (f"{SCALER} scaleTargetRef kind", "StatefulSet"),
+        (f"{SCALER} scaleTargetRef apiVersion", "apps/v1beta2"),
         (f"{CONTAINER} envFrom 0 configMapRef name", "fanout"),
     ],
     "ports_are_referred_to_by_names_that_exist": [
@@ -250,3 +251,12 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
 }
 
 MUTANTS: Final = [Mutant(rule, *change) for rule, changes in _CHANGES.items() for change in changes]
+
+# What our rules leave to the schemas of Kubernetes, which are strict: each is noticed in every version.
+LEFT_TO_SCHEMAS: Final = [
+    Mutant("", f"{POD} restartPolcy", "Always"),
+    Mutant("", "Service spec ports 0 targetport", "http"),
+    Mutant("", f"{SCALER} maxReplicas", "10"),
+    Mutant("", f"{CONTAINER} ports 0 containerPort", "8080"),
+    Mutant("", "ConfigMap data FANOUT_MAX_TIMEOUT_MS", 30000),
+]

@@ -5,6 +5,7 @@ where, what is wrong, and what would be right. `mutants.py` has the mistakes tha
 
 Rule 1: a rule reads the documents and fanout's own code, never a file or a name of one overlay: it fits all.
 Rule 2: a mistake is noticed by one rule. What another rule is about is passed over where it is missing.
+Rule 3: unknown fields and wrong types are left to the schemas, which come first (`schema.py`).
 """
 
 from __future__ import annotations
@@ -187,15 +188,15 @@ def selectors_match_labels(documents: Documents) -> Iterator[str]:
 
 @rule
 def references_exist(documents: Documents) -> Iterator[str]:
-    names = {(each["kind"], at(each, "metadata.name")) for each in documents}
+    names = {(KINDS.get(each["kind"]), each["kind"], at(each, "metadata.name")) for each in documents}
     for autoscaler in of_kind(documents, "HorizontalPodAutoscaler"):
-        target = (at(autoscaler, "spec.scaleTargetRef.kind"), at(autoscaler, "spec.scaleTargetRef.name"))
-        if target not in names:
-            yield f"{name_of(autoscaler)}: there is no {target} to scale"
+        reference = at(autoscaler, "spec.scaleTargetRef", {})
+        if tuple(reference.get(key) for key in ("apiVersion", "kind", "name")) not in names:
+            yield f"{name_of(autoscaler)}: there is no {reference} to scale"
     for where, container in containers(documents):
         for source in container.get("envFrom", []):
             name = at(source, "configMapRef.name")
-            if name and ("ConfigMap", name) not in names:
+            if name and ("v1", "ConfigMap", name) not in names:
                 yield f"{where}: there is no ConfigMap {name}"
 
 

@@ -23,7 +23,10 @@ WITHOUT_SCHEMA: Final = {"PodMonitor"}
 
 
 def rendered(folder: Path) -> Documents:
-    """Raises `CalledProcessError` when kustomize finds a mistake; its words are on standard error."""
+    """What `kubectl apply -k` sends, without sending it.
+
+    Raises `CalledProcessError` when kustomize finds a mistake; its words are on standard error.
+    """
     kubectl = Path(sys.executable).with_name("kubectl")
     made = subprocess.run([kubectl, "kustomize", folder], stdout=subprocess.PIPE, check=True, timeout=30)
     return list(yaml.safe_load_all(made.stdout))
