@@ -18,7 +18,7 @@ ABSENT: Final = object()
 class Mutant:
     """rule: the only rule that notices it. path: a kind, and keys and indexes from there on.
 
-    ` and ` in the path is before a second place with the same value.
+    ` and ` in the path is before a second place with the same value. A kind alone is the whole object.
     """
 
     rule: str
@@ -34,7 +34,11 @@ class Mutant:
         mistaken = deepcopy(documents)
         for path in self.path.split(" and "):
             kind, *keys = path.split()
-            self._change(next(each for each in mistaken if each["kind"] == kind), keys)
+            document = next(each for each in mistaken if each["kind"] == kind)
+            if keys:
+                self._change(document, keys)
+            else:
+                mistaken.remove(document)
         if mistaken == documents:
             raise LookupError(f"the documents say already: {self}")
         return mistaken
@@ -66,7 +70,13 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
         ("Deployment apiVersion", "apps/v1beta2"),
         ("HorizontalPodAutoscaler apiVersion", "autoscaling/v2beta2"),
         ("PodMonitor apiVersion", "monitoring.coreos.com/v1beta1"),
-        ("PodDisruptionBudget kind", "PodDisruptionBuget"),
+        ("PodMonitor kind", "PodMonitr"),
+    ],
+    "no_object_is_missing": [
+        ("HorizontalPodAutoscaler", ABSENT),
+        ("NetworkPolicy", ABSENT),
+        ("PodDisruptionBudget", ABSENT),
+        ("Service", ABSENT),
     ],
     "names_are_valid": [
         ("Service metadata name", "1fanout"),
@@ -232,6 +242,7 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
         (f"{POLICY} policyTypes", ["Ingress"]),
         (f"{POLICY} egress 1 to", ABSENT),
         (f"{POLICY} egress 2", {}),
+        (f"{POLICY} egress 2", {"to": [{"podSelector": {}}]}),
         (f"{POLICY} ingress 1 from 0 podSelector", ABSENT),
         (f"{POLICY} egress 1 to 0", {"ipBlock": {"cidr": "0.0.0.0/0"}}),
     ],

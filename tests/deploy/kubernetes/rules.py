@@ -81,6 +81,14 @@ def kinds_and_versions_are_known(documents: Documents) -> Iterator[str]:
             yield f"{name_of(document)}: {document.get('apiVersion')} is not {expected or 'of a known kind'}"
 
 
+@rule
+def no_object_is_missing(documents: Documents) -> Iterator[str]:
+    """What is not there breaks no other rule. A PodMonitor and a Namespace may be somebody else's."""
+    found = {document["kind"] for document in documents}
+    for kind in KINDS.keys() - {"Namespace", "PodMonitor"} - found:
+        yield f"there is no {kind}"
+
+
 LABEL: Final = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123
 SERVICE_NAME: Final = re.compile(r"(?=.{1,63}\Z)[a-z]([a-z0-9-]*[a-z0-9])?")  # RFC 1035: its name is a host's
 PORT_NAME: Final = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])(?!.*--)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
