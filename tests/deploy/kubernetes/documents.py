@@ -5,6 +5,7 @@ Each function passes over what is missing: that is for a rule to say, or for the
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -63,10 +64,14 @@ def fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def environment(documents: Documents) -> dict[str, Any]:
-    """What the ConfigMaps say."""
-    return {
+    """What the ConfigMaps and the Secrets say."""
+    plain = {
         key: value for each in of_kind(documents, "ConfigMap") for key, value in at(each, "data", {}).items()
     }
+    secret = {
+        key: value for each in of_kind(documents, "Secret") for key, value in at(each, "data", {}).items()
+    }
+    return plain | {key: b64decode(value).decode() for key, value in secret.items()}
 
 
 def settings(documents: Documents) -> Settings | None:

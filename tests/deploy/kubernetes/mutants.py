@@ -115,6 +115,7 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
         (f"{SCALER} scaleTargetRef kind", "StatefulSet"),
         (f"{SCALER} scaleTargetRef apiVersion", "apps/v1beta2"),
         (f"{CONTAINER} envFrom 0 configMapRef name", "fanout"),
+        (f"{CONTAINER} envFrom 1", {"secretRef": {"name": "fanout-upstream"}}),
     ],
     "ports_are_referred_to_by_names_that_exist": [
         ("Service spec ports 0 targetPort", "web"),

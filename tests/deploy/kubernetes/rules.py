@@ -68,6 +68,7 @@ KINDS: Final = {
     "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
     "PodMonitor": "monitoring.coreos.com/v1",
+    "Secret": "v1",
     "Service": "v1",
 }
 
@@ -83,9 +84,9 @@ def kinds_and_versions_are_known(documents: Documents) -> Iterator[str]:
 
 @rule
 def no_object_is_missing(documents: Documents) -> Iterator[str]:
-    """What is not there breaks no other rule. A PodMonitor and a Namespace may be somebody else's."""
+    """What is not there breaks no other rule. Three kinds are needed only by some."""
     found = {document["kind"] for document in documents}
-    for kind in KINDS.keys() - {"Namespace", "PodMonitor"} - found:
+    for kind in KINDS.keys() - {"Namespace", "PodMonitor", "Secret"} - found:
         yield f"there is no {kind}"
 
 
@@ -203,9 +204,9 @@ def references_exist(documents: Documents) -> Iterator[str]:
             yield f"{name_of(autoscaler)}: there is no {reference} to scale"
     for where, container in containers(documents):
         for source in container.get("envFrom", []):
-            name = at(source, "configMapRef.name")
-            if name and ("v1", "ConfigMap", name) not in names:
-                yield f"{where}: there is no ConfigMap {name}"
+            for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+                if key in source and ("v1", kind, at(source, f"{key}.name")) not in names:
+                    yield f"{where}: there is no {kind} {at(source, f'{key}.name')}"
 
 
 @rule
@@ -354,10 +355,10 @@ def a_rollout_takes_no_capacity_away(documents: Documents) -> Iterator[str]:
 
 @rule
 def a_changed_setting_rolls_out(documents: Documents) -> Iterator[str]:
-    """Pods read a ConfigMap once, at their start, so another content needs another name."""
-    for config in of_kind(documents, "ConfigMap"):
+    """Pods read their settings once, at their start, so another content needs another name."""
+    for config in of_kind(documents, "ConfigMap", "Secret"):
         if not re.fullmatch(r".+-[a-z0-9]{10}", at(config, "metadata.name", "")):
-            yield f"{name_of(config)}: make it with configMapGenerator, which adds a hash to the name"
+            yield f"{name_of(config)}: make it with a generator, which adds a hash to the name"
 
 
 @rule

@@ -96,6 +96,41 @@ def test_the_overlay_replaces_settings_and_keeps_the_others(base: Documents, doc
     assert set(before) < set(merged)
 
 
+WITH_A_SECRET = """
+  - target:
+      kind: Deployment
+      name: fanout
+    patch: |-
+      - op: add
+        path: /spec/template/spec/containers/0/envFrom/-
+        value:
+          secretRef:
+            name: fanout-upstream
+
+secretGenerator:
+  - name: fanout-upstream
+    envs:
+      - secret.env
+"""
+
+
+def test_an_upstream_with_a_password_comes_from_a_secret(tmp_path: Path) -> None:
+    """What an operator adds at the end of the overlay keeps every rule, too."""
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes/overlays/production"
+    (overlay / "secret.env").write_text("FANOUT_UPSTREAMS=http://user:password@work.example:9000/api/work\n")
+    with (overlay / "kustomization.yaml").open("a") as file:
+        file.write(WITH_A_SECRET)
+
+    documents = rendered(overlay)
+
+    assert complaints(documents) == []
+    assert violations(documents) == {}
+    assert environment(documents)["FANOUT_UPSTREAMS"].startswith("http://user:password@")
+    (config,) = of_kind(documents, "ConfigMap")
+    assert "password" not in str(config)
+
+
 def test_a_server_with_these_settings_answers_the_probes_of_a_kubelet(documents: Documents) -> None:
     """Which are sent to the pod's address. The upstream's name is unknown here: it starts all the same."""
     free = {"FANOUT_BIND": "0.0.0.0:0", "FANOUT_ADMIN_BIND": "0.0.0.0:0"}
