@@ -37,7 +37,7 @@ RUN: Final = (
 )
 RATE_PER_S: Final = 200
 BEFORE_THE_STOP_S: Final = 3.0
-LAME_DUCK_MS: Final = 1000
+LAME_DUCK_MS: Final = 2000
 TIMEOUT_MS: Final = 2000
 STOP_WITHIN_S: Final = 20  # above lame duck + timeout, and never needed
 START_WITHIN_S: Final = 30
@@ -74,6 +74,11 @@ def podman(*words: str) -> str:
     if done.returncode:
         raise TrialError(f"podman {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+async def in_thread(*words: str) -> str:
+    """Clients go on while podman works."""
+    return await trio.to_thread.run_sync(podman, *words)
 
 
 def say(line: str) -> None:
@@ -132,6 +137,7 @@ class Clients:
         self.refused = 0  # connections that the server never accepted
         self.lost: Counter[str] = Counter()  # by error: the server had accepted them
         self.is_over = False
+        self.rate_per_s = 0.0  # reached
 
     async def run(self, *, keep_alive: bool) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None if keep_alive else 0)
@@ -143,6 +149,7 @@ class Clients:
                     nursery.start_soon(self._ask, client)
                     self.sent += 1
                     await trio.sleep_until(start + self.sent / RATE_PER_S)
+                self.rate_per_s = self.sent / (trio.current_time() - start)
 
     async def _ask(self, client: httpx.AsyncClient) -> None:
         try:
@@ -168,20 +175,22 @@ async def stop_under_load(name: str, *, keep_alive: bool) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: clients.run(keep_alive=keep_alive))
         await trio.sleep(BEFORE_THE_STOP_S)
-        in_use = podman("stats", "--no-stream", "--format={{.MemUsage}}", name)
+        in_use = await in_thread("stats", "--no-stream", "--format={{.MemUsage}}", name)
         began = trio.current_time()
-        await trio.to_thread.run_sync(podman, "stop", f"--time={STOP_WITHIN_S}", name)
+        await in_thread("stop", f"--time={STOP_WITHIN_S}", name)
         took_s = trio.current_time() - began
     ended = state(name)
     expect("exit code after podman stop", (ended["ExitCode"], ended["OOMKilled"]), (0, False))
     expect("lost requests", dict(clients.lost), {})
-    expect(
-        "answers and refused connections", (dict(clients.answers), clients.refused), ({200: clients.sent}, 0)
-    )
+    expect("refused connections", clients.refused, 0)
+    expect("answers", clients.answers.total(), clients.sent)
+    # A busy machine sheds, which is an answer, too.
+    expect("answers that are neither 200 nor 503", clients.answers.keys() - {200, 503}, set())
+    expect("a success", clients.answers[200] > 0, True)
     how = "with keep-alive" if keep_alive else "a connection each"
     say(
-        f"podman stop under {RATE_PER_S}/s, {how}: exit code 0 after {took_s:.1f} s, "
-        f"{clients.sent} requests, 0 lost; memory in use before it {in_use}"
+        f"podman stop under {clients.rate_per_s:.0f}/s, {how}: exit code 0 after {took_s:.1f} s, answers "
+        f"{dict(clients.answers)} to {clients.sent} requests, 0 lost; memory in use before it {in_use}"
     )
 
 
