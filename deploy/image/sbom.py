@@ -1,4 +1,4 @@
-"""What is in the image, as CycloneDX: Python's packages, Debian's, and the interpreter.
+"""What is in the image, as CycloneDX: Python's packages and what they carry, Debian's, and the interpreter.
 
 The same image gives the same bytes. cyclonedx-bom describes the Python packages; it knows nothing of Debian.
 """
@@ -23,7 +23,7 @@ def of_image(root: Path, digest: str, version: str, created: str, cyclonedx: Pat
     [packages] = root.glob("opt/fanout/lib/python3.*/site-packages")
     bill = python_packages(packages, cyclonedx)
     top = sorted(each["bom-ref"] for each in bill["components"])
-    others = [*interpreter(root), *debian_packages(root)]
+    others = [*interpreter(root), *vendored(packages), *debian_packages(root)]
     bill["components"] += others
     bill["dependencies"].append({"ref": IMAGE, "dependsOn": top + [each["bom-ref"] for each in others]})
     bill["metadata"]["timestamp"] = created
@@ -71,6 +71,19 @@ def interpreter(root: Path) -> Iterator[dict[str, str]]:
     if found:
         purl = f"pkg:generic/python@{found[1]}"
         yield {"type": "platform", "bom-ref": purl, "name": "python", "version": found[1], "purl": purl}
+
+
+def vendored(packages: Path) -> Iterator[dict[str, Any]]:
+    """What wheels carry of others, as the SBOMs inside of them say (PEP 770): uPlot, or a library in C."""
+    found = {}
+    for path in sorted(packages.glob("*.dist-info/sboms/*.cdx.json")):
+        for each in json.loads(path.read_text("utf-8")).get("components", ()):
+            if "purl" in each and not each.get("isExternal"):
+                kept = {
+                    key: each[key] for key in ("type", "name", "version", "licenses", "purl") if key in each
+                }
+                found[each["purl"]] = {**kept, "bom-ref": each["purl"]}
+    yield from found.values()
 
 
 def debian_packages(root: Path) -> Iterator[dict[str, str]]:

@@ -77,7 +77,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def bill_of(name: str) -> Path:
-    return ROOT / f"dist/{name}-{origin().version}.image.cdx.json"
+    return ROOT / f"build/image/{name}-{origin().version}.cdx.json"
 
 
 def build_all(chosen: argparse.Namespace) -> Image:
@@ -92,7 +92,7 @@ def build_all(chosen: argparse.Namespace) -> Image:
 
     image = once("")
     bill = bill_of(chosen.name)
-    bill.parent.mkdir(exist_ok=True)
+    bill.parent.mkdir(parents=True, exist_ok=True)
     bill.write_bytes(image.bill)
     size_mb = sum(image.sizes) / 1e6
     say(f"{image.name}: {image.digest}, {size_mb:.0f} MB compressed, {image.unpacked_mb:.0f} MB unpacked")

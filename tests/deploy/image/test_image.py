@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -179,6 +180,18 @@ def test_the_sbom_names_debians_packages_and_the_interpreter(root: Path) -> None
         "pkg:generic/python@3.13.5",
         "pkg:deb/debian/libc%2B%2B1@1%3A19~rc1-2?arch=amd64&distro=debian-13",
     ]
+
+
+def test_the_sbom_names_what_wheels_carry(tmp_path: Path) -> None:
+    """By their own SBOMs: what is in them, once, and not what they only need."""
+    uplot = {"type": "library", "name": "uplot", "version": "1.6", "purl": "pkg:npm/uplot@1.6"}
+    needed = {"type": "library", "name": "trio", "purl": "pkg:pypi/trio", "isExternal": True}
+    for wheel in ("one-1.dist-info", "two-2.dist-info"):
+        (tmp_path / wheel / "sboms").mkdir(parents=True)
+        document = {"components": [{**uplot, "bom-ref": wheel, "components": []}, needed]}
+        (tmp_path / wheel / "sboms/its.cdx.json").write_text(json.dumps(document))
+
+    assert list(sbom.vendored(tmp_path)) == [{**uplot, "bom-ref": "pkg:npm/uplot@1.6"}]
 
 
 def test_a_base_that_is_not_debian_has_no_debian_packages(root: Path) -> None:
