@@ -35,7 +35,7 @@ MMDEBSTRAP: Final = (
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
     # They come from the machine that builds, and would differ on another one.
-    '--customize-hook=rm "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/sources.list"',
+    '--customize-hook=rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1"/etc/apt/sources.list*',
 )
 # Settings of pip that say where packages come from, and how to get there.
 SOURCES_OF_PIP: Final = (
@@ -125,18 +125,18 @@ def origin() -> Origin:
     return Origin(fanout.__version__, revision, source, int(date))
 
 
-def make_base(epoch: int, mirror: str | None, name: str = BASE_NAME) -> str:
-    """A base of Debian packages. mirror: a URL or a line of sources.list; otherwise Debian's own mirror."""
+def make_base(epoch: int, mirror: str | None) -> str:
+    """The name of a base of Debian packages. mirror: a URL or a line of sources.list; otherwise Debian's own mirror."""
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder, "base.tar")
         run(*MMDEBSTRAP, SUITE, tar, *([mirror] if mirror else []), SOURCE_DATE_EPOCH=str(epoch))
         container = run("buildah", "from", "scratch").strip()
         try:
             run("buildah", "add", "--quiet", container, tar, "/")
-            run("buildah", "commit", "--quiet", "--timestamp", str(epoch), container, name)
+            run("buildah", "commit", "--quiet", "--timestamp", str(epoch), container, BASE_NAME)
         finally:
             run("buildah", "rm", container)
-    return f"localhost/{name}"
+    return f"localhost/{BASE_NAME}"
 
 
 def pip_settings(listed: str) -> Pip:
