@@ -126,7 +126,7 @@ def origin() -> Origin:
 
 
 def make_base(epoch: int, mirror: str | None) -> str:
-    """The name of a base of Debian packages. mirror: a URL or a line of sources.list; otherwise Debian's own mirror."""
+    """The name of a base of Debian packages. mirror: a URL or a line of sources.list; or else Debian's."""
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder, "base.tar")
         run(*MMDEBSTRAP, SUITE, tar, *([mirror] if mirror else []), SOURCE_DATE_EPOCH=str(epoch))

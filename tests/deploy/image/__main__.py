@@ -37,9 +37,7 @@ def say(line: str) -> None:
 def options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--base", help="any image with python3 >= 3.11 and venv; by default one is made")
-    parser.add_argument(
-        "--mirror", help="where the base's packages come from: a URL or a line of sources.list"
-    )
+    parser.add_argument("--mirror", help="of the base's packages: a URL or a line of sources.list")
     parser.add_argument("--extras", default="otel", help="'otel' (traces; the default) or ''")
     parser.add_argument("--name", default="fanout", help="the image's name; its tag is the version")
     parser.add_argument("--twice", action="store_true", help="build base and image again, and compare")
@@ -99,9 +97,8 @@ def build_all(chosen: argparse.Namespace) -> Image:
         # Under the same names, because the history of an image has the name of its base.
         if found := differences(image, once()):
             raise ImageError("a second build differs: " + "; ".join(found))
-        say(
-            f"a second build of {'the image' if chosen.base else 'base and image'}: equal layers, digest and SBOM"
-        )
+        what = "the image" if chosen.base else "base and image"
+        say(f"a second build of {what}: equal layers, OCI digest and SBOM")
     return image
 
 
