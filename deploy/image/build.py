@@ -187,15 +187,9 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
     with secrets_of(pip) as secrets, tempfile.TemporaryDirectory() as folder:
         # HEALTHCHECK is docker's: an image in OCI's format would not have it.
         run(
-            *(
-                "buildah",
-                "bud",
-                "--quiet",
-                "--no-cache",
-                "--format=docker",
-                f"--timestamp={origin.epoch}",
-                *secrets,
-            ),
+            *("buildah", "bud", "--quiet", "--no-cache", "--format=docker", f"--timestamp={origin.epoch}"),
+            # A label with buildah's version would make the image another one for each of its releases.
+            *("--identity-label=false", *secrets),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
             *("--tag", name, "."),
         )
