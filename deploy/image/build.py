@@ -194,15 +194,8 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
             *("--tag", name, "."),
         )
         written = Path(folder, "digest")
-        run(
-            "buildah",
-            "push",
-            "--quiet",
-            "--format=oci",
-            f"--digestfile={written}",
-            name,
-            f"oci:{folder}/image",
-        )
+        push = ("buildah", "push", "--quiet", "--format=oci", f"--digestfile={written}")
+        run(*push, name, f"oci:{folder}/image")
         digest = written.read_text().strip()
         manifest = json.loads(Path(folder, "image/blobs/sha256", digest.removeprefix("sha256:")).read_text())
     inspected = json.loads(run("buildah", "inspect", "--type=image", name))
@@ -212,6 +205,8 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
         check_content(root, json.dumps(inspected), pip)
         unpacked_mb = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
         bill = sbom.of_image(root, digest, origin.version, origin.created, cyclonedx)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ImageError(f"no SBOM: {error} {getattr(error, 'stderr', '')}") from error
     finally:
         run("buildah", "rm", container)
     return Image(
