@@ -68,12 +68,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """name: in the local storage. digest: of the OCI manifest. layers: digests of the unpacked layers.
+    """A built image: its name and id in the local storage, its content, and its SBOM.
 
-    sizes: of the compressed layers, in bytes. unpacked_mb: of all files. bill: the SBOM.
+    id: another one for each build, because docker's format notes the build's container. digest: of the OCI
+    manifest. layers: digests of the unpacked layers. sizes: of the compressed layers, in bytes.
     """
 
     name: str
+    id: str
     digest: str
     layers: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -211,6 +213,7 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
         run("buildah", "rm", container)
     return Image(
         name,
+        inspected["FromImageID"],
         digest,
         layers=tuple(inspected["OCIv1"]["rootfs"]["diff_ids"]),
         sizes=tuple(layer["size"] for layer in manifest["layers"]),

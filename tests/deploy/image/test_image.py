@@ -201,8 +201,8 @@ def test_a_base_that_is_not_debian_has_no_debian_packages(root: Path) -> None:
 
 
 def test_two_builds_that_differ_are_told_apart() -> None:
-    image = Image("fanout", "sha256:1", ("sha256:2",), (3,), 4.0, b"{}")
-    other = Image("fanout-again", "sha256:5", ("sha256:2",), (3,), 4.0, b"{ }")
+    image = Image("fanout", "6", "sha256:1", ("sha256:2",), (3,), 4.0, b"{}")
+    other = Image("fanout", "7", "sha256:5", ("sha256:2",), (3,), 4.0, b"{ }")
 
     assert build.differences(image, image) == []
     assert [line.partition(":")[0] for line in build.differences(image, other)] == ["OCI digest", "SBOM"]
