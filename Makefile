@@ -8,7 +8,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
-  garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
+  package release bare garbage httpcore-leak kubernetes mutants bench axe pictures consoles documents check format image \
+  lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -62,6 +63,18 @@ $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev
 	@$(STEP) "the peers" $(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
 	  --require-hashes --requirement benchmarks/requirements.lock
+	@touch $@
+
+# checkov brings a hundred libraries, many of them at versions of its own.
+CHECKOV := .venv-checkov$(if $(PYTHON),-$(notdir $(PYTHON)))
+
+kubernetes: $(VENV)/.dev $(CHECKOV)/.ready ## deploy/kubernetes: schemas, our rules and checkov; which notices which mistake
+	@$(BIN)/python -m tests.deploy.kubernetes $(CHECKOV)
+
+$(CHECKOV)/.ready: $(VENV)/.dev tests/deploy/kubernetes/checkov.lock
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(STEP) "checkov" $(CHECKOV)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement tests/deploy/kubernetes/checkov.lock
 	@touch $@
 
 simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
@@ -166,6 +179,15 @@ image: $(VENV)/.dev .venv-sbom/.ready ## build the container image, its SBOM, an
 	  --require-hashes --requirement $<
 	@touch $@
 
+package: $(VENV)/.package ## wheel and sdist of the last commit into dist/, built twice and compared, with SBOM and checksums
+	@$(BIN)/python -m deploy.packages.build
+
+bare: $(VENV)/.package ## install dist/'s wheel without extras on each Python found here, and try it (ARGS="3.12": some)
+	@$(BIN)/python -m deploy.packages.try_bare $(ARGS)
+
+release: $(VENV)/.dev ## check all, build, and say what is left to do by hand (VERSION=x.y.z; ARGS=--dry-run: without tests)
+	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
+
 clean: ## remove everything that make and the tools have created
 	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
@@ -192,7 +214,7 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
-$(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
+$(VENV)/.package: $(VENV)/.libraries setup.cfg setup.py pyproject.toml
 	@$(INSTALL); $(STEP) "fanout itself" install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -225,3 +247,4 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
+	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock
