@@ -171,14 +171,20 @@ check-imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 check-dockerfile: $(VENV)/.dev
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint --config deploy/image/hadolint.yaml Dockerfile
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
-image: ## build the container image with buildah, start it, stop it
-	deploy/image/build-and-try.sh $(ARGS)
+image: $(VENV)/.dev .venv-sbom/.ready ## build the container image, its SBOM, and run it in podman (ARGS="--twice": is it equal?)
+	@$(BIN)/python -m tests.deploy.image $(ARGS)
+
+.venv-sbom/.ready: deploy/image/requirements.lock
+	@python3 -m venv --clear .venv-sbom
+	@$(STEP) "cyclonedx-bom" .venv-sbom/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement $<
+	@touch $@
 
 package: $(VENV)/.package ## wheel and sdist of the last commit into dist/, built twice and compared, with SBOM and checksums
 	@$(BIN)/python -m deploy.packages.build
@@ -242,6 +248,8 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --constraint requirements.lock --constraint requirements-build.lock \
 	  --output-file requirements-dev.lock
+	$(COMPILE) setup.cfg --extra otel --constraint requirements-dev.lock --output-file requirements-otel.lock
+	echo cyclonedx-bom==7.5.0 | $(COMPILE) - --output-file deploy/image/requirements.lock
 	$(COMPILE) benchmarks/requirements.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \

@@ -16,6 +16,7 @@ import pytest
 # By program, the Debian package it is in.
 PACKAGES: Final = {
     "bash": "bash",
+    "buildah": "buildah",
     "chromium": "chromium",
     "curl": "curl",
     "fish": "fish",
@@ -23,9 +24,13 @@ PACKAGES: Final = {
     "go": "golang-go",
     "ip": "iproute2",
     "jq": "jq",
+    "mmdebstrap": "mmdebstrap",
     "node": "nodejs",
+    "podman": "podman",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "runc": "runc",
+    "unshare": "util-linux",
     "zsh": "zsh",
 }
 AS_ROOT: Final = "sudo make test"
