@@ -1,7 +1,7 @@
-"""What the server tells systemd: that it is ready, that it stops, and, at intervals, that its event loop runs.
+"""What the server tells systemd: that it is ready, that it stops, and that its event loop runs.
 
 A service manager that wants to know sets NOTIFY_SOCKET, and WATCHDOG_USEC for the intervals. The protocol is
-one datagram per message, so it needs no library (sd_notify(3), and sd_watchdog_enabled(3)).
+one datagram per message, so it needs no library: sd_notify(3), sd_watchdog_enabled(3).
 
 Rule 1: nothing here ends or delays the server. No send waits. One that fails is one line in the log.
 Rule 2: a task of the event loop feeds the watchdog. A thread would feed it while the event loop is stuck.
@@ -39,10 +39,10 @@ class ServiceManager:
         self._is_failing = False
 
     async def keep_informed(self, url: str, longest_drain_s: float, stopping: trio.Event) -> None:
-        """The server at `url` is ready; say so, and when `stopping` is set. Feeds the watchdog until cancelled.
+        """The server at `url` is ready: say so, and say when it stops. Feeds the watchdog until cancelled.
 
-        longest_drain_s: from `stopping` to the end of the process. systemd waits that long if its own
-        limit, TimeoutStopSec, is shorter.
+        longest_drain_s: from `stopping` to the end of the process. If TimeoutStopSec is shorter, systemd
+        waits that long.
         """
         if not self._address:
             await trio.lowlevel.checkpoint()
@@ -69,7 +69,7 @@ class ServiceManager:
 
     async def _say(self, sock: socket.socket, *assignments: str) -> None:
         """Returns when it was sent. A lost READY would make systemd end a server that is fine."""
-        while not self._send(sock, "\n".join(assignments)):
+        while not self._send(sock, "\n".join(assignments)):  # noqa: ASYNC110 - nothing says when it will read
             await trio.sleep(RETRY_S)
         await trio.lowlevel.checkpoint()
 

@@ -1,10 +1,10 @@
 """One worker: a fresh process that serves on listeners it has inherited, under the parent of `workers.py`.
 
 Between the two there is a socket pair, the leash. The worker reads its `Order` from it and writes one byte
-when it serves. From then on the leash says one thing only to the worker, that it has ended: the parent lets go
-to make the worker drain, and the kernel lets go when the parent is gone, whatever killed it. Both are the same
-to a worker. And as no order is a signal, a Ctrl-C, which a terminal sends to every process of the group, is one
-signal to each of them. Under a watchdog the worker writes another byte at intervals, from its event loop.
+when it serves; under a watchdog, its event loop writes another one at intervals. To the worker the leash says
+one thing only from then on, that it has ended: the parent lets go to make the worker drain, and the kernel
+lets go when the parent is gone, whatever killed it. Both are the same to a worker. And as no order is a
+signal, a Ctrl-C, which a terminal sends to every process of the group, is one signal to each of them.
 """
 
 from __future__ import annotations

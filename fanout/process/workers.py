@@ -6,9 +6,9 @@ worker exists, and a worker that died leaves its replacement the same ports.
 Rule 1: workers are fresh programs, never forks of this one, which has threads and an event loop.
 Rule 2: a worker that ends is replaced, unless the end was asked for. The others are not touched.
 Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: the leash).
-Rule 4: under a watchdog (`sd_notify.py`), the parent is to each worker what systemd is to the parent: it ends,
-    and replaces, one whose event loop is stuck. So systemd only watches the parent's own event loop, and one
-    stuck worker costs the clients of the others nothing.
+Rule 4: under a watchdog (`sd_notify.py`), the parent is to each worker what systemd is to the parent. It ends
+    and replaces a worker whose event loop is stuck, so systemd only watches the parent's own, and one stuck
+    worker does not end the requests of the others.
 
 All workers accept from one public socket. The alternative, one with SO_REUSEPORT for each worker and held
 open here, was measured beside it, 300 new connections a second to two workers, one of them killed and
@@ -202,19 +202,17 @@ class Workers:
 
     async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """Until the worker closes its leash, or has been silent for too long and is told to end."""
+        watchdog_s = self._manager.watchdog_s
         with suppress(trio.BrokenResourceError):
-            while True:
-                with trio.move_on_after(self._manager.watchdog_s):
-                    if await leash.receive_some(_MANY):
-                        continue
-                    return
+            with trio.move_on_after(watchdog_s) as silence:
+                while await leash.receive_some(_MANY):
+                    silence.deadline = trio.current_time() + watchdog_s
+            if silence.cancelled_caught:
                 logger.bind(worker=index).error(
-                    "worker {}: its event loop has been stuck for {} s: ended",
-                    index,
-                    self._manager.watchdog_s,
+                    "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s
                 )
-                process.send_signal(signal.SIGABRT)  # PYTHONFAULTHANDLER=1 makes it a traceback
-                return
+                process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
+        await trio.lowlevel.checkpoint()
 
     async def _let_go(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """When stopping: the worker drains. One that does not end in time is stuck and is killed."""

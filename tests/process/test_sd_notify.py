@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Manager:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.connect(self.socket.getsockname())
             sender.setblocking(False)
-            with pytest.raises(BlockingIOError):
+            with suppress(BlockingIOError):
                 while True:
                     sender.send(b"WATCHDOG=1")
 
@@ -176,7 +177,7 @@ def test_the_watchdog_of_another_process_is_not_fed(manager: Manager) -> None:
 def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
     manager: Manager, blocks_at_sigusr1: dict[str, str]
 ) -> None:
-    """READY when all workers are; a stuck one is replaced, while its sibling serves and the watchdog is fed."""
+    """READY when all workers are. A stuck one is replaced; its sibling serves, and the watchdog is fed."""
     environment = manager.environment(watchdog_s=2) | blocks_at_sigusr1 | {"PYTHONFAULTHANDLER": "1"}
     with really_running(*SERVE, "--workers", "2", environment=environment) as program:
         assert manager.next()[0] == "READY=1"
@@ -225,7 +226,7 @@ def test_a_manager_that_cannot_be_reached_is_one_line(tmp_path: Path, kind: str)
 
 
 def test_a_manager_that_does_not_read_stalls_nothing_and_learns_it_later(manager: Manager) -> None:
-    """EAGAIN: its queue is full, as while a machine boots. READY is sent again, or it would end the server."""
+    """EAGAIN: its queue is full, as while a machine boots. Without READY it would end the server."""
     manager.fill()
     with running(*SERVE, environment=manager.environment(0.02)) as program:
         line = wait_until_logged(program, "NOTIFY_SOCKET")
