@@ -21,9 +21,12 @@ PACKAGES: Final = {
     "go": "golang-go",
     "ip": "iproute2",
     "jq": "jq",
+    "mmdebstrap": "mmdebstrap",
     "node": "nodejs",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "zsh": "zsh",
 }
 AS_ROOT: Final = "sudo make test"

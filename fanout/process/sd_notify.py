@@ -20,6 +20,7 @@ import trio
 from loguru import logger
 
 RETRY_S: Final = 1.0
+EXIT_S: Final = 2  # while its last lines of the log are written
 MAX_DIGITS: Final = 20  # of 64 bits
 
 # Called once the server is ready, with the event of the first signal. Cancelled with the server.
@@ -38,11 +39,11 @@ class ServiceManager:
         self._address = address
         self._is_failing = False
 
-    async def keep_informed(self, url: str, longest_drain_s: float, stopping: trio.Event) -> None:
+    async def keep_informed(self, url: str, longest_shutdown_s: float, stopping: trio.Event) -> None:
         """The server at `url` is ready: say so, and say when it stops. Feeds the watchdog until cancelled.
 
-        longest_drain_s: from `stopping` to the end of the process. If TimeoutStopSec is shorter, systemd
-        waits that long.
+        longest_shutdown_s: from `stopping` until the process begins to exit. If TimeoutStopSec is shorter,
+        systemd waits that long.
         """
         if not self._address:
             await trio.lowlevel.checkpoint()
@@ -59,7 +60,7 @@ class ServiceManager:
                 nursery.start_soon(self._feed, sock)
                 await self._say(sock, "READY=1", f"STATUS=serving at {url}")
                 await stopping.wait()
-                extend = f"EXTEND_TIMEOUT_USEC={math.ceil(longest_drain_s * 1e6)}"
+                extend = f"EXTEND_TIMEOUT_USEC={math.ceil((longest_shutdown_s + EXIT_S) * 1e6)}"
                 await self._say(sock, "STOPPING=1", extend, "STATUS=graceful shutdown")
 
     async def _feed(self, sock: socket.socket) -> None:

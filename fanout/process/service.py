@@ -53,8 +53,8 @@ OpenCalls = Callable[[Sequence[str], Observer], AbstractAsyncContextManager[Sequ
 
 
 def longest_shutdown_s(settings: Settings) -> float:
-    """From the first signal to the end of a process that serves."""
-    return settings.max_timeout_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
+    """From the first signal until a process that serves begins to exit."""
+    return (settings.lame_duck_ms + settings.max_timeout_ms) / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
 
 
 class Service:

@@ -45,7 +45,7 @@ from fanout.process.resources import certificate_of, open_transport, tracing_set
 from fanout.process.restarts import keep_running
 from fanout.process.run import print_ready, start_logging
 from fanout.process.sd_notify import ServiceManager, service_manager
-from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S, longest_shutdown_s
+from fanout.process.service import longest_shutdown_s
 from fanout.process.signals import stop_on_signals
 from fanout.process.worker import ALIVE, Order
 from fanout.server.listeners import open_listeners
@@ -95,6 +95,7 @@ class Workers:
         self._public = public
         self._admins = admins
         self._manager = manager
+        self._longest_shutdown_s = longest_shutdown_s(settings) + STUCK_MARGIN_S
         self._stop = trio.Event()
         self._not_yet_ready = set(range(len(admins)))
         self._ready = trio.Event()
@@ -116,8 +117,7 @@ class Workers:
 
     async def _keep_manager_informed(self) -> None:
         await self._ready.wait()
-        longest_s = longest_shutdown_s(self._settings) + STUCK_MARGIN_S
-        await self._manager.keep_informed(self._urls()["api"], longest_s, self._stop)
+        await self._manager.keep_informed(self._urls()["api"], self._longest_shutdown_s, self._stop)
 
     async def _close_listeners(self) -> None:
         """Once stopping: what the workers have closed must not stay open here, where nobody accepts."""
@@ -219,8 +219,7 @@ class Workers:
         await self._stop.wait()
         with suppress(OSError):  # it has died
             leash.socket.shutdown(socket.SHUT_WR)
-        longest_ms = self._settings.lame_duck_ms + self._settings.max_timeout_ms
-        await trio.sleep(longest_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S)
+        await trio.sleep(self._longest_shutdown_s)
         logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
 

@@ -19,7 +19,7 @@ import trio
 from loguru import logger
 
 from fanout.config import load
-from fanout.process.sd_notify import ServiceManager, service_manager
+from fanout.process.sd_notify import EXIT_S, ServiceManager, service_manager
 from fanout.process.service import longest_shutdown_s
 from fanout.process.workers import STUCK_MARGIN_S
 from fanout.testing import Program
@@ -30,7 +30,7 @@ from tests.forked import running
 FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
 SERVE = ("serve", *FREE, "--upstream", "http://127.0.0.1:1/")
 WITHIN_S = 30  # generous: what is waited for is about to happen
-LONGEST_S = longest_shutdown_s(load({}, {}).settings)
+LONGEST_S = longest_shutdown_s(load({}, {}).settings) + EXIT_S
 # Read by every Python that starts with it on its path: a signal blocks the main thread, which runs the loop.
 BLOCKS_AT_SIGUSR1 = """
 import signal, time
