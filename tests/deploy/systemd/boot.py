@@ -20,7 +20,9 @@ from typing import Final
 import trustme
 
 import fanout
+from fanout.process.exits import FAILED
 from tests.lacking import reason
+from tests.project.test_packaging import project_files
 
 ROOT: Final = Path(__file__).parents[3]
 PROGRAMS: Final = ("mmdebstrap", "systemd-nspawn")
@@ -82,11 +84,11 @@ def make_root(root: Path, base: Path | None) -> None:
         root.mkdir()
         run("tar", "--extract", "--file", str(base), "--directory", str(root), "--exclude=./dev/*")
     wheels = root / "wheels"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
     locked = ["--require-hashes", "--requirement", "requirements.lock"]
     for_debian = ["--python-version", PYTHON, "--only-binary=:all:", "--no-deps"]
     run(*pip, "download", *for_debian, *locked, "--dest", str(wheels))
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), ".")
+    build_wheel(pip, wheels)
     shutil.copy(ROOT / "requirements.lock", wheels)
     folder = f"/opt/fanout/{fanout.__version__}"
     there = ["chroot", str(root), f"{folder}/bin/pip", "--isolated", "--quiet", "install"]
@@ -95,9 +97,27 @@ def make_root(root: Path, base: Path | None) -> None:
     run(*there, "--require-hashes", "--requirement", "/wheels/requirements.lock")
     run(*there, "--no-deps", "fanout-server")
     (root / "opt/fanout/current").symlink_to(fanout.__version__)
+    make_next_version(root / "opt/fanout", fanout.__version__)
     site_packages = root / f"{folder[1:]}/lib/python{PYTHON}/site-packages"
     (site_packages / "blocks_at_sigusr1.py").write_text(BLOCKS_AT_SIGUSR1)
     (site_packages / "blocks_at_sigusr1.pth").write_text("import blocks_at_sigusr1\n")
+
+
+def make_next_version(folder: Path, version: str) -> None:
+    """The same installation once more, under another name."""
+    shutil.copytree(folder / version, folder / "next", symlinks=True)
+    command = folder / "next/bin/fanout"
+    command.write_text(command.read_text().replace(f"/opt/fanout/{version}/", "/opt/fanout/next/"))
+
+
+def build_wheel(pip: Sequence[str], folder: Path) -> None:
+    """From a copy, because setuptools leaves files where it builds."""
+    with tempfile.TemporaryDirectory() as source:
+        for path in project_files():
+            copy = Path(source) / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), source)
 
 
 def configure(root: Path, *, is_short: bool) -> None:
@@ -153,7 +173,7 @@ def boot(root: Path) -> int:
     said, code = root / "trial/said", root / "trial/code"
     if not code.exists():
         sys.stderr.write(console.read_text(errors="replace"))
-        return 1
+        return FAILED
     sys.stdout.write(said.read_text())
     if code.read_text() != "0\n":
         sys.stderr.write((root / "trial/journal").read_text(errors="replace"))
@@ -186,7 +206,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="fanout-systemd-") as scratch:
         root = options.keep or Path(scratch) / "root"
-        make_root(root, options.base)
+        try:
+            make_root(root, options.base)
+        except subprocess.CalledProcessError as error:
+            sys.stderr.write(f"{' '.join(error.cmd)}: exit code {error.returncode}\n")
+            return FAILED
         configure(root, is_short=options.short)
         return boot(root)
 

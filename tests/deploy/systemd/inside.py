@@ -149,16 +149,21 @@ def it_stops_under_load_and_nothing_is_lost() -> str:
     return f"{answered} answered, 0 lost, Result=success after {took_s:.1f} s"
 
 
-def a_rolling_restart_loses_nothing() -> str:
+def an_upgrade_and_a_rollback_lose_nothing() -> str:
+    """Instance by instance, while clients send to both. One of the two has 2 workers."""
     run("systemctl", "start", "fanout@one", "fanout@two")
+    installed = os.readlink("/opt/fanout/current")
     load = Load("one", "two")
     load.wait_for(100)
-    for instance in ("one", "two"):
-        before = shown(instance, "MainPID")
-        run("systemctl", "restart", f"fanout@{instance}")
-        assert shown(instance, "MainPID") != before
-        load.wait_for(100)
-    return f"{load.end()} answered by two instances, one of them with 2 workers; 0 lost"
+    for version in ("next", installed):
+        run("ln", "-s", version, "/opt/fanout/new")
+        run("mv", "--no-target-directory", "/opt/fanout/new", "/opt/fanout/current")
+        for instance in ("one", "two"):
+            run("systemctl", "restart", f"fanout@{instance}")
+            with open(f"/proc/{shown(instance, 'MainPID')}/cmdline") as command:
+                assert command.read().startswith(f"/opt/fanout/{version}/")
+            load.wait_for(100)
+    return f"{load.end()} answered through 4 restarts, 0 lost"
 
 
 def a_stuck_event_loop_is_restarted_by_the_watchdog() -> str:
@@ -236,7 +241,7 @@ def a_missing_file_of_settings_starts_nothing() -> str:
 FACTS = (
     it_starts_and_answers,
     it_stops_under_load_and_nothing_is_lost,
-    a_rolling_restart_loses_nothing,
+    an_upgrade_and_a_rollback_lose_nothing,
     a_stuck_event_loop_is_restarted_by_the_watchdog,
     a_stuck_worker_is_replaced_by_its_parent,
     a_key_that_only_root_can_read_is_a_credential,
