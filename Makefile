@@ -8,7 +8,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
-  package release bare systemd garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
+  package release bare systemd garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock \
+  clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
