@@ -29,6 +29,7 @@ from tests.forked import running
 
 FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
 SERVE = ("serve", *FREE, "--upstream", "http://127.0.0.1:1/")
+ENTRY = '{"time":'
 WITHIN_S = 30  # generous: what is waited for is about to happen
 LONGEST_S = longest_shutdown_s(load({}, {}).settings) + EXIT_S
 # Read by every Python that starts with it on its path: a signal blocks the main thread, which runs the loop.
@@ -93,9 +94,10 @@ def blocks_at_sigusr1(tmp_path: Path) -> dict[str, str]:
 
 
 def log(program: Program, part: str) -> list[dict[str, Any]]:
+    """Entries with this part. One may stand within a line of a traceback that another process writes."""
     lines = program.errors.decode().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith("{")]
-    return [entry for entry in entries if part in entry["message"]]
+    found = [line[line.find(ENTRY) :] for line in lines if line.endswith("\n") and ENTRY in line]
+    return [entry for entry in map(json.loads, found) if part in entry["message"]]
 
 
 def wait_until_logged(program: Program, part: str, times: int = 1) -> dict[str, Any]:
