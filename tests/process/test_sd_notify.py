@@ -176,6 +176,7 @@ def test_the_watchdog_of_another_process_is_not_fed(manager: Manager) -> None:
         assert manager.next()[0] == "STOPPING=1"
 
 
+@pytest.mark.timeout(180)  # three starts of a worker, each of which may take long on a busy machine
 def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
     manager: Manager, blocks_at_sigusr1: dict[str, str]
 ) -> None:
