@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-next simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets \
-  lab-recorded package release bare garbage httpcore-leak kubernetes mutants bench axe pictures consoles documents \
+  lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe pictures consoles documents \
   check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -101,6 +101,9 @@ faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side 
 
 siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, iterations, bystander (ARGS="--count 1000")
 	@$(BIN)/python -m tests.blackbox.front_door.masses $(ARGS)
+
+systemd: $(VENV)/.dev ## boot deploy/systemd in a container: start, load, stop, watchdog; needs root (ARGS=--short)
+	@$(BIN)/python -m tests.deploy.systemd.boot $(ARGS)
 
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -30,6 +30,8 @@ PACKAGES: Final = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "runc": "runc",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
     "zsh": "zsh",
 }

@@ -52,6 +52,11 @@ ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and
 OpenCalls = Callable[[Sequence[str], Observer], AbstractAsyncContextManager[Sequence[Call]]]
 
 
+def longest_shutdown_s(settings: Settings) -> float:
+    """From the first signal until a process that serves begins to exit."""
+    return (settings.lame_duck_ms + settings.max_timeout_ms) / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
+
+
 class Service:
     """One server process: its upstream connections, its applications, its state. Run it once."""
 
