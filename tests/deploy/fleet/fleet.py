@@ -1,20 +1,20 @@
-"""Replicas of `fanout serve` and the upstream that they call, a balancer before them, clients, and their accounts.
+"""Replicas of `fanout serve`, their upstream, a balancer, clients, and what became of every request.
 
-Everything here runs inside a namespace (`namespace.run_inside`) and is synchronous. To test a balancer:
+Everything here is synchronous and runs inside a namespace (`namespace.run_inside`). To test a balancer:
 
     add_addresses(BALANCER, *REPLICAS)
-    with Fleet(lame_duck_ms=2000) as fleet, Balancer(["haproxy", "-db", "-f", path], folder) as balancer:
+    with Fleet(lame_duck_ms=2000) as fleet, Balancer(["haproxy", "-db", "-f", path], log) as balancer:
         load = Load(balancer.url, "--no-keep-alive")     # `fanout load`, RATE_PER_S, until it is stopped
         fleet.rolling_restarts(12)                       # SIGTERM, exit, start, ready, the next one
         counts = load.stop()                             # waits for what is in flight
         assert counts.lost == 0, (counts, balancer.log())
 
-* The replica `fleet.replicas[0]` listens at REPLICAS[0], ports API_PORT and ADMIN_PORT, and so on: the addresses
-  stand as they are in the configurations that we ship, so a run tests the shipped file itself.
+* `fleet.replicas[0]` listens at REPLICAS[0], ports API_PORT and ADMIN_PORT, and so on. The configurations that
+  we ship have the same addresses, so a run tests the shipped file itself.
 * `Replica`: `start()`, `stop()`, `restart()`, `kill()`, `statistics()`.
-* `Fleet(also=["--max-in-flight", "3"])` for all replicas; `fleet.replicas[0].restart("--max-in-flight", "3")` for one.
+* `Fleet(also=["--max-in-flight", "3"])` is for all replicas; `replica.restart("--max-in-flight", "3")` for one.
 * `Load(...).finish()` waits for the end of a load with `--requests` or `--duration`.
-* `Counts.lost`: the clients that received no answer of a race. Late ones did: a busy machine loses nobody.
+* `Counts.lost`: clients that received no answer of a race. Late ones did: a busy machine loses nobody.
 * `kill_with_work(replica, balancer)`: `kill -9`; returns exactly how many requests were in flight there.
 """
 
@@ -115,8 +115,9 @@ class Fleet:
         upstream: Sequence[str] = ("--reliable",),
         is_quick: bool = False,
     ) -> None:
-        """also: more options of `fanout serve`. upstream: options of `fanout upstream`. is_quick: programs are
-        forks of one that has imported everything, so a start takes 0.1 s instead of one.
+        """also: more options of `fanout serve`. upstream: options of `fanout upstream`.
+
+        is_quick: programs are forks of one that has imported everything: a start takes 0.1 s instead of one.
         """
         self._run = forked.running if is_quick else running
         self._upstream = upstream
@@ -219,7 +220,7 @@ class Counts:
 
     @property
     def lost(self) -> int:
-        """Clients that waited for an answer of a race, and received none: a rejection, another error, nothing."""
+        """Clients that received no answer of a race, but a rejection, another error, or nothing."""
         results = ("useful", "deadline", "no_success", "late", "left")
         return self.offered - sum(self[outcome] for outcome in results)
 
@@ -237,10 +238,9 @@ class Load:
     def __init__(self, url: str, *options: str, rate_per_s: float = RATE_PER_S) -> None:
         """options: more of `fanout load`. Without `--requests` or `--duration` it goes on until `stop`."""
         bounds = [] if {"--requests", "--duration"} & set(options) else ["--duration", "3600"]
+        plan = ["--url", url, "--rate", f"{rate_per_s}", "--timeout-ms", f"{TIMEOUT_MS}", *bounds, *options]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fanout", "load", "--url", url, "--rate", f"{rate_per_s}", *bounds]
-            + ["--timeout-ms", f"{TIMEOUT_MS}", "--json", "--quiet", *options],
-            stdout=subprocess.PIPE,
+            [sys.executable, "-m", "fanout", "load", "--json", "--quiet", *plan], stdout=subprocess.PIPE
         )
 
     def stop(self) -> Counts:

@@ -1,8 +1,14 @@
-"""A machine of its own for a run: network and processes. The kernel ends everything in it, whatever happens.
+"""A machine of its own for a run: network and processes, which the kernel ends, whatever happens.
 
-`run_inside` starts a module again as the first process of new namespaces, so fixed addresses and ports are free
-there, and none of them meets the port of an outgoing connection of this machine. When that first process ends,
-the kernel kills all others and drops the network. It ends with the process outside, even after `kill -9`.
+`run_inside` starts a module as the first process of new namespaces. So fixed addresses and ports are free
+there, and none of them is the port of an outgoing connection of this machine. When the first process ends, the
+kernel kills all others and drops the network. It ends with the process outside, even after `kill -9`.
+
+    def main() -> int:
+        if is_inside():
+            return test_the_balancer()
+        code = run_inside("tests.deploy.balancers", sys.argv[1:])
+        return 1 if code is None else code
 """
 
 from __future__ import annotations
@@ -53,8 +59,8 @@ def add_addresses(*addresses: str) -> None:
 def run_inside(module: str, arguments: Sequence[str]) -> int | None:
     """Run `python -m MODULE ARGUMENTS` inside, with this process's streams, and return its exit code.
 
-    `None` after SIGINT or SIGTERM, which end all that runs inside at once. Temporary files of the run go with it.
-    To be called in the main thread of a program that does nothing else.
+    `None` after SIGINT or SIGTERM, which end all that runs inside at once. Its temporary files go with it.
+    Call it in the main thread of a program that does nothing else.
     """
     process: subprocess.Popen[bytes] | None = None
     is_stopped = False
@@ -85,5 +91,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill the first process inside: `unshare` ends after it, and so after all others."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     with suppress(OSError):
-        for pid in children.read_text().split() or [process.pid]:
+        for pid in children.read_text().split() or [f"{process.pid}"]:
             os.kill(int(pid), signal.SIGKILL)
