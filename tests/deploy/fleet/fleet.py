@@ -9,13 +9,14 @@ Everything here is synchronous and runs inside a namespace (`namespace.run_insid
         counts = load.stop()                             # waits for what is in flight
         assert counts.lost == 0, (counts, balancer.log())
 
-* `fleet.replicas[0]` listens at REPLICAS[0], ports API_PORT and ADMIN_PORT, and so on. The configurations that
-  we ship have the same addresses, so a run tests the shipped file itself.
+* `fleet.replicas[0]` listens at REPLICAS[0], ports API_PORT and ADMIN_PORT, and so on. The configurations
+  that we ship have the same addresses, so a run tests the shipped file itself.
 * `Replica`: `start()`, `stop()`, `restart()`, `kill()`, `statistics()`.
-* `Fleet(also=["--max-in-flight", "3"])` is for all replicas; `replica.restart("--max-in-flight", "3")` for one.
+* `Fleet(also=["--max-in-flight", "3"])` for all replicas; `replica.restart("--max-in-flight", "3")` for one.
 * `Load(...).finish()` waits for the end of a load with `--requests` or `--duration`.
 * `Counts.lost`: clients that received no answer of a race. Late ones did: a busy machine loses nobody.
 * `kill_with_work(replica, balancer)`: `kill -9`; returns exactly how many requests were in flight there.
+* `measure.py` has the four measurements that every balancer is compared by.
 """
 
 from __future__ import annotations

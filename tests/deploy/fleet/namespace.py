@@ -1,8 +1,8 @@
 """A machine of its own for a run: network and processes, which the kernel ends, whatever happens.
 
 `run_inside` starts a module as the first process of new namespaces. So fixed addresses and ports are free
-there, and none of them is the port of an outgoing connection of this machine. When the first process ends, the
-kernel kills all others and drops the network. It ends with the process outside, even after `kill -9`.
+there, and none of them is the port of an outgoing connection of this machine. When the first process ends,
+the kernel kills all others and drops the network. It ends with the process outside, even after `kill -9`.
 
     def main() -> int:
         if is_inside():
