@@ -148,6 +148,11 @@ class Fleet:
             self.replicas[number % len(self.replicas)].restart()
             say(f"restart {number + 1} of {count}: {time.monotonic() - began_at:.1f} s")
 
+    @property
+    def ends(self) -> list[tuple[int | None, bytes]]:
+        """Of all replicas."""
+        return [end for replica in self.replicas for end in replica.ends]
+
     def statistics(self) -> list[Any]:
         return [replica.statistics() for replica in self.replicas]
 

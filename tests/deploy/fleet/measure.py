@@ -1,11 +1,21 @@
-"""The four measurements that every balancer is compared by. Each sends its own load, and waits for all of it."""
+"""The four measurements that every balancer is compared by. Each sends its own load and waits for the end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-from tests.deploy.fleet.fleet import RATE_PER_S, Balancer, Counts, Fleet, Load, kill_with_work, wait_until
+from tests.deploy.fleet.fleet import (
+    RATE_PER_S,
+    Balancer,
+    Counts,
+    Fleet,
+    Load,
+    Replica,
+    kill_with_work,
+    wait_until,
+)
 
 Say = Callable[[str], None]
 ENOUGH_IN_FLIGHT = 5  # in a replica that is to be killed
@@ -30,7 +40,7 @@ def kills(fleet: Fleet, balancer: Balancer, kills: int, say: Say) -> tuple[int, 
     load = Load(balancer.url)
     for number in range(kills):
         replica = fleet.replicas[number % len(fleet.replicas)]
-        wait_until(lambda: replica.statistics()["admission"]["in_flight"] >= ENOUGH_IN_FLIGHT)
+        wait_until(partial(_has_work, replica))
         there = kill_with_work(replica, balancer)
         in_flight += there
         say(f"kill {number + 1} of {kills}: {there} requests were in flight")
@@ -65,4 +75,13 @@ def shedding(fleet: Fleet, balancer: Balancer, requests: int) -> tuple[int, Coun
 
 def _wait_for_work(fleet: Fleet) -> None:
     """Return when every replica has requests in flight: the load has begun, and reaches all of them."""
-    wait_until(lambda: all(each["admission"]["in_flight"] for each in fleet.statistics()))
+    wait_until(lambda: all(map(_in_flight, fleet.replicas)))
+
+
+def _has_work(replica: Replica) -> bool:
+    return _in_flight(replica) >= ENOUGH_IN_FLIGHT
+
+
+def _in_flight(replica: Replica) -> int:
+    in_flight: int = replica.statistics()["admission"]["in_flight"]
+    return in_flight
