@@ -16,11 +16,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 from textwrap import indent
 
-from tests.deploy.fleet.fleet import BALANCER, REPLICAS
+from tests.deploy.fleet.fleet import BALANCER, REPLICAS, Fleet
 from tests.deploy.fleet.namespace import add_addresses, is_inside, run_inside, why_not
-from tests.deploy.fleet.scenarios import COMPARISONS, FULL, SCENARIOS, SHORT, Row, Size
+from tests.deploy.fleet.scenarios import FULL, IN_SHORT, SCENARIOS, SHORT, Row, Size
 
 
 def main() -> int:
@@ -32,9 +33,9 @@ def main() -> int:
     if not is_inside():
         return _run_inside()
     add_addresses(BALANCER, *REPLICAS)
-    names = options.scenario or [name for name in SCENARIOS if not (options.short and name in COMPARISONS)]
+    names = options.scenario or list(IN_SHORT if options.short else SCENARIOS)
     rows = list(_rows(names, SHORT if options.short else FULL))
-    sys.stdout.write(json.dumps(list(map(asdict, rows)), indent=1) if options.json else _table(rows))
+    sys.stdout.write(json.dumps(list(map(asdict, rows)), indent=2) if options.json else _table(rows))
     sys.stdout.write("\n")
     return 1 if any(row.holds is False for row in rows) else 0
 
@@ -59,15 +60,18 @@ def _rows(names: list[str], size: Size) -> Iterator[Row]:
         sys.stderr.write(f"{time.monotonic() - began_at:6.1f} s  {line}\n")
         sys.stderr.flush()
 
-    for name in names:
-        say(name)
-        try:
-            for row in SCENARIOS[name](size, say):
-                say(f"{name}: {row.variant}: {_figures(row)}{_verdict(row)}")
-                yield row
-        except (RuntimeError, TimeoutError) as error:
-            say(f"{name}: BROKEN: {error}")
-            yield Row(name, "", {}, "runs to its end", holds=False, why=str(error))
+    for options, group in groupby(names, lambda name: SCENARIOS[name].fleet):
+        say("a fleet starts")
+        with Fleet(**options, is_quick=size.is_short) as fleet:
+            for name in group:
+                say(name)
+                try:
+                    for row in SCENARIOS[name].rows(fleet, size, say):
+                        say(f"{name}: {row.variant}: {_figures(row)}{_verdict(row)}")
+                        yield row
+                except (RuntimeError, TimeoutError) as error:
+                    say(f"{name}: BROKEN: {error}")
+                    yield Row(name, "", {}, "runs to its end", holds=False, why=str(error))
 
 
 def _table(rows: list[Row]) -> str:

@@ -44,6 +44,7 @@ BALANCER_PORT, API_PORT, ADMIN_PORT = 80, 8080, 8081
 UPSTREAM: Final = "127.0.0.1:9000"
 RATE_PER_S: Final = 200
 TIMEOUT_MS: Final = 1000  # the slowest answer of the simulated upstream takes 600 ms
+GIVE_UP_MS: Final = 10_000  # beyond the timeout: on a busy machine an answer is late, but not missing
 WITHIN_S: Final = 30.0  # what a busy machine may take for anything
 
 
@@ -245,6 +246,7 @@ class Load:
         """options: more of `fanout load`. Without `--requests` or `--duration` it goes on until `stop`."""
         bounds = [] if {"--requests", "--duration"} & set(options) else ["--duration", "3600"]
         plan = ["--url", url, "--rate", f"{rate_per_s}", "--timeout-ms", f"{TIMEOUT_MS}", *bounds, *options]
+        plan += ["--give-up-ms", f"{GIVE_UP_MS}"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fanout", "load", "--json", "--quiet", *plan], stdout=subprocess.PIPE
         )

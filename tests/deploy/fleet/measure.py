@@ -18,26 +18,34 @@ from tests.deploy.fleet.fleet import (
 )
 
 Say = Callable[[str], None]
-ENOUGH_IN_FLIGHT = 5  # in a replica that is to be killed
+ENOUGH_IN_FLIGHT = 3  # in a replica that is to be killed
 AFTERMATH_S = 1.0  # after a kill, and after the new start: a balancer may stumble over either
 
 
 def rolling_restarts(
-    fleet: Fleet, balancer: Balancer, restarts: int, requests: int, say: Say, *options: str
+    fleet: Fleet,
+    balancer: Balancer,
+    restarts: int,
+    requests: int,
+    say: Say,
+    *options: str,
+    rate_per_s: int = RATE_PER_S,
 ) -> Counts:
     """Restart one replica after the other, with at least so many requests. options: of `fanout load`."""
-    began_at = time.monotonic()
-    load = Load(balancer.url, *options)
+    load = Load(balancer.url, *options, rate_per_s=rate_per_s)
     _wait_for_work(fleet)
+    began_at = time.monotonic()
     fleet.rolling_restarts(restarts, say)
-    time.sleep(max(0.0, began_at + 1 + requests / RATE_PER_S - time.monotonic()))
+    time.sleep(max(0.0, began_at + requests / rate_per_s - time.monotonic()))
     return load.stop()
 
 
-def kills(fleet: Fleet, balancer: Balancer, kills: int, say: Say) -> tuple[int, Counts]:
+def kills(
+    fleet: Fleet, balancer: Balancer, kills: int, say: Say, *, rate_per_s: int = RATE_PER_S
+) -> tuple[int, Counts]:
     """`kill -9` one replica after the other, and start it again. How many requests were in flight there."""
     in_flight = 0
-    load = Load(balancer.url)
+    load = Load(balancer.url, rate_per_s=rate_per_s)
     for number in range(kills):
         replica = fleet.replicas[number % len(fleet.replicas)]
         wait_until(partial(_has_work, replica))
@@ -50,26 +58,31 @@ def kills(fleet: Fleet, balancer: Balancer, kills: int, say: Say) -> tuple[int, 
     return in_flight, load.stop()
 
 
-def disconnects(fleet: Fleet, balancer: Balancer, requests: int) -> tuple[int, Counts]:
+def disconnects(
+    fleet: Fleet, balancer: Balancer, requests: int, *, rate_per_s: int = RATE_PER_S
+) -> tuple[int, Counts]:
     """Half of the clients disconnect. How many disconnects the replicas have counted."""
 
     def counted() -> int:
         return sum(each["requests"]["clients_disconnected"] for each in fleet.statistics())
 
     before = counted()
-    counts = Load(balancer.url, "--requests", f"{requests}", "--hang-up", "0.5").finish()
+    options = ["--requests", f"{requests}", "--hang-up", "0.5"]
+    counts = Load(balancer.url, *options, rate_per_s=rate_per_s).finish()
     fleet.wait_until_quiet()
     return counted() - before, counts
 
 
-def shedding(fleet: Fleet, balancer: Balancer, requests: int) -> tuple[int, Counts]:
+def shedding(
+    fleet: Fleet, balancer: Balancer, requests: int, *, rate_per_s: int = RATE_PER_S
+) -> tuple[int, Counts]:
     """Just a load, for a fleet in which a replica has a low `--max-in-flight`. How often any has shed."""
 
     def shed() -> int:
         return sum(each["admission"]["refused"] for each in fleet.statistics())
 
     before = shed()
-    counts = Load(balancer.url, "--requests", f"{requests}").finish()
+    counts = Load(balancer.url, "--requests", f"{requests}", rate_per_s=rate_per_s).finish()
     return shed() - before, counts
 
 

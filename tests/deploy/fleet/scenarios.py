@@ -6,17 +6,22 @@ a setting of fanout, and the figures show what for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tests.deploy.fleet import measure
-from tests.deploy.fleet.fleet import Balancer, Counts, Fleet, Load
+from tests.deploy.fleet.fleet import RATE_PER_S, Balancer, Counts, Fleet, Load
 from tests.deploy.fleet.haproxy import Change, haproxy
 from tests.deploy.fleet.measure import Say
 
 LAME_DUCK_MS: Final = 2000
 GOODPUT_SHARE: Final = 0.98  # of that without the retry
+ENOUGH_READ: Final = 0.5  # of the clients that disconnect: a busy machine reads many a request too late
+WHY_LINES: Final = 30  # of HAProxy's log, with a broken verdict
+# In HAProxy's log: the termination state of a client that disconnected, and the id of its request.
+_ABORTED: Final = re.compile(r" - - C\S\S\S .* \{\S+\} ")
 
 # One line of the shipped configuration each.
 NO_RETRIES: Final = ("retries 2", "retries 0")
@@ -32,18 +37,19 @@ SHUTDOWN_SESSIONS: Final = (_SERVERS, f"{_SERVERS} on-marked-down shutdown-sessi
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it. restarts, requests: of each load under rolling restarts."""
+    """How much of it. restarts, restarts_requests: of each load under rolling restarts."""
 
     restarts: int = 12
     restarts_requests: int = 9000
     kills: int = 3
     requests: int = 1500
     rounds: int = 4
+    rate_per_s: int = RATE_PER_S
     is_short: bool = False
 
 
 FULL: Final = Size()
-SHORT: Final = Size(1, 200, 1, 200, 1, is_short=True)
+SHORT: Final = Size(1, 100, 1, 100, 1, rate_per_s=60, is_short=True)  # of the processor, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,134 +64,150 @@ class Row:
     why: str = ""  # of a broken verdict: what the balancer said of the requests
 
 
-def restarts(size: Size, say: Say) -> Iterator[Row]:
+def disconnect(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
+    """fanout counts every client that disconnects from HAProxy, and none without `abortonclose`.
+
+    A client that resets its connection before HAProxy has read the request asks nothing of anybody. HAProxy's
+    log says how many did not.
+    """
+    variants: dict[str, tuple[Change, ...]] = {"shipped": ()}
+    if not size.is_short:
+        variants["without abortonclose"] = (NO_ABORTONCLOSE,)
+    for variant, changes in variants.items():
+        with haproxy(*changes) as balancer:
+            counted, counts = measure.disconnects(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
+            left, read = counts["left"], len(_ABORTED.findall(balancer.log()))
+            holds = counted == 0 if changes else left * ENOUGH_READ < read == counted <= left
+            must = "none counted" if changes else "all read are counted"
+            figures = {"left": left, "read": read, "counted": counted}
+            yield _verdict("disconnect", variant, counts, must, holds, balancer, figures)
+
+
+def shed(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
+    """A replica that sheds loses nobody while others have room."""
+    replica = fleet.replicas[0]
+    replica.kill()
+    replica.start("--max-in-flight", "3")
+    with haproxy() as balancer:
+        times, counts = measure.shedding(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
+        holds = times > 0 and counts.lost == 0
+        yield _verdict("shed", "shipped", counts, "0 lost", holds, balancer, {"times shed": times})
+    if not size.is_short:
+        with haproxy(NO_503_RETRY) as balancer:
+            times, counts = measure.shedding(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
+            yield Row("shed", "without the 503 retry", {"times shed": times, **_figures(counts)})
+    replica.kill()
+    replica.start()
+
+
+def kill(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
+    """`kill -9` loses at most what was in flight in that replica."""
+    with haproxy() as balancer:
+        in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+        holds = 0 < in_flight >= counts.lost
+        figures = {"in flight": in_flight}
+        yield _verdict("kill", "shipped", counts, "lost at most in flight", holds, balancer, figures)
+    if not size.is_short:
+        with haproxy(EMPTY_RESPONSE) as balancer:
+            in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+            yield Row("kill", "with empty-response", {"in flight": in_flight, **_figures(counts)})
+
+
+def restarts(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     """Rolling restarts with the lame duck lose nobody, whatever is retried or reused."""
-    variants = [(retries, reuse) for retries in ((), (NO_RETRIES,)) for reuse in ((), (REUSE_ALWAYS,))]
+    variants = [(*retries, *reuse) for retries in ((), (NO_RETRIES,)) for reuse in ((), (REUSE_ALWAYS,))]
     loads = {"keep-alive": [], "no keep-alive": ["--no-keep-alive"]}
     if size.is_short:
         variants, loads = variants[:1], {"keep-alive": []}
-    with Fleet(lame_duck_ms=LAME_DUCK_MS, is_quick=size.is_short) as fleet:
-        for retries, reuse in variants:
-            changes = (*retries, *reuse)
-            for load, options in loads.items():
-                with haproxy(*changes) as balancer:
-                    variant = f"{_names(changes)}, {load}"
-                    counts = _restarted(fleet, balancer, size, variant, say, *options)
-                    yield _verdict("restarts", variant, counts, "0 lost", counts.lost == 0, balancer)
-        if [end for end in fleet.ends if end[0] != 0]:
-            yield Row("restarts", "exit codes", {}, "all 0", holds=False, why=str(fleet.ends)[-2000:])
-
-
-def restarts_compared(size: Size, say: Say) -> Iterator[Row]:
-    """How many a rolling restart loses without the lame duck, and with a forbidden option."""
-    with Fleet(lame_duck_ms=0) as fleet:
-        for changes in ((), (NO_RETRIES,)):
+    for changes in variants:
+        for load, options in loads.items():
+            variant = f"{_names(changes)}, {load}"
+            ended = len(fleet.ends)
             with haproxy(*changes) as balancer:
-                variant = f"{_names(changes)}, no lame duck"
-                counts = _restarted(fleet, balancer, size, variant, say)
-                yield Row("restarts-compared", variant, _figures(counts))
-    with Fleet(lame_duck_ms=LAME_DUCK_MS) as fleet, haproxy(SHUTDOWN_SESSIONS) as balancer:
+                counts = _restarted(fleet, balancer, size, variant, say, *options)
+                codes = [code for code, _ in fleet.ends[ended:]]
+                holds = counts.lost == 0 and codes == [0] * size.restarts
+                figures = {"restarts": len(codes)}
+                yield _verdict("restarts", variant, counts, "0 lost, exit code 0", holds, balancer, figures)
+
+
+def shutdown_sessions(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
+    """What a rolling restart loses with `on-marked-down shutdown-sessions`."""
+    with haproxy(SHUTDOWN_SESSIONS) as balancer:
         counts = _restarted(fleet, balancer, size, "shutdown-sessions", say)
-        yield Row("restarts-compared", "shutdown-sessions", _figures(counts))
+        yield Row("shutdown-sessions", "forbidden", _figures(counts))
 
 
-def kill(size: Size, say: Say) -> Iterator[Row]:
-    """`kill -9` loses at most what was in flight in that replica."""
-    with Fleet(lame_duck_ms=0, is_quick=size.is_short) as fleet:
-        with haproxy() as balancer:
-            in_flight, counts = measure.kills(fleet, balancer, size.kills, say)
-            figures = {"in flight": in_flight}
-            holds = 0 < in_flight >= counts.lost
-            yield _verdict("kill", "shipped", counts, "lost at most in flight", holds, balancer, figures)
-        if not size.is_short:
-            with haproxy(EMPTY_RESPONSE) as balancer:
-                in_flight, counts = measure.kills(fleet, balancer, size.kills, say)
-                yield Row("kill", "with empty-response", {"in flight": in_flight, **_figures(counts)})
+def no_lame_duck(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
+    """What a rolling restart loses without the lame duck."""
+    for changes in ((), (NO_RETRIES,)):
+        with haproxy(*changes) as balancer:
+            variant = _names(changes)
+            counts = _restarted(fleet, balancer, size, variant, say)
+            yield Row("no-lame-duck", variant, _figures(counts))
 
 
-def disconnect(size: Size, say: Say) -> Iterator[Row]:
-    """fanout counts every client that disconnects from HAProxy, and none without `abortonclose`."""
-    with Fleet(lame_duck_ms=0, is_quick=size.is_short) as fleet:
-        for variant, changes, must in (
-            ("shipped", (), "all counted"),
-            ("without abortonclose", (NO_ABORTONCLOSE,), "none counted"),
-        ):
-            with haproxy(*changes) as balancer:
-                counted, counts = measure.disconnects(fleet, balancer, size.requests)
-                left = counts["left"]
-                holds = left > 0 and counted == (left if not changes else 0)
-                figures = {"left": left, "counted": counted}
-                yield _verdict("disconnect", variant, counts, must, holds, balancer, figures)
-
-
-def shed(size: Size, say: Say) -> Iterator[Row]:
-    """A replica that sheds loses nobody while others have room."""
-    with Fleet(lame_duck_ms=0, is_quick=size.is_short) as fleet:
-        fleet.replicas[0].restart("--max-in-flight", "3")
-        with haproxy() as balancer:
-            times, counts = measure.shedding(fleet, balancer, size.requests)
-            holds = times > 0 and counts.lost == 0
-            yield _verdict("shed", "shipped", counts, "0 lost", holds, balancer, {"times shed": times})
-        if not size.is_short:
-            with haproxy(NO_503_RETRY) as balancer:
-                times, counts = measure.shedding(fleet, balancer, size.requests)
-                yield Row("shed", "without the 503 retry", {"times shed": times, **_figures(counts)})
-
-
-def limit(size: Size, say: Say) -> Iterator[Row]:
+def limit(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     """When every replica is at its limit, the retry of a 503 costs no goodput."""
-    # 30 requests of 0.2 s: 150 a second of the 200 offered. A fixed time, so that the two compare.
-    upstream = ("--reliable", "--min-delay-ms", "200", "--max-delay-ms", "200")
-    options = ("--max-in-flight", "10")
     goodput = {"without the 503 retry": 0.0, "shipped": 0.0}
-    with Fleet(lame_duck_ms=0, also=options, upstream=upstream, is_quick=size.is_short):
-        for number in range(size.rounds):
-            order = sorted(
-                goodput, reverse=number % 2 == 0
-            )  # by turns, so that a slow machine is so for both
-            for variant in order:
-                with haproxy(*(() if variant == "shipped" else (NO_503_RETRY,))) as balancer:
-                    counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
-                    goodput[variant] += counts.useful_per_s / size.rounds
-                    say(f"{variant}: {counts.useful_per_s:.1f} useful a second")
+    for number in range(size.rounds):
+        for variant in sorted(goodput, reverse=number % 2 == 0):  # so that a slow machine is so for both
+            with haproxy(*(() if variant == "shipped" else (NO_503_RETRY,))) as balancer:
+                counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
+                goodput[variant] += counts.useful_per_s / size.rounds
+                say(f"{variant}: {counts.useful_per_s:.1f} useful a second")
     without, shipped = goodput.values()
     figures = {"useful/s": round(shipped, 1), "without": round(without, 1)}
     holds = without > 0 and shipped >= GOODPUT_SHARE * without
     yield Row("limit", "shipped", figures, f"at least {GOODPUT_SHARE:.0%} of that without", holds)
 
 
-def upstream(size: Size, say: Say) -> Iterator[Row]:
+def upstream_fails(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     """When the upstream fails, every client gets fanout's own 500, which says so."""
-    variants: dict[str, tuple[Change, ...]] = {"shipped": ()}
-    if not size.is_short:
-        variants |= {"all-retryable-errors": (ALL_RETRYABLE,), "observe layer7": (OBSERVE,)}
-    failing = ("--reliable", "--fault", "status=1")
-    with Fleet(lame_duck_ms=0, upstream=failing, is_quick=size.is_short):
-        for variant, changes in variants.items():
-            with haproxy(*changes) as balancer:
-                counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
-                figures = {
-                    "our 500": counts.reasons.get("no_success", 0) + counts.reasons.get("deadline", 0),
-                    "HAProxy's 503": counts.reasons.get("no_replica", 0),
-                }
-                if changes:
-                    yield Row("upstream", variant, {**figures, **_figures(counts)})
-                    continue
+    variants: dict[str, tuple[Change, ...]] = {
+        "shipped": (),
+        "all-retryable-errors": (ALL_RETRYABLE,),
+        "observe layer7": (OBSERVE,),
+    }
+    for variant, changes in variants.items():
+        with haproxy(*changes) as balancer:
+            counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
+            figures = {
+                "our 500": counts.reasons.get("no_success", 0) + counts.reasons.get("deadline", 0),
+                "HAProxy's 503": counts.reasons.get("no_replica", 0),
+            }
+            if changes:
+                yield Row("upstream-fails", variant, {**figures, **_figures(counts)})
+            else:
                 holds = figures["our 500"] == counts.offered
-                yield _verdict("upstream", variant, counts, "only our 500", holds, balancer, figures)
+                yield _verdict("upstream-fails", variant, counts, "only our 500", holds, balancer, figures)
 
 
-Scenario = Callable[[Size, Say], Iterator[Row]]
-SCENARIOS: Final[dict[str, Scenario]] = {
-    "disconnect": disconnect,
-    "shed": shed,
-    "limit": limit,
-    "upstream": upstream,
-    "kill": kill,
-    "restarts": restarts,
-    "restarts-compared": restarts_compared,
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """fleet: options of `Fleet`. Scenarios next to each other that have the same run on one fleet."""
+
+    fleet: Mapping[str, Any]
+    rows: Callable[[Fleet, Size, Say], Iterator[Row]]
+
+
+_USUAL: Final = {"lame_duck_ms": LAME_DUCK_MS}
+# 30 requests of 0.2 s: 150 a second of the 200 that are offered. A fixed time, so that two runs compare.
+_AT_THEIR_LIMIT: Final = {
+    "also": ("--max-in-flight", "10"),
+    "upstream": ("--reliable", "--min-delay-ms", "200", "--max-delay-ms", "200"),
 }
-COMPARISONS: Final = ("restarts-compared",)  # not in the short form
+SCENARIOS: Final = {
+    "disconnect": Scenario(_USUAL, disconnect),
+    "shed": Scenario(_USUAL, shed),
+    "kill": Scenario(_USUAL, kill),
+    "restarts": Scenario(_USUAL, restarts),
+    "shutdown-sessions": Scenario(_USUAL, shutdown_sessions),
+    "no-lame-duck": Scenario({"lame_duck_ms": 0}, no_lame_duck),
+    "limit": Scenario(_AT_THEIR_LIMIT, limit),
+    "upstream-fails": Scenario({"upstream": ("--reliable", "--fault", "status=1")}, upstream_fails),
+}
+IN_SHORT: Final = ("disconnect", "shed", "kill", "restarts")
 
 
 def _restarted(fleet: Fleet, balancer: Balancer, size: Size, variant: str, say: Say, *options: str) -> Counts:
@@ -193,7 +215,13 @@ def _restarted(fleet: Fleet, balancer: Balancer, size: Size, variant: str, say: 
         say(f"{variant}: {line}")
 
     return measure.rolling_restarts(
-        fleet, balancer, size.restarts, size.restarts_requests, say_which, *options
+        fleet,
+        balancer,
+        size.restarts,
+        size.restarts_requests,
+        say_which,
+        *options,
+        rate_per_s=size.rate_per_s,
     )
 
 
@@ -216,5 +244,7 @@ def _verdict(
     balancer: Balancer,
     figures: Mapping[str, int | float] | None = None,
 ) -> Row:
-    why = "" if holds else balancer.log()[-4000:]
+    # What was not a plain success, and what HAProxy noticed of its servers.
+    lines = [line for line in balancer.log().splitlines() if " 200 " not in line]
+    why = "" if holds else "\n".join(lines[-WHY_LINES:])
     return Row(scenario, variant, {**(figures or {}), **_figures(counts)}, must, holds, why)
