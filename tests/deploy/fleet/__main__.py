@@ -21,7 +21,8 @@ from textwrap import indent
 
 from tests.deploy.fleet.fleet import BALANCER, REPLICAS, Fleet
 from tests.deploy.fleet.namespace import add_addresses, is_inside, run_inside, why_not
-from tests.deploy.fleet.scenarios import FULL, IN_SHORT, SCENARIOS, SHORT, Row, Size
+from tests.deploy.fleet.row import FULL, SHORT, Row, Size
+from tests.deploy.fleet.scenarios import IN_SHORT, SCENARIOS
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ from tests.deploy.fleet.fleet import (
     Balancer,
     Counts,
     Fleet,
-    Load,
     Replica,
     kill_with_work,
     wait_until,
@@ -32,7 +31,7 @@ def rolling_restarts(
     rate_per_s: int = RATE_PER_S,
 ) -> Counts:
     """Restart one replica after the other, with at least so many requests. options: of `fanout load`."""
-    load = Load(balancer.url, *options, rate_per_s=rate_per_s)
+    load = fleet.load(balancer.url, *options, rate_per_s=rate_per_s)
     _wait_for_work(fleet)
     began_at = time.monotonic()
     fleet.rolling_restarts(restarts, say)
@@ -45,7 +44,7 @@ def kills(
 ) -> tuple[int, Counts]:
     """`kill -9` one replica after the other, and start it again. How many requests were in flight there."""
     in_flight = 0
-    load = Load(balancer.url, rate_per_s=rate_per_s)
+    load = fleet.load(balancer.url, rate_per_s=rate_per_s)
     for number in range(kills):
         replica = fleet.replicas[number % len(fleet.replicas)]
         wait_until(partial(_has_work, replica))
@@ -68,7 +67,7 @@ def disconnects(
 
     before = counted()
     options = ["--requests", f"{requests}", "--hang-up", "0.5"]
-    counts = Load(balancer.url, *options, rate_per_s=rate_per_s).finish()
+    counts = fleet.load(balancer.url, *options, rate_per_s=rate_per_s).finish()
     fleet.wait_until_quiet()
     return counted() - before, counts
 
@@ -82,7 +81,7 @@ def shedding(
         return sum(each["admission"]["refused"] for each in fleet.statistics())
 
     before = shed()
-    counts = Load(balancer.url, "--requests", f"{requests}", rate_per_s=rate_per_s).finish()
+    counts = fleet.load(balancer.url, "--requests", f"{requests}", rate_per_s=rate_per_s).finish()
     return shed() - before, counts
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.deploy.fleet import measure
-from tests.deploy.fleet.fleet import RATE_PER_S, Balancer, Counts, Fleet, Load
+from tests.deploy.fleet.fleet import Balancer, Counts, Fleet
 from tests.deploy.fleet.haproxy import Change, haproxy
 from tests.deploy.fleet.measure import Say
+from tests.deploy.fleet.own_answers import own_answers
+from tests.deploy.fleet.row import Row, Size
 
 LAME_DUCK_MS: Final = 2000
 GOODPUT_SHARE: Final = 0.98  # of that without the retry
@@ -33,35 +35,6 @@ NO_ABORTONCLOSE: Final = ("option abortonclose", "no option abortonclose")
 _SERVERS: Final = "default-server check port 8081 inter 500ms fastinter 100ms fall 2 rise 1"
 OBSERVE: Final = (_SERVERS, f"{_SERVERS} observe layer7 error-limit 10 on-error mark-down")
 SHUTDOWN_SESSIONS: Final = (_SERVERS, f"{_SERVERS} on-marked-down shutdown-sessions")
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much of it. restarts, restarts_requests: of each load under rolling restarts."""
-
-    restarts: int = 12
-    restarts_requests: int = 9000
-    kills: int = 3
-    requests: int = 1500
-    rounds: int = 4
-    rate_per_s: int = RATE_PER_S
-    is_short: bool = False
-
-
-FULL: Final = Size()
-SHORT: Final = Size(1, 100, 1, 100, 1, rate_per_s=60, is_short=True)  # of the processor, too
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What was done and seen. must: in words; "" for a comparison. holds: `None` for a comparison."""
-
-    scenario: str
-    variant: str
-    figures: Mapping[str, int | float]
-    must: str = ""
-    holds: bool | None = None
-    why: str = ""  # of a broken verdict: what the balancer said of the requests
 
 
 def disconnect(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
@@ -153,7 +126,7 @@ def limit(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     for number in range(size.rounds):
         for variant in sorted(goodput, reverse=number % 2 == 0):  # so that a slow machine is so for both
             with haproxy(*(() if variant == "shipped" else (NO_503_RETRY,))) as balancer:
-                counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
+                counts = fleet.load(balancer.url, "--requests", f"{size.requests}").finish()
                 goodput[variant] += counts.useful_per_s / size.rounds
                 say(f"{variant}: {counts.useful_per_s:.1f} useful a second")
     without, shipped = goodput.values()
@@ -171,7 +144,7 @@ def upstream_fails(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     }
     for variant, changes in variants.items():
         with haproxy(*changes) as balancer:
-            counts = Load(balancer.url, "--requests", f"{size.requests}").finish()
+            counts = fleet.load(balancer.url, "--requests", f"{size.requests}").finish()
             figures = {
                 "our 500": counts.reasons.get("no_success", 0) + counts.reasons.get("deadline", 0),
                 "HAProxy's 503": counts.reasons.get("no_replica", 0),
@@ -202,12 +175,13 @@ SCENARIOS: Final = {
     "shed": Scenario(_USUAL, shed),
     "kill": Scenario(_USUAL, kill),
     "restarts": Scenario(_USUAL, restarts),
+    "own-answers": Scenario(_USUAL, lambda fleet, size, say: own_answers(fleet)),
     "shutdown-sessions": Scenario(_USUAL, shutdown_sessions),
     "no-lame-duck": Scenario({"lame_duck_ms": 0}, no_lame_duck),
     "limit": Scenario(_AT_THEIR_LIMIT, limit),
     "upstream-fails": Scenario({"upstream": ("--reliable", "--fault", "status=1")}, upstream_fails),
 }
-IN_SHORT: Final = ("disconnect", "shed", "kill", "restarts")
+IN_SHORT: Final = ("disconnect", "shed", "kill", "restarts", "own-answers")
 
 
 def _restarted(fleet: Fleet, balancer: Balancer, size: Size, variant: str, say: Say, *options: str) -> Counts:
