@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanout.tools.load.report import LATE_LAUNCHES_ALLOWED
 from tests.deploy.fleet import measure
 from tests.deploy.fleet.fleet import Balancer, Counts, Fleet
 from tests.deploy.fleet.haproxy import Change, haproxy
@@ -206,7 +207,8 @@ def _names(changes: tuple[Change, ...]) -> str:
 def _figures(counts: Counts) -> dict[str, int | float]:
     """What a load came to, without the outcomes that nobody had."""
     results = {name: number for name, number in counts.outcomes.items() if number and name != "useful"}
-    return {"requests": counts.offered, "lost": counts.lost, **results}
+    busy = {"% sent late": round(100 * counts.sent_late)} if counts.sent_late > LATE_LAUNCHES_ALLOWED else {}
+    return {"requests": counts.offered, "lost": counts.lost, **results, **busy}
 
 
 def _verdict(
