@@ -77,13 +77,15 @@ def shed(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
 def kill(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     """`kill -9` loses at most what was in flight in that replica."""
     with haproxy() as balancer:
-        in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+        in_flight, counts = measure.kills(
+            fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s, aftermath_s=size.aftermath_s
+        )
         holds = 0 < in_flight >= counts.lost
         figures = {"in flight": in_flight}
         yield _verdict("kill", "shipped", counts, "lost at most in flight", holds, balancer, figures)
     if not size.is_short:
         with haproxy(EMPTY_RESPONSE) as balancer:
-            in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+            in_flight, counts = measure.kills(fleet, balancer, size.kills, say)
             yield Row("kill", "with empty-response", {"in flight": in_flight, **_figures(counts)})
 
 
