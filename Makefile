@@ -7,8 +7,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets \
-  lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe pictures consoles documents \
+.PHONY: help run dev test test-next simulate sweep siege chaos fleet faults breakages lab lab-breakages lab-rows \
+  lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe pictures consoles documents \
   check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -107,6 +107,9 @@ systemd: $(VENV)/.dev ## boot deploy/systemd in a container: start, load, stop, 
 
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fleet: $(VENV)/.dev ## HAProxy before three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
+	@$(BIN)/python -m tests.deploy.fleet $(ARGS)
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
