@@ -19,11 +19,14 @@ PACKAGES: Final = {
     "curl": "curl",
     "fish": "fish",
     "go": "golang-go",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "jq": "jq",
     "node": "nodejs",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
     "zsh": "zsh",
 }
 AS_ROOT: Final = "sudo make test"
