@@ -55,6 +55,7 @@ class Settings:
     reserve_ms: int
     max_in_flight: int
     max_loop_lag_ms: int
+    lame_duck_ms: int
     workers: int
     upstream_ca: Path | None
     tls_cert: Path | None
@@ -301,6 +302,13 @@ SETTINGS: Final = (
         "5",
         _integer("MS", 1, 1000),
         "New requests are shed while an event-loop iteration takes longer than this.",
+    ),
+    Setting(
+        "lame_duck_ms",
+        "--lame-duck-ms",
+        "0",
+        _integer("MS", 0, LARGEST_MAX_TIMEOUT_MS),
+        "After SIGTERM, serve for so long with /readyz at 503; then reject what is new. For a balancer.",
     ),
     Setting(
         "workers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -134,6 +135,38 @@ def test_a_signal_drains(signal_number: int) -> None:
             assert statuses == {503}
             assert [answer.result().status for answer in answers] == [200] * 10
             assert stopping.result() == 0
+
+
+def test_in_its_lame_duck_a_server_is_not_ready_and_serves_on() -> None:
+    """G9: every answer says that its connection closes; new connections are served, too."""
+    with running("demo", *FREE, "--reliable", "--lame-duck-ms", "2000") as program:
+        kept = http.client.HTTPConnection(program.urls["api"].removeprefix("http://"), timeout=20)
+        kept.request("GET", "/api/first?timeout=1")
+        answer = kept.getresponse()
+        assert (answer.status, answer.headers["connection"], answer.read()[:1]) == (500, None, b"{")
+        program.process.send_signal(signal.SIGTERM)
+        signalled_at = time.monotonic()
+        while request(program.urls["admin"], "/readyz").status == 200:
+            time.sleep(0.01)
+        kept.request("GET", "/api/first?timeout=5000")
+        answer = kept.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        kept.close()
+        served = request(program.urls["api"], "/api/all?timeout=5000")
+        assert (served.status, served.headers["connection"]) == (200, "close")
+        assert request(program.urls["admin"], "/readyz").status == 503
+        assert program.process.wait(20) == 0
+        assert time.monotonic() - signalled_at >= 2
+        program.stop()  # it has ended: this closes its pipes
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_lame_duck_at_once(signal_number: int) -> None:
+    with running("demo", *FREE, "--reliable", "--lame-duck-ms", "600000") as program:
+        program.process.send_signal(signal_number)
+        while request(program.urls["admin"], "/readyz").status == 200:
+            time.sleep(0.01)
+        assert program.stop(signal_number) == 0
 
 
 def test_health_is_an_exit_code() -> None:

@@ -124,6 +124,7 @@ class Service:
         self._admin_ports = admin_ports
         self._listeners: tuple[socket.socket, socket.socket] | None = None  # public and admin, once it runs
         self._started_at: float | None = None
+        self._is_shutting_down = False
 
     async def run(
         self,
@@ -133,7 +134,10 @@ class Service:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` is set; then drain: finish what was admitted, refuse what is new.
+        """Serve until `stop` is set; then shut down gracefully.
+
+        For `lame_duck_ms` it serves as before, and only says that it is about to end. Then it drains: it
+        finishes what was admitted, and rejects what is new.
 
         `task_status.started()` is called when both listeners answer.
         """
@@ -148,7 +152,7 @@ class Service:
         stop: trio.Event,
         task_status: trio.TaskStatus[None],
     ) -> None:
-        admin_stop = trio.Event()
+        drain, admin_stop = trio.Event(), trio.Event()
         self._listeners = public[0], admin[0]
         for listener in admin:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
@@ -182,14 +186,18 @@ class Service:
                         self._public_driver,
                         public,
                         certificate=certificate_of(self._settings),
-                        shutdown=stop.wait,
+                        shutdown=drain.wait,
                         grace_s=grace_s,
                     )
                 )
                 self._started_at = trio.current_time()
                 task_status.started()
                 await stop.wait()
+                self._is_shutting_down = True
+                if self._settings.lame_duck_ms:
+                    await self._be_lame_duck()
                 self._app.draining = True
+                drain.set()
                 await live.publish(with_sample=True)
                 logger.info("draining: {} requests in flight", self._admission.in_flight)
             await self._observation.end()
@@ -201,15 +209,22 @@ class Service:
             return nullcontext(self._calls)
         return self._open_calls(self._settings.calls, self._observation.observer)
 
+    async def _be_lame_duck(self) -> None:
+        """Serve everything, and be not ready: a balancer gets time to send its clients elsewhere."""
+        self._public_driver.enter_lame_duck()
+        logger.info("not ready any more: requests are served for {} ms", self._settings.lame_duck_ms)
+        await self._observation.live.feed.publish(with_sample=True)
+        await trio.sleep(self._settings.lame_duck_ms / 1000)
+
     def is_ready(self) -> bool:
-        return self._started_at is not None and not self._app.draining
+        return self._started_at is not None and not self._is_shutting_down
 
     def statistics(self) -> ServiceStatistics:
         started_at = trio.current_time() if self._started_at is None else self._started_at
         return ServiceStatistics(
             version=fanout.__version__,
             uptime_s=round(trio.current_time() - started_at, 3),
-            draining=self._app.draining,
+            draining=self._is_shutting_down,
             restarts=self._restarts,
             admission=self._admission.statistics(),
             requests=self._observation.metrics.statistics(),

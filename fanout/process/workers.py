@@ -105,7 +105,7 @@ class Workers:
     async def _close_listeners(self) -> None:
         """Once stopping: what the workers have closed must not stay open here, where nobody accepts."""
         await self._stop.wait()
-        logger.info("draining: {} workers", len(self._admins))
+        logger.info("shutting down: {} workers", len(self._admins))
         for sock in (*self._public, *(sock for admin in self._admins for sock in admin)):
             sock.close()
 
@@ -182,8 +182,8 @@ class Workers:
         await self._stop.wait()
         with suppress(OSError):  # it has died
             leash.socket.shutdown(socket.SHUT_WR)
-        longest_drain_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
-        await trio.sleep(longest_drain_s + STUCK_MARGIN_S)
+        longest_ms = self._settings.lame_duck_ms + self._settings.max_timeout_ms
+        await trio.sleep(longest_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S)
         logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
 

@@ -76,6 +76,10 @@ class Connection:
     def draining(self) -> bool:
         return self._timeouts.draining
 
+    @property
+    def closes_after_answer(self) -> bool:
+        return self._timeouts.closes_after_answer
+
     def wait(self, state: State, timeout_s: float) -> None:
         """The client owes bytes. Until it sends them, a newer connection may replace this one."""
         self.state = state

@@ -165,6 +165,15 @@ class Driver:
         fields.append((b"connection", b"close"))
         return head_bytes(rejection.status, fields) + body
 
+    def enter_lame_duck(self) -> None:
+        """Serve as before, but make clients move: each answer is the last one on its connection.
+
+        To be called some time before `drain`, so that clients and balancers learn of the end before it comes.
+        Irrevocable. Idle connections stay open, because a request may be on its way. Over HTTP/2 the last
+        answer of those that run together is followed by GOAWAY.
+        """
+        self.timeouts.closes_after_answer = True
+
     def drain(self) -> None:
         """Finish the admitted requests, and nothing else. Irrevocable; may be called twice.
 
@@ -172,7 +181,7 @@ class Driver:
         send `Connection: close` with their answer and then close. From now on no wait for a client is longer
         than `drain_grace_s`. The app decides how long admitted requests may run.
         """
-        self.timeouts.draining = True
+        self.timeouts.draining = self.timeouts.closes_after_answer = True
         now, idle = trio.current_time(), 0
         all_of_them = [*self._open, *self._rejected]
         step_s = min(ENDS_EVERY_S, self.limits.drain_grace_s * ENDS_AT_ONCE / (len(all_of_them) or 1))

@@ -120,7 +120,9 @@ class Http1:
             driver.beginning += 1
         else:
             driver.refused += 1
-            self._rejection_is_last = driver.draining or not (data == self._plain or self._is_plain(data))
+            self._rejection_is_last = self._connection.closes_after_answer or not (
+                data == self._plain or self._is_plain(data)
+            )
             if self._rejection_is_last:
                 self._rejection = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
             else:

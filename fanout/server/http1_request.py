@@ -135,7 +135,7 @@ class Request:
         else:
             self._framing = _UNTIL_CLOSE
             self.keep_alive = False
-        if not self._reader.ended or self._connection.draining:
+        if not self._reader.ended or self._connection.closes_after_answer:
             self.keep_alive = False
         if not self.keep_alive:
             fields.append((b"connection", b"close"))

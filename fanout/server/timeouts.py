@@ -20,12 +20,15 @@ C = TypeVar("C")
 class Timeouts(Generic[C]):
     """The timeouts of `limits`, which get shorter once the server is `draining`.
 
+    closes_after_answer: the server shuts down, so every answer is the last one on its connection.
+
     waiting: connections whose client owes bytes, and since when, by Trio's clock; longest first.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits: Final = limits
         self.draining = False
+        self.closes_after_answer = False
         self.waiting: dict[C, float] = {}
         self._due: dict[float, tuple[float, int]] = {}  # by timeout: the latest deadline, how many have it
 

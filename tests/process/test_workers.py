@@ -222,6 +222,21 @@ def test_one_signal_drains_every_worker(
         assert not serving.log("another one starts")
 
 
+def test_workers_serve_on_in_their_lame_duck_and_close_what_they_answer(
+    simulator: str, threads: ThreadPoolExecutor
+) -> None:
+    """G9: no worker is ready any more, and new connections are served as before."""
+    with cluster(simulator, "--lame-duck-ms", "3000", delay_ms=1) as serving:
+        serving.program.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: len(serving.log("not ready any more")) == 2, "both know")
+        assert [request(admin, "/readyz").status for admin in serving.admins] == [503, 503]
+        answers = [request(serving.api, "/api/first?timeout=2000") for _ in range(20)]
+        assert {(answer.status, answer.headers["connection"]) for answer in answers} == {(200, "close")}
+        assert not serving.is_draining()
+        assert serving.program.process.wait(WITHIN_S) == 0
+        assert not serving.log("another one starts")
+
+
 def test_a_second_signal_ends_everything_at_once(simulator: str, threads: ThreadPoolExecutor) -> None:
     with cluster(simulator, delay_ms=15_000) as serving:
         answers, pids = serving.occupy(threads), serving.pids()

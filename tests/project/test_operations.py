@@ -83,10 +83,11 @@ def test_only_metrics_that_exist_are_asked_for(queries: list[str]) -> None:
 def test_the_sums_of_the_document_are_those_of_the_settings() -> None:
     settings = load({}, {}).settings
     prose = " ".join(OPERATIONS.split())
-    drain_s = settings.max_timeout_ms // 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
-    assert f"Give the supervisor {drain_s} s before it kills" in prose
-    assert f"or {drain_s + STUCK_MARGIN_S} with workers" in prose
-    assert f"A drain ends within {drain_s} s with the default settings" in prose
+    beyond_s = GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S
+    longest_s = (settings.lame_duck_ms + settings.max_timeout_ms) // 1000 + beyond_s
+    assert f"`FANOUT_LAME_DUCK_MS` + `FANOUT_MAX_TIMEOUT_MS` + {beyond_s} s before it kills" in prose
+    assert f"by default {longest_s} s." in prose
+    assert f"A graceful shutdown ends within {longest_s} s with the default settings" in prose
     assert f"{settings.descriptors_needed:,} at the defaults" in prose
     assert f"and the reserve {settings.reserve_ms}." in prose
 

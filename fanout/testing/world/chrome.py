@@ -28,7 +28,7 @@ def chrome_trace(ended: Ended) -> dict[str, Any]:
     events += [
         moment(f"{h.what} {h.more}", _SERVER, 0, h.at, scope="g")
         for h in ended.trace.happenings
-        if h.what in ("drain", "stall")
+        if h.what in ("lame duck", "drain", "stall")
     ]
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 

@@ -61,7 +61,10 @@ _GARBAGE: Final[tuple[tuple[bytes, int], ...]] = (
 def draw_plan(seed: int, requests: int) -> Plan:
     """The plan of this seed, with about so many requests (a drain in the middle leaves some unasked)."""
     plan = _Drawing(random.Random(f"world {seed}"), requests).plan()
-    # A random source of its own, so the other simulation runs stay the same.
+    # Random sources of their own, so the other simulation runs stay the same.
+    if plan.drain_at_ms is not None:
+        lame_duck_ms = random.Random(f"lame duck {seed}").choice((0, 100, 2000))
+        plan = replace(plan, lame_duck_ms=lame_duck_ms)
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
         return with_a_silent_address(plan)
     return plan

@@ -16,6 +16,7 @@ class Ended:
 
     stalls: when the loop stood still, from and to. late_answers: as the server counts them.
     look_ups: when the upstream's name was looked up.
+    signalled_at: SIGTERM. drained_at: when the server was told to drain, after its lame duck.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
     """
 
@@ -25,6 +26,7 @@ class Ended:
     look_ups: list[float]
     requests: list[RequestFacts] = field(default_factory=list)
     connections: list[ConnectionFacts] = field(default_factory=list)
+    signalled_at: float = 0.0
     drained_at: float = 0.0
     ended_at: float = 0.0
     late_answers: int = 0

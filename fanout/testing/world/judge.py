@@ -31,7 +31,7 @@ def judge(ended: Ended) -> list[Violation]:
 
 
 def _all(ended: Ended) -> Iterator[tuple[str, str]]:
-    for what in (*ended.wrong, *_late(ended), *_drain(ended), *judge_addresses(ended)):
+    for what in (*ended.wrong, *_late(ended), *_drain(ended), *_kept_open(ended), *judge_addresses(ended)):
         yield "server", what
     for connection in ended.connections:
         for what in connection.bad:
@@ -64,6 +64,14 @@ def _drain(ended: Ended) -> Iterator[str]:
     closed_at = max((c.closed_at or 0.0 for c in ended.connections), default=0.0)
     if closed_at > last + 1 + ended.slack_s(drained_at, closed_at) + INSTANT_S:
         yield f"G9: drained from {drained_at}, last deadline {last}, last connection closed at {closed_at}"
+
+
+def _kept_open(ended: Ended) -> Iterator[str]:
+    """G9: from the signal on every answer closes its connection, so that the client takes another server."""
+    for connection in ended.connections:
+        for answer in connection.reader.answers:
+            if answer.first_at > ended.signalled_at + INSTANT_S and not answer.closes:
+                yield f"G9: an answer at {answer.first_at} keeps c{connection.number} open after the signal"
 
 
 def _dirty(wire: WireFacts) -> Iterator[tuple[str, str]]:

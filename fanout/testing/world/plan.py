@@ -121,7 +121,7 @@ class Plan:
     silent_addresses: so many of them, from the first, swallow every attempt to connect.
     client_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
     `ClientScript`, for what the upstream sends. late_iterations: see `Network`.
-    drain_at_ms: SIGTERM; `None`: when all clients are done.
+    drain_at_ms: SIGTERM; `None`: when all clients are done. lame_duck_ms: from then to the drain.
     """
 
     clients: tuple[ClientScript, ...]
@@ -136,6 +136,7 @@ class Plan:
     upstream_segment_bytes: int = 0
     late_iterations: int = 0
     drain_at_ms: int | None = None
+    lame_duck_ms: int = 0
     stalls: tuple[Stall, ...] = ()
 
     @property

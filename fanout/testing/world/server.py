@@ -83,6 +83,9 @@ class Server:
             wall_clock=lambda: _NOON,
         )
 
+    def enter_lame_duck(self) -> None:
+        self.driver.enter_lame_duck()
+
     async def drain(self) -> None:
         """What the service and hypercorn's worker do on SIGTERM, each in a task of its own."""
         async with trio.open_nursery() as nursery:

@@ -119,6 +119,11 @@ class World:
     async def _drain(self, at: float) -> None:
         """SIGTERM."""
         await trio.sleep_until(at)
+        self._ended.signalled_at = trio.current_time()
+        if self._plan.lame_duck_ms:
+            self._trace.add("lame duck", "server")
+            self._server.enter_lame_duck()
+            await trio.sleep(self._plan.lame_duck_ms / 1000)
         self._listening = False
         self._ended.drained_at = trio.current_time()
         self._trace.add("drain", "server")

@@ -115,6 +115,10 @@ def a_slow_drain(ended: Ended) -> None:
     ended.connections[0].closed_at = ended.drained_at + 60
 
 
+def an_answer_that_keeps_its_connection(ended: Ended) -> None:
+    ended.signalled_at = 0.0
+
+
 def a_late_answer(ended: Ended) -> None:
     ended.late_answers = 1
 
@@ -141,6 +145,7 @@ def a_late_answer(ended: Ended) -> None:
         (a_dirty_connection, "", "G7"),
         (overload_without_load, "w1", "G8"),
         (a_slow_drain, "server", "G9"),
+        (an_answer_that_keeps_its_connection, "server", "G9"),
         (a_late_answer, "server", "G2"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

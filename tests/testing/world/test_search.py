@@ -74,6 +74,7 @@ def plans(draw: st.DrawFn) -> Plan:
         upstream_latency_ms=draw(st.sampled_from((0, 1))),
         late_iterations=draw(st.sampled_from((0, 3))),
         drain_at_ms=draw(st.none() | TIMES_MS),
+        lame_duck_ms=draw(st.sampled_from((0, 100))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import trio._core._run as trio_run
@@ -87,6 +88,17 @@ def test_a_drain_answers_who_was_admitted_and_nobody_else() -> None:
     ended = run_plan(plan, 0)
     assert statuses(ended) == [(200, "")]
     assert ended.connections[0].reader.answers[0].closes
+    assert judge(ended) == []
+
+
+def test_what_comes_in_the_lame_duck_is_served_and_its_connection_closed() -> None:
+    """G9. One request runs when the signal comes, the next one comes later, and the last one too late."""
+    scripts = [race(1, answers(300), answers(300)), race(2, answers(1), answers(1))]
+    late = replace(race(3, answers(1), answers(1)), gap_ms=1000)
+    ended = run_plan(plan_of(*scripts, late, drain_at_ms=100, lame_duck_ms=500), 0)
+    assert statuses(ended) == [(200, ""), (200, "")]
+    answers_ = [answer for connection in ended.connections for answer in connection.reader.answers]
+    assert [answer.closes for answer in answers_] == [True, True]
     assert judge(ended) == []
 
 

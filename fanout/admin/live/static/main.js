@@ -16,7 +16,7 @@ import { count } from "./words.js";
 
 const STATES = {
   live: "live",
-  draining: "shutting down: finishing the admitted requests",
+  draining: "shutting down",
   stopped: "the server has stopped; waiting for it to start again",
   disconnected: "disconnected; trying again",
 };
