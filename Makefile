@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
+.PHONY: help run dev test simulate sweep siege chaos fleet faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
   garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -84,6 +84,9 @@ siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, i
 
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fleet: $(VENV)/.dev ## HAProxy before three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
+	@$(BIN)/python -m tests.deploy.fleet $(ARGS)
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)

@@ -27,6 +27,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,7 @@ BALANCER_PORT, API_PORT, ADMIN_PORT = 80, 8080, 8081
 UPSTREAM: Final = "127.0.0.1:9000"
 RATE_PER_S: Final = 200
 TIMEOUT_MS: Final = 1000  # the slowest answer of the simulated upstream takes 600 ms
+GIVE_UP_MS: Final = 10_000  # beyond the timeout: on a busy machine an answer is late, but not missing
 WITHIN_S: Final = 30.0  # what a busy machine may take for anything
 
 
@@ -120,6 +122,7 @@ class Fleet:
 
         is_quick: programs are forks of one that has imported everything: a start takes 0.1 s instead of one.
         """
+        self._is_quick = is_quick
         self._run = forked.running if is_quick else running
         self._upstream = upstream
         self._open = ExitStack()
@@ -141,12 +144,21 @@ class Fleet:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
+    def load(self, url: str, *options: str, rate_per_s: float = RATE_PER_S) -> Load:
+        """A `Load` that starts as quickly as the replicas."""
+        return Load(url, *options, rate_per_s=rate_per_s, is_quick=self._is_quick)
+
     def rolling_restarts(self, count: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Restart one replica after the other, `count` in all."""
         for number in range(count):
             began_at = time.monotonic()
             self.replicas[number % len(self.replicas)].restart()
             say(f"restart {number + 1} of {count}: {time.monotonic() - began_at:.1f} s")
+
+    @property
+    def ends(self) -> list[tuple[int | None, bytes]]:
+        """Of all replicas."""
+        return [end for replica in self.replicas for end in replica.ends]
 
     def statistics(self) -> list[Any]:
         return [replica.statistics() for replica in self.replicas]
@@ -236,13 +248,33 @@ class Counts:
 class Load:
     """`fanout load` against a balancer, from now on."""
 
-    def __init__(self, url: str, *options: str, rate_per_s: float = RATE_PER_S) -> None:
-        """options: more of `fanout load`. Without `--requests` or `--duration` it goes on until `stop`."""
+    def __init__(
+        self, url: str, *options: str, rate_per_s: float = RATE_PER_S, is_quick: bool = False
+    ) -> None:
+        """options: more of `fanout load`. Without `--requests` or `--duration` it goes on until `stop`.
+
+        is_quick: see `Fleet`.
+        """
         bounds = [] if {"--requests", "--duration"} & set(options) else ["--duration", "3600"]
         plan = ["--url", url, "--rate", f"{rate_per_s}", "--timeout-ms", f"{TIMEOUT_MS}", *bounds, *options]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fanout", "load", "--json", "--quiet", *plan], stdout=subprocess.PIPE
-        )
+        command = ("load", "--json", "--quiet", "--give-up-ms", f"{GIVE_UP_MS}", *plan)
+        self._folder = Path(tempfile.mkdtemp())
+        with self._report.open("wb") as report, self._errors.open("wb") as errors:
+            self._process = (
+                forked.Forked(command, {}, report.fileno(), errors.fileno())
+                if is_quick
+                else subprocess.Popen(
+                    [sys.executable, "-m", "fanout", *command], stdout=report, stderr=errors
+                )
+            )
+
+    @property
+    def _report(self) -> Path:
+        return self._folder / "report"
+
+    @property
+    def _errors(self) -> Path:
+        return self._folder / "errors"
 
     def stop(self) -> Counts:
         """Send nothing more, and wait for what is in flight."""
@@ -251,10 +283,10 @@ class Load:
 
     def finish(self) -> Counts:
         """Wait until all was sent and answered. Raises `RuntimeError` when no run was possible."""
-        output, _ = self._process.communicate()
-        if not output:
-            raise RuntimeError(f"`fanout load` ended with exit code {self._process.returncode}")
-        report = json.loads(output)
+        self._process.wait()
+        if not self._report.stat().st_size:
+            raise RuntimeError(self._errors.read_text().strip())
+        report = json.loads(self._report.read_text())
         kept = ("offered", "outcomes", "reasons", "statuses", "span_s")
         return Counts(**{name: report[name] for name in kept})
 
