@@ -20,6 +20,7 @@ HAPROXY: Final = "haproxy"  # measured beside the others when it is installed
 LAME_DUCK_MS: Final = 2000
 LONGEST_MS: Final = 30_000  # the default of FANOUT_MAX_TIMEOUT_MS
 SHORT_LONGEST_MS: Final = 2000
+FIRST_LOOKS: Final = 1  # the request by which `fanout load` recognizes a fanout
 SHED_SHARE_LOST: Final = 0.01  # of the requests: round robin can meet the replica that sheds four times
 
 
@@ -54,7 +55,7 @@ def disconnect(fleet: Fleet, size: Size, say: Say, balancer: Balancer) -> Cell:
     """A client may disconnect before its request reaches a replica: then there is nothing to count."""
     before = _admitted(fleet)
     counted, counts = measure.disconnects(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
-    never_there = counts.offered - (_admitted(fleet) - before)
+    never_there = counts.offered - (_admitted(fleet) - before - FIRST_LOOKS)
     there = counts["left"] - never_there
     return Cell(f"{counted} of {there} counted", 0 < there == counted)
 
@@ -130,8 +131,13 @@ VARIANTS: Final = (
     Variant("envoy", "Envoy with FULL_SCAN", ("choice_count: 2", "selection_method: FULL_SCAN"), _SHED),
     Variant("caddy", "Caddy with least_conn", ("lb_policy round_robin", "lb_policy least_conn"), _SHED),
     Variant("traefik", "Traefik with p2c", ("strategy: wrr", "strategy: p2c"), _SHED),
-    Variant("nginx", "nginx, retries at any time", ("proxy_next_upstream_timeout 250ms;", ""), _KILL),
-    Variant("caddy", "Caddy, retries at any time", ("lb_try_duration 250ms", ""), _KILL),
+    Variant(
+        "nginx",
+        "nginx, retries at any time",
+        ("proxy_next_upstream_timeout 250ms;", "proxy_next_upstream_timeout 1h;"),
+        _KILL,
+    ),
+    Variant("caddy", "Caddy, retries at any time", ("lb_try_duration 250ms", "lb_try_duration 1h"), _KILL),
 )
 
 
