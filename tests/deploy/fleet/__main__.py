@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
+from subprocess import SubprocessError
 from textwrap import indent
 
 from tests.deploy.fleet.fleet import BALANCER, REPLICAS, Fleet
@@ -63,16 +64,16 @@ def _rows(names: list[str], size: Size) -> Iterator[Row]:
 
     for options, group in groupby(names, lambda name: SCENARIOS[name].fleet):
         say("a fleet starts")
-        with Fleet(**options, is_quick=size.is_short) as fleet:
-            for name in group:
-                say(name)
-                try:
+        try:
+            with Fleet(**options, is_quick=size.is_short) as fleet:
+                for name in group:
+                    say(name)
                     for row in SCENARIOS[name].rows(fleet, size, say):
                         say(f"{name}: {row.variant}: {_figures(row)}{_verdict(row)}")
                         yield row
-                except (RuntimeError, TimeoutError) as error:
-                    say(f"{name}: BROKEN: {error}")
-                    yield Row(name, "", {}, "runs to its end", holds=False, why=str(error))
+        except (RuntimeError, OSError, SubprocessError) as error:
+            say(f"BROKEN: {error}")
+            yield Row("the fleet", "", {}, "runs to the end", holds=False, why=str(error))
 
 
 def _table(rows: list[Row]) -> str:

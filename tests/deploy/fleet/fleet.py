@@ -36,7 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fanout.testing import Program, running
+from fanout.testing import Program
+from fanout.testing.program import started
 from tests import forked
 
 BALANCER: Final = "192.0.2.10"  # RFC 5737: addresses for documents, never anybody's
@@ -46,7 +47,20 @@ UPSTREAM: Final = "127.0.0.1:9000"
 RATE_PER_S: Final = 200
 TIMEOUT_MS: Final = 1000  # the slowest answer of the simulated upstream takes 600 ms
 GIVE_UP_MS: Final = 10_000  # beyond the timeout: on a busy machine an answer is late, but not missing
-WITHIN_S: Final = 30.0  # what a busy machine may take for anything
+WITHIN_S: Final = 30.0  # what a busy machine may take for anything else
+READY_WITHIN_S: Final = 180.0
+
+
+@contextmanager
+def _running(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """As `fanout.testing.running`, but a start may take minutes: the load goes on meanwhile."""
+    program = started("fanout", *arguments, environment=environment)
+    try:
+        program.wait_until_ready(READY_WITHIN_S)
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.kill()
 
 
 class Replica:
@@ -58,7 +72,7 @@ class Replica:
         self._host = host
         self._options = ["--bind", f"{host}:{API_PORT}", "--admin-bind", f"{host}:{ADMIN_PORT}", *options]
         self._environment = environment
-        self._run = forked.running if is_quick else running
+        self._run = forked.running if is_quick else _running
         self._open = ExitStack()
         self._program: Program | None = None
         self.ends: list[
@@ -67,7 +81,8 @@ class Replica:
 
     @property
     def program(self) -> Program:
-        assert self._program is not None, "the replica does not run"
+        if self._program is None:
+            raise RuntimeError(f"the replica at {self._host} does not run")
         return self._program
 
     def start(self, *also: str) -> None:
@@ -123,7 +138,7 @@ class Fleet:
         is_quick: programs are forks of one that has imported everything: a start takes 0.1 s instead of one.
         """
         self._is_quick = is_quick
-        self._run = forked.running if is_quick else running
+        self._run = forked.running if is_quick else _running
         self._upstream = upstream
         self._open = ExitStack()
         options = ["--upstream", f"http://{UPSTREAM}/api/work", "--log-requests", "failed", *also]
