@@ -16,13 +16,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from tests.deploy.balancers import compare, shipped
 from tests.deploy.balancers.compare import HAPROXY, MEASUREMENTS, Cell
 from tests.deploy.balancers.shipped import KINDS
 from tests.deploy.fleet import namespace
-from tests.deploy.fleet.fleet import BALANCER, REPLICAS, Balancer, Fleet
+from tests.deploy.fleet.fleet import BALANCER, RATE_PER_S, REPLICAS, Balancer, Fleet
 from tests.deploy.fleet.measure import Say
 from tests.deploy.fleet.row import FULL, SHORT, Size
 
@@ -30,6 +31,7 @@ from tests.deploy.fleet.row import FULL, SHORT, Size
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="nginx, envoy, caddy, traefik, haproxy")
+    parser.add_argument("--rate", type=int, default=RATE_PER_S, help="requests per second")
     modes = parser.add_mutually_exclusive_group()
     for mode in ("--short", "--changes", "--check"):
         modes.add_argument(mode, action="store_true")
@@ -41,12 +43,13 @@ def main() -> int:
         return _run_inside(HAPROXY in options.names)
     namespace.add_addresses(BALANCER, *REPLICAS)
     names = options.names or [*KINDS]
+    size = SHORT if options.short else replace(FULL, rate_per_s=options.rate)
     if options.check:
         rows = list(_checks(names))
     elif options.changes:
-        rows = list(_changes(names))
+        rows = list(_changes(names, size))
     else:
-        rows = list(_figures(names, SHORT if options.short else FULL))
+        rows = list(_figures(names, size))
     sys.stdout.write(_table(rows))
     return 1 if any(cell.holds is False for _, cells in rows for cell in cells.values()) else 0
 
@@ -73,23 +76,26 @@ def _checks(names: Sequence[str]) -> Iterator[Row]:
 
 
 def _figures(names: Sequence[str], size: Size) -> Iterator[Row]:
+    """A balancer that cannot go on has no more figures, and the next one gets replicas of its own."""
     say = _sayer()
-    with Fleet(lame_duck_ms=compare.LAME_DUCK_MS, is_quick=size.is_short) as fleet:
-        for name in names:
-            cells = {}
+    for name in names:
+        cells: dict[str, Cell] = {}
+        with Fleet(lame_duck_ms=compare.LAME_DUCK_MS, is_quick=True) as fleet:
             for title, measurement in MEASUREMENTS.items():
                 cells[title] = _measured(name, partial(measurement, fleet, size, say))
                 say(f"{name}: {title}: {_shown(cells[title])}")
-            yield name, cells
+                if cells[title].is_error:
+                    break
+        yield name, cells
 
 
-def _changes(names: Sequence[str]) -> Iterator[Row]:
+def _changes(names: Sequence[str], size: Size) -> Iterator[Row]:
     say = _sayer()
-    with Fleet(lame_duck_ms=0) as fleet:
+    with Fleet(lame_duck_ms=0, is_quick=True) as fleet:
         for variant in compare.VARIANTS:
             if variant.name in names:
                 with compare.start(variant.name, variant.change) as balancer:
-                    cell = MEASUREMENTS[variant.measurement](fleet, FULL, say, balancer)
+                    cell = MEASUREMENTS[variant.measurement](fleet, size, say, balancer)
                 say(f"{variant.title}: {variant.measurement}: {cell.text}")
                 yield variant.title, {variant.measurement: Cell(cell.text)}
 
@@ -99,8 +105,8 @@ def _measured(name: str, measurement: Callable[[Balancer], Cell]) -> Cell:
     try:
         with compare.start(name) as balancer:
             return measurement(balancer)
-    except (RuntimeError, TimeoutError) as error:
-        return Cell(str(error), holds=False)
+    except (RuntimeError, OSError) as error:
+        return Cell(str(error), holds=False, is_error=True)
 
 
 def _sayer() -> Say:

@@ -21,15 +21,19 @@ LAME_DUCK_MS: Final = 2000
 LONGEST_MS: Final = 30_000  # the default of FANOUT_MAX_TIMEOUT_MS
 SHORT_LONGEST_MS: Final = 2000
 FIRST_LOOKS: Final = 1  # the request by which `fanout load` recognizes a fanout
-SHED_SHARE_LOST: Final = 0.01  # of the requests: round robin can meet the replica that sheds four times
+SHED_SHARE_LOST: Final = 0.05  # round robin can choose the same replica again; without a retry half is lost
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure in words, and whether it is as it has to be; `None`: nothing is demanded."""
+    """One figure in words, and whether it is as it has to be; `None`: nothing is demanded.
+
+    is_error: it could not be measured.
+    """
 
     text: str
     holds: bool | None = None
+    is_error: bool = False
 
 
 Measurement = Callable[[Fleet, Size, Say, Balancer], Cell]
