@@ -245,6 +245,7 @@ class Counts:
     reasons: dict[str, int]
     statuses: dict[str, int]
     span_s: float
+    sent_late: float  # the share that was sent more than 5 ms late: above 0.01 the machine was too busy
 
     @property
     def lost(self) -> int:
@@ -303,7 +304,8 @@ class Load:
             raise RuntimeError(self._errors.read_text().strip())
         report = json.loads(self._report.read_text())
         kept = ("offered", "outcomes", "reasons", "statuses", "span_s")
-        return Counts(**{name: report[name] for name in kept})
+        late = report["client"]["late_launch_share"]
+        return Counts(**{name: report[name] for name in kept}, sent_late=late)
 
 
 def kill_with_work(replica: Replica, balancer: Balancer) -> int:

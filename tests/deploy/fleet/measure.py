@@ -40,7 +40,13 @@ def rolling_restarts(
 
 
 def kills(
-    fleet: Fleet, balancer: Balancer, kills: int, say: Say, *, rate_per_s: int = RATE_PER_S
+    fleet: Fleet,
+    balancer: Balancer,
+    kills: int,
+    say: Say,
+    *,
+    rate_per_s: int = RATE_PER_S,
+    aftermath_s: float = AFTERMATH_S,
 ) -> tuple[int, Counts]:
     """`kill -9` one replica after the other, and start it again. How many requests were in flight there."""
     in_flight = 0
@@ -51,9 +57,9 @@ def kills(
         there = kill_with_work(replica, balancer)
         in_flight += there
         say(f"kill {number + 1} of {kills}: {there} requests were in flight")
-        time.sleep(AFTERMATH_S)
+        time.sleep(aftermath_s)
         replica.start()
-        time.sleep(AFTERMATH_S)
+        time.sleep(aftermath_s)
     return in_flight, load.stop()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.deploy.fleet.fleet import RATE_PER_S
+from tests.deploy.fleet.measure import AFTERMATH_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,13 @@ class Size:
     requests: int = 1500
     rounds: int = 4
     rate_per_s: int = RATE_PER_S
+    aftermath_s: float = AFTERMATH_S
     is_short: bool = False
 
 
 FULL: Final = Size()
-SHORT: Final = Size(1, 100, 1, 100, 1, rate_per_s=60, is_short=True)  # of the processor, too
+# The rate leaves a busy machine some of its processor.
+SHORT: Final = Size(1, 0, 1, 60, 1, rate_per_s=80, aftermath_s=0.3, is_short=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanout.tools.load.report import LATE_LAUNCHES_ALLOWED
 from tests.deploy.fleet import measure
 from tests.deploy.fleet.fleet import Balancer, Counts, Fleet
 from tests.deploy.fleet.haproxy import Change, haproxy
@@ -76,13 +77,15 @@ def shed(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
 def kill(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     """`kill -9` loses at most what was in flight in that replica."""
     with haproxy() as balancer:
-        in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+        in_flight, counts = measure.kills(
+            fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s, aftermath_s=size.aftermath_s
+        )
         holds = 0 < in_flight >= counts.lost
         figures = {"in flight": in_flight}
         yield _verdict("kill", "shipped", counts, "lost at most in flight", holds, balancer, figures)
     if not size.is_short:
         with haproxy(EMPTY_RESPONSE) as balancer:
-            in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+            in_flight, counts = measure.kills(fleet, balancer, size.kills, say)
             yield Row("kill", "with empty-response", {"in flight": in_flight, **_figures(counts)})
 
 
@@ -206,7 +209,8 @@ def _names(changes: tuple[Change, ...]) -> str:
 def _figures(counts: Counts) -> dict[str, int | float]:
     """What a load came to, without the outcomes that nobody had."""
     results = {name: number for name, number in counts.outcomes.items() if number and name != "useful"}
-    return {"requests": counts.offered, "lost": counts.lost, **results}
+    busy = {"% sent late": round(100 * counts.sent_late)} if counts.sent_late > LATE_LAUNCHES_ALLOWED else {}
+    return {"requests": counts.offered, "lost": counts.lost, **results, **busy}
 
 
 def _verdict(
