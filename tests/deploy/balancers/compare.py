@@ -141,7 +141,10 @@ VARIANTS: Final = (
         ("proxy_next_upstream_timeout 250ms;", "proxy_next_upstream_timeout 1h;"),
         _KILL,
     ),
-    Variant("caddy", "Caddy, retries at any time", ("lb_try_duration 250ms", "lb_try_duration 1h"), _KILL),
+    *(
+        Variant("caddy", "Caddy, retries at any time", ("lb_try_duration 250ms", "lb_try_duration 1h"), each)
+        for each in (_KILL, _SHED)
+    ),
 )
 
 
