@@ -7,8 +7,9 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
-  garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages lab-rows lab-sockets \
+  lab-recorded package release bare garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock \
+  clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -173,6 +174,15 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 image: ## build the container image with buildah, start it, stop it
 	deploy/image/build-and-try.sh $(ARGS)
 
+package: $(VENV)/.package ## wheel and sdist of the last commit into dist/, built twice and compared, with SBOM and checksums
+	@$(BIN)/python -m deploy.packages.build
+
+bare: $(VENV)/.package ## install dist/'s wheel without extras on each Python found here, and try it (ARGS="3.12": some)
+	@$(BIN)/python -m deploy.packages.try_bare $(ARGS)
+
+release: $(VENV)/.dev ## check all, build, and say what is left to do by hand (VERSION=x.y.z; ARGS=--dry-run: without tests)
+	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
+
 clean: ## remove everything that make and the tools have created
 	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
@@ -199,7 +209,7 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
-$(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
+$(VENV)/.package: $(VENV)/.libraries setup.cfg setup.py pyproject.toml
 	@$(INSTALL); $(STEP) "fanout itself" install --no-deps --no-build-isolation --editable .
 	@touch $@
 

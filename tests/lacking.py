@@ -18,6 +18,7 @@ PACKAGES: Final = {
     "chromium": "chromium",
     "curl": "curl",
     "fish": "fish",
+    "git": "git",
     "go": "golang-go",
     "haproxy": "haproxy",
     "ip": "iproute2",

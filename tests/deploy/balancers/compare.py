@@ -21,6 +21,7 @@ LAME_DUCK_MS: Final = 2000
 LONGEST_MS: Final = 30_000  # the default of FANOUT_MAX_TIMEOUT_MS
 SHORT_LONGEST_MS: Final = 2000
 FIRST_LOOKS: Final = 1  # the request by which `fanout load` recognizes a fanout
+COUNTED_SHARE: Final = 0.95  # on a busy machine a replica may answer before it reads that the client is gone
 SHED_SHARE_LOST: Final = 0.05  # round robin can choose the same replica again; without a retry half is lost
 
 
@@ -61,7 +62,7 @@ def disconnect(fleet: Fleet, size: Size, say: Say, balancer: Balancer) -> Cell:
     counted, counts = measure.disconnects(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
     never_there = counts.offered - (_admitted(fleet) - before - FIRST_LOOKS)
     there = counts["left"] - never_there
-    return Cell(f"{counted} of {there} counted", 0 < there == counted)
+    return Cell(f"{counted} of {there} counted", 0 < COUNTED_SHARE * there <= counted <= there)
 
 
 def shed(fleet: Fleet, size: Size, say: Say, balancer: Balancer) -> Cell:
@@ -134,6 +135,7 @@ VARIANTS: Final = (
     ),
     Variant("envoy", "Envoy with FULL_SCAN", ("choice_count: 2", "selection_method: FULL_SCAN"), _SHED),
     Variant("caddy", "Caddy with least_conn", ("lb_policy round_robin", "lb_policy least_conn"), _SHED),
+    Variant("caddy", "Caddy, retries without interval", ("lb_try_interval 1ms", "lb_try_interval 0"), _SHED),
     Variant("traefik", "Traefik with p2c", ("strategy: wrr", "strategy: p2c"), _SHED),
     Variant(
         "nginx",

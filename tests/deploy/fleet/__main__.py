@@ -5,7 +5,7 @@
     python -m tests.deploy.fleet --short --json        what `make test` runs, for a machine
 
 Exit code: 0 when every verdict holds, 1 when one does not or a signal ended the run, 3 when no run is
-possible here. Progress is on standard error. Nothing is left behind, whatever ends the run.
+possible here. Progress is on standard error. No process outlives a run, whatever ends it.
 """
 
 from __future__ import annotations

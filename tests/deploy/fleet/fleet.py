@@ -15,14 +15,13 @@ Everything here is synchronous and runs inside a namespace (`namespace.run_insid
 * `Fleet(also=["--max-in-flight", "3"])` for all replicas; `replica.restart("--max-in-flight", "3")` for one.
 * `Load(...).finish()` waits for the end of a load with `--requests` or `--duration`.
 * `Counts.lost`: clients that received no answer of a race. Late ones did: a busy machine loses nobody.
-* `kill_with_work(replica, balancer)`: `kill -9`; returns exactly how many requests were in flight there.
+* `kill_with_work(replica, load)`: `kill -9`; returns exactly how many requests were in flight there.
 * `measure.py` has the four measurements that every balancer is compared by.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -49,6 +48,7 @@ TIMEOUT_MS: Final = 1000  # the slowest answer of the simulated upstream takes 6
 GIVE_UP_MS: Final = 10_000  # beyond the timeout: on a busy machine an answer is late, but not missing
 WITHIN_S: Final = 30.0  # what a busy machine may take for anything else
 READY_WITHIN_S: Final = 180.0
+_CLOSE_WAIT: Final = "08"  # in /proc/net/tcp
 
 
 @contextmanager
@@ -69,7 +69,7 @@ class Replica:
     def __init__(
         self, host: str, options: Sequence[str], environment: Mapping[str, str], *, is_quick: bool
     ) -> None:
-        self._host = host
+        self.host = host
         self._options = ["--bind", f"{host}:{API_PORT}", "--admin-bind", f"{host}:{ADMIN_PORT}", *options]
         self._environment = environment
         self._run = forked.running if is_quick else _running
@@ -82,7 +82,7 @@ class Replica:
     @property
     def program(self) -> Program:
         if self._program is None:
-            raise RuntimeError(f"the replica at {self._host} does not run")
+            raise RuntimeError(f"the replica at {self.host} does not run")
         return self._program
 
     def start(self, *also: str) -> None:
@@ -107,7 +107,7 @@ class Replica:
     def statistics(self) -> Any:
         """Of the process that runs now: see `/statistics`."""
         with urllib.request.urlopen(
-            f"http://{self._host}:{ADMIN_PORT}/statistics", timeout=WITHIN_S
+            f"http://{self.host}:{ADMIN_PORT}/statistics", timeout=WITHIN_S
         ) as answer:
             return json.load(answer)
 
@@ -213,20 +213,6 @@ class Balancer:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """It does nothing in the block. What reaches its sockets waits there."""
-        assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        pids = [self._process.pid, *map(int, children)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-
     def _is_ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
@@ -292,6 +278,15 @@ class Load:
     def _errors(self) -> Path:
         return self._folder / "errors"
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The clients send nothing in the block. What they are late with then, they send after it at once."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> Counts:
         """Send nothing more, and wait for what is in flight."""
         self._process.send_signal(signal.SIGINT)
@@ -308,18 +303,28 @@ class Load:
         return Counts(**{name: report[name] for name in kept}, sent_late=late)
 
 
-def kill_with_work(replica: Replica, balancer: Balancer) -> int:
-    """`kill -9` while requests are in flight. Returns how many there were.
+def kill_with_work(replica: Replica, load: Load) -> int:
+    """`kill -9` while requests are in flight. Returns exactly how many there were.
 
-    The balancer is paused meanwhile, so nothing is on its way to the replica, and the number is exact.
+    The clients are paused until the balancer has closed its connections to the replica: so nothing was on its
+    way there, and nothing is sent over a connection that has just died.
     """
-    with balancer.paused():
+    with load.paused():
         admitted = -1
         while admitted != (admitted := replica.statistics()["admission"]["admitted"]):
-            time.sleep(0.01)  # it reads what the balancer had sent
+            time.sleep(0.01)  # the balancer passes on what it had received
         in_flight: int = replica.statistics()["admission"]["in_flight"]
         replica.kill()
+        wait_until(lambda: not _is_connected_to(replica.host))
     return in_flight
+
+
+def _is_connected_to(host: str) -> bool:
+    """Whether a socket of this namespace is still open whose other end, in this replica, has gone."""
+    address = socket.inet_aton(host)[::-1].hex().upper()
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    sockets = [line.split()[2:4] for line in lines]  # the other end's address and the state
+    return [f"{address}:{API_PORT:04X}", _CLOSE_WAIT] in sockets
 
 
 def wait_until(is_so: Callable[[], bool], within_s: float = WITHIN_S) -> None:

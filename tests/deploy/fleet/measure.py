@@ -54,7 +54,7 @@ def kills(
     for number in range(kills):
         replica = fleet.replicas[number % len(fleet.replicas)]
         wait_until(partial(_has_work, replica))
-        there = kill_with_work(replica, balancer)
+        there = kill_with_work(replica, load)
         in_flight += there
         say(f"kill {number + 1} of {kills}: {there} requests were in flight")
         time.sleep(aftermath_s)

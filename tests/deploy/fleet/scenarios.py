@@ -48,14 +48,14 @@ def disconnect(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     with haproxy() as balancer:
         counted, counts = measure.disconnects(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
         left, waiting = counts["left"], len(_ABORTED.findall(balancer.log()))
-        holds = left * ENOUGH < waiting == counted
+        holds = counted == waiting and waiting > ENOUGH * left
         figures = {"left": left, "of them waiting": waiting, "counted": counted}
         yield _verdict("disconnect", "shipped", counts, "all waiting counted", holds, balancer, figures)
     if size.is_short:
         return
     with haproxy(NO_ABORTONCLOSE) as balancer:
         counted, counts = measure.disconnects(fleet, balancer, size.requests)
-        holds = counted == 0 < counts["left"]
+        holds = counted == 0 and counts["left"] > 0
         figures = {"left": counts["left"], "counted": counted}
         variant = "without abortonclose"
         yield _verdict("disconnect", variant, counts, "none counted", holds, balancer, figures)
@@ -76,7 +76,7 @@ def shed(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
         yield _verdict("shed", "shipped", counts, "0 lost", holds, balancer, {"times shed": times})
     if not size.is_short:
         with haproxy(NO_503_RETRY) as balancer:
-            times, counts = measure.shedding(fleet, balancer, size.requests, rate_per_s=size.rate_per_s)
+            times, counts = measure.shedding(fleet, balancer, size.requests)
             yield Row("shed", "without the 503 retry", {"times shed": times, **_figures(counts)})
     replica.kill()
     replica.start()
@@ -88,7 +88,7 @@ def kill(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
         in_flight, counts = measure.kills(
             fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s, aftermath_s=size.aftermath_s
         )
-        holds = 0 < in_flight >= counts.lost
+        holds = in_flight > 0 and counts.lost <= in_flight
         figures = {"in flight": in_flight}
         yield _verdict("kill", "shipped", counts, "lost at most in flight", holds, balancer, figures)
     if not size.is_short:
