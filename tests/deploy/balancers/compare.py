@@ -22,7 +22,9 @@ LONGEST_MS: Final = 30_000  # the default of FANOUT_MAX_TIMEOUT_MS
 SHORT_LONGEST_MS: Final = 2000
 FIRST_LOOKS: Final = 1  # the request by which `fanout load` recognizes a fanout
 COUNTED_SHARE: Final = 0.95  # on a busy machine a replica may answer before it reads that the client is gone
-SHED_SHARE_LOST: Final = 0.05  # round robin can choose the same replica again; without a retry half is lost
+SHED_SHARE_LOST: Final = (
+    0.02  # round robin can choose the same replica again; without a retry a third is lost
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ def restarts(fleet: Fleet, size: Size, say: Say, balancer: Balancer) -> Cell:
 
 
 def kill(fleet: Fleet, size: Size, say: Say, balancer: Balancer) -> Cell:
-    in_flight, counts = measure.kills(fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s)
+    in_flight, counts = measure.kills(
+        fleet, balancer, size.kills, say, rate_per_s=size.rate_per_s, aftermath_s=size.aftermath_s
+    )
     return Cell(f"{counts.lost} of {in_flight} in flight lost{_late(counts)}", counts.lost <= in_flight)
 
 
