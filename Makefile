@@ -8,8 +8,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages lab-rows lab-sockets \
-  lab-recorded package release bare garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock \
-  clean $(CHECKS)
+  lab-recorded package release bare garbage httpcore-leak kubernetes mutants bench axe pictures consoles documents check format \
+  image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -63,6 +63,18 @@ $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev
 	@$(STEP) "the peers" $(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
 	  --require-hashes --requirement benchmarks/requirements.lock
+	@touch $@
+
+# checkov brings a hundred libraries, many of them at versions of its own.
+CHECKOV := .venv-checkov$(if $(PYTHON),-$(notdir $(PYTHON)))
+
+kubernetes: $(VENV)/.dev $(CHECKOV)/.ready ## deploy/kubernetes: schemas, our rules and checkov; which notices which mistake
+	@$(BIN)/python -m tests.deploy.kubernetes $(CHECKOV)
+
+$(CHECKOV)/.ready: $(VENV)/.dev tests/deploy/kubernetes/checkov.lock
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(STEP) "checkov" $(CHECKOV)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement tests/deploy/kubernetes/checkov.lock
 	@touch $@
 
 simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
@@ -241,3 +253,4 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
 	$(COMPILE) tests/deploy/balancers/requirements.txt --output-file tests/deploy/balancers/requirements.lock
+	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock
