@@ -139,7 +139,7 @@ def limit(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
             with haproxy(*(() if variant == "shipped" else (NO_503_RETRY,))) as balancer:
                 counts = fleet.load(balancer.url, "--requests", f"{size.requests}").finish()
                 goodput[variant] += counts.useful_per_s / size.rounds
-                say(f"{variant}: {counts.useful_per_s:.1f} useful a second")
+                say(f"{variant}: {counts.useful_per_s:.1f} useful a second, {_figures(counts)}")
     without, shipped = goodput.values()
     figures = {"useful/s": round(shipped, 1), "without": round(without, 1)}
     holds = without > 0 and shipped >= GOODPUT_SHARE * without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -46,8 +47,9 @@ def test_no_client_is_lost_that_a_balancer_can_keep() -> None:
 @pytest.mark.same_on_every_python
 @pytest.mark.usefixtures("possible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_a_run_that_a_signal_ends(number: signal.Signals) -> None:
-    with subprocess.Popen(RUN, cwd=ROOT, stderr=subprocess.PIPE) as run:
+def test_no_process_outlives_a_run_that_a_signal_ends(number: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": f"{tmp_path}"}  # its files outlive SIGKILL
+    with subprocess.Popen(RUN, cwd=ROOT, stderr=subprocess.PIPE, env=environment) as run:
         assert run.stderr is not None
         assert b"a fleet starts" in run.stderr.readline()
         pids = descendants(run.pid)
