@@ -79,8 +79,8 @@ class Command:
 
     @property
     def needs(self) -> str | None:
-        """A program, or a library of Python; `root` and `a browser` are what no test has."""
-        found = re.match(r"needs (a browser|\w+)", self.note)
+        """A program, or a library of Python; `root`, `a browser`, `a cluster` and `an engine` are what no test has."""
+        found = re.match(r"needs (an? \w+|\w+)", self.note)
         return found[1] if found else None
 
     @property

@@ -23,7 +23,7 @@ from tests.project.consoles import (
 )
 from tests.project.test_packaging import project_files
 
-NEVER_THERE = {"root", "a browser"}
+NEVER_THERE = {"root", "a browser", "a cluster", "an engine"}
 APT = "apt-get install "
 pytestmark = [
     needs("curl"),
