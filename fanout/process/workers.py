@@ -34,6 +34,7 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
+from fanout.process.composition import GRACE_MARGIN_S
 from fanout.process.descriptors import reserve_descriptors
 from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import DONE, FAILED
@@ -41,7 +42,7 @@ from fanout.process.ready import server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.restarts import keep_running
 from fanout.process.run import print_ready, start_logging
-from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
+from fanout.process.service import ADMIN_GRACE_S
 from fanout.process.signals import stop_on_signals
 from fanout.process.worker import READY, Order
 from fanout.server.listeners import open_listeners
