@@ -85,7 +85,7 @@ siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, i
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
+breakages: $(VENV)/.dev ## break a copy of the code on purpose: does each layer of tests notice? (ARGS=--short: 2 minutes; ARGS="NAME --why")
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
 lab: $(VENV)/.package ## every guarantee as an experiment (ARGS="G4 --explain", ARGS="asyncio")

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanout.process.exits import NO
+from fanout.testing.breakages.patches import LAYERS as NAMES
 from fanout.testing.breakages.patches import Breakage
 from tests.breakages.tree import TREE
 
-WORLDS: Final = 100
-REQUESTS: Final = 100  # a world
+RUNS: Final = 100
+REQUESTS: Final = 100  # per run
 _PATIENCE_S: Final = 170  # what hangs is caught, too
 _FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 
@@ -53,9 +54,9 @@ def sweep(tree: Path, breakage: Breakage) -> Catch:
     return _counted(tree, "runs", "tests.sweep", "--first")
 
 
-def world(tree: Path, breakage: Breakage) -> Catch:
-    """Simulated requests, world by world, as their seeds draw them."""
-    return _counted(tree, "requests", "tests.breakages.search", str(WORLDS), str(REQUESTS))
+def simulation(tree: Path, breakage: Breakage) -> Catch:
+    """Simulated requests, run by run, as their seeds draw them."""
+    return _counted(tree, "requests", "tests.breakages.search", str(RUNS), str(REQUESTS))
 
 
 def lab(tree: Path, breakage: Breakage) -> Catch:
@@ -81,7 +82,7 @@ def broken_in(found: Any) -> list[str]:
     ]
 
 
-LAYERS: Final[dict[str, Layer]] = {"unit tests": unit_tests, "sweep": sweep, "world": world, "lab": lab}
+LAYERS: Final[dict[str, Layer]] = dict(zip(NAMES, (unit_tests, sweep, simulation, lab), strict=True))
 
 
 def _counted(tree: Path, measure: str, *module: str) -> Catch:

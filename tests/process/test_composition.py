@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import trio
 import trio.testing
 
 import fanout
+from fanout.api.exchange import not_traced
 from fanout.config import load
 from fanout.observe.loop import LoopWatch
 from fanout.process.composition import PublicServer, make_transport
@@ -20,7 +22,7 @@ from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, BugFound, Event
 from fanout.race.outcome import Success
 from fanout.race.race import Call
-from fanout.race.timings import CallTimings
+from fanout.race.timings import CallTimings, Trace
 from fanout.server.asgi import App, Receive, Scope, Send
 from fanout.server.http1 import serve_stream
 from fanout.server.serve import begin_drain
@@ -29,6 +31,7 @@ from fanout.testing.world.network import End, Network
 from fanout.upstream.call import MAX_PAYLOAD_BYTES
 
 NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+MAX_CONNECTIONS: Final = 123
 GUARANTEES: Final = Path(fanout.__file__).parents[1] / "docs/guarantees.md"
 REQUEST: Final = b"GET /api/first HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -48,7 +51,12 @@ async def succeeds(timings: CallTimings) -> Success:
     return Success(b'{"time": 1}')
 
 
-def public_server(events: Events, **flags: str) -> PublicServer:
+def public_server(
+    events: Events,
+    *,
+    begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
+    **flags: str,
+) -> PublicServer:
     """The server of a service with these settings."""
     settings = load({}, flags).settings
     calls: list[Call] = [succeeds, succeeds]
@@ -59,8 +67,9 @@ def public_server(events: Events, **flags: str) -> PublicServer:
         events,
         watch=LoopWatch(),
         leak_check=None,
-        max_connections=100,
+        max_connections=MAX_CONNECTIONS,
         id_prefix="test",
+        begin_trace=begin_trace,
     )
 
 
@@ -131,9 +140,30 @@ async def test_a_lame_duck_comes_before_the_drain_and_takes_as_long_as_its_setti
     ]
 
 
+async def test_a_trace_begins_with_a_request(autojump_clock: trio.testing.MockClock) -> None:
+    begun: list[str] = []
+
+    def begin(scope: Scope, fields: Mapping[bytes, bytes]) -> None:
+        begun.append(scope["path"])
+
+    server = public_server(Events(), begin_trace=begin)
+    async with trio.open_nursery() as nursery:
+        connect(server, nursery).write(REQUEST.replace(b"host", b"connection: close\r\nhost"))
+    assert begun == ["/api/first"]
+
+
+def test_as_many_clients_may_be_connected_as_descriptors_allow() -> None:
+    assert public_server(Events()).driver.limits.max_connections == MAX_CONNECTIONS
+
+
 def test_the_pool_and_the_body_have_the_limits_of_the_settings() -> None:
     transport = make_transport(load({}, {"max_in_flight": "7"}).settings, NO_TLS)
     assert (transport._max_connections, transport._max_body_bytes) == (14, MAX_PAYLOAD_BYTES)
+
+
+async def test_the_names_of_the_upstreams_are_looked_up_before_the_first_call() -> None:
+    transport = make_transport(load({}, {"upstreams": "http://upstream.test/api/work"}).settings, NO_TLS)
+    assert [name.name for name in transport.statistics().names] == ["upstream.test"]
 
 
 def test_the_document_lists_what_differs_in_the_simulation() -> None:
