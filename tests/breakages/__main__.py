@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages
-from tests.breakages.layers import LAYERS, Catch
+from tests.breakages.layers import LAYERS, Catch, NoVerdict
 from tests.breakages.tree import apply, copy_of_tree
 
 LEFT_OUT = "·"  # by --short
@@ -50,6 +50,9 @@ def main(names: tuple[str, ...], layers: tuple[str, ...], short: bool, why: bool
                 catches = dict(zip(layers, [future.result() for future in futures], strict=True))
             except DoesNotApply as error:
                 wrong.append(f"{breakage.name} does not apply: {error}")
+                continue
+            except NoVerdict as error:
+                wrong.append(f"{breakage.name}: no verdict: {error}")
                 continue
             cells = [breakage.title, ", ".join(breakage.guarantees), *map(_cell, catches.values())]
             click.echo(f"| {' | '.join(cells)} |")

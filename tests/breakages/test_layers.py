@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fanout.testing.breakages.patches import LAYERS as NAMES
 from fanout.testing.breakages.patches import Breakage, breakages
 from tests.breakages import __main__ as command
-from tests.breakages.layers import LAYERS, Catch
+from tests.breakages.layers import LAYERS, Catch, NoVerdict
 
 pytestmark = pytest.mark.same_on_every_python
 
@@ -61,6 +61,25 @@ def test_a_layer_that_sees_more_than_is_written_has_to_from_then_on(monkeypatch:
         1,
         f"sweep catches {UNSEEN}: name it in the patch, so that it has to\n",
     )
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "", "print('{}')"])
+def test_a_layer_that_does_not_run_is_no_catch(tmp_path: Path, program: str) -> None:
+    """Whatever else it does than to say what it tried, and what it found."""
+    folder = tmp_path / "tests" / "breakages"
+    folder.mkdir(parents=True)
+    (folder / "search.py").write_text(program)
+    with pytest.raises(NoVerdict):
+        LAYERS["simulation"](tmp_path, breakages()[ALL])
+
+
+def test_a_run_that_hangs_is_a_catch(tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "breakages"
+    folder.mkdir(parents=True)
+    (folder / "search.py").write_text(
+        "import faulthandler, time; faulthandler.dump_traceback_later(0.1, exit=True); time.sleep(60)"
+    )
+    assert LAYERS["simulation"](tmp_path, breakages()[ALL]).after == "it hangs"
 
 
 def test_the_short_form_leaves_out_the_lab_and_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
