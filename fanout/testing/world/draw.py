@@ -24,6 +24,9 @@ T = TypeVar("T")
 CALLS: Final = 2
 _HEAVY: Final = frozenset({"gzip_bomb", "huge_head", "endless_head", "endless_informational", "huge_body"})
 _CRASHES: Final = 0.004  # the share of requests
+_IN_A_STALL: Final = 0.8  # the share of clients
+_BEFORE_THE_DRAIN: Final = 0.3
+_CONNECTED_BEFORE_MS: Final = 10
 _LIGHT_FAULTS: Final = tuple(name for name in FAULTS if name not in _HEAVY)
 _HEAVY_FAULTS: Final = tuple(sorted(_HEAVY))
 _DIALLING: Final[tuple[Dialling, ...]] = (
@@ -67,6 +70,7 @@ def draw_plan(seed: int, requests: int) -> Plan:
         lame_duck_ms = random.Random(f"lame duck {seed}").choice((0, 100, 2000))
         plan = replace(plan, lame_duck_ms=lame_duck_ms)
     plan = _with_crashes(plan, random.Random(f"crashes {seed}"))
+    plan = _with_rushes(plan, random.Random(f"rushes {seed}"))
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
         return with_a_silent_address(plan)
     return plan
@@ -84,6 +88,34 @@ def _with_crashes(plan: Plan, dice: random.Random) -> Plan:
         replace(client, requests=tuple(of(request) for request in client.requests)) for client in plan.clients
     )
     return replace(plan, clients=clients)
+
+
+def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
+    """Many clients ask in the moment in which the loop stalls, or just before the graceful shutdown.
+
+    They are connected by then. Of those before the shutdown, some leave in its midst.
+    """
+    moments = [stall.at_ms for stall in plan.stalls[:2]]
+    share, share_that_leaves = _IN_A_STALL, 0.0
+    if plan.drain_at_ms is not None:
+        drained_at_ms = plan.drain_at_ms + plan.lame_duck_ms
+        moments = [max(0, drained_at_ms - before_ms) for before_ms in (0, 1, 3, 10, 30)]
+        share, share_that_leaves = _BEFORE_THE_DRAIN, 0.3
+    if not moments:
+        return plan
+
+    def of(client: ClientScript) -> ClientScript:
+        if dice.random() >= share:
+            return client
+        at_ms = dice.choice(moments)
+        gap_ms = min(at_ms, _CONNECTED_BEFORE_MS)
+        first = replace(client.requests[0], gap_ms=gap_ms)
+        if dice.random() < share_that_leaves:
+            leave = Leave(dice.choice(_LEAVING), dice.choice((10, 30, 50, 100)))
+            first = replace(first, leave=leave)
+        return replace(client, at_ms=at_ms - gap_ms, requests=(first, *client.requests[1:]))
+
+    return replace(plan, clients=tuple(map(of, plan.clients)))
 
 
 def with_a_silent_address(plan: Plan) -> Plan:

@@ -80,6 +80,7 @@ class World:
                     if self._connections.cancel_scope.cancelled_caught:
                         ended.wrong.append("G9: the drain ended by its grace, and not by its last connection")
                     ended.ended_at = trio.current_time()
+                    ended.ends = server.driver.statistics().ended
                     ended.wrong += pool_leftovers(server, upstreams)
                     background.cancel_scope.cancel()
                 for instrument in server.instruments:
