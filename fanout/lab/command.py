@@ -34,13 +34,38 @@ def _known_breakage(context: click.Context, parameter: click.Parameter, name: st
 def _complete_breakages(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in breakages() if name.startswith(incomplete)]
+    return [
+        CompletionItem(name, help=breakage.title)
+        for name, breakage in breakages().items()
+        if name.startswith(incomplete)
+    ]
 
 
 def _complete_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in (*EXPERIMENTS, "asyncio") if name.startswith(incomplete)]
+    """Experiments that are not there yet. `asyncio` is a command of its own, so it only comes first."""
+    given = {name.upper() for name in context.params.get("names") or ()}
+    offered = [
+        CompletionItem(name, help=experiment.claim)
+        for name, experiment in EXPERIMENTS.items()
+        if name not in given
+    ]
+    if not given:
+        offered.append(CompletionItem("asyncio", help="asyncio beside Trio"))
+    return [item for item in offered if item.value.lower().startswith(incomplete.lower())]
+
+
+def _complete_files(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _complete_folders(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="dir")]
 
 
 class Lab(click.Command):
@@ -78,6 +103,7 @@ class Lab(click.Command):
     "--try",
     "target",
     metavar="FILE.py:FUNCTION",
+    shell_complete=_complete_files,
     help="Execute your own `async def first(calls, timeout)` in the situations of `fanout lab asyncio`: on"
     " Trio if its file imports Trio, else on asyncio. A name that begins with `all` means those of /api/all.",
 )
@@ -86,6 +112,7 @@ class Lab(click.Command):
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
+    shell_complete=_complete_folders,
     help="Run everything, including the matrix of `fanout lab asyncio`, and write the results into a new"
     " folder, as a page.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -19,7 +20,8 @@ from fanout.process.descriptors import make_room_for_descriptors, reserve_descri
 from fanout.process.exits import DONE
 from fanout.process.ready import say_ready, server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
-from fanout.process.service import OpenCalls, Service
+from fanout.process.sd_notify import KeepInformed, service_manager
+from fanout.process.service import OpenCalls, Service, longest_shutdown_s
 from fanout.process.signals import stop_on_signals
 from fanout.server.listeners import open_listeners
 from fanout.upstream.transport import PoolTransport
@@ -64,6 +66,7 @@ def run_process(
     start_logging(settings, warnings)
     urls = server_urls(settings, public[0], [admin[0]]) | dict(also_ready or {})
     hints = [hint.format_map(urls) for hint in hints]
+    manager = service_manager(os.environ)
     is_tls = certificate is not None
 
     async def run() -> None:
@@ -76,6 +79,7 @@ def run_process(
             say_ready=partial(print_ready, settings, urls, hints),
             beside=None if controls is None else partial(controls.run, public[0], is_tls),
             when_ready=None if when_ready is None else partial(when_ready, urls),
+            keep_informed=partial(manager.keep_informed, urls["api"], longest_shutdown_s(settings)),
             tracing=tracing,
             controls=controls,
             open_calls=open_calls,
@@ -109,6 +113,7 @@ async def serve_until_stopped(
     say_ready: Callable[[], None],
     beside: Companion | None = None,
     when_ready: Companion | None = None,
+    keep_informed: KeepInformed | None = None,
     tracing: TracingSettings | None = None,
     controls: Controls | None = None,
     restarts: int = 0,
@@ -118,9 +123,10 @@ async def serve_until_stopped(
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
     say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
-        after it. when_ready: likewise, but from then on. tracing: `None` for no traces. controls: for the
-        live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
-        the live page's links. open_calls: see `run_process`.
+        after it. when_ready: likewise, but from then on. keep_informed: likewise, with the event of the first
+        signal. tracing: `None` for no traces. controls: for the live page. restarts: how often this worker
+        has been replaced. admin_ports: those of all workers, for the live page's links. open_calls: see
+        `run_process`.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -138,6 +144,8 @@ async def serve_until_stopped(
             say_ready()
             if when_ready is not None:
                 nursery.start_soon(when_ready)
+            if keep_informed is not None:
+                nursery.start_soon(keep_informed, signalled)
         nursery.cancel_scope.cancel(reason="the service has ended")
 
 

@@ -26,7 +26,7 @@ from fanout.admin.statistics import ServiceStatistics
 from fanout.api.problems import render
 from fanout.config import Settings, mask_url
 from fanout.observe.tracing_settings import TracingSettings
-from fanout.process.composition import PublicServer
+from fanout.process.composition import GRACE_MARGIN_S, PublicServer
 from fanout.process.descriptors import connections_allowed
 from fanout.process.observation import Observation
 from fanout.process.resources import certificate_of
@@ -46,6 +46,11 @@ ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and
 
 # Given the URL of each call, and the service's observer: what gives one `Call` for each, while it is open.
 OpenCalls = Callable[[Sequence[str], Observer], AbstractAsyncContextManager[Sequence[Call]]]
+
+
+def longest_shutdown_s(settings: Settings) -> float:
+    """From the first signal until a process that serves begins to exit."""
+    return (settings.lame_duck_ms + settings.max_timeout_ms) / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
 
 
 class Service:

@@ -1,10 +1,10 @@
 """One worker: a fresh process that serves on listeners it has inherited, under the parent of `workers.py`.
 
 Between the two there is a socket pair, the leash. The worker reads its `Order` from it and writes one byte
-when it serves. From then on the leash says one thing only, that it has ended: the parent lets go to make the
-worker drain, and the kernel lets go when the parent is gone, whatever killed it. Both are the same to a
-worker. And as no order is a signal, a Ctrl-C, which a terminal sends to every process of the group, is one
-signal to each of them.
+when it serves; under a watchdog, its event loop writes another one at intervals. To the worker the leash says
+one thing only from then on, that it has ended: the parent lets go to make the worker drain, and the kernel
+lets go when the parent is gone, whatever killed it. Both are the same to a worker. And as no order is a
+signal, a Ctrl-C, which a terminal sends to every process of the group, is one signal to each of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fanout.process.exits import FAILED, REFUSED
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.run import serve_until_stopped, start_logging
 
-READY: Final = b"r"
+ALIVE: Final = b"a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Order:
     """What a worker is to serve. The listeners are descriptors that it has inherited.
 
     restarts: how many processes of the same index there were before. admin_ports: those of all workers.
+    alive_every_s: how often the worker says that its event loop runs; `inf`: only that it serves.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Order:
     admin: Sequence[int]
     restarts: int
     admin_ports: Sequence[int]
+    alive_every_s: float
 
 
 def main() -> None:
@@ -93,8 +95,9 @@ def _run(order: Order, leash: socket.socket) -> None:
             public,
             admin,
             stop,
-            say_ready=partial(_say_ready, leash),
+            say_ready=partial(_say_alive, leash),
             beside=partial(_stop_when_let_go, leash, stop),
+            when_ready=partial(_keep_saying_alive, leash, order.alive_every_s),
             tracing=tracing,
             restarts=order.restarts,
             admin_ports=order.admin_ports,
@@ -103,9 +106,15 @@ def _run(order: Order, leash: socket.socket) -> None:
     trio.run(run)
 
 
-def _say_ready(leash: socket.socket) -> None:
-    with suppress(OSError):  # the parent is gone, which `_stop_when_let_go` sees
-        leash.send(READY)
+def _say_alive(leash: socket.socket) -> None:
+    with suppress(OSError):  # the parent is gone, which `_stop_when_let_go` sees, or does not read
+        leash.send(ALIVE, socket.MSG_DONTWAIT)
+
+
+async def _keep_saying_alive(leash: socket.socket, every_s: float) -> None:
+    while True:
+        await trio.sleep(every_s)
+        _say_alive(leash)
 
 
 async def _stop_when_let_go(leash: socket.socket, stop: trio.Event) -> None:

@@ -6,6 +6,9 @@ worker exists, and a worker that died leaves its replacement the same ports.
 Rule 1: workers are fresh programs, never forks of this one, which has threads and an event loop.
 Rule 2: a worker that ends is replaced, unless the end was asked for. The others are not touched.
 Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: the leash).
+Rule 4: under a watchdog (`sd_notify.py`), the parent is to each worker what systemd is to the parent. It ends
+    and replaces a worker whose event loop is stuck, so systemd only watches the parent's own, and one stuck
+    worker does not end the requests of the others.
 
 All workers accept from one public socket. The alternative, one with SO_REUSEPORT for each worker and held
 open here, was measured beside it, 300 new connections a second to two workers, one of them killed and
@@ -34,7 +37,6 @@ import trio
 from loguru import logger
 
 from fanout.config import Settings
-from fanout.process.composition import GRACE_MARGIN_S
 from fanout.process.descriptors import reserve_descriptors
 from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import DONE, FAILED
@@ -42,15 +44,17 @@ from fanout.process.ready import server_urls
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.restarts import keep_running
 from fanout.process.run import print_ready, start_logging
-from fanout.process.service import ADMIN_GRACE_S
+from fanout.process.sd_notify import ServiceManager, service_manager
+from fanout.process.service import longest_shutdown_s
 from fanout.process.signals import stop_on_signals
-from fanout.process.worker import READY, Order
+from fanout.process.worker import ALIVE, Order
 from fanout.server.listeners import open_listeners
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
 
 LEAVE_WITHIN_S: Final = 5  # from the end of a worker's leash to its exit; after that it is killed
 END_POLL_S: Final = 0.01
+_MANY: Final = 4096
 
 _PROGRAM: Final = "from fanout.process.worker import main; main()"
 
@@ -69,7 +73,7 @@ def run_workers(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
     start_logging(settings, warnings)
-    workers = Workers(settings, public, admins)
+    workers = Workers(settings, public, admins, service_manager(os.environ))
     trio.run(workers.run)
     return FAILED if workers.lost else DONE
 
@@ -81,13 +85,20 @@ class Workers:
     """
 
     def __init__(
-        self, settings: Settings, public: Sequence[socket.socket], admins: Sequence[Sequence[socket.socket]]
+        self,
+        settings: Settings,
+        public: Sequence[socket.socket],
+        admins: Sequence[Sequence[socket.socket]],
+        manager: ServiceManager,
     ) -> None:
         self._settings = settings
         self._public = public
         self._admins = admins
+        self._manager = manager
+        self._longest_shutdown_s = longest_shutdown_s(settings) + STUCK_MARGIN_S
         self._stop = trio.Event()
         self._not_yet_ready = set(range(len(admins)))
+        self._ready = trio.Event()
         self._started = [0] * len(admins)
         self.lost = 0
 
@@ -95,6 +106,7 @@ class Workers:
         async with trio.open_nursery() as nursery:
             await nursery.start(stop_on_signals, self._stop, nursery.cancel_scope)
             nursery.start_soon(self._close_listeners)
+            nursery.start_soon(self._keep_manager_informed)
             async with trio.open_nursery() as running:
                 for index in range(len(self._admins)):
                     running.start_soon(
@@ -102,6 +114,10 @@ class Workers:
                     )
             nursery.cancel_scope.cancel(reason="every worker has ended")
         logger.info("stopped")
+
+    async def _keep_manager_informed(self) -> None:
+        await self._ready.wait()
+        await self._manager.keep_informed(self._urls()["api"], self._longest_shutdown_s, self._stop)
 
     async def _close_listeners(self) -> None:
         """Once stopping: what the workers have closed must not stay open here, where nobody accepts."""
@@ -122,7 +138,8 @@ class Workers:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._let_go, index, leash, process)
                 has_served = await self._introduce(order, leash, process.pid)
-                await _ended(leash, process)
+                await self._watch(index, leash, process)
+                await _ended(process)
                 nursery.cancel_scope.cancel(reason="the worker has ended")
         finally:
             leash.socket.close()
@@ -157,13 +174,15 @@ class Workers:
             restarts = self._started[index]
             self._started[index] += 1
             ports = [listeners[0].getsockname()[1] for listeners in self._admins]
-            return process, leash, Order(index, self._settings, public, admin, restarts, ports)
+            alive_every_s = self._manager.watchdog_s / 2
+            order = Order(index, self._settings, public, admin, restarts, ports, alive_every_s)
+            return process, leash, order
 
     async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:
         """Returns whether the worker serves. If not, it has died."""
         try:
             await leash.send_all(pickle.dumps(order))
-            is_ready = await leash.receive_some(len(READY)) == READY
+            is_ready = await leash.receive_some(len(ALIVE)) == ALIVE
         except trio.BrokenResourceError:
             return False  # noqa: ASYNC910 - the leash was a checkpoint
         if is_ready:
@@ -175,24 +194,38 @@ class Workers:
         if self._not_yet_ready:
             self._not_yet_ready.discard(index)
             if not self._not_yet_ready and not self._stop.is_set():
-                admins = [admin[0] for admin in self._admins]
-                print_ready(self._settings, server_urls(self._settings, self._public[0], admins))
+                print_ready(self._settings, self._urls())
+                self._ready.set()
+
+    def _urls(self) -> dict[str, str]:
+        return server_urls(self._settings, self._public[0], [admin[0] for admin in self._admins])
+
+    async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
+        """Until the worker closes its leash, or has been silent for too long and is told to end."""
+        watchdog_s = self._manager.watchdog_s
+        with suppress(trio.BrokenResourceError):
+            with trio.move_on_after(watchdog_s) as silence:
+                while await leash.receive_some(_MANY):
+                    silence.deadline = trio.current_time() + watchdog_s
+            if silence.cancelled_caught:
+                logger.bind(worker=index).error(
+                    "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s
+                )
+                process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
+        await trio.lowlevel.checkpoint()
 
     async def _let_go(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """When stopping: the worker drains. One that does not end in time is stuck and is killed."""
         await self._stop.wait()
         with suppress(OSError):  # it has died
             leash.socket.shutdown(socket.SHUT_WR)
-        longest_ms = self._settings.lame_duck_ms + self._settings.max_timeout_ms
-        await trio.sleep(longest_ms / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S)
+        await trio.sleep(self._longest_shutdown_s)
         logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
 
 
-async def _ended(leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
+async def _ended(process: subprocess.Popen[bytes]) -> None:
     """Wait for a worker's end. Its leash closes then or up to a second before, while it writes its log."""
-    with suppress(trio.BrokenResourceError):
-        await leash.receive_some(1)
     gives_up_at = trio.current_time() + LEAVE_WITHIN_S
     while process.poll() is None and trio.current_time() < gives_up_at:  # noqa: ASYNC110 - the portable way
         await trio.sleep(END_POLL_S)

@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 import httpx
 
 import fanout
+from fanout import bounded_json
 from fanout.race.outcome import Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
@@ -31,6 +32,7 @@ from fanout.upstream.phases import EXTENSION, PhaseHook
 from fanout.upstream.transport import PoolTransport
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
+MAX_PAYLOAD_DEPTH: Final = bounded_json.MAX_DEPTH - 1  # `/api/all` puts it into an array
 # The usual payload, and all of it valid: it needs no parser.
 _USUAL: Final = re.compile(rb'\{"time": ?(?:0|[1-9][0-9]{0,17})\}\n?')
 _OK: Final = 200
@@ -94,13 +96,14 @@ def is_valid_payload(body: bytes) -> bool:
     """True for a UTF-8 JSON object (RFC 8259) with a non-negative integer `time` (true is not one).
 
     Names must be unique: with two, different readers would see different values. `NaN` and
-    `Infinity`, which Python's parser accepts, are not JSON.
+    `Infinity`, which Python's parser accepts, are not JSON. At most 63 arrays and objects may be inside one
+    another.
     """
     if _USUAL.fullmatch(body):
         return True
     try:
-        payload = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_json)
-    except (ValueError, RecursionError):  # no UTF-8, no JSON, or an integer of thousands of digits
+        payload = bounded_json.loads(body, MAX_PAYLOAD_DEPTH, _parse)
+    except ValueError:  # no UTF-8, no JSON, too deep, or an integer of thousands of digits
         return False
     if not isinstance(payload, dict):
         return False
@@ -117,3 +120,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+_parse: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_not_json).decode

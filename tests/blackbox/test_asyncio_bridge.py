@@ -18,6 +18,7 @@ import pytest
 from fanout.testing import Program
 from tests.blackbox.conftest import World, request
 from tests.blackbox.test_receipts import line_of
+from tests.lacking import needs_bridge
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/asyncio_upstream.py"
@@ -77,6 +78,7 @@ def check_that_nothing_is_left(server: World) -> None:
     assert found["admission"]["in_flight"] == 0
 
 
+@needs_bridge
 def test_the_example_answers_with_the_winner_and_the_loser_is_gone(example: World) -> None:
     """G4: the upstream sees the loser's socket close."""
     example.set_slots({"delay_ms": 20}, {"delay_ms": 900})
@@ -88,6 +90,7 @@ def test_the_example_answers_with_the_winner_and_the_loser_is_gone(example: Worl
     check_that_nothing_is_left(example)
 
 
+@needs_bridge
 def test_the_example_answers_at_the_deadline(example: World) -> None:
     """G2: the reserve is longer than the grace, and well-behaved code does not need it."""
     example.set_slots({"fault": "hang_mid_body"}, {"fault": "hang_before_head"})
@@ -98,6 +101,7 @@ def test_the_example_answers_at_the_deadline(example: World) -> None:
     check_that_nothing_is_left(example)
 
 
+@needs_bridge
 def test_the_example_cancels_its_calls_when_the_client_disconnects(example: World) -> None:
     """G6: as with calls over HTTP, both upstream sockets close."""
     example.set_slots({"delay_ms": 5000}, {"delay_ms": 5000})
@@ -116,6 +120,7 @@ def _waiting(server: World) -> int:
     return sum(call["end"] == "open" for call in server.calls())
 
 
+@needs_bridge
 def test_errors_of_the_examples_client_are_failures(example: World) -> None:
     example.set_slots(
         {"fault": "status", "status": 503, "delay_ms": 0}, {"fault": "fin_mid_body", "delay_ms": 0}
@@ -128,6 +133,7 @@ def test_errors_of_the_examples_client_are_failures(example: World) -> None:
     ]
 
 
+@needs_bridge
 def test_what_a_careless_sdk_leaves_is_in_every_view_and_no_answer_waits_for_it(careless: Program) -> None:
     """The trade. That an answer waits for exactly the grace is shown in virtual time."""
     server = World(careless, careless)
@@ -152,6 +158,7 @@ def test_what_a_careless_sdk_leaves_is_in_every_view_and_no_answer_waits_for_it(
     assert "the asyncio task that call 1 left has ended" in log
 
 
+@needs_bridge
 def test_a_bug_long_after_the_answer_is_logged_with_its_traceback(careless: Program) -> None:
     """G11."""
     server = World(careless, careless)
@@ -167,6 +174,7 @@ def test_a_bug_long_after_the_answer_is_logged_with_its_traceback(careless: Prog
     assert "careless_sdk.py" in line
 
 
+@needs_bridge
 def test_a_careless_sdk_cannot_keep_the_process_from_ending(careless: Program) -> None:
     """G9. The last test of this server."""
     request(careless.urls["api"], "/api/first?timeout=400", headers={"X-Request-Id": "never-1"})
@@ -209,7 +217,11 @@ ON_3_14 = "import aiohttp, fanout.process.run; sys.version_info = (3, 14, 0, 'fi
 @pytest.mark.parametrize(
     ("lack", "line"),
     [
-        (WITHOUT_THE_EXTRA, r"the asyncio bridge needs an extra: pip install 'fanout-server\[asyncio\]' .*"),
+        pytest.param(
+            WITHOUT_THE_EXTRA,
+            r"the asyncio bridge needs an extra: pip install 'fanout-server\[asyncio\]' .*",
+            marks=needs_bridge,
+        ),
         (ON_3_14, r"the asyncio bridge needs Python 3\.11, 3\.12 or 3\.13: trio-asyncio cannot .* 3\.14.*"),
     ],
 )
@@ -221,6 +233,7 @@ def test_what_the_bridge_lacks_is_one_line_with_the_fix(lack: str, line: str) ->
     assert re.fullmatch(line + r"\n", done.stderr)
 
 
+@needs_bridge
 def test_a_wrong_setting_of_the_example_is_one_line(world: World) -> None:
     environment = {**os.environ, "FANOUT_MAX_IN_FLIGHT": "many"}
     command = [sys.executable, str(EXAMPLE)]

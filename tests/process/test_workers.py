@@ -26,6 +26,7 @@ from loguru import logger
 from fanout.config import Bind, SettingsError, load
 from fanout.process.exits import FAILED
 from fanout.process.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
+from fanout.process.sd_notify import ServiceManager
 from fanout.process.workers import Workers
 from fanout.server.listeners import open_listeners
 from fanout.testing import Program, running
@@ -436,7 +437,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytes
     try:
         with trio.fail_after(WITHIN_S):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(Workers(settings, public, [admin]).run))
+                nursery.start_soon(partial(Workers(settings, public, [admin], ServiceManager()).run))
                 while len(said) < 2:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()

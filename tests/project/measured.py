@@ -34,6 +34,12 @@ CHOSEN: Final = {
         "400 ms": "the clean-up of the example",
     },
     "docs/clients.md": {"200 ms": "the example's own deadline"},
+    "docs/deploy.md": {
+        "3 s": "a sum that tests/project/test_operations.py holds",
+        "70 %": "the autoscaler's target",
+        "80 %": "advice: as in docs/operations.md",
+        "256 MB": "the memory limit of the example",
+    },
     "docs/discussion.md": {
         "300 ms": "the timeout of the example",
         "3 ms": "reserve per hundred requests in flight",

@@ -26,7 +26,8 @@ def make(folder: Path, *, fails: str = "nothing") -> subprocess.CompletedProcess
     python = folder / "python-of-a-test"
     python.write_text(PYTHON)
     python.chmod(0o755)
-    for name in ("Makefile", "setup.cfg", "pyproject.toml", *(path.name for path in ROOT.glob("*.lock"))):
+    locks = [path.name for path in ROOT.glob("*.lock")]
+    for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml", *locks):
         if not (folder / name).exists():
             shutil.copy(ROOT / name, folder / name)
     environment = {"PATH": os.environ["PATH"], "NOTES": str(folder / "notes"), "FAILS": fails}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -14,10 +18,14 @@ from email.parser import Parser
 from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import fanout
 
@@ -70,19 +78,40 @@ def locked(name: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
-    """The wheel as a release builds it, from a copy of the project's own files."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's own files."""
+    folder = tmp_path_factory.mktemp("source")
     for path in project_files():
-        copy = source / path.relative_to(ROOT)
+        copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    command = [sys.executable, "-c", build, str(out)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=50, check=False)
+    return folder
+
+
+def run_hooks(source: Path, *hooks: str) -> None:
+    """Call hooks of the build backend. What they make is in `dist`."""
+    build = "; ".join(
+        ["from setuptools import build_meta", *(f"build_meta.{hook}('dist')" for hook in hooks)]
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    command = [sys.executable, "-c", build]
+    done = subprocess.run(
+        command, cwd=source, env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "Deprecat" not in done.stderr
-    with ZipFile(next(out.iterdir())) as opened:
+
+
+@pytest.fixture(scope="module")
+def packages(source: Path) -> Path:
+    """Wheel and sdist as a release builds them. `tests/deploy/packages` is about their bytes."""
+    run_hooks(source, "build_sdist", "build_wheel")
+    return source / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(packages: Path) -> Iterator[ZipFile]:
+    with ZipFile(next(packages.glob("*.whl"))) as opened:
         yield opened
 
 
@@ -116,6 +145,95 @@ def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
         name = vendored.relative_to(ROOT).as_posix()
         assert wheel.read(f"{INFO}/licenses/{name}") == vendored.read_bytes()
         assert f"]({name})" in readme
+
+
+def test_the_metadata_names_the_licences(wheel: ZipFile) -> None:
+    metadata = Parser().parsestr(wheel.read(f"{INFO}/METADATA").decode())
+    vendored = [path.relative_to(ROOT).as_posix() for path in (ROOT / "fanout").rglob("*.LICENSE")]
+
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License"] is None
+    assert metadata.get_all("License-File") == ["LICENSE", *vendored]
+    assert "fanout/admin/live/static/uplot.LICENSE" in vendored
+
+
+def test_the_sdist_has_what_the_wheel_is_built_from_and_no_test(packages: Path, wheel: ZipFile) -> None:
+    shipped = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+    with tarfile.open(next(packages.glob("*.tar.gz"))) as sdist:
+        members = {member.name.partition("/")[2]: member for member in sdist if member.isfile()}
+        content = {name: sdist.extractfile(members[name]) for name in shipped}
+        assert {name: file and file.read() for name, file in content.items()} == shipped
+
+    assert {name for name in members.keys() - shipped.keys() if ".egg-info/" not in name} == {
+        *("CHANGELOG.md", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md"),
+        *("pyproject.toml", "setup.cfg", "setup.py"),
+    }
+
+
+ADDRESSES = {
+    "": None,
+    "https://example.org/some/fanout/": [
+        "Source, https://example.org/some/fanout",
+        "Documentation, https://example.org/some/fanout/blob/HEAD/docs/README.md",
+        "Changelog, https://example.org/some/fanout/blob/HEAD/CHANGELOG.md",
+        "Issues, https://example.org/some/fanout/issues",
+    ],
+}
+
+
+@pytest.mark.parametrize(("address", "urls"), ADDRESSES.items())
+def test_project_urls_come_from_one_address(source: Path, address: str, urls: list[str] | None) -> None:
+    """Without it there are none: no address is made up."""
+    own = (source / "setup.cfg").read_text("utf-8")
+    changed = re.sub(r"^repository =.*$", f"repository = {address}", own, flags=re.MULTILINE)
+    (source / "setup.cfg").write_text(changed, encoding="utf-8")
+    try:
+        run_hooks(source, "prepare_metadata_for_build_wheel")
+    finally:
+        (source / "setup.cfg").write_text(own, encoding="utf-8")
+    metadata = Parser().parsestr((source / "dist" / INFO / "METADATA").read_text("utf-8"))
+
+    assert metadata.get_all("Project-URL") == urls
+    assert metadata["Home-page"] is None
+
+
+@pytest.fixture(scope="module")
+def sbom(wheel: ZipFile) -> dict[str, Any]:
+    document = wheel.read(f"{INFO}/sboms/{NAME}.cdx.json").decode()
+    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(document) is None
+    read: dict[str, Any] = json.loads(document)
+    return read
+
+
+def test_the_sbom_says_what_is_in_the_wheel(sbom: dict[str, Any], wheel: ZipFile) -> None:
+    """Every file that others have written, with its hash, and the release that these files name."""
+    itself, uplot = sbom["metadata"]["component"], sbom["components"][0]
+    hashes = {file["name"]: file["hashes"][0]["content"] for file in uplot["components"]}
+    vendored = {name for name in wheel.namelist() if re.search(r"/uplot\.(js|css)$", name)}
+
+    assert (itself["name"], itself["version"]) == (NAME, fanout.__version__)
+    assert hashes == {name: hashlib.sha256(wheel.read(name)).hexdigest() for name in vendored}
+    assert uplot["purl"] == f"pkg:npm/uplot@{uplot['version']}"
+    folder = "fanout/admin/live/static/uplot"
+    assert f"(v{uplot['version']})" in wheel.read(f"{folder}.js").decode()
+    assert f"uPlot {uplot['version']}," in wheel.read(f"{folder}.README.md").decode()
+
+
+def test_the_sbom_says_what_the_wheel_needs(sbom: dict[str, Any]) -> None:
+    """Every requirement, in the versions that it allows: what is installed, only an installation knows."""
+    needed = {}
+    for component in sbom["components"][1:]:
+        assert component["isExternal"]
+        parts = component.get("versionRange", "").removeprefix("vers:pypi/").split("|")
+        exact = [f"=={component['version']}"] if "version" in component else []
+        needed[component["name"]] = SpecifierSet(",".join(exact or parts))
+
+    wanted = {each.name: each.specifier for each in listed("options", "install_requires")}
+    assert {name for name, bounds in wanted.items() if needed[name] != bounds} == {"httptools"}
+    assert (str(wanted["httptools"]), needed["httptools"]) == ("==0.9.*", SpecifierSet(">=0.9,<0.10"))
+    assert needed.keys() == wanted.keys()
+    refs = {component["bom-ref"] for component in sbom["components"]}
+    assert set(sbom["dependencies"][0]["dependsOn"]) == refs
 
 
 # On the index, this name is somebody else's package; ours, with each of its extras, is NAME.

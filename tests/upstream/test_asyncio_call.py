@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
 from fanout.race.budget import Budget
 from fanout.race.events import BugFound
 from fanout.race.outcome import Cancelled, Crash, Failure, Success

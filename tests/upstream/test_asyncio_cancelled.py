@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
 from fanout.race.outcome import Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.testing import cancel_at

@@ -15,6 +15,7 @@ import pytest
 import trio
 from trio.abc import Clock
 
+import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings

@@ -11,6 +11,7 @@ import os
 import pytest
 import trio.testing
 
+import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
 from fanout.race.outcome import Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings

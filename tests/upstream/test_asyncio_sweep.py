@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
 from tests.upstream.asyncio_sweep import AUTHORITY, Found, sweep_client
 
 TLS = pytest.mark.parametrize("tls", [None, AUTHORITY.server], ids=["plain", "tls"])

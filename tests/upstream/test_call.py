@@ -114,6 +114,8 @@ VALID = [
     b' \r\n\t{"time": 1} ',
     b'{"time": 123456789012345678901234567890}',
     b'{"time": 1, "more": {"time": "x"}, "list": [1.5, null, true]}',
+    b'{"time": 1, "x": ' + b"[" * 62 + b"]" * 62 + b"}",
+    b'{"time": 1, "x": "' + b"[" * 1000 + b'\\"' + b"{" * 1000 + b'"}',
     '{"time": 1, "é": "\N{GRINNING FACE}"}'.encode(),
 ]
 INVALID = {
@@ -143,6 +145,7 @@ INVALID = {
     "UTF-16": '{"time": 1}'.encode("utf-16"),
     "byte order mark": b'\xef\xbb\xbf{"time": 1}',
     "digits without end": b'{"time": ' + b"9" * 5000 + b"}",
+    "one level too deep": b'{"time": 1, "x": ' + b"[" * 63 + b"]" * 63 + b"}",
     "deep": b'{"time": 1, "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
 }
 

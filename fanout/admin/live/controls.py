@@ -9,13 +9,13 @@ Rule 2: a request is checked completely before anything is done. A wrong request
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import trio
 
+from fanout import bounded_json
 from fanout.server.asgi import Receive, Scope
 
 MAX_BODY_BYTES: Final = 4096
@@ -84,6 +84,6 @@ async def _json_body(receive: Receive) -> object:
         if not message.get("more_body", False):
             break
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(body)
+    except ValueError:
         raise ValueError("the body must be JSON") from None

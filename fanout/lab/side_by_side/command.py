@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from fanout.lab.side_by_side import matrix
 from fanout.lab.side_by_side.cells import Matrix, Section
@@ -16,21 +17,36 @@ from fanout.lab.side_by_side.variants import ENDPOINTS, VARIANTS
 from fanout.process.exits import DONE
 
 
+def _complete_rows(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in map(_as_one_word, _known()) if name.startswith(incomplete)]
+
+
+def _complete_cells(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    rows = dict.fromkeys(row for section in matrix.BY_VARIANT for row in matrix.row_names(section))
+    cells = [f"{variant.name}/{_as_one_word(row)}" for variant in VARIANTS for row in rows]
+    return [CompletionItem(cell) for cell in cells if cell.startswith(incomplete)]
+
+
 @click.command("asyncio")
-@click.argument("rows", nargs=-1, metavar="[ROW ...]")
+@click.argument("rows", nargs=-1, metavar="[ROW ...]", shell_complete=_complete_rows)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the source of every cell.")
 @click.option(
     "--open",
     "opened",
     metavar="VARIANT/ROW",
+    shell_complete=_complete_cells,
     help="Show one cell: its timeline, its code, and the line that leaks.",
 )
 def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) -> None:
     """Compare asyncio, anyio, threads and Trio: the same race in the same situations.
 
     Each variant is written as its library's documentation recommends it; best practice comes first. ROW is
-    the name of a row (`"slow loser"`) or of a section (tasks, wire, slots, "one moment"). Without a ROW, it
-    measures all of them.
+    the name of a row (`"slow loser"`, or slow-loser) or of a section (tasks, wire, slots, "one moment").
+    Without a ROW, it measures all of them.
 
     \b
     Examples:
@@ -38,6 +54,7 @@ def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) ->
       fanout lab asyncio "slow loser"                     one row, with everything that was counted
       fanout lab asyncio --open "gather/slow loser/all"   one cell, at /api/all
     """
+    rows = tuple(map(_known_name, rows))
     if opened is not None:
         _open(opened, as_json)
     elif as_json:
@@ -56,15 +73,29 @@ def asyncio_command(rows: tuple[str, ...], as_json: bool, opened: str | None) ->
 def _measured(names: Sequence[str], variants: Sequence[str] = ()) -> Iterator[Section]:
     """Each section as soon as it is measured, with the rows that are asked for."""
     wanted = {name: _rows_of(name, names) for name in matrix.SECTIONS}
-    known = dict.fromkeys([*(row for name in wanted for row in matrix.row_names(name)), *wanted])
-    for name in names:
-        if name not in known:
-            raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(known)}")
     for name, row_names in wanted.items():
         if row_names:
             section = matrix.section(name, row_names, variants)
             rows = tuple(row for row in section.rows if row.name in row_names)
             yield dataclasses.replace(section, rows=rows)
+
+
+def _known() -> list[str]:
+    """The names of all rows and sections."""
+    rows = [row for section in matrix.SECTIONS for row in matrix.row_names(section)]
+    return list(dict.fromkeys([*rows, *matrix.SECTIONS]))
+
+
+def _known_name(name: str) -> str:
+    for known in _known():
+        if _is(known, name):
+            return known
+    raise click.BadParameter(f"there is no row {name!r}: there are {', '.join(_known())}")
+
+
+def _as_one_word(name: str) -> str:
+    """A shell completes no word that has blanks in it."""
+    return "-".join(name.replace(",", "").split())
 
 
 def _rows_of(section: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -81,8 +112,9 @@ def _open(place: str, as_json: bool) -> None:
         raise click.BadParameter(
             f"{place!r} is not VARIANT/ROW or VARIANT/ROW/ENDPOINT, such as 'gather/slow loser/all'"
         )
-    if not row_name or row_name in matrix.SECTIONS:
+    if not row_name or any(_is(section, row_name) for section in matrix.SECTIONS):
         raise click.BadParameter(f"{place!r} names no row, such as 'gather/slow loser'")
+    row_name = _known_name(row_name)
     known = [each for each in VARIANTS if _is(each.title, variant) or each.name == variant]
     title = known[0].title if known else variant
     rows = [row for section in _measured([row_name], [each.name for each in known]) for row in section.rows]

@@ -13,9 +13,11 @@ from typing import Any, TextIO
 
 import click
 import trio
+from click.shell_completion import CompletionItem
 
 from fanout.process.exits import DONE, FAILED, NO
 
+from .endpoint import ENDPOINTS
 from .first_look import CouldNotRun, WrongServer, check_server
 from .histogram import MissingExtra, require_hdrhistogram
 from .html import html_of
@@ -61,9 +63,27 @@ Exit codes:
 """
 
 
+def _complete_url(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(url) for url in (str(parameter.default),) if url.startswith(incomplete)]
+
+
+def _complete_mix(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Each endpoint by itself, and a mix to start from."""
+    mixes = [*(f"{name}=1" for name in ENDPOINTS), ",".join(f"{name}=1" for name in ENDPOINTS)]
+    return [CompletionItem(mix) for mix in mixes if mix.startswith(incomplete)]
+
+
 @click.command("load", help=_HELP, context_settings={"show_default": True})
 @click.option(
-    "--url", default="http://127.0.0.1:8080", metavar="URL", help="Base URL of the server, http or https."
+    "--url",
+    default="http://127.0.0.1:8080",
+    metavar="URL",
+    shell_complete=_complete_url,
+    help="Base URL of the server, http or https.",
 )
 @click.option("--rate", type=float, default=100, metavar="PER_S", help="Requests per second.")
 @click.option(
@@ -86,6 +106,7 @@ Exit codes:
     "--mix",
     default="first=1",
     metavar="NAME=WEIGHT,...",
+    shell_complete=_complete_mix,
     help="The endpoints first and all by weight, such as first=3,all=1.",
 )
 @click.option(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from fanout import bounded_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ def is_success_list(value: object) -> bool:
 
 
 def decoded(body: bytes) -> object:
-    """The JSON value of `body`, or None when it is not JSON (no promised body is `null`)."""
+    """The JSON value of `body`, or None when it is not JSON or too deep (no promised body is `null`)."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(body)
+    except ValueError:
         return None
 
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import trio
 
+from fanout import bounded_json
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS
 from fanout.tools.simulator.overrides import check_slot_name, overrides_from_json
@@ -89,8 +90,8 @@ async def _render(value: Any) -> str:
 
 def _body(request: Request) -> object:
     try:
-        return json.loads(request.body)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(request.body)
+    except ValueError:
         raise ValueError("the body must be a JSON object") from None
 
 

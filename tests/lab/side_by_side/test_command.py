@@ -51,8 +51,10 @@ def test_the_matrix_fits_100_columns_and_is_plain_text_when_piped() -> None:
 
 
 @pytest.mark.usefixtures("measured_before")
-def test_a_row_shows_all_that_was_counted(task_rows: Section) -> None:
-    done = run("slow loser")
+@pytest.mark.parametrize("name", ["slow loser", "slow-loser"])
+def test_a_row_shows_all_that_was_counted(name: str) -> None:
+    """Also by the name that the shell completes."""
+    done = run(name)
 
     assert "tasks_at_0_ms 1, tasks_at_50_ms 1" in done.output
     assert "fast failure" not in done.output
@@ -61,7 +63,7 @@ def test_a_row_shows_all_that_was_counted(task_rows: Section) -> None:
 
 @pytest.mark.usefixtures("measured_before")
 def test_a_cell_opens_with_its_lines_its_timeline_and_the_line_that_leaks() -> None:
-    done = run("--open", "wait/slow loser")
+    done = run("--open", "wait/slow-loser")
 
     assert done.exit_code == 0
     assert (

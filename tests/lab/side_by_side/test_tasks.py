@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -15,6 +14,7 @@ from fanout.lab.side_by_side.cells import Section
 from fanout.lab.side_by_side.situations import SITUATIONS
 from fanout.lab.side_by_side.variants import ENDPOINTS
 from tests.lab.side_by_side.cells import cell, every_cell
+from tests.lacking import needs_bridge
 
 RUNS = int(os.environ.get("LAB_RUNS", "2"))
 BEST = "TaskGroup + timeout"
@@ -122,7 +122,7 @@ def test_the_line_that_waits_is_one_that_awaits(task_rows: Section) -> None:
     assert looked_at > 10
 
 
-@pytest.mark.skipif(not find_spec("trio_asyncio"), reason="trio-asyncio cannot be imported on Python 3.14")
+@needs_bridge
 def test_the_bridge_is_late_by_at_most_its_grace_and_counts_what_it_leaves(task_rows: Section) -> None:
     grace_ms = 15
     ignores = ("swallowed", *CLEAN_UP_ROWS)

@@ -24,6 +24,7 @@ HANGING_S = 0.1  # for what is expected to hang
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INTERIM = 20
+MAX_DEPTH = 63
 
 
 class Failed(Exception):
@@ -106,9 +107,20 @@ def _check(body: bytes) -> None:
         payload = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise Failed("bad_payload") from None
+    if _depth(payload) > MAX_DEPTH:
+        raise Failed("bad_payload")
     time = payload.get("time") if isinstance(payload, dict) else None
     if type(time) is not int or time < 0:
         raise Failed("bad_payload")
+
+
+def _depth(value: Any) -> int:
+    depth = 0
+    level = [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
