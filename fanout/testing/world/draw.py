@@ -26,7 +26,7 @@ _HEAVY: Final = frozenset({"gzip_bomb", "huge_head", "endless_head", "endless_in
 _CRASHES: Final = 0.004  # the share of requests
 _IN_A_STALL: Final = 0.8  # the share of clients
 _BEFORE_THE_DRAIN: Final = 0.3
-_CONNECTED_BEFORE_MS: Final = 10
+_GAPS_MS: Final = range(10, 60)
 _LIGHT_FAULTS: Final = tuple(name for name in FAULTS if name not in _HEAVY)
 _HEAVY_FAULTS: Final = tuple(sorted(_HEAVY))
 _DIALLING: Final[tuple[Dialling, ...]] = (
@@ -107,15 +107,24 @@ def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
     def of(client: ClientScript) -> ClientScript:
         if dice.random() >= share:
             return client
-        at_ms = dice.choice(moments)
-        gap_ms = min(at_ms, _CONNECTED_BEFORE_MS)
+        at_ms, gap_ms = _before(dice.choice(moments), plan.client_latency_ms)
         first = replace(client.requests[0], gap_ms=gap_ms)
         if dice.random() < share_that_leaves:
             leave = Leave(dice.choice(_LEAVING), dice.choice((10, 30, 50, 100)))
             first = replace(first, leave=leave)
-        return replace(client, at_ms=at_ms - gap_ms, requests=(first, *client.requests[1:]))
+        return replace(client, at_ms=at_ms, requests=(first, *client.requests[1:]))
 
     return replace(plan, clients=tuple(map(of, plan.clients)))
+
+
+def _before(moment_ms: int, latency_ms: int) -> tuple[int, int]:
+    """When to connect and how long to wait then, for a request to arrive in this moment: to the last bit, so
+    that both happen in one event-loop iteration."""
+    for gap_ms in _GAPS_MS:
+        at_ms = moment_ms - latency_ms - gap_ms
+        if at_ms >= 0 and at_ms / 1000 + gap_ms / 1000 + latency_ms / 1000 == moment_ms / 1000:
+            return at_ms, gap_ms
+    return moment_ms, 0
 
 
 def with_a_silent_address(plan: Plan) -> Plan:

@@ -22,6 +22,7 @@ START_COST_S: Final = 0.0002  # what each request that begins in an iteration co
 SMALL_WINDOW_BYTES: Final = 2000  # an answer may not fit, and then waits for its client to read
 MANY_CONNECTIONS: Final = 1000  # with fewer, waiting ones may have to give way
 TOO_LARGE: Final = frozenset({414, 431})
+ID_PREFIX: Final = "world"  # of the ids that the server makes
 END: Final = b"\r\n\r\n"
 
 
@@ -64,12 +65,17 @@ def _may_be_cut(connection: ConnectionFacts, ended: Ended) -> bool:
     if connection.left_at is not None:
         return True
     answers = connection.reader.answers
-    is_refusal = not answers or answers[-1].last_at is not None or answers[-1].request_id == "unread"
+    is_refusal = not answers or answers[-1].last_at is not None or _is_the_drivers(answers[-1])
     if is_refusal and connection.client.window_bytes < SMALL_WINDOW_BYTES:
         return True  # the driver waits for no client to take its last word
     patience_s = LINGER_TIMEOUT_S if is_refusal else WRITE_TIMEOUT_S
     drained_s = closed_at - max(begun_at, ended.drained_at)
     return closed_at - begun_at >= patience_s - INSTANT_S or drained_s >= DRAIN_GRACE_S - INSTANT_S
+
+
+def _is_the_drivers(answer: Answer) -> bool:
+    """To what was shed or malformed. The application repeats the id of the request."""
+    return answer.request_id == "unread" or answer.request_id.startswith(f"{ID_PREFIX}-")
 
 
 class _Case:
@@ -156,8 +162,9 @@ class _Case:
             yield f"G8: it came at {from_s} and was refused at {answer.first_at}"
         if self._read_at is None and not answer.closes:
             yield "its connection was kept open, and more of it was to come"
-        # Of an answer to HEAD no body is read, so it cannot say why.
-        is_overload = answer.status == 503 and (self._request.script.is_head or answer.reason == "overloaded")
+        # Of an answer to HEAD no body is read, and of one that was cut not all, so it cannot say why.
+        says_nothing = self._request.script.is_head or answer.last_at is None
+        is_overload = answer.status == 503 and (says_nothing or answer.reason == "overloaded")
         if not is_overload or not self._was_behind(answer.first_at):
             yield "G8: it was refused for no reason"
 

@@ -19,6 +19,7 @@ from fanout.race.admission import Admission
 from fanout.race.events import Observer
 from fanout.race.race import Call
 from fanout.server.serve import begin_drain
+from fanout.testing.world.judge_answers import ID_PREFIX
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.scheduler import VirtualLoopWatch
 from fanout.testing.world.upstreams import URL, Upstreams
@@ -63,7 +64,7 @@ class Server:
             watch=watch,
             leak_check=self.leak_check,
             max_connections=plan.max_connections,
-            id_prefix="world",
+            id_prefix=ID_PREFIX,
             wall_clock=lambda: _NOON,
         )
         self.app, self.driver = self._public.app, self._public.driver

@@ -124,3 +124,16 @@ def test_two_stalls_with_no_time_between_them_may_be_one_pass() -> None:
     assert judge(ended) == []
     ended.stalls[:] = [(0.1, 0.104), (0.4, 0.404), (0.416, 0.42)]
     assert [v for v in judge(ended) if v.what.startswith("G8")]
+
+
+def test_a_refusal_for_which_its_client_has_no_room_may_be_cut() -> None:
+    """The server waits for no client to take its last word, so it may not even say that it is overloaded."""
+    ended = behind_a_stall()
+    half = next(r for r in refused(ended) if r.script.split_at)
+    answer, connection = half.connection.reader.answers[0], half.connection
+    answer.last_at, answer.body = None, b""
+    connection.reader._begun_at, connection.closed_at = answer.first_at, answer.first_at
+    connection.left_at = None
+    assert f"w{half.script.id}" in {v.of for v in judge(ended)}
+    connection.client = replace(connection.client, window_bytes=100)
+    assert judge(ended) == []
