@@ -67,17 +67,22 @@ class Replica:
     """One `fanout serve`, at one address, started again and again."""
 
     def __init__(
-        self, host: str, options: Sequence[str], environment: Mapping[str, str], *, is_quick: bool
+        self,
+        host: str,
+        options: Sequence[str],
+        environment: Mapping[str, str],
+        exit_codes: list[int | None],
+        *,
+        is_quick: bool,
     ) -> None:
+        """exit_codes: gets that of each process of this replica, when it has ended."""
         self.host = host
         self._options = ["--bind", f"{host}:{API_PORT}", "--admin-bind", f"{host}:{ADMIN_PORT}", *options]
         self._environment = environment
         self._run = forked.running if is_quick else _running
         self._open = ExitStack()
         self._program: Program | None = None
-        self.ends: list[
-            tuple[int | None, bytes]
-        ] = []  # exit code and standard error of each one that has ended
+        self._exit_codes = exit_codes
 
     @property
     def program(self) -> Program:
@@ -117,7 +122,7 @@ class Replica:
             self.kill()
 
     def _ended(self) -> None:
-        self.ends.append((self.program.process.returncode, self.program.errors))
+        self._exit_codes.append(self.program.process.returncode)
         self._program = None
         self._open.close()
 
@@ -145,7 +150,10 @@ class Fleet:
         # What another program keeps from running here is no overload of fanout's.
         options += ["--max-loop-lag-ms", "1000"]
         environment = {"FANOUT_LAME_DUCK_MS": f"{lame_duck_ms}"}
-        self.replicas = [Replica(host, options, environment, is_quick=is_quick) for host in REPLICAS]
+        self.exit_codes: list[int | None] = []  # of all processes of replicas that have ended, in that order
+        self.replicas = [
+            Replica(host, options, environment, self.exit_codes, is_quick=is_quick) for host in REPLICAS
+        ]
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -169,11 +177,6 @@ class Fleet:
             began_at = time.monotonic()
             self.replicas[number % len(self.replicas)].restart()
             say(f"restart {number + 1} of {count}: {time.monotonic() - began_at:.1f} s")
-
-    @property
-    def ends(self) -> list[tuple[int | None, bytes]]:
-        """Of all replicas."""
-        return [end for replica in self.replicas for end in replica.ends]
 
     def statistics(self) -> list[Any]:
         return [replica.statistics() for replica in self.replicas]

@@ -106,10 +106,10 @@ def restarts(fleet: Fleet, size: Size, say: Say) -> Iterator[Row]:
     for changes in variants:
         for load, options in loads.items():
             variant = f"{_names(changes)}, {load}"
-            ended = len(fleet.ends)
+            before = len(fleet.exit_codes)
             with haproxy(*changes) as balancer:
                 counts = _restarted(fleet, balancer, size, variant, say, *options)
-                codes = [code for code, _ in fleet.ends[ended:]]
+                codes = fleet.exit_codes[before:]
                 holds = counts.lost == 0 and codes == [0] * size.restarts
                 figures = {"restarts": len(codes)}
                 yield _verdict("restarts", variant, counts, "0 lost, exit code 0", holds, balancer, figures)
