@@ -121,7 +121,7 @@ balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefi
 	  --no-input install --require-hashes --only-binary :all: --requirement tests/deploy/balancers/requirements.lock
 	@touch $@
 
-breakages: $(VENV)/.dev ## break a copy of the code on purpose: which tests notice? (ARGS="NAME ... --why": some)
+breakages: $(VENV)/.dev ## break a copy of the code on purpose: does each layer of tests notice? (ARGS=--short: 2 minutes; ARGS="NAME --why")
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
 lab: $(VENV)/.package ## every guarantee as an experiment (ARGS="G4 --explain", ARGS="asyncio")

@@ -14,8 +14,8 @@ from loguru import logger
 
 from fanout.config import Settings, SettingsError, mask_url
 from fanout.observe.tracing_settings import TracingSettings, read_tracing
+from fanout.process.composition import make_transport
 from fanout.server.certificates import Certificate, load_certificate
-from fanout.upstream.call import MAX_PAYLOAD_BYTES
 from fanout.upstream.tls import client_context
 from fanout.upstream.transport import PoolTransport
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_transport(settings: Settings) -> PoolTransport:
-    """The upstream connections, for as many calls as the admission can let through.
+    """The upstream connections, with the authorities that the settings name.
 
     Raises `SettingsError` when the file of authorities cannot be used.
     """
@@ -36,12 +36,7 @@ def open_transport(settings: Settings) -> PoolTransport:
             raise SettingsError(f"the system's authorities cannot be read: {error}: {fix}") from None
         fix = "use a PEM file with at least one certificate that this user may read"
         raise SettingsError(f"FANOUT_UPSTREAM_CA={settings.upstream_ca}: {fix} ({error})") from None
-    return PoolTransport(
-        max_connections=settings.max_in_flight * len(settings.calls),
-        origins=settings.upstreams,
-        max_body_bytes=MAX_PAYLOAD_BYTES,
-        ssl_context=ssl_context,
-    )
+    return make_transport(settings, ssl_context)
 
 
 def certificate_of(settings: Settings) -> Certificate | None:

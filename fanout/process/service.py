@@ -23,18 +23,15 @@ from fanout.admin.live.controls import Controls
 from fanout.admin.live.feed import MAX_VIEWERS
 from fanout.admin.metrics import families
 from fanout.admin.statistics import ServiceStatistics
-from fanout.api.app import make_app
-from fanout.api.exchange import Exchanges
-from fanout.api.handlers import Races
-from fanout.api.load_shedding import LoadShedder
 from fanout.api.problems import render
 from fanout.config import Settings, mask_url
 from fanout.observe.tracing_settings import TracingSettings
+from fanout.process.composition import GRACE_MARGIN_S, PublicServer
 from fanout.process.descriptors import connections_allowed
 from fanout.process.observation import Observation
 from fanout.process.resources import certificate_of
 from fanout.race.admission import Admission
-from fanout.race.events import BugFound, Observer
+from fanout.race.events import Observer
 from fanout.race.race import Call
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
@@ -43,7 +40,6 @@ from fanout.upstream.call import UpstreamCall
 from fanout.upstream.connect import why_unreachable
 from fanout.upstream.transport import PoolTransport
 
-GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
 ADMIN_GRACE_S = 1  # admin answers take milliseconds
 ADMIN_SEND_BUFFER_BYTES = 128 * 1024  # the most that a client that does not read can hold; by default 4 MiB
 ADMIN_CONNECTIONS = MAX_VIEWERS + 30  # within the spare descriptors; probes and scrapers get through
@@ -79,40 +75,22 @@ class Service:
         self._observation = observation = Observation(
             settings, self._admission, transport, self.statistics, self.about, tracing, controls
         )
-        id_prefix = secrets.token_hex(4)
-        self._load_shedder = LoadShedder(
-            observation.watch,
-            max_loop_lag_ms=settings.max_loop_lag_ms,
-            reserve_ms=settings.reserve_ms,
-            id_prefix=id_prefix,
-            in_flight=lambda: self._admission.in_flight,
-        )
         self._open_calls = open_calls
         self._calls: list[Call] = [UpstreamCall(transport, url) for url in settings.calls]
-        races = Races(
-            calls=self._calls,
-            observer=observation.observer,
-            default_timeout_ms=settings.default_timeout_ms,
-            max_timeout_ms=settings.max_timeout_ms,
-            reserve_ms=self._load_shedder.reserve_ms,
-        )
-        self._app = Exchanges(
-            make_app(races),
+        self._public = PublicServer(
+            settings,
+            self._calls,
             self._admission,
             observation.observer,
-            id_prefix=id_prefix,
-            begin_trace=observation.begin_trace,
+            watch=observation.watch,
             leak_check=observation.leak_check,
-        )
-        self._public_driver = Driver(
-            Limits(max_connections=connections_allowed(settings)),
-            on_crash=self._on_crash,
-            shed=self._load_shedder.shed,
-            render=render,
+            max_connections=connections_allowed(settings),
+            id_prefix=secrets.token_hex(4),
+            begin_trace=observation.begin_trace,
         )
         self._admin_driver = Driver(
             Limits(max_connections=ADMIN_CONNECTIONS, evict_busy=True),
-            on_crash=self._on_crash,
+            on_crash=self._public.report_crash,
             render=render,
         )
         turns = observation.turns
@@ -129,7 +107,6 @@ class Service:
         self._admin_ports = admin_ports
         self._listeners: tuple[socket.socket, socket.socket] | None = None  # public and admin, once it runs
         self._started_at: float | None = None
-        self._is_shutting_down = False
 
     async def run(
         self,
@@ -182,29 +159,22 @@ class Service:
                     grace_s=ADMIN_GRACE_S,
                 )
             )
-            grace_s = self._settings.max_timeout_ms / 1000 + GRACE_MARGIN_S
             async with trio.open_nursery() as nursery:
                 await nursery.start(
                     partial(
                         serve,
-                        self._app,
-                        self._public_driver,
+                        self._public.app,
+                        self._public.driver,
                         public,
                         certificate=certificate_of(self._settings),
                         shutdown=drain.wait,
-                        grace_s=grace_s,
+                        grace_s=self._public.grace_s,
                     )
                 )
                 self._started_at = trio.current_time()
                 task_status.started()
                 await stop.wait()
-                self._is_shutting_down = True
-                if self._settings.lame_duck_ms:
-                    await self._be_lame_duck()
-                self._app.draining = True
-                drain.set()
-                await live.publish(with_sample=True)
-                logger.info("draining: {} requests in flight", self._admission.in_flight)
+                await self._public.shut_down(drain.set, self._say)
             await self._observation.end()
             admin_stop.set()
             background.cancel_scope.cancel(reason="the service has drained")
@@ -214,27 +184,24 @@ class Service:
             return nullcontext(self._calls)
         return self._open_calls(self._settings.calls, self._observation.observer)
 
-    async def _be_lame_duck(self) -> None:
-        """Serve everything, and be not ready: a balancer gets time to send its clients elsewhere."""
-        self._public_driver.enter_lame_duck()
-        logger.info("not ready any more: requests are served for {} ms", self._settings.lame_duck_ms)
+    async def _say(self, step: str) -> None:
+        logger.info("{}", step)
         await self._observation.live.feed.publish(with_sample=True)
-        await trio.sleep(self._settings.lame_duck_ms / 1000)
 
     def is_ready(self) -> bool:
-        return self._started_at is not None and not self._is_shutting_down
+        return self._started_at is not None and not self._public.is_shutting_down
 
     def statistics(self) -> ServiceStatistics:
         started_at = trio.current_time() if self._started_at is None else self._started_at
         return ServiceStatistics(
             version=fanout.__version__,
             uptime_s=round(trio.current_time() - started_at, 3),
-            draining=self._is_shutting_down,
+            draining=self._public.is_shutting_down,
             restarts=self._restarts,
             admission=self._admission.statistics(),
             requests=self._observation.metrics.statistics(),
-            overload=self._load_shedder.statistics(),
-            connections=self._public_driver.statistics(),
+            overload=self._public.load_shedder.statistics(),
+            connections=self._public.driver.statistics(),
             loop=self._observation.watch.statistics(),
             upstream=self._transport.statistics(),
             traces=self._observation.tracing_statistics(),
@@ -259,9 +226,6 @@ class Service:
     def _families(self) -> Iterator[Metric]:
         pool_limit = self._settings.max_in_flight * len(self._settings.calls)
         return families(self._observation.metrics, self.statistics(), pool_limit=pool_limit)
-
-    def _on_crash(self, bug: BaseException) -> None:
-        self._observation.observer.notify(BugFound("unread", "a connection", bug, trio.current_time()))
 
 
 async def _warn_if_unreachable(url: str) -> None:

@@ -64,10 +64,15 @@ async def serve(
                 task_status.started()
                 await shutdown()
                 accepting.cancel_scope.cancel(reason="the server drains")
-            open_connections.cancel_scope.deadline = trio.current_time() + grace_s
-            driver.drain()
+            begin_drain(driver, open_connections, grace_s)
         await lifespan.wait_for_shutdown()
         living.cancel_scope.cancel(reason="the last connection has ended")
+
+
+def begin_drain(driver: Driver, connections: trio.Nursery, grace_s: float) -> None:
+    """Drain, and end what is left of the connections after `grace_s` seconds."""
+    connections.cancel_scope.deadline = trio.current_time() + grace_s
+    driver.drain()
 
 
 def _configure(certificate: Certificate | None) -> Config:

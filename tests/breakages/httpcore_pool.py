@@ -24,7 +24,7 @@ import httpcore
 import httpx
 from loguru import logger
 
-from fanout.testing.world import server
+from fanout.process import composition
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.plan import CallScript, Plan
@@ -70,7 +70,7 @@ def search_worlds(pool: Pool, worlds: int) -> Search:
 
 def run_on(pool: Pool, plan: Plan, seed: int) -> Ended:
     """The world of this plan, with that pool."""
-    with patch.object(server, "PoolTransport", pool):
+    with patch.object(composition, "PoolTransport", pool):
         return run_plan(plan, seed)
 
 

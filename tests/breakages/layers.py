@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanout.process.exits import NO
+from fanout.testing.breakages.patches import LAYERS as NAMES
 from fanout.testing.breakages.patches import Breakage
 from tests.breakages.tree import TREE
 
-WORLDS: Final = 100
-REQUESTS: Final = 100  # a world
-_PATIENCE_S: Final = 170  # what hangs is caught, too
-_FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+RUNS: Final = 100
+REQUESTS: Final = 100  # per run
+_PATIENCE_S: Final = 900  # for a machine that has much else to do. A test or a run that hangs ends by itself
+_STUCK: Final = "Timeout ("  # what `faulthandler` says of it
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Catch:
     took_s: float
 
 
+class NoVerdict(RuntimeError):
+    """A layer was not done in time, or did not run at all: that is not a catch."""
+
+
 Layer = Callable[[Path, Breakage], Catch]
 """Takes a copy of the tree that has this breakage."""
 
@@ -41,10 +47,10 @@ def unit_tests(tree: Path, breakage: Breakage) -> Catch:
     began_at = time.monotonic()
     arguments = ("-m", "pytest", "-x", "-q", "--timeout=20", "-p", "no:cacheprovider", *breakage.tests)
     code, output = _run(tree, *arguments)
-    if code not in (0, 1, None):
-        raise RuntimeError(output)
     failed = _FAILED.search(output)
-    test = failed[1] if failed else ("it hangs" if code is None else "")
+    if code not in (0, 1) or (code == 1) != bool(failed):
+        raise NoVerdict(output)
+    test = failed[1] if failed else ""
     return Catch(None if code == 0 else test.rpartition("::")[2], test, time.monotonic() - began_at)
 
 
@@ -53,9 +59,9 @@ def sweep(tree: Path, breakage: Breakage) -> Catch:
     return _counted(tree, "runs", "tests.sweep", "--first")
 
 
-def world(tree: Path, breakage: Breakage) -> Catch:
-    """Simulated requests, world by world, as their seeds draw them."""
-    return _counted(tree, "requests", "tests.breakages.search", str(WORLDS), str(REQUESTS))
+def simulation(tree: Path, breakage: Breakage) -> Catch:
+    """Simulated requests, run by run, as their seeds draw them."""
+    return _counted(tree, "requests", "tests.breakages.search", str(RUNS), str(REQUESTS))
 
 
 def lab(tree: Path, breakage: Breakage) -> Catch:
@@ -63,10 +69,8 @@ def lab(tree: Path, breakage: Breakage) -> Catch:
     began_at = time.monotonic()
     code, output = _run(TREE, "-m", "fanout", "lab", "--break", breakage.name, "--json")
     took_s = time.monotonic() - began_at
-    if code is None:
-        return Catch("it hangs", "", took_s)
     if not output.startswith("{"):
-        raise RuntimeError(output)
+        raise NoVerdict(output)
     found = json.loads(output)
     return Catch(", ".join(found["seen_by"]) if code == NO else None, "; ".join(broken_in(found)), took_s)
 
@@ -81,22 +85,26 @@ def broken_in(found: Any) -> list[str]:
     ]
 
 
-LAYERS: Final[dict[str, Layer]] = {"unit tests": unit_tests, "sweep": sweep, "world": world, "lab": lab}
+LAYERS: Final[dict[str, Layer]] = dict(zip(NAMES, (unit_tests, sweep, simulation, lab), strict=True))
 
 
 def _counted(tree: Path, measure: str, *module: str) -> Catch:
     """A module that prints one line of JSON: what it tried, and what was wrong, if anything was."""
     began_at = time.monotonic()
-    code, output = _run(tree, "-m", *module)
+    _, output = _run(tree, "-m", *module)
     took_s = time.monotonic() - began_at
-    if code is None:
-        return Catch("it hangs", "", took_s)
-    found = json.loads(output.splitlines()[-1])
-    return Catch(f"{found['tried']} {measure}" if found["wrong"] else None, found["wrong"] or "", took_s)
+    if _STUCK in output:
+        return Catch("it hangs", output, took_s)
+    try:
+        found = json.loads(output.splitlines()[-1])
+        tried, wrong = found["tried"], found["wrong"]
+    except (IndexError, KeyError, ValueError):
+        raise NoVerdict(output) from None
+    return Catch(f"{tried} {measure}" if wrong else None, wrong or "", took_s)
 
 
-def _run(tree: Path, *arguments: str) -> tuple[int | None, str]:
-    """Exit code, or `None` when it did not end, and what it printed."""
+def _run(tree: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code, and what it printed. Raises `NoVerdict` when it does not end."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -110,5 +118,5 @@ def _run(tree: Path, *arguments: str) -> tuple[int | None, str]:
             text=True,
         )
     except subprocess.TimeoutExpired:
-        return None, ""
+        raise NoVerdict(f"it did not end in {_PATIENCE_S} s") from None
     return done.returncode, done.stdout

@@ -5,19 +5,25 @@ Prints one line of JSON: how many requests were simulated (those of the last wor
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
+from typing import Final
 
 import click
 
 from fanout.testing.world.sweep import run_seed
+
+STUCK_S: Final = 60.0  # a run takes less than a second
 
 
 def search(worlds: int, requests: int) -> tuple[int, str | None]:
     """How many requests were simulated, and what was wrong in the last world, if anything was."""
     tried = 0
     for seed in range(worlds):
+        faulthandler.dump_traceback_later(STUCK_S, exit=True)
         report = run_seed(seed, requests)
+        faulthandler.cancel_dump_traceback_later()
         tried += report.requests
         if report.violations:
             return tried, f"seed {seed}: {report.violations[0]}"

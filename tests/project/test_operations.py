@@ -17,7 +17,8 @@ from fanout.admin import metrics as of_service
 from fanout.config import load
 from fanout.observe import metrics as of_requests
 from fanout.observe.metrics_family import MAX_SERIES, Family
-from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
+from fanout.process.composition import GRACE_MARGIN_S
+from fanout.process.service import ADMIN_GRACE_S
 from fanout.process.workers import STUCK_MARGIN_S
 from tests.lacking import needs
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import json
 import time
 from collections import Counter
+from typing import Final
 
 import click
 
 from tests.sweep.situations import ENDPOINTS, SITUATIONS
 from tests.sweep.sweep import runs, sweep
+
+STUCK_S: Final = 60.0  # a run takes milliseconds
 
 
 @click.command()
@@ -62,10 +66,12 @@ def _until_the_first() -> int:
     for situation, endpoint in itertools.product(SITUATIONS, ENDPOINTS):
         for name, n, wrong in runs(situation, endpoint):
             tried += 1
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)  # unless the next run ends
             if wrong:
                 what = f"{situation.name}, {endpoint}: {name} at {n}: {wrong[0]}"
                 click.echo(json.dumps({"tried": tried, "wrong": what}))
                 return 1
+    faulthandler.cancel_dump_traceback_later()
     click.echo(json.dumps({"tried": tried, "wrong": None}))
     return 0
 

@@ -16,6 +16,8 @@ from typing import Final
 _FOLDER: Final = Path(__file__).parent
 _FILE: Final = re.compile(r"^--- a/(\S+)\n\+\+\+ b/\1\n", re.MULTILINE)
 _HUNK: Final = re.compile(r"^@@ .*\n", re.MULTILINE)
+_LATE: Final = " (late)"
+LAYERS: Final = ("unit", "sweep", "simulation", "lab")  # of tests, in the order of their cost
 
 Hunk = tuple[str, str]
 """The lines before, and the lines after."""
@@ -27,12 +29,16 @@ class DoesNotApply(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """guarantees: the G-ids that it breaks. tests: those that have to notice it, as paths for pytest."""
+    """guarantees: the G-ids that it breaks. tests: those that have to notice it, as paths for pytest.
+    caught_by: the `LAYERS` that have to; those that take long for it are also in `late`.
+    """
 
     name: str
     title: str
     guarantees: tuple[str, ...]
     tests: tuple[str, ...]
+    caught_by: tuple[str, ...]
+    late: tuple[str, ...]
     diff: str
 
 
@@ -44,12 +50,15 @@ def breakages() -> dict[str, Breakage]:
 
 def _read(path: Path) -> Breakage:
     head, _, diff = path.read_text("utf-8").partition("--- a/")
-    title, guarantees, tests = head.strip().split("\n")
+    title, guarantees, tests, caught_by = head.strip().split("\n")
+    layers = caught_by.removeprefix("Caught by: ").split(", ")
     return Breakage(
         path.stem,
         title,
         tuple(guarantees.removeprefix("Breaks: ").split(", ")),
         tuple(tests.removeprefix("Tests: ").split()),
+        tuple(layer.removesuffix(_LATE) for layer in layers),
+        tuple(layer.removesuffix(_LATE) for layer in layers if layer.endswith(_LATE)),
         "--- a/" + diff,
     )
 

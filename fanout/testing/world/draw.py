@@ -23,6 +23,10 @@ from fanout.tools.simulator.faults import FAULTS
 T = TypeVar("T")
 CALLS: Final = 2
 _HEAVY: Final = frozenset({"gzip_bomb", "huge_head", "endless_head", "endless_informational", "huge_body"})
+_CRASHES: Final = 0.004  # the share of requests
+_IN_A_STALL: Final = 0.8  # the share of clients
+_BEFORE_THE_DRAIN: Final = 0.3
+_GAPS_MS: Final = range(10, 60)
 _LIGHT_FAULTS: Final = tuple(name for name in FAULTS if name not in _HEAVY)
 _HEAVY_FAULTS: Final = tuple(sorted(_HEAVY))
 _DIALLING: Final[tuple[Dialling, ...]] = (
@@ -65,9 +69,62 @@ def draw_plan(seed: int, requests: int) -> Plan:
     if plan.drain_at_ms is not None:
         lame_duck_ms = random.Random(f"lame duck {seed}").choice((0, 100, 2000))
         plan = replace(plan, lame_duck_ms=lame_duck_ms)
+    plan = _with_crashes(plan, random.Random(f"crashes {seed}"))
+    plan = _with_rushes(plan, random.Random(f"rushes {seed}"))
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
         return with_a_silent_address(plan)
     return plan
+
+
+def _with_crashes(plan: Plan, dice: random.Random) -> Plan:
+    """A few requests make the application raise."""
+
+    def of(request: RequestScript) -> RequestScript:
+        if request.ask == "garbage" or request.is_head or dice.random() >= _CRASHES:
+            return request
+        return replace(request, ask="crash", status=500, reason="internal", calls=(), timeout_ms=0)
+
+    clients = tuple(
+        replace(client, requests=tuple(of(request) for request in client.requests)) for client in plan.clients
+    )
+    return replace(plan, clients=clients)
+
+
+def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
+    """Many clients ask in the moment in which the loop stalls, or just before the graceful shutdown.
+
+    They are connected by then. Of those before the shutdown, some leave in its midst.
+    """
+    moments = [stall.at_ms for stall in plan.stalls[:2]]
+    share, share_that_leaves = _IN_A_STALL, 0.0
+    if plan.drain_at_ms is not None:
+        drained_at_ms = plan.drain_at_ms + plan.lame_duck_ms
+        moments = [max(0, drained_at_ms - before_ms) for before_ms in (0, 1, 3, 10, 30)]
+        share, share_that_leaves = _BEFORE_THE_DRAIN, 0.3
+    if not moments:
+        return plan
+
+    def of(client: ClientScript) -> ClientScript:
+        if dice.random() >= share:
+            return client
+        at_ms, gap_ms = _before(dice.choice(moments), plan.client_latency_ms)
+        first = replace(client.requests[0], gap_ms=gap_ms)
+        if dice.random() < share_that_leaves:
+            leave = Leave(dice.choice(_LEAVING), dice.choice((10, 30, 50, 100)))
+            first = replace(first, leave=leave)
+        return replace(client, at_ms=at_ms, requests=(first, *client.requests[1:]))
+
+    return replace(plan, clients=tuple(map(of, plan.clients)))
+
+
+def _before(moment_ms: int, latency_ms: int) -> tuple[int, int]:
+    """When to connect and how long to wait then, for a request to arrive in this moment: to the last bit, so
+    that both happen in one event-loop iteration."""
+    for gap_ms in _GAPS_MS:
+        at_ms = moment_ms - latency_ms - gap_ms
+        if at_ms >= 0 and at_ms / 1000 + gap_ms / 1000 + latency_ms / 1000 == moment_ms / 1000:
+            return at_ms, gap_ms
+    return moment_ms, 0
 
 
 def with_a_silent_address(plan: Plan) -> Plan:
@@ -182,18 +239,19 @@ class _Drawing:
         delays = [self._delay_ms(timeout_ms) for _ in range(CALLS)]
         if self._chance(0.1):
             delays[1] = delays[0]  # both at once
-        return tuple(self._call(delay) for delay in delays)
+        return tuple(self._call(*delay) for delay in delays)
 
-    def _delay_ms(self, timeout_ms: int) -> int:
+    def _delay_ms(self, timeout_ms: int) -> tuple[int, bool]:
+        """And whether it is meant to come about on the deadline."""
         share = self._dice.random()
         if share < 0.1:
-            last = timeout_ms - self._reserve_ms - 2 * self._latency_ms  # arrives on the deadline
-            return max(0, last + self._pick((-1, 0, 0, 1)))
+            last = timeout_ms - self._reserve_ms - 2 * self._latency_ms
+            return max(0, last + self._pick((-1, 0, 0, 1))), True
         if share < 0.2:
-            return self._pick((0, 0, 1, 5))
-        return int(self._dice.random() * self._pick((50, 200, 600)))
+            return self._pick((0, 0, 1, 5)), False
+        return int(self._dice.random() * self._pick((50, 200, 600))), False
 
-    def _call(self, delay_ms: int) -> CallScript:
+    def _call(self, delay_ms: int, follows_reserve: bool) -> CallScript:
         fault = None
         if self._chance(self._bad):
             fault = self._pick(_LIGHT_FAULTS) if self._chance(0.98) else self._pick(_HEAVY_FAULTS)
@@ -201,7 +259,8 @@ class _Drawing:
         if self._chance(0.1):
             dials = tuple(self._dial() for _ in range(self._pick((1, 1, 2, 3))))
         cleanup_ms = self._pick((50, 300, 1000)) if self._stalls and self._chance(0.05) else 0
-        return CallScript(fault, delay_ms, self._pick((0, 10, 200)), dials, cleanup_ms)
+        drip_ms = self._pick((0, 10, 200))
+        return CallScript(fault, delay_ms, drip_ms, dials, cleanup_ms, follows_reserve)
 
     def _dial(self) -> DialScript:
         how: Dialling = self._pick(_DIALLING)

@@ -10,7 +10,7 @@ from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.oracle import INSTANT_S, CallEnd, Due, Span, allowed, at
 
-MAX_RESERVE_S: Final = 0.1  # how much of a timeout is kept back at most, when the loop is late
+MAX_RESERVE_MS: Final = 100.0  # how much of a timeout is kept back at most because the loop is late
 
 
 def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> list[Due]:
@@ -33,10 +33,13 @@ def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: End
 
 def race_ends(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> Span:
     """When the time of the request's calls is over."""
-    ends_at = arrived_at + (request.script.timeout_ms - ended.plan.reserve_ms) / 1000
+    ends_at = (
+        arrived_at + (request.script.timeout_ms - (ended.plan.reserve_ms + request.more_reserve_ms)) / 1000
+    )
     if not any(began <= ends_at for began, _ in ended.stalls):
         return at(ends_at)
-    return Span(ends_at - MAX_RESERVE_S, max(ends_at, arrived_at) + slack_s)
+    more_ms = max(0.0, MAX_RESERVE_MS - ended.plan.reserve_ms)
+    return Span(ends_at - more_ms / 1000, max(ends_at, arrived_at) + slack_s)
 
 
 def is_due(answer: Answer, due: Due, *, head_only: bool) -> bool:

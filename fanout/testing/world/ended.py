@@ -17,6 +17,7 @@ class Ended:
     stalls: when the loop stood still, from and to. late_answers: as the server counts them.
     look_ups: when the upstream's name was looked up.
     signalled_at: SIGTERM. drained_at: when the server was told to drain, after its lame duck.
+    ends: how the connections ended, as the server counts them.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
     """
 
@@ -31,6 +32,7 @@ class Ended:
     ended_at: float = 0.0
     late_answers: int = 0
     stalls: list[tuple[float, float]] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def slack_s(self, began_at: float, ended_at: float) -> float:

@@ -55,7 +55,7 @@ def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
     if attempt.reused and carried[carried.index(call) - 1].script.fault in _LAST_WORDS:
         return CallEnd(NEVER, "hang")  # until the connection ends, and the call is tried again
     script = call.script
-    answered_at = call.arrivals[-1] + script.delay_ms / 1000 + latency_s
+    answered_at = call.arrivals[-1] + call.delay_ms / 1000 + latency_s
     kind = None
     if script.fault is not None:
         kind = FAULTS[script.fault].kind
@@ -67,7 +67,7 @@ def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
     if script.fault in _LARGE:
         when = Span(answered_at, answered_at + latency_s * ceil(_LARGE_BYTES / plan.upstream_window_bytes))
     tag = None if script.fault in _NO_TAG else call.tag
-    return CallEnd(when, kind, script.delay_ms, tag)
+    return CallEnd(when, kind, call.delay_ms, tag)
 
 
 def _unreachable(attempt: Attempt, plan: Plan) -> CallEnd:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import Final
 
 from fanout.testing.world.answers import Answer, AnswerReader
 from fanout.testing.world.plan import CallScript, ClientScript, Dialling, DialScript, RequestScript
+
+# What docs/guarantees.md says of the time reserve.
+RESERVE_PER_REQUEST_MS: Final = 0.03  # in flight
+MAX_RESERVE_OF_REQUESTS_MS: Final = 150.0
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +47,7 @@ class Attempt:
 
 @dataclass(slots=True, eq=False)
 class CallFacts:
-    """One upstream call: its script and its attempts.
+    """One upstream call: its script and its attempts. delay_ms: that it asked the upstream for.
 
     ended_at: when fanout let go of it. outcome: what it made of it then: `success`, the word for a failure,
     `cancelled` or `crashed`.
@@ -55,6 +60,7 @@ class CallFacts:
     index: int
     script: CallScript
     started_at: float
+    delay_ms: int
     attempts: list[Attempt] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     answered: bool = False
@@ -73,6 +79,7 @@ class RequestFacts:
 
     head_end: the place of the byte behind it, counted from the first byte on its connection.
     entered_at: when the application was given it. was_full: as many as may be were in flight then.
+    in_flight: how many were, with this one: those whose answer had not begun.
     """
 
     script: RequestScript
@@ -81,8 +88,14 @@ class RequestFacts:
     head_end: int
     entered_at: float | None = None
     was_full: bool = False
+    in_flight: int = 0
     calls: dict[int, CallFacts] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
+
+    @property
+    def more_reserve_ms(self) -> float:
+        """What is kept back of its timeout, beyond the usual, for the requests that were in flight."""
+        return min(MAX_RESERVE_OF_REQUESTS_MS, RESERVE_PER_REQUEST_MS * self.in_flight)
 
 
 @dataclass(slots=True, eq=False)

@@ -55,8 +55,11 @@ def _late(ended: Ended) -> Iterator[str]:
 
 
 def _drain(ended: Ended) -> Iterator[str]:
-    """G9: gone within a second after the last deadline of those that were admitted."""
+    """G9: drained after the lame duck, and gone within a second after the last deadline of those admitted."""
     drained_at = last = ended.drained_at
+    due_at = ended.signalled_at + ended.plan.lame_duck_ms / 1000
+    if not due_at - INSTANT_S <= drained_at <= due_at + ended.slack_s(due_at, drained_at) + INSTANT_S:
+        yield f"G9: it drained from {drained_at}, and its time as a lame duck ended at {due_at}"
     for request in ended.requests:
         entered_at = request.entered_at
         if entered_at is not None and entered_at <= ended.drained_by(entered_at):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
+from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.network import End
 from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.scheduler import pending_deadlines
@@ -36,15 +37,23 @@ def leftovers(
         "connections to upstreams": upstreams.open_wires(),
         "connections of clients": sum(end.closed_at is None for end in clients),
         "connections held by the driver": server.driver.statistics().open,
-        "admission tokens": server.admission.in_flight,
+        "admission permits": server.admission.in_flight,
         "calls": upstreams.running,
-        "leaked_tasks, by the leak_check,": leak_check.leaked_tasks,
-        "tokens, by the leak_check,": leak_check.leaked_permits,
-        "connections, by the leak_check,": leak_check.leaked_connections,
+        "leaked tasks, by the leak check,": leak_check.leaked_tasks,
+        "permits, by the leak check,": leak_check.leaked_permits,
+        "connections, by the leak check,": leak_check.leaked_connections,
     }
     for what, count in counts.items():
         if count:
             yield f"G3: {count} {what} were left"
+
+
+def not_looked_at(requests: Sequence[RequestFacts], server: Server) -> Iterator[str]:
+    """G3: a leak check that is not asked finds nothing."""
+    raced = sum(bool(request.calls) for request in requests)
+    looked_at = server.leak_check.statistics().requests
+    if looked_at < raced:
+        yield f"G3: the leak check has looked at {looked_at} requests, and {raced} have made calls"
 
 
 def pool_leftovers(server: Server, upstreams: Upstreams) -> Iterator[str]:

@@ -105,6 +105,7 @@ class End:
         "_segment_bytes",
         "_sent_end",
         "_tell",
+        "_usual_latency_s",
         "_window_bytes",
         "_writer",
         "broken_at",
@@ -119,7 +120,7 @@ class End:
 
     def __init__(self, network: Network, latency_s: float, window_bytes: int, segment_bytes: int) -> None:
         self._network = network
-        self._latency_s = latency_s
+        self._latency_s = self._usual_latency_s = latency_s
         self._window_bytes = window_bytes
         self._segment_bytes = segment_bytes
         self._got = bytearray()  # has come and was not read
@@ -133,6 +134,13 @@ class End:
         self.closed_at: float | None = None  # when this end was closed by its user
         self.watch: Callable[[], None] = _nothing  # told when FIN or RST has come
         self._tell: Callable[[], None] = _nothing
+
+    def slow_down(self, latency_s: float) -> None:
+        """What is sent from now on takes so long, and not less than is usual on this connection.
+
+        Nothing may be on its way, so that all stays in order.
+        """
+        self._latency_s = max(latency_s, self._usual_latency_s)
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what there is room for; how many bytes that was."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 Dialling = Literal["ok", "refuse", "hang", "crash", "accept_hang", "accept_rst", "accept_fin"]
 Leaving = Literal["fin", "rst", "half"]
-Ask = Literal["first", "all", "fixed", "garbage"]
+Ask = Literal["first", "all", "fixed", "garbage", "crash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class CallScript:
 
     fault: a name of the simulator's table, `None` for a right answer; it strikes each attempt of the call.
     delay_ms: before the answer. drip_ms: how long the `drip` takes.
+    follows_reserve: the delay is shorter by what the server keeps back for the requests in flight. So an
+        answer that was drawn to come on the deadline does.
     dials: for the call's attempts to connect, in order; those beyond connect at once.
     cleanup_ms: how long the loop stands still while the call is stopped, if it is.
     """
@@ -40,6 +42,7 @@ class CallScript:
     drip_ms: int = 0
     dials: tuple[DialScript, ...] = ()
     cleanup_ms: int = 0
+    follows_reserve: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Leave:
 class RequestScript:
     """One request, and what its calls meet. `head` are its bytes, without the field that carries its id.
 
-    ask: a race, something with a fixed answer (`status`, `reason`), or bytes that are no request.
+    ask: a race, something with a fixed answer (`status`, `reason`), bytes that are no request, or what makes
+        the application raise: a bug of ours (G11).
     timeout_ms: of a race. calls: one script an upstream call.
     gap_ms: how long after the answer before it is sent. pipelined: it is sent behind the request before it
         at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.

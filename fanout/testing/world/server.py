@@ -1,38 +1,39 @@
-"""The server as `process/service` composes it, without listeners, TLS and signals."""
+"""The server of a simulation run: `process/composition`, at the settings of production, without sockets."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache
 from typing import Final
 
 import trio
 import trio.testing
 
-from fanout.api.app import make_app
-from fanout.api.exchange import Exchanges
-from fanout.api.handlers import Races
-from fanout.api.load_shedding import LoadShedder
-from fanout.api.problems import render
+from fanout.config import Settings, load
 from fanout.observe.leak_check import LeakCheck
 from fanout.observe.observers import Observers
+from fanout.process.composition import PublicServer, make_transport
 from fanout.race.admission import Admission
 from fanout.race.events import Observer
 from fanout.race.race import Call
-from fanout.server.driver import Driver
-from fanout.server.limits import Limits
+from fanout.server.serve import begin_drain
+from fanout.testing.world.judge_answers import ID_PREFIX
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.scheduler import VirtualLoopWatch
 from fanout.testing.world.upstreams import URL, Upstreams
-from fanout.upstream.call import MAX_PAYLOAD_BYTES
 from fanout.upstream.transport import PoolTransport
 
-CALLS: Final = 2
-DEFAULT_TIMEOUT_MS: Final = 1000
-MAX_TIMEOUT_MS: Final = 30_000
-MAX_LOOP_LAG_MS: Final = 50
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one takes 20 ms to make
 _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@cache
+def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int) -> Settings:
+    """The defaults of production, and what a plan says."""
+    flags = {"reserve_ms": reserve_ms, "max_in_flight": max_in_flight, "lame_duck_ms": lame_duck_ms}
+    return load({}, {"upstreams": URL} | {name: str(value) for name, value in flags.items()}).settings
 
 
 class Server:
@@ -46,53 +47,44 @@ class Server:
         observer: Observer,
         *,
         make_call: Callable[[PoolTransport, int], Call],
-        on_crash: Callable[[BaseException], None],
     ) -> None:
-        self.transport = PoolTransport(
-            max_connections=plan.max_in_flight * CALLS,
-            origins=[URL],
-            max_body_bytes=MAX_PAYLOAD_BYTES,
-            dial=upstreams.dial,
-            look_up=upstreams.look_up,
-        )
-        self.admission = Admission(plan.max_in_flight)
+        settings = settings_of(plan.reserve_ms, plan.max_in_flight, plan.lame_duck_ms)
+        self.transport = make_transport(settings, _NO_TLS, dial=upstreams.dial, look_up=upstreams.look_up)
+        self.admission = Admission(settings.max_in_flight)
         self.leak_check = LeakCheck(lambda: self.admission.in_flight, self.transport.connections_in_use)
         self.instruments: list[trio.abc.Instrument] = [self.leak_check]
         watch = VirtualLoopWatch(clock)
-        if plan.has_stalls:  # else every pass takes no time at all, and the watch would say so
+        if plan.has_stalls:  # else every iteration takes no time at all, and the watch would say so
             self.instruments.append(watch)
-        load_shedder = LoadShedder(
-            watch, max_loop_lag_ms=MAX_LOOP_LAG_MS, reserve_ms=plan.reserve_ms, id_prefix="world"
-        )
-        observers = Observers([observer])
-        races = Races(
-            calls=[make_call(self.transport, n) for n in range(CALLS)],
-            observer=observers,
-            default_timeout_ms=DEFAULT_TIMEOUT_MS,
-            max_timeout_ms=MAX_TIMEOUT_MS,
-            reserve_ms=load_shedder.reserve_ms,
-        )
-        self.app = Exchanges(
-            make_app(races), self.admission, observers, id_prefix="world", leak_check=self.leak_check
-        )
-        self.driver = Driver(
-            Limits(max_connections=plan.max_connections),
-            on_crash=on_crash,
-            shed=load_shedder.shed,
-            render=render,
+        self._public = PublicServer(
+            settings,
+            [make_call(self.transport, index) for index in range(len(settings.calls))],
+            self.admission,
+            Observers([observer]),
+            watch=watch,
+            leak_check=self.leak_check,
+            max_connections=plan.max_connections,
+            id_prefix=ID_PREFIX,
             wall_clock=lambda: _NOON,
         )
+        self.app, self.driver = self._public.app, self._public.driver
 
-    def enter_lame_duck(self) -> None:
-        self.driver.enter_lame_duck()
+    async def shut_down(self, connections: trio.Nursery, begins: Callable[[], None]) -> None:
+        """What the service does on SIGTERM. begins: called as the drain of these connections begins."""
+        drain = trio.Event()
 
-    async def drain(self) -> None:
-        """What the service and hypercorn's worker do on SIGTERM, each in a task of its own."""
+        def begin() -> None:
+            begins()
+            drain.set()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_soon, partial(setattr, self.app, "draining", True))
-            nursery.start_soon(_soon, self.driver.drain)
+            nursery.start_soon(self._drain, drain, connections)
+            await self._public.shut_down(begin, _say)
+
+    async def _drain(self, drain: trio.Event, connections: trio.Nursery) -> None:
+        await drain.wait()
+        begin_drain(self.driver, connections, self._public.grace_s)
 
 
-async def _soon(act: Callable[[], None]) -> None:
-    act()
+async def _say(step: str) -> None:
     await trio.lowlevel.checkpoint()

@@ -15,6 +15,7 @@ from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import FAILED
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.judge import Violation, judge
+from fanout.testing.world.met import met
 from fanout.testing.world.world import run_plan
 
 _KEPT = 10  # violations of a world that are told; all are counted
@@ -22,13 +23,17 @@ _KEPT = 10  # violations of a world that are told; all are counted
 
 @dataclass(frozen=True, slots=True)
 class SeedReport:
-    """What one world came to. broken: how many requests a guarantee to was broken. cpu_s: with everything."""
+    """What one world came to. broken: how many requests a guarantee to was broken. cpu_s: with everything.
+
+    met: how often each of the `SITUATIONS` was.
+    """
 
     seed: int
     requests: int
     broken: int
     violations: tuple[Violation, ...]
     cpu_s: float
+    met: dict[str, int]
 
 
 def run_seed(seed: int, requests: int) -> SeedReport:
@@ -38,13 +43,14 @@ def run_seed(seed: int, requests: int) -> SeedReport:
     try:
         ended = run_plan(draw_plan(seed, requests), seed)
         violations = judge(ended)
-        asked = len(ended.requests)
+        asked, counts = len(ended.requests), met(ended)
         del ended
         gc.collect()
     finally:
         gc.enable()
     broken = len({violation.of.partition(".")[0] for violation in violations})
-    return SeedReport(seed, asked, broken, tuple(violations[:_KEPT]), time.process_time() - began_at)
+    cpu_s = time.process_time() - began_at
+    return SeedReport(seed, asked, broken, tuple(violations[:_KEPT]), cpu_s, dict(counts))
 
 
 def sweep(seeds: range, requests: int, processes: int) -> Iterator[SeedReport]:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
+from math import ceil, inf, nextafter
 
 import trio
 
@@ -19,7 +20,7 @@ from fanout.race.timings import CallTimings
 from fanout.testing.world.adapters import EndStream, EndWire
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts, WireFacts
 from fanout.testing.world.network import Network
-from fanout.testing.world.plan import CallScript, DialScript, Plan
+from fanout.testing.world.plan import DialScript, Plan
 from fanout.testing.world.trace import Trace
 from fanout.tools.simulator import Simulator, SimulatorSettings
 from fanout.upstream.call import UpstreamCall
@@ -85,9 +86,13 @@ class Upstreams:
         if script.how == "refuse":
             raise ConnectionRefusedError("scripted")
         if script.how == "crash":
-            self.bugs.append(ScriptedBug(call.tag))
-            raise self.bugs[-1]
+            raise self.new_bug(call.tag)
         return self._connect(attempt, script)
+
+    def new_bug(self, of: str) -> ScriptedBug:
+        """One to raise, which has to be reported then."""
+        self.bugs.append(ScriptedBug(of))
+        return self.bugs[-1]
 
     def _next_script(self, call: CallFacts, address: Address) -> DialScript:
         if int(address[1][0].rpartition(".")[2]) < _FIRST_ADDRESS + self._plan.silent_addresses:
@@ -144,8 +149,30 @@ class Upstreams:
         attempt = call.attempts[-1]
         attempt.sent_at, attempt.wire = trio.current_time(), facts
         attempt.heard_bytes = -end.received
+        end.slow_down(self._way_s(call))
         facts.calls.append(call)
         self._trace.add("send", call.tag, facts.number)
+
+    def _way_s(self, call: CallFacts) -> float:
+        """How long its request has to be on its way, for the answer to come when it is meant to."""
+        if not call.script.follows_reserve:
+            return 0.0
+        plan, script, request = self._plan, call.request.script, call.request
+        assert request.entered_at is not None
+        way_s = plan.upstream_latency_ms / 1000
+        kept_back_ms = plan.reserve_ms + request.more_reserve_ms
+        beyond_ms = (
+            call.script.delay_ms + 2 * plan.upstream_latency_ms - (script.timeout_ms - plan.reserve_ms)
+        )
+        answered_at = request.entered_at + (script.timeout_ms - kept_back_ms) / 1000 + beyond_ms / 1000
+        # To the last bit: in the event-loop iteration of the end of the race, just before, or just behind.
+        answered_at = nextafter(answered_at, (0.0, inf, *[answered_at] * 4)[script.id % 6])
+        heard_at = answered_at - way_s - call.delay_ms / 1000
+        for at in (heard_at, nextafter(heard_at, inf), nextafter(heard_at, 0.0)):
+            if at + call.delay_ms / 1000 + way_s == answered_at:
+                heard_at = at
+                break
+        return heard_at - trio.current_time()
 
     def call_ended(self, call: CallFacts) -> None:
         call.ended_at = trio.current_time()
@@ -177,7 +204,10 @@ class PlannedCall:
     async def __call__(self, timings: CallTimings) -> Success | Failure:
         request = CURRENT_REQUEST.get()
         script = request.script.calls[self._index]
-        call = CallFacts(request, self._index, script, trio.current_time())
+        delay_ms = script.delay_ms
+        if script.follows_reserve:
+            delay_ms = max(0, delay_ms - ceil(request.more_reserve_ms))
+        call = CallFacts(request, self._index, script, trio.current_time(), delay_ms)
         if self._index in request.calls:
             request.bad.append(f"call {self._index} was made twice")
         request.calls[self._index] = call
@@ -185,7 +215,7 @@ class PlannedCall:
         self._trace.add("call", call.tag)
         self._upstreams.running += 1
         try:
-            ended = await UpstreamCall(self._transport, _url(call.tag, script))(timings)
+            ended = await UpstreamCall(self._transport, _url(call))(timings)
             call.outcome = "success" if isinstance(ended, Success) else ended.error
             return ended
         except trio.Cancelled:
@@ -205,7 +235,7 @@ class PlannedCall:
             self._trace.add("ended", call.tag, call.outcome)
 
 
-def _url(tag: str, script: CallScript) -> str:
-    return (
-        f"{URL}?tag={tag}&delay_ms={script.delay_ms}&fault={script.fault or 'none'}&drip_ms={script.drip_ms}"
-    )
+def _url(call: CallFacts) -> str:
+    script = call.script
+    fault = script.fault or "none"
+    return f"{URL}?tag={call.tag}&delay_ms={call.delay_ms}&fault={fault}&drip_ms={script.drip_ms}"

@@ -20,7 +20,7 @@ from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
-from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, pool_leftovers
+from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
 from fanout.testing.world.network import End, Network
 from fanout.testing.world.plan import ClientScript, Plan, Stall
 from fanout.testing.world.scheduler import run_seeded
@@ -52,9 +52,7 @@ class World:
         self._trace = trace
         self._network = Network(plan.late_iterations, seed)
         self._upstreams = Upstreams(plan, self._network, trace)
-        self._server = Server(
-            plan, clock, self._upstreams, self, make_call=self._make_call, on_crash=self._crashed
-        )
+        self._server = Server(plan, clock, self._upstreams, self, make_call=self._make_call)
         self._ended = Ended(plan, trace, self._upstreams.wires, self._upstreams.look_ups)
         self._by_id: dict[bytes, RequestFacts] = {}
         self._holders: set[RequestFacts] = set()  # have a token: entered, and their answer has not begun
@@ -79,13 +77,17 @@ class World:
                     await background.start(server.transport.run)
                     async with trio.open_nursery() as self._connections:
                         await self._play()
+                    if self._connections.cancel_scope.cancelled_caught:
+                        ended.wrong.append("G9: the drain ended by its grace, and not by its last connection")
                     ended.ended_at = trio.current_time()
+                    ended.ends = server.driver.statistics().ended
                     ended.wrong += pool_leftovers(server, upstreams)
                     background.cancel_scope.cancel()
                 for instrument in server.instruments:
                     trio.lowlevel.remove_instrument(instrument)
                 await trio.sleep(AFTERWARDS_S)
                 ended.wrong += leftovers(baseline, server, upstreams, self._ends)
+                ended.wrong += not_looked_at(ended.requests, server)
                 ended.wrong += bugs_told(self._bugs, upstreams)
                 outside.cancel_scope.cancel()
         if horizon.cancelled_caught:
@@ -119,15 +121,15 @@ class World:
     async def _drain(self, at: float) -> None:
         """SIGTERM."""
         await trio.sleep_until(at)
-        self._ended.signalled_at = trio.current_time()
+        self._ended.signalled_at = self._ended.drained_at = trio.current_time()
         if self._plan.lame_duck_ms:
             self._trace.add("lame duck", "server")
-            self._server.enter_lame_duck()
-            await trio.sleep(self._plan.lame_duck_ms / 1000)
+        await self._server.shut_down(self._connections, self._drain_begins)
+
+    def _drain_begins(self) -> None:
         self._listening = False
         self._ended.drained_at = trio.current_time()
         self._trace.add("drain", "server")
-        await self._server.drain()
 
     # What clients see.
 
@@ -152,7 +154,10 @@ class World:
         self._trace.add("ask", f"w{request.script.id}", f"c{request.connection.number}")
 
     async def _serve(self, facts: ConnectionFacts, end: End) -> None:
-        facts.too_many = self._server.driver.statistics().open >= self._plan.max_connections
+        count = self._server.driver.statistics().open
+        facts.too_many = count >= self._plan.max_connections
+        if count > self._plan.max_connections:
+            facts.bad.append(f"G10: {count} connections are open, of {self._plan.max_connections}")
 
         def left() -> None:
             if facts.left_at is None:
@@ -205,6 +210,7 @@ class World:
         request.entered_at = trio.current_time()
         request.was_full = len(self._holders) >= self._plan.max_in_flight
         self._holders.add(request)
+        request.in_flight = len(self._holders)
         self._trace.add("enter", f"w{request.script.id}")
         CURRENT_REQUEST.set(request)
 
@@ -214,6 +220,8 @@ class World:
             await send(message)
 
         try:
+            if request.script.ask == "crash":
+                raise self._upstreams.new_bug(f"w{request.script.id}")
             await self._server.app(scope, receive, send_on)
         finally:
             self._holders.discard(request)
@@ -227,9 +235,6 @@ class World:
             self._bugs.append(event.exception)
         elif isinstance(event, AnswerSent) and event.late_by_s > 0:
             self._ended.late_answers += 1
-
-    def _crashed(self, bug: BaseException) -> None:
-        self._ended.wrong.append(f"a connection crashed: {bug!r}")
 
     def _make_call(self, transport: PoolTransport, index: int) -> PlannedCall:
         return PlannedCall(self._upstreams, transport, index, self._trace, self._stand_still)

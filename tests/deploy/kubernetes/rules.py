@@ -21,7 +21,8 @@ import yaml
 
 from benchmarks import page
 from fanout.config import SETTINGS, SettingsError, load
-from fanout.process.service import ADMIN_GRACE_S, GRACE_MARGIN_S
+from fanout.process.composition import GRACE_MARGIN_S
+from fanout.process.service import ADMIN_GRACE_S
 from fanout.process.workers import STUCK_MARGIN_S
 from tests.deploy.kubernetes.documents import (
     PROBES,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages, files_of, patched
+from fanout.testing.breakages.patches import (
+    LAYERS,
+    Breakage,
+    DoesNotApply,
+    breakages,
+    files_of,
+    patched,
+)
 from tests.breakages.tree import TREE
 
 pytestmark = pytest.mark.same_on_every_python
@@ -22,6 +29,8 @@ def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage)
         compile(after, name, "exec")
     assert set(breakage.guarantees) <= {f"G{number}" for number in range(1, 13)}
     assert breakage.guarantees
+    assert set(breakage.late) <= set(breakage.caught_by) <= set(LAYERS)
+    assert {"unit", "lab"} <= set(breakage.caught_by)
     assert breakage.tests
     assert all((TREE / test).exists() for test in breakage.tests)
 
