@@ -79,7 +79,7 @@ class Command:
 
     @property
     def needs(self) -> str | None:
-        """A program, or a library of Python; `root`, `a browser`, `a cluster` and `an engine` are what no test has."""
+        """A program, or a library of Python; or what no test has, such as `root` or `a cluster`."""
         found = re.match(r"needs (an? \w+|\w+)", self.note)
         return found[1] if found else None
 
