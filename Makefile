@@ -41,7 +41,9 @@ PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 LEFT_OUT := $(if $(LEAVE_OUT), and not $(LEAVE_OUT))
 ALONE = $(shell grep -rl --include='*.py' 'mark\.alone' tests)
-ALL_TESTS = $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)" $(ALONE)
+# Each part of a run adds what it was skipped for; the last line of the last part names all of it, see tests/conftest.py.
+NOTE = if [ -z "$$NOTED_LEFT_OUT" ]; then export NOTED_LEFT_OUT=$(VENV)/.left-out; : >"$$NOTED_LEFT_OUT"; fi
+ALL_TESTS = $(NOTE); $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)" $(ALONE)
 
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))

@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
 import trio
 
-from tests.bystander_process import NO_ANSWER, Plan, Request
+from tests.bystander_process import NO_ANSWER, Machine, Plan, Request
+from tests.lacking import reason
 
 DEADLINE_MS: Final = 100.0  # if the machine takes more of an answer, it may make a deadline (a 500) of it
 BUSY_SHARE: Final = 0.1  # a quiet machine: below 0.03
@@ -160,6 +164,37 @@ async def bystander_of_this_thread(
     finally:
         gc.unfreeze()
         _end(process)
+
+
+@contextmanager
+def machine_of(pids: Sequence[int]) -> Iterator[Machine]:
+    """Record, while the block runs, how long the machine kept this process and `pids` from running.
+
+    Ask it for `delay_ms` after the block, by the monotonic clock. Trio's is another one.
+    """
+    machine = Machine([os.getpid(), *pids, *(child for pid in pids for child in _children_of(pid))])
+    thread = threading.Thread(target=machine.control)
+    thread.start()
+    try:
+        yield machine
+    finally:
+        machine.is_over.set()
+        thread.join()
+
+
+def assert_in_time(late_s: float, *, machines_share: float, took_s: float) -> None:
+    """That nothing is late, without the machine's own delay. To be asserted last: a busy machine skips it.
+
+    machines_share: of the `took_s` in all, what the processes waited. It explains no more than that.
+    """
+    if machines_share > BUSY_SHARE and 0 < late_s <= machines_share * took_s:
+        pytest.skip(reason("a quiet machine", "make test, while nothing else runs"))
+    assert late_s <= 0, f"{late_s:.3f} s late, and the machine was quiet ({machines_share:.0%})"
+
+
+def _children_of(pid: int) -> list[int]:
+    """Of the main thread of a process: the workers of a server."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _start(plan: Plan, prefix: Sequence[str]) -> subprocess.Popen[str]:

@@ -74,21 +74,25 @@ class Machine:
     """How long the machine kept processes from running, or stood still altogether: a record over time."""
 
     def __init__(self, pids: Sequence[int]) -> None:
-        self._pids = pids
+        self.is_over = threading.Event()
+        self._each_waited_s = dict.fromkeys(pids, 0.0)  # as last seen: processes end
         self._at: list[float] = []
         self._waited_s: list[float] = []  # by `pids`, for a processor
         self._late_s: list[float] = []  # by the control, in waking up
 
     def control(self) -> None:
-        """Wake up every `CONTROL_EVERY_S`, for ever, and record by how much that was late."""
+        """Wake up every `CONTROL_EVERY_S`, until it `is_over`, and record by how much that was late."""
         late_s = 0.0
-        while True:
+        each = self._each_waited_s
+        while not self.is_over.is_set():
             due = time.monotonic() + CONTROL_EVERY_S
             time.sleep(CONTROL_EVERY_S)
             now = time.monotonic()
             if now - due > CONTROL_NOISE_S:
                 late_s += now - due
-            self._waited_s.append(waited_s(self._pids))
+            for pid, before_s in each.items():
+                each[pid] = max(before_s, waited_s([pid]))
+            self._waited_s.append(sum(each.values()))
             self._late_s.append(late_s)
             self._at.append(now)  # last: the others are as long at least
 
@@ -96,6 +100,10 @@ class Machine:
         """Of that time. Between two records it is spread evenly."""
         found = (self._value(of, until) - self._value(of, since) for of in (self._waited_s, self._late_s))
         return max(0.0, *found) * 1000
+
+    def share(self, since: float, until: float) -> float:
+        """Of that time, what it kept them from running."""
+        return self.delay_ms(since, until) / 1000 / (until - since)
 
     def _value(self, of: list[float], when: float) -> float:
         after = bisect(self._at, when)
@@ -236,8 +244,7 @@ def _stand_by(plan: Plan) -> tuple[float, float, list[Request]]:
     for thread in threads:
         thread.join()
     time.sleep(2 * CONTROL_EVERY_S)  # the record of the last answer
-    took_ms = (time.monotonic() - began_at) * 1000
-    machines_share = machine.delay_ms(began_at, time.monotonic()) / took_ms
+    machines_share = machine.share(began_at, time.monotonic())
     requests = [
         Request(due - began_at, (ended - due) * 1000, machine.delay_ms(due, ended), status)
         for due, ended, status in sorted(answers)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.lacking import summary
+from tests.lacking import left_out, summary
 
 # A shell ignores SIGINT for what a script runs in the background. What the tests start inherits that, so no
 # Ctrl-C of a test would end it.
@@ -17,8 +19,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
-    for line in summary([str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]):
+    reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
+    for line in summary(reasons):
         terminalreporter.write_line(line, yellow=True)
+    noted = os.environ.get("NOTED_LEFT_OUT")
+    lacking = left_out(reasons, Path(noted) if noted else None)
+    if lacking:  # pytest's last line counts every kind of outcome that it finds here
+        terminalreporter.stats[f"left out ({', '.join(lacking)})"] = [
+            SimpleNamespace(what=each) for each in lacking
+        ]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
 """What tests need of a machine beyond Python, and the command that brings it.
 
-A test that lacks something is skipped. At the end of the run one line says how many were, and what to do.
+A test that lacks something is skipped. At the end of the run one line says how many were, and what to do. The
+last line, which is pytest's, names what was left out, so that nobody takes a green run for a whole one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -54,6 +56,19 @@ def needs(program: str) -> pytest.MarkDecorator:
 def reason(what: str, command: str | None = None) -> str:
     """Why a test is skipped. command: what brings it; by default, the installation of a program."""
     return f"needs {what}: {command or _APT + PACKAGES[what]}"
+
+
+def left_out(reasons: Sequence[str], noted: Path | None = None) -> list[str]:
+    """What this machine lacks: what these tests were skipped for, and what earlier parts of a run noted.
+
+    noted: one line for each; this adds its own.
+    """
+    found = [match[1] for match in map(_NEEDS.search, reasons) if match]
+    if noted is not None:
+        earlier = noted.read_text("utf-8").splitlines() if noted.exists() else []
+        found = [*earlier, *found]
+        noted.write_text("".join(f"{each}\n" for each in sorted({*found})), "utf-8")
+    return sorted({*found})
 
 
 def summary(reasons: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lacking import AS_ROOT, reason, summary
+from tests.lacking import AS_ROOT, left_out, reason, summary
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,11 +24,30 @@ def test_another_reason_is_not_lost_and_nothing_skipped_is_no_line() -> None:
     assert summary([]) == []
 
 
-def test_a_run_on_a_machine_without_a_browser_ends_with_it() -> None:
+def test_what_one_part_of_a_run_left_out_the_next_one_says_too(tmp_path: Path) -> None:
+    noted = tmp_path / "left-out"
+    noted.write_text("Python 3.12\n")
+    assert left_out([reason("chromium"), "only on Linux"], noted) == ["Python 3.12", "chromium"]
+    assert left_out([], noted) == ["Python 3.12", "chromium"]
+    assert left_out([reason("node"), reason("node")]) == ["node"]
+    assert left_out([]) == []
+
+
+def test_a_run_on_a_machine_without_a_browser_ends_with_it(tmp_path: Path) -> None:
+    """The last line, too, with what the parts of the run before it have left out."""
+    noted = tmp_path / "left-out"
+    noted.write_text("Python 3.12\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/admin/test_live_looks.py"]
     done = subprocess.run(
-        command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, timeout=50, check=False
+        command,
+        cwd=ROOT,
+        env={"PATH": "", "NOTED_LEFT_OUT": f"{noted}"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
     line = "5 tests skipped, this machine lacks chromium. Run: apt-get install chromium"
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines().count(line) == 1, done.stdout
+    assert "5 skipped, 2 left out (Python 3.12, chromium) in " in done.stdout.splitlines()[-1], done.stdout

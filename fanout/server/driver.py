@@ -183,6 +183,8 @@ class Driver:
         """
         self.timeouts.draining = self.timeouts.closes_after_answer = True
         now, idle = trio.current_time(), 0
+        for stream in self.timeouts.of_streams:
+            stream.deadline = min(stream.deadline, now + self.limits.drain_grace_s)
         all_of_them = [*self._open, *self._rejected]
         step_s = min(ENDS_EVERY_S, self.limits.drain_grace_s * ENDS_AT_ONCE / (len(all_of_them) or 1))
         for connection in all_of_them:

@@ -109,9 +109,13 @@ class Stream:
             )
             self.has_started = True
         self._writer.send_body(self)
-        timeout_s = self._driver.timeouts.timeout_s(self._driver.limits.write_timeout_s)
-        with trio.move_on_after(timeout_s) as timeout:
-            await self._is_sent.park()
+        timeouts = self._driver.timeouts
+        with trio.move_on_after(timeouts.timeout_s(timeouts.limits.write_timeout_s)) as timeout:
+            timeouts.of_streams[timeout] = None
+            try:
+                await self._is_sent.park()
+            finally:
+                del timeouts.of_streams[timeout]
         if timeout.cancelled_caught:
             self._connection.cut(End.SLOW_READER)
             await trio.lowlevel.checkpoint()  # raises Cancelled

@@ -22,6 +22,7 @@ from fanout.admin.live.feed import (
     Turn,
 )
 from fanout.admin.live.guarantees import CHECKED
+from fanout.admin.live.rows import BURST
 from fanout.observe.receipt import Receipt
 from fanout.race.events import RequestEnded
 from tests.admin.live_receipts import receipt, started
@@ -308,6 +309,24 @@ async def test_a_greeting_has_the_samples_of_the_session(autojump_clock: MockClo
     assert parsed(first.receive_nowait())[1]["samples"] == []
     samples = parsed(second.receive_nowait())[1]["samples"]
     assert [sample["in_flight"] for sample in samples] == [3, 3, 3]
+
+
+async def test_a_sample_counts_what_came_since_the_one_before_and_a_batch_what_was_left_out(
+    autojump_clock: MockClock,
+) -> None:
+    feed = make_feed()
+    viewer = feed.join()
+    assert viewer is not None
+    viewer.receive_nowait()
+    said = []
+    for requests in (3 * BURST, 4, 0):
+        for number in range(requests):
+            feed.consume(receipt(request_id=f"r-{number}"))
+        await trio.sleep(2)
+        await feed.publish(with_sample=True)
+        _, batch = parsed(viewer.receive_nowait())
+        said.append((len(batch["rows"]), batch["left_out"], batch["sample"]["answered_rate"]))
+    assert said == [(BURST, 2 * BURST, 1.5 * BURST), (4, 0, 2), (0, 0, 0)]
 
 
 async def test_an_end_waits_no_longer_than_it_may_for_its_turn(autojump_clock: MockClock) -> None:

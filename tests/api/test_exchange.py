@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TypeVar
 
 import pytest
@@ -14,6 +15,7 @@ from fanout.race.admission import Admission
 from fanout.race.events import AnswerSent, BugFound, ClientDisconnected, Event, RequestEnded
 from fanout.server.asgi import Receive, Scope, Send
 from tests.api.serving import Server
+from tests.server.apps import answer
 from tests.server.serving import get, in_memory
 
 BUG = KeyError("a bug")
@@ -54,6 +56,32 @@ async def test_a_framework_that_raises_is_one_bug_and_one_500_with_its_request_i
     assert of_kind(server, ClientDisconnected) == []
     assert world.crashes == []
     assert admission.in_flight == 0
+
+
+async def test_while_the_server_drains_new_requests_are_rejected_for_that_and_admitted_ones_answered(
+    autojump_clock: MockClock,
+) -> None:
+    """G9. The reason tells a client, and an operator, a restart from an overload."""
+
+    async def framework(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep(1)
+        await answer(send, b"done")
+
+    server, admission = Server(""), Admission(1)
+    exchanges = Exchanges(framework, admission, server, id_prefix="test")
+    async with in_memory(exchanges) as world:
+        admitted, overloading, late = (world.connect() for _ in range(3))
+        await admitted.send(get("/x"))
+        await trio.testing.wait_all_tasks_blocked()
+        said = [await overloading.ask(get("/y"))]
+        exchanges.draining = True
+        said.append(await late.ask(get("/z")))
+        assert (await admitted.answer())[2] == b"done"
+    assert [(status, fields["retry-after"]) for status, fields, _ in said] == [(503, "1"), (503, "1")]
+    assert [fields.get("connection") for _, fields, _ in said] == [None, "close"]
+    assert [json.loads(body)["reason"] for _, _, body in said] == ["overloaded", "draining"]
+    assert [end.reason for end in of_kind(server, RequestEnded)] == ["overloaded", "draining", None]
+    assert admission.statistics().refused == 1
 
 
 async def test_a_framework_that_raises_within_its_answer_has_not_lost_its_client(

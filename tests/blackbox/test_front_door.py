@@ -18,11 +18,12 @@ import trio
 
 from tests.blackbox.front_door.certified import certified
 from tests.blackbox.front_door.door import Door, closing, front_door
-from tests.blackbox.front_door.drain import drain
+from tests.blackbox.front_door.drain import Drain, drain
 from tests.blackbox.front_door.hostile import KINDS
 from tests.blackbox.front_door.leaving import DEPARTURES, leave
 from tests.blackbox.front_door.many import crowd
 from tests.blackbox.front_door.siege import besiege
+from tests.bystander import assert_in_time, machine_of
 
 PATIENT = ("--max-loop-lag-ms", "1000")
 TIMES = 3
@@ -68,20 +69,25 @@ async def test_when_a_client_leaves_its_calls_end_on_the_wire(hanging: Door, how
 
 
 async def test_five_hundred_hanging_requests_end_on_time_and_leave_nothing(hanging: Door) -> None:
-    """G2, G3. How late an answer is, is the machine's affair, within reason; how early is not."""
+    """G2, G3. Time in which the machine kept the processes from running does not count against the server."""
     many = await crowd(hanging, requests=500, per_s=400, timeout_ms=4000, at_one_moment=False)
     assert many.answers == {500: 500}
     assert many.peak_in_flight == 500
-    assert many.late_ms[0] > -150  # the largest reserve is 100 ms
-    assert many.late_ms[-1] < 2000
+    assert many.late_ms[0] > -150  # the largest reserve is 100 ms, and 15 for 500 in flight
     assert many.kib_a_request < 60
     assert many.after.descriptors <= many.before.descriptors
     assert many.after.tasks <= many.before.tasks
     assert many.bugs == 0
+    assert_in_time(many.servers_ms[-1] / 1000, machines_share=many.machines_share, took_s=many.took_s)
 
 
-STUCK_S = 4  # one second is promised; a client that may hold the process does so for ten
+PROMISED_S = 1  # beyond the last deadline, for the server; the machine may take more
 SLOW = ("--reliable", "--min-delay-ms", "800", "--max-delay-ms", "1200", "--fault", "hang_before_head=0.5")
+
+
+def assert_ends_as_promised(drained: Drain) -> None:
+    late_s = drained.over_s - drained.machine_s - PROMISED_S
+    assert_in_time(late_s, machines_share=drained.machines_share, took_s=drained.took_s)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -92,7 +98,7 @@ async def test_sigterm_cuts_no_admitted_request(workers: int) -> None:
     assert drained.answers.keys() == {200, 500}  # one hanging call of two is none, two are a deadline
     assert sum(drained.answers.values()) == 100
     assert drained.exit_code == 0
-    assert drained.over_s < STUCK_S
+    assert_ends_as_promised(drained)
 
 
 async def test_sigterm_over_tls_also_with_a_handshake_under_way(tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ async def test_sigterm_over_tls_also_with_a_handshake_under_way(tmp_path: Path) 
     assert drained.answers.keys() == {200, 500}
     assert sum(drained.answers.values()) == 50
     assert drained.exit_code == 0
-    assert drained.over_s < STUCK_S
+    assert_ends_as_promised(drained)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -117,13 +123,17 @@ async def test_a_second_signal_ends_at_once(workers: int) -> None:
             door.fanout.process.send_signal(signal.SIGTERM)
             await until_refused(door)
             assert door.fanout.process.poll() is None
-            second_at = time.monotonic()
-            assert await trio.to_thread.run_sync(door.fanout.stop) == 0
-            assert time.monotonic() - second_at < STUCK_S
+            with machine_of([door.fanout.process.pid]) as machine:
+                second_at = time.monotonic()
+                assert await trio.to_thread.run_sync(door.fanout.stop) == 0
+                ended_at = time.monotonic()
         if workers == 1:  # of several, each is killed
             assert door.fanout.errors.count(b'"reason":"client_disconnected"') == 20, (
                 "each has its line in the log"
             )
+    servers_s = ended_at - second_at - machine.delay_ms(second_at, ended_at) / 1000
+    share = machine.share(second_at, ended_at)
+    assert_in_time(servers_s - PROMISED_S, machines_share=share, took_s=ended_at - second_at)
 
 
 async def until_refused(door: Door) -> None:

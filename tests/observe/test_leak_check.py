@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from loguru import logger
 
 from fanout.api.exchange import Exchanges
@@ -111,7 +112,7 @@ async def test_a_task_in_somebody_elses_nursery_is_found_and_told_by_name_and_pl
 
     async with open_world() as world:
         await world.serve(app)
-        assert (world.found.leaked_tasks, world.found.tasks_alive) == (1, 1)
+        assert world.found == LeakStatistics(1, 1, 0, 1, 1, 0, 0)
         (line,) = world.said  # once, not again when the request has ended
         assert "task 'stray' is alive although its request was answered: it runs " in line
         assert f"run_away ({__file__}:{run_away.__code__.co_firstlineno})" in line
@@ -203,3 +204,56 @@ async def test_a_connection_that_a_running_request_holds_is_not(nursery: trio.Nu
 def test_the_real_application_leaves_nothing(target: str, hang_up_after_ms: float | None) -> None:
     """G3: every scenario of these tests is counted; one that left something would raise `LeftBehind`."""
     run_scenario(target, [answers(10), hangs()], hang_up_after_ms=hang_up_after_ms)
+
+
+async def test_a_task_that_was_reported_is_not_counted_again_with_a_later_one(nursery: trio.Nursery) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nursery.start_soon(trio.sleep_forever, name="first")
+        await answer(send)
+        nursery.start_soon(trio.sleep_forever, name="second")
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert world.found.leaked_tasks == 2
+        assert [line.split()[1] for line in world.said] == ["'first'", "'second'"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_connections_of_a_request_in_flight_are_not_leaked_and_one_more_is(
+    nursery: trio.Nursery,
+) -> None:
+    """G3. As many as tasks of requests are alive: a request in flight has one for each of its calls."""
+    end_of_race = trio.Event()
+
+    async def racing(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as calls:
+            for _ in range(3):
+                calls.start_soon(end_of_race.wait)
+        await answer(send)
+
+    async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        nursery.start_soon(world.serve, racing)
+        await trio.testing.wait_all_tasks_blocked()
+        world.connections = 3
+        await world.serve(quick)
+        assert world.found.leaked_connections == 0
+        world.connections = 4
+        await world.serve(quick)
+        assert world.found.leaked_connections == 1
+        world.connections = 0
+        end_of_race.set()
+
+
+async def test_a_connection_that_a_request_without_an_answer_has_leaked_is_found_at_its_end() -> None:
+    """G6: there may be no later request in whose answer it would show."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        world.connections = 1
+        await trio.lowlevel.checkpoint()
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert world.found.leaked_connections == 1

@@ -136,6 +136,8 @@ def test_the_secrets_are_masked_wherever_they_stand(form: str) -> None:
 
 def test_a_short_secret_is_not_looked_for_in_words() -> None:
     assert Mask(["none"])("none of them") == "none of them"
+    assert Mask(["short"])("short of shorts") == "short of shorts"
+    assert Mask(["longer"])("longer ones") == "*** ones"
 
 
 def test_an_upstreams_secrets_are_found_in_its_url_in_every_form() -> None:

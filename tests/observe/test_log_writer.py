@@ -226,6 +226,24 @@ def test_whatever_the_sink_raises_drops_a_batch_and_the_next_is_written(failure:
     assert (written, statistics.written, statistics.dropped, statistics.waiting) == (["2\n"], 1, 1, 0)
 
 
+def test_each_line_of_a_batch_that_the_sink_did_not_take_is_counted() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+    for number in range(1, 41):
+        writer.put(line, number)
+
+    def fail(_: str) -> None:
+        raise OSError
+
+    writer._write = fail
+    gate.opened.set()
+    writer.close(PROMPTLY_S)
+    statistics = writer.statistics()
+    assert (gate.text, statistics.written, statistics.dropped, statistics.waiting) == ("0\n", 1, 40, 0)
+
+
 def no_thread(*_: object, **__: object) -> None:
     raise RuntimeError("can't start new thread")
 

@@ -134,6 +134,9 @@ async def test_it_watches_the_loop_it_is_installed_in() -> None:
         assert statistics.lateness_ms >= 20
         assert statistics.usual_iteration_ms > 0
         assert statistics.passes >= 2
+        now = trio.lowlevel.current_statistics()
+        assert (statistics.tasks, statistics.runnable) == (now.tasks_living, now.tasks_runnable)
+        assert now.tasks_living > now.tasks_runnable
     finally:
         trio.lowlevel.remove_instrument(watch)
 
@@ -178,3 +181,24 @@ def test_what_others_took_is_told_from_work_although_the_threads_clock_is_seldom
     now_s += 0.050
     work_s += 0.010
     assert watch.behind_s() == pytest.approx(0.010, abs=0.0005)
+
+
+@pytest.mark.parametrize(("others_s", "between_s"), [(0.040, 0.0), (0.0, 0.020)])
+def test_what_others_took_is_subtracted_once_and_what_the_thread_did_between_iterations_never(
+    others_s: float, between_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a busy loop would look idle, and admit what it cannot serve."""
+    now_s, work_s = 100.0, 5.0
+    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+    watch = LoopWatch(work_clock=lambda: work_s)
+    watch.before_io_wait(0)
+    watch.after_io_wait(0)
+    now_s += others_s + 0.010
+    work_s += 0.010
+    watch.before_io_wait(0)
+    now_s += between_s
+    work_s += between_s
+    watch.after_io_wait(0)
+    now_s += 0.050
+    work_s += 0.050
+    assert watch.behind_s() == pytest.approx(0.050)

@@ -15,7 +15,7 @@ from fanout.admin.exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics import BrokenGuarantees, RequestMetrics, Upstream
 from fanout.observe.metrics_family import MAX_SERIES, Histogram, gauge, histogram
 from fanout.observe.receipt import CallReceipt, Receipt
-from fanout.race.events import BugFound
+from fanout.race.events import BugFound, LeftTaskEnded, TaskLeft
 
 WON = CallReceipt(0, "won", None, None, 10.0, 10.25, (), True, True, None, None, None)
 LOST = WON._replace(
@@ -201,6 +201,21 @@ def test_the_statistics_are_another_view_of_the_same_counts() -> None:
     assert statistics.clients_disconnected == 1
     assert statistics.guarantees_broken == BrokenGuarantees(late_answers=1, bugs=1)
     assert before.guarantees_broken.bugs == 0, "a snapshot does not change afterwards"
+
+
+def test_tasks_that_calls_left_are_counted_by_place_and_those_alive_until_they_end() -> None:
+    metrics = metrics_of()
+    for call, place in ((0, "a"), (1, "b"), (1, "b")):
+        metrics.notify(TaskLeft("r", call, place, at=1))
+    metrics.notify(LeftTaskEnded("r", 1, "b", after_s=2, at=3))
+    left = {
+        (s.labels["call"], s.labels["server_address"], s.labels["place"]): s.value
+        for s in samples_of(metrics, "fanout_call_tasks_left_total")
+    }
+    assert left == {("0", "a.example", "a"): 1, ("1", "b.example", "b"): 2}
+    assert only(metrics, "fanout_call_tasks_left_alive").value == 2
+    assert metrics.statistics().tasks_left == {"a": 1, "b": 2}
+    assert metrics.statistics().tasks_left_alive == 2
 
 
 def hostile(number: int) -> Receipt:

@@ -15,7 +15,7 @@ import pytest
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
 from fanout.observe.observers import Receipts
-from fanout.observe.receipt import make_receipt
+from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.observe.request_log import RequestLog
 from fanout.race.events import RequestEnded
 from fanout.race.outcome import Failure, Success
@@ -230,11 +230,73 @@ def test_which_requests_get_a_line(
     assert bool(line_of(*request_, which=which, level=level)) is is_logged
 
 
+def test_each_member_of_a_line_is_the_receipts_in_its_unit() -> None:
+    call = CallReceipt(
+        call=1,
+        outcome="cancelled",
+        error="broken",
+        status=299,
+        started_at=10.1,
+        ended_at=10.23456,
+        phases=(),
+        reused=True,
+        kept=False,
+        cancel_source="explicit",
+        cancel_reason="why",
+        cancel_to_exit_ms=0.98765,
+        left=("a place",),
+    )
+    receipt = Receipt(
+        *("id-1", "ab" * 16, "first", 10.0, 1100, 22.5, 11.23456, 1234.56, 201, "deadline", 345.67, (call,)),
+        method="GET",
+        path="/api/first",
+        client=("192.0.2.1", 77),
+    )
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    RequestLog(Logs(writer, "info", False), "all", ["a.test", "b.test"], lambda: NOON_S)(receipt)
+    writer.close()
+    line = json.loads(stream.getvalue())
+    del line["time"]
+    assert line == {
+        "level": "warning",
+        "message": "request",
+        "request_id": "id-1",
+        "trace_id": "ab" * 16,
+        "method": "GET",
+        "path": "/api/first",
+        "client": "192.0.2.1:77",
+        "endpoint": "first",
+        "status": 201,
+        "reason": "deadline",
+        "timeout_ms": 1100,
+        "used_ms": 1234.6,
+        "late_by_ms": 345.7,
+        "calls": [
+            {
+                "upstream": "b.test",
+                "outcome": "cancelled",
+                "error": "broken",
+                "status": 299,
+                "ended_ms": 234.6,
+                "reused": True,
+                "kept": False,
+                "cancelled_by": "explicit",
+                "because": "why",
+                "exit_ms": 0.988,
+                "left": ["a place"],
+            }
+        ],
+    }
+
+
 def test_a_late_answer_is_a_warning_and_counts_as_failed() -> None:
     careless = answers(90)
     careless.cleanup_ms = 50
     line = line_of("/api/first?timeout=120", [careless], which="failed", level="warning")
     assert json.loads(line)["late_by_ms"] == 20.0
+    row = line_of("/api/first?timeout=120", [careless], which="failed", level="warning", as_text=True)
+    assert "GET /api/first 200 140 ms  late by 20.0 ms: call 0 won after 140 ms" in row
 
 
 def test_what_a_client_sends_cannot_forge_a_line_or_command_a_terminal() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from h2.settings import SettingCodes
 from trio.testing import MockClock
 
+from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.limits import Limits
-from tests.server.apps import Echo
+from tests.server.apps import Echo, answer
+from tests.server.http2 import http2_in_memory, request
 from tests.server.serving import Client, get, in_memory, on_socket, until
 
 LIMITS = Limits(drain_grace_s=0.5)
@@ -134,6 +137,53 @@ async def test_what_outlasts_the_grace_of_the_app_is_cancelled() -> None:
         await client.send(get("/slow"))
         await until(lambda: app.running)
         world.shutdown.set()
-        assert await client.closed()
+        with pytest.raises(trio.BrokenResourceError):  # RST: a FIN could be taken for the end of an answer
+            await client.rest_or_reset()
         await until(lambda: not world.nursery.child_tasks, 1)
     assert world.ended == {"stopped": 1}
+
+
+@pytest.mark.parametrize("answers_after_s", [0, 5])
+async def test_an_app_that_does_not_return_after_its_answer_is_cut_within_the_grace(
+    answers_after_s: float, autojump_clock: MockClock
+) -> None:
+    """G9: whether it was answered before the drain, or during it."""
+
+    async def staying(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep(answers_after_s)
+        await answer(send, b"done")
+        await trio.sleep_forever()
+
+    async with in_memory(staying, LIMITS) as world:
+        client = world.connect()
+        await client.send(get())
+        await trio.sleep(2)
+        began = trio.current_time()
+        world.driver.drain()
+        assert (await client.answer())[2] == b"done"
+        assert await client.closed()
+        assert trio.current_time() - began == pytest.approx(max(0, answers_after_s - 2) + 0.5)
+        await world.all_ended()
+    assert world.ended == {"slow_app": 1}
+
+
+@pytest.mark.parametrize("answers_after_s", [0, 5])
+async def test_an_http2_client_that_opens_no_window_is_not_waited_for(
+    answers_after_s: float, autojump_clock: MockClock
+) -> None:
+    """G9: whether its answer began before the drain, or during it."""
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep(answers_after_s)
+        await answer(send, b"done")
+
+    async with http2_in_memory(late, LIMITS) as world:
+        client = world.connect()
+        client.connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
+        await trio.sleep(2)
+        began = trio.current_time()
+        world.driver.drain()
+        await client.end()
+        assert trio.current_time() - began == pytest.approx(max(0, answers_after_s - 2) + 0.5)
+        assert world.driver.statistics().ended == {"slow_reader": 1}

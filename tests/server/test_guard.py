@@ -12,6 +12,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from fanout.server.asgi import Receive, Scope, Send
+from fanout.server.guard import Guard
 from fanout.server.statistics import DriverStatistics
 from tests.server.apps import Echo, answer, crash, lifespan
 from tests.server.hostile import STOPPERS
@@ -220,3 +221,17 @@ async def test_a_crash_of_the_refuse_hook_ends_its_own_connection_and_the_loop_g
         assert (await bystander.ask(get()))[0] == 200
     assert [str(crash) for crash in world.crashes] == ["a bug"]
     assert world.ended == {"crashed": 1, "stopped": 1}
+
+
+@pytest.mark.parametrize("raised", [KeyError("a bug"), ExceptionGroup("two", [KeyError("a"), KeyError("b")])])
+def test_a_report_that_raises_changes_nothing(raised: Exception) -> None:
+    """G10. As when there is no memory to make the log line of."""
+    reported = []
+
+    def report(bug: Exception) -> None:
+        reported.append(bug)
+        raise MemoryError
+
+    with Guard(report):
+        raise raised
+    assert reported == [raised]

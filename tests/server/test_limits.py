@@ -37,6 +37,22 @@ async def test_who_has_waited_longest_gives_way_to_a_newer_connection(autojump_c
     assert world.ended["evicted"] == 1
 
 
+async def test_newcomers_of_one_iteration_each_replace_another_connection(
+    autojump_clock: MockClock,
+) -> None:
+    """G10. Those that gave way have yet to run when the next newcomer looks for a place."""
+    async with in_memory(Echo(), Limits(max_connections=3)) as world:
+        for _ in range(3):
+            world.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(8):
+            world.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        statistics = world.driver.statistics()
+        assert statistics.accepted - sum(statistics.ended.values()) == statistics.open == 3
+        assert statistics.ended == {"evicted": 8}
+
+
 async def test_when_all_are_busy_the_newest_is_refused() -> None:
     async with on_socket(Echo(slow_s=0.3), Limits(max_connections=2)) as world:
         busy = [await world.connect() for _ in range(2)]

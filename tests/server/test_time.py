@@ -179,6 +179,21 @@ async def test_lingering_is_bounded_in_bytes(autojump_clock: MockClock) -> None:
         began = trio.current_time()
         await client.send(b"nonsense\r\n\r\n" + b"x" * 400_000)
         await client.rest()
+        await world.all_ended()
+        assert trio.current_time() == began
+
+
+async def test_lingering_reads_as_many_bytes_as_it_may_and_no_more(autojump_clock: MockClock) -> None:
+    async with in_memory(Echo(), Limits(linger_max_bytes=1000)) as world:
+        client = world.connect()
+        began = trio.current_time()
+        await client.send(b"nonsense\r\n\r\n")
+        await client.answer()
+        await client.send(b"x" * 999)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.driver.statistics().open == 1
+        await client.send(b"x")
+        await world.all_ended()
         assert trio.current_time() == began
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from contextlib import suppress
 from functools import partial
 
 import httpx
@@ -194,6 +195,26 @@ def test_a_body_that_does_not_end_is_cut_off_at_its_cap(start: bytes, piece: byt
     answer.feed(start)
     with pytest.raises(BodyTooLarge):
         feed_for_ever(answer, piece)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece", "cap"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", MAX_HEAD_BYTES),
+        (CHUNKED, b"1;" + b"x" * 1000 + b"\r\nx\r\n", MAX_HEAD_BYTES + 2 * 1000),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"X: x\r\n", MAX_HEAD_BYTES + 2 * 1000),
+    ],
+    ids=["head", "chunk extensions", "trailers"],
+)
+def test_each_cap_is_exact(start: bytes, piece: bytes, cap: int) -> None:
+    """Of all bytes that came, framing included: the memory of one answer follows from it."""
+    answer, fed = Answer("GET", max_body_bytes=1000), len(start)
+    answer.feed(start)
+    with suppress(httpx.RemoteProtocolError, BodyTooLarge):
+        while fed <= 3 * cap:
+            fed += len(piece)
+            answer.feed(piece)
+    assert cap < fed <= cap + len(piece)
 
 
 def test_a_body_of_exactly_the_cap_is_accepted() -> None:

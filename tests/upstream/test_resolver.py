@@ -13,8 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.upstream.addresses import Attempt
-from fanout.upstream.resolver import REFRESH_S, RETRY_S, Resolver, look_up_in_thread
+from fanout.upstream.addresses import HEAD_START_S, Attempt
+from fanout.upstream.resolver import MAX_THREADS, REFRESH_S, RETRY_S, Resolver, look_up_in_thread
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address
 from tests.upstream.raw_server import echo_path, raw_server
@@ -169,6 +169,64 @@ async def test_an_address_that_did_not_answer_is_tried_last_until_the_next_refre
         assert {await first_address(resolver) for _ in range(4)} == {"192.0.2.2"}
         await trio.sleep(REFRESH_S + 1)
         assert {await first_address(resolver) for _ in range(4)} == set(both)
+
+
+async def test_a_look_up_begins_again_with_every_address(autojump_clock: trio.testing.MockClock) -> None:
+    """Each once, in the order of the look-up, and with no silence: as if nothing had been learnt."""
+    both = ["192.0.2.1", "192.0.2.2"]
+    async with running(ScriptedDns((0, both), (0, both), (0, both))) as resolver:
+        await first_address(resolver)
+        first, second = addresses(*both)
+
+        async def be_silent(address: Address, for_s: float) -> None:
+            began_at = trio.current_time()
+            await trio.sleep(for_s)
+            resolver.learn("upstream", 80, [Attempt(address, began_at)])
+
+        def tried_last() -> tuple[str, ...]:
+            return resolver.statistics()[0].tried_last
+
+        await be_silent(first, HEAD_START_S)
+        await be_silent(second, 0.8 * HEAD_START_S)
+        assert tried_last() == (both[0],)
+        await trio.sleep(REFRESH_S)
+        assert tried_last() == ()
+        assert [list(await resolver.addresses("upstream", 80)) for _ in range(3)] == [
+            [first, second],
+            [second, first],
+            [first, second],
+        ]
+        await be_silent(second, 0.8 * HEAD_START_S)
+        assert tried_last() == ()
+        await be_silent(second, 0.2 * HEAD_START_S)
+        assert tried_last() == (both[1],)
+
+
+async def test_look_ups_have_their_own_threads_and_at_most_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: names that hang take none of the threads that others need, and no more than they may."""
+    release = threading.Event()
+    hanging = 0
+
+    def hang(*_: object) -> list[Any]:
+        nonlocal hanging
+        hanging += 1
+        release.wait(30)
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    async with trio.open_nursery() as nursery:
+        for number in range(MAX_THREADS + 3):
+            nursery.start_soon(look_up_in_thread, f"{number}.invalid", 80)
+        try:
+            with trio.fail_after(20):
+                while hanging < MAX_THREADS:
+                    await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
+            assert hanging == MAX_THREADS
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        finally:
+            release.set()  # a thread gives its place back only while the event loop runs
+    assert hanging == MAX_THREADS + 3
 
 
 async def test_the_systems_resolver_is_asked_in_a_thread_and_knows_etc_hosts() -> None:

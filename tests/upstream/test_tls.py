@@ -207,6 +207,30 @@ async def test_a_session_is_resumed_only_for_so_long_after_a_full_verification(
             assert await is_resumed()
 
 
+async def test_an_answer_after_the_end_of_the_verification_does_not_begin_it_again(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """A session resumed just before, whose answer comes just after: each such call would prolong it."""
+    within_s = 0.2
+
+    async def answer_later(connection: RawConnection) -> None:
+        await connection.request()
+        assert isinstance(connection.stream, trio.SSLStream)
+        word = b"full"
+        if connection.stream.session_reused:
+            word = b"resumed"
+            mock_clock.jump(within_s)
+        await connection.send(answer(word, b"Connection: close"))
+
+    async with raw_server(answer_later, AUTHORITY.server) as server:
+        async with httpx.AsyncClient(transport=trusting(), timeout=None, trust_env=False) as client:
+            url = server.url().replace("localhost", "127.0.0.1")
+            said = [(await client.get(url)).content]
+            mock_clock.jump(VERIFICATION_S - within_s / 2)
+            said += [(await client.get(url)).content for _ in range(2)]
+    assert said == [b"full", b"resumed", b"full"]
+
+
 class ServerSide:
     """A wire whose other end is a TLS server, without a network: `tls` is the server's half."""
 

@@ -12,6 +12,7 @@ import trio
 
 from tests.blackbox.front_door.door import Door, closing, first_status
 from tests.blackbox.front_door.hostile import idle_between_requests, never_reading
+from tests.bystander import machine_of
 from tests.server.serving import Client
 
 STUCK: Final = 5
@@ -24,7 +25,8 @@ _OPENING_S: Final = 0.002  # between two clients: they come as many, not as one 
 class Drain:
     """What came of it. answers: to the admitted requests, by status; 0 is none.
 
-    over_s: how long after the last deadline the process was gone; below zero if before.
+    over_s: how long after the last deadline the process was gone; below zero if before. machine_s: how long,
+    from that deadline on, the machine kept the processes from running. machines_share: that, of all the time.
     """
 
     admitted: int
@@ -32,6 +34,8 @@ class Drain:
     exit_code: int
     took_s: float
     over_s: float
+    machine_s: float
+    machines_share: float
 
 
 async def drain(door: Door, *, requests: int, timeout_ms: int) -> Drain:
@@ -42,7 +46,7 @@ async def drain(door: Door, *, requests: int, timeout_ms: int) -> Drain:
     async def ask(client: Client) -> None:
         answers[await first_status(client)] += 1
 
-    with ExitStack() as clients:
+    with machine_of([door.fanout.process.pid]) as machine, ExitStack() as clients:
         async with trio.open_nursery() as holding:
             for act in [never_reading] * STUCK + [idle_between_requests] * IDLE:
                 holding.start_soon(act, door)
@@ -68,4 +72,6 @@ async def drain(door: Door, *, requests: int, timeout_ms: int) -> Drain:
         exit_code=exit_code,
         took_s=ended_at - signalled_at,
         over_s=ended_at - due_at,
+        machine_s=machine.delay_ms(due_at, ended_at) / 1000 if ended_at > due_at else 0.0,
+        machines_share=machine.share(signalled_at, ended_at),
     )

@@ -142,6 +142,34 @@ async def test_bytes_on_an_idle_connection_are_an_answer_nobody_asked_for(
     assert book.events == ["unasked", "gone"]
 
 
+async def test_the_time_to_connect_is_not_the_servers(
+    nursery: trio.Nursery, listener: socket.socket, mock_clock: trio.testing.MockClock
+) -> None:
+    """Rule 2: an answer is late by the time since its request was written, not since it was launched."""
+
+    class SlowWire(Wire):
+        async def open(self) -> None:
+            await super().open()
+            mock_clock.jump(5)
+
+    book = Book()
+    connection = Connection(SlowWire(socket.AF_INET, listener.getsockname()), book)
+    launched_at = trio.current_time()
+    connection.carry(SHOT, launched_at, launched_at)
+    nursery.start_soon(connection.run)
+    await trio.testing.wait_all_tasks_blocked()
+    with listener, listener.accept()[0] as server:
+        assert server.recv(65536) == SHOT.request
+        mock_clock.jump(0.9)
+        server.sendall(answer(200))
+        while not book.events:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        connection.end(Outcome.LEFT)
+    assert book.events == ["useful", "idle", "gone"]
+    assert book.took_ms == [pytest.approx(900, abs=50)]
+    assert connection.launched_at == launched_at
+
+
 async def test_ending_twice_settles_once(nursery: trio.Nursery, listener: socket.socket) -> None:
     """A hang-up and a give-up may meet."""
     book = Book()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
@@ -16,6 +18,7 @@ from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_mix, parsed_target
 from fanout.tools.load.progress import progress_lines, show_block, show_lines
 from fanout.tools.load.report import Report
+from fanout.tools.load.reporting import Course, report_of
 from fanout.tools.load.svg import Chart, Line, svg_of
 from fanout.tools.load.text import text_of, verdict_line
 from fanout.tools.load.wire import Wire
@@ -46,6 +49,40 @@ async def test_the_table_is_aligned_and_fits_the_screen() -> None:
     assert re.search(r"! wrong body +\d+ +\d+ +10 +33\.33%", text)
     assert "reasons: overloaded 10" in text
     assert text.endswith("GUARANTEES BROKEN: 10 wrong body")
+
+
+@pytest.mark.parametrize(
+    ("late", "held_back", "is_kept"), [(0, 0, True), (1, 0, True), (2, 0, False), (0, 1, False)]
+)
+async def test_a_schedule_is_kept_when_hardly_a_launch_was_late_and_none_was_held_back(
+    late: int, held_back: int, is_kept: bool
+) -> None:
+    """Held back for a moment is too late for nobody to see, and still not what the plan says."""
+    plan = LoadPlan(target=parsed_target("http://a"))
+    async with trio.open_nursery() as nursery:
+        generator = Generator(plan, nursery, lambda: Wire(socket.AF_INET, ("127.0.0.1", 1)), started_at=0.0)
+    generator.launched, generator.late_launches, generator.held_back = 100, late, held_back
+    course = Course(datetime.now(UTC), elapsed_s=1.0, cpu_s=0.5, span_s=1.0, ended_early=False)
+    client = report_of(generator, course)["client"]
+    assert (client["kept_schedule"], client["late_launches"], client["held_back"]) == (
+        is_kept,
+        late,
+        held_back,
+    )
+
+
+async def test_a_request_that_is_held_back_counts_from_its_intended_start() -> None:
+    """In its second, and when it is cut, too."""
+    plan = LoadPlan(target=parsed_target("http://a"), max_connections=0)
+    began_at = trio.current_time() - 10
+    async with trio.open_nursery() as nursery:
+        generator = Generator(plan, nursery, lambda: Wire(socket.AF_INET, ("127.0.0.1", 1)), began_at)
+        generator.launch(began_at + 3.5)
+        assert (generator.held_back, generator.in_flight) == (1, 1)
+        generator.abandon()
+    assert {number: dict(second.outcomes) for number, second in generator.tally.seconds.items()} == {
+        3: {Outcome.ABANDONED: 1}
+    }
 
 
 async def test_the_page_is_well_formed_and_self_contained() -> None:
