@@ -279,8 +279,8 @@ async def test_each_part_of_the_statistics_comes_from_the_part_of_the_service(
     made = statistics()
     parts = {
         "admission": service._admission,
-        "overload": service._load_shedder,
-        "connections": service._public_driver,
+        "overload": service._public.load_shedder,
+        "connections": service._public.driver,
         "requests": observation.metrics,
         "loop": observation.watch,
         "upstream": service._transport,
@@ -297,7 +297,7 @@ async def test_each_part_of_the_statistics_comes_from_the_part_of_the_service(
     (limit,) = [f.samples[0].value for f in service._families() if f.name == "fanout_pool_connections_limit"]
     assert shown == replace(made, version=fanout.__version__, uptime_s=12.5, draining=False, restarts=5)
     assert limit == 3 * 123 == open_transport(settings)._max_connections
-    service._is_shutting_down = True
+    service._public.is_shutting_down = True
     assert service.statistics().draining
 
 

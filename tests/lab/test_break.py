@@ -91,7 +91,7 @@ def tree(tmp_path: Path) -> Path:
 def add_breakage(tree: Path, name: str, before: str, after: str, file: str = "fanout/race/race.py") -> None:
     diff = f"--- a/{file}\n+++ b/{file}\n@@ -1,1 +1,1 @@\n-{before}\n+{after}\n"
     patch = tree / "fanout" / "testing" / "breakages" / f"{name}.patch"
-    patch.write_text(f"A title\nBreaks: G4\nTests: tests/race\n{diff}")
+    patch.write_text(f"A title\nBreaks: G4\nTests: tests/race\nCaught by: unit\n{diff}")
 
 
 def test_a_server_that_does_not_start_is_what_was_seen(tree: Path) -> None:
