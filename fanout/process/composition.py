@@ -115,9 +115,10 @@ class PublicServer:
         """
         self.is_shutting_down = True
         if self._lame_duck_ms:
+            ends_at = trio.current_time() + self._lame_duck_ms / 1000
             self.driver.enter_lame_duck()
             await say(f"not ready any more: requests are served for {self._lame_duck_ms} ms")
-            await trio.sleep(self._lame_duck_ms / 1000)
+            await trio.sleep_until(ends_at)
         self.app.draining = True
         drain()
         await say(f"draining: {self._admission.in_flight} requests in flight")

@@ -51,7 +51,7 @@ class ServiceManager:
         try:
             # One for all messages: with no descriptor left, the server still works and feeds the watchdog.
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             logger.warning("NOTIFY_SOCKET={}: nothing will be sent: {}", self._address, error)
             await trio.lowlevel.checkpoint()
             return
@@ -76,10 +76,10 @@ class ServiceManager:
 
     def _send(self, sock: socket.socket, message: str) -> bool:
         """Returns whether the message was sent. Of several failures in a row only the first is logged."""
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
+            address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
             sock.sendto(message.encode(), socket.MSG_DONTWAIT, address)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self._is_failing:
                 what = message.partition("\n")[0]
                 logger.warning("NOTIFY_SOCKET={}: {} was not sent: {}", self._address, what, error)

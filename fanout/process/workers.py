@@ -95,6 +95,8 @@ class Workers:
         self._public = public
         self._admins = admins
         self._manager = manager
+        # Asked for while the listeners are open: a signal closes them.
+        self._urls = server_urls(settings, public[0], [admin[0] for admin in admins])
         self._longest_shutdown_s = longest_shutdown_s(settings) + STUCK_MARGIN_S
         self._stop = trio.Event()
         self._not_yet_ready = set(range(len(admins)))
@@ -117,7 +119,7 @@ class Workers:
 
     async def _keep_manager_informed(self) -> None:
         await self._ready.wait()
-        await self._manager.keep_informed(self._urls()["api"], self._longest_shutdown_s, self._stop)
+        await self._manager.keep_informed(self._urls["api"], self._longest_shutdown_s, self._stop)
 
     async def _close_listeners(self) -> None:
         """Once stopping: what the workers have closed must not stay open here, where nobody accepts."""
@@ -194,19 +196,18 @@ class Workers:
         if self._not_yet_ready:
             self._not_yet_ready.discard(index)
             if not self._not_yet_ready and not self._stop.is_set():
-                print_ready(self._settings, self._urls())
+                print_ready(self._settings, self._urls)
                 self._ready.set()
-
-    def _urls(self) -> dict[str, str]:
-        return server_urls(self._settings, self._public[0], [admin[0] for admin in self._admins])
 
     async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """Until the worker closes its leash, or has been silent for too long and is told to end."""
         watchdog_s = self._manager.watchdog_s
         with suppress(trio.BrokenResourceError):
-            with trio.move_on_after(watchdog_s) as silence:
-                while await leash.receive_some(_MANY):
-                    silence.deadline = trio.current_time() + watchdog_s
+            is_open, silence = True, trio.CancelScope()
+            while is_open and not silence.cancelled_caught:
+                # A new scope each time: what has come in time counts, though this loop itself was late.
+                with trio.move_on_after(watchdog_s) as silence:
+                    is_open = bool(await leash.receive_some(_MANY))
             if silence.cancelled_caught:
                 logger.bind(worker=index).error(
                     "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s

@@ -78,6 +78,8 @@ class Http2:
                     await self._read()
                     self._stop(End.CLIENT_DISCONNECTED)
             self._writer.end()
+        if self._connection.end is End.DRAINED:  # most clients still send frames, while they read the answer
+            await self._connection.wait_for_the_end()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - receiving is a checkpoint
         """Read until the client disconnects, or a mistake of its."""
@@ -108,7 +110,8 @@ class Http2:
             return
         self._is_stopped = True
         self._connection.end = end
-        self._connection.linger(self._limits.linger_timeout_s)
+        limits = self._limits  # the last answer may still be written, and has as long as any other
+        self._connection.linger(limits.write_timeout_s if end is End.DRAINED else limits.linger_timeout_s)
         if error is not None:
             self._h2.close_connection(error)
         self._writer.forget_all()
@@ -215,6 +218,8 @@ class Http2:
     def _answer_now(self, request: h2.events.RequestReceived, answer: bytes) -> None:
         """Send a complete HTTP/1.1 answer over HTTP/2, with its body if that fits the window."""
         stream_id = request.stream_id
+        if self._connection.closes_after_answer:
+            self._connection.work()  # so that it ends after this answer, as after any other
         head, _, body = answer.partition(b"\r\n\r\n")
         status, *lines = head.split(b"\r\n")
         pairs = [(b":status", status.split(b" ")[1])]

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 from loguru import logger
 
 from fanout.config import load
-from fanout.process.sd_notify import EXIT_S, ServiceManager, service_manager
+from fanout.process.sd_notify import EXIT_S, RETRY_S, ServiceManager, service_manager
 from fanout.process.service import longest_shutdown_s
 from fanout.process.workers import STUCK_MARGIN_S
 from fanout.testing import Program
@@ -282,3 +282,22 @@ async def test_without_a_manager_nothing_is_sent_and_nothing_waits(autojump_cloc
     began = trio.current_time()
     await ServiceManager().keep_informed("http://it", 1, trio.Event())
     assert trio.current_time() == began
+
+
+async def test_a_message_for_which_there_is_no_memory_is_sent_later(autojump_clock: trio.abc.Clock) -> None:
+    """As one that the manager does not take. It would end the server."""
+    sent: list[str] = []
+
+    class Socket:
+        lacks_memory = True
+
+        def sendto(self, message: bytes, flags: int, address: str) -> None:
+            if self.lacks_memory:
+                self.lacks_memory = False
+                raise MemoryError
+            sent.append(message.decode())
+
+    began = trio.current_time()
+    await ServiceManager("/notify")._say(cast(socket.socket, Socket()), "READY=1", "STATUS=serving")
+    assert sent == ["READY=1\nSTATUS=serving"]
+    assert trio.current_time() - began == RETRY_S

@@ -16,17 +16,21 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from math import inf
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 from loguru import logger
 
 from fanout.config import Bind, SettingsError, load
 from fanout.process.exits import FAILED
 from fanout.process.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
 from fanout.process.sd_notify import ServiceManager
+from fanout.process.worker import ALIVE
 from fanout.process.workers import Workers
 from fanout.server.listeners import open_listeners
 from fanout.testing import Program, running
@@ -447,3 +451,54 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytes
             sock.close()
     assert said[0].startswith("worker 0 could not be started: ")
     assert [line.rpartition("starts in ")[2] for line in said[:2]] == ["0.1 s", "0.2 s"]
+
+
+@contextmanager
+def one_worker(watchdog_s: float = inf) -> Iterator[Workers]:
+    """That of a server of which nothing runs yet."""
+    settings = load({}, {"bind": "127.0.0.1:0", "admin_bind": "127.0.0.1:0"}).settings
+    public, admin = (open_listeners(settings.bind, "FANOUT_BIND") for _ in range(2))
+    try:
+        yield Workers(settings, public, [admin], ServiceManager("", watchdog_s))
+    finally:
+        for sock in (*public, *admin):
+            sock.close()
+
+
+async def test_a_signal_as_the_last_worker_becomes_ready_is_a_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The listeners are closed then, whichever task runs first. Trio draws lots, so some attempts."""
+    for _ in range(10):
+        with one_worker() as workers:
+
+            async def becomes_ready(index: int, workers: Workers = workers) -> str:
+                await trio.testing.wait_all_tasks_blocked()
+                workers._count_ready(index)
+                workers._stop.set()
+                await trio.testing.wait_all_tasks_blocked()
+                return "exited with code 0"
+
+            monkeypatch.setattr(workers, "_run_one", becomes_ready)
+            with trio.fail_after(WITHIN_S):
+                await workers.run()
+
+
+async def test_a_parent_that_was_stuck_itself_ends_no_worker(autojump_clock: trio.testing.MockClock) -> None:
+    """What a worker said in time is read late, when its time is over."""
+    ended: list[int] = []
+    ours, theirs = socket.socketpair()
+    with one_worker(watchdog_s=10) as workers, theirs:
+        autojump_clock.autojump_threshold = inf
+        leash = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        process = cast("subprocess.Popen[bytes]", SimpleNamespace(send_signal=ended.append))
+        async with leash, trio.open_nursery() as nursery:
+            nursery.start_soon(workers._watch, 0, leash, process)
+            for _ in range(3):
+                await trio.testing.wait_all_tasks_blocked()
+                theirs.send(ALIVE, socket.MSG_DONTWAIT)
+                autojump_clock.jump(11)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not ended
+            autojump_clock.jump(11)
+    assert ended == [signal.SIGABRT], "who is silent is"

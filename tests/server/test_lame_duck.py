@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import socket
+
 import h2.events
 import trio
+import trio.testing
+import trustme
 from h2.errors import ErrorCodes
 from trio.testing import MockClock
 
-from tests.server.apps import Echo
-from tests.server.http2 import http2_in_memory, request
-from tests.server.serving import get, in_memory
+from fanout.server.asgi import Receive, Scope, Send
+from fanout.server.certificates import Certificate
+from tests.server.apps import Echo, answer, lifespan
+from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
+from tests.server.serving import MemoryTransport, get, in_memory, on_socket
 from tests.server.test_refuse import Switch
+from tests.server.tls_clients import client_context
+
+WINDOW_UPDATE = bytes((0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 64, 0))  # 16 KiB more for the connection
+BODY = b"x" * 49_152  # three whole frames, within the window that every client has at first
+
+
+async def large(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    else:
+        await answer(send, BODY)
 
 
 async def test_every_answer_is_the_last_on_its_connection_and_new_connections_are_served(
@@ -82,3 +99,66 @@ async def test_an_idle_http2_connection_stays_open(autojump_clock: MockClock) ->
         await client.send(request(), stream_id=3)
         assert await client.ended() == 3
         assert (await client.next(h2.events.ConnectionTerminated)).last_stream_id == 3
+
+
+async def test_an_http2_request_that_is_shed_is_the_last_one_too(autojump_clock: MockClock) -> None:
+    async with in_memory(Echo(), refuse=Switch()) as world:
+        client = Http2World(world).connect()
+        await client.send(request())
+        assert await client.status() == b"503"
+        world.driver.enter_lame_duck()
+        await client.send(request(), stream_id=3)
+        assert await client.status() == b"503"
+        goodbye = await client.next(h2.events.ConnectionTerminated)
+        assert (goodbye.error_code, goodbye.last_stream_id) == (ErrorCodes.NO_ERROR, 3)
+
+
+async def test_the_last_answer_over_http2_has_as_long_as_any_other(autojump_clock: MockClock) -> None:
+    """To a client that pauses for 5 s: 10 are allowed."""
+    sent = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, BODY)
+        sent.append(trio.current_time())
+
+    async with in_memory(app) as world:
+        theirs, ours = trio.testing.lockstep_stream_pair()
+        world.nursery.start_soon(serve_http2, app, world.driver, MemoryTransport(ours))
+        client = H2Client(theirs)
+        world.driver.enter_lame_duck()
+        await client.send(request())
+        received = 0
+        while received < len(BODY) - 10_000:  # into the last frame
+            received += len(await theirs.receive_some(4_000))
+        await trio.sleep(5)
+        assert world.driver.statistics().open == 1
+        await client.end()
+        assert len(sent) == 1, "it was not cancelled"
+
+
+async def test_the_last_answer_over_http2_reaches_a_slow_client_that_opens_its_windows(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    """To close with its frames unread sends an RST, which undoes what is not delivered yet."""
+    async with on_socket(large, certificate=certificate) as world:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await sock.connect(("127.0.0.1", world.port))
+        stream = trio.SSLStream(
+            trio.SocketStream(sock),
+            client_context(authority, "h2"),
+            server_hostname="127.0.0.1",
+            https_compatible=True,
+        )
+        async with stream:
+            client = H2Client(stream)
+            world.driver.enter_lame_duck()
+            await client.send(request())
+            received = 0
+            while received < len(BODY):
+                part = await client.next(h2.events.DataReceived)
+                received += len(part.data)
+                await stream.send_all(WINDOW_UPDATE)
+                await trio.sleep(0.02)
+            await client.end()
+    assert world.ended == {"drained": 1}
