@@ -50,7 +50,7 @@ def source_date_epoch() -> int | None:
 
 
 def project_urls() -> dict[str, str]:
-    """All URLs, from the one address in setup.cfg; none without it. The paths are GitHub's (GitLab has them)."""
+    """All URLs, from the one address in setup.cfg; none without it. GitHub's paths, which GitLab also has."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read("setup.cfg", encoding="utf-8")
     repository = settings["fanout"]["repository"].rstrip("/")

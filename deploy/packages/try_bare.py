@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -102,6 +103,8 @@ def _answers(command: list[str], folder: Path, environment: dict[str, str]) -> N
             demo.terminate()
             code = demo.wait(_WITHIN_S)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            if isinstance(error, HTTPError):
+                error.close()
             raise CannotBuild(f"fanout demo of the installed wheel: {error}") from None
         finally:
             demo.kill()
