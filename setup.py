@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: packages that are the same, bit for bit, whoever builds them, and their SBOM.
+"""What setup.cfg cannot express: packages that are reproducible bit for bit, and their SBOM.
 
 Rule 1: the bytes follow from the sources and SOURCE_DATE_EPOCH alone. The folder, the umask, the owner, the
 time zone, the locale and the times of files change nothing.
@@ -24,13 +24,13 @@ from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.sdist import sdist
 
-# What the wheel carries of others, unchanged; a test compares the version with the files' own words.
+# What the wheel contains of other projects, unchanged; a test compares the version with that in the files.
 UPLOT = {"name": "uplot", "version": "1.6.32", "license": "MIT", "folder": "fanout/admin/live/static"}
 UPLOT_FILES = ("uplot.js", "uplot.css")
 
 
 def source_date_epoch() -> int | None:
-    """Seconds since 1970, the time of every file in a package. None: nobody knows, and files keep theirs.
+    """Seconds since 1970, the time of every file in a package. None: unknown, so files keep their times.
 
     It is SOURCE_DATE_EPOCH, or in an unpacked sdist the time of its files, or the time of the last commit.
     """
@@ -50,7 +50,7 @@ def source_date_epoch() -> int | None:
 
 
 def project_urls() -> dict[str, str]:
-    """All from the one address in setup.cfg; none without it. GitHub's paths, which GitLab knows, too."""
+    """All URLs, from the one address in setup.cfg; none without it. GitHub's paths, which GitLab also has."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read("setup.cfg", encoding="utf-8")
     repository = settings["fanout"]["repository"].rstrip("/")

@@ -1,7 +1,7 @@
-"""JSON from outside, with a bound on how deep it nests that is the same on every Python.
+"""JSON from outside, with a bound on its depth that is the same on every Python.
 
-Python's own bound is where its parser gives up: about 900 levels on 3.11, less the frames of whoever parses,
-and tens of thousands on 3.14. So one upstream's answer would count as a success on one Python only.
+Without it, Python's parser would set the bound: about 900 levels on 3.11, less the frames on the stack, and
+tens of thousands on 3.14. Then the same answer of an upstream could be a success on one Python only.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, Final
 
-# What .NET reads by default, the least of the widely used parsers (Ruby 100, Rust's serde 128, Go 10,000):
-# every client can read it.
+# .NET's default, the lowest of the widely used parsers (Ruby 100, Rust's serde 128, Go 10,000), so every
+# client can read an answer.
 MAX_DEPTH: Final = 64
-_LEVELS: Final = bytes.maketrans(b"[{}]", b"\x01\x01\xff\xff")  # as signed bytes: one down, one up
+_LEVELS: Final = bytes.maketrans(b"[{}]", b"\x01\x01\xff\xff")  # as signed bytes: +1 opens, -1 closes
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{}]"))
 
 
 def loads(body: bytes, max_depth: int = MAX_DEPTH, parse: Callable[[str], Any] = json.loads) -> Any:
-    """What `parse` makes of this UTF-8 text with at most `max_depth` arrays and objects inside one another.
+    """The value that `parse` returns for this UTF-8 text, which may nest arrays and objects `max_depth` deep.
 
-    Raises `ValueError` if it is not UTF-8, not JSON or deeper.
+    Raises `ValueError` if the text is not UTF-8, not JSON or deeper.
     """
     if _is_deeper(body, max_depth):
         raise ValueError(f"more than {max_depth} arrays and objects inside one another")
@@ -29,9 +29,9 @@ def loads(body: bytes, max_depth: int = MAX_DEPTH, parse: Callable[[str], Any] =
 
 
 def _is_deeper(body: bytes, max_depth: int) -> bool:
-    """Exact for JSON. Of other text: true if what a parser reads, up to the first mistake, is deeper.
+    """Exact for JSON. For other text: true if the part before the first mistake is deeper.
 
-    No Python code runs per byte: any 64 KiB take about as long as the parser takes for its slowest 64 KiB.
+    No Python code runs per byte: any 64 KiB take about as long to check as the slowest 64 KiB take to parse.
     """
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return False

@@ -308,7 +308,7 @@ SETTINGS: Final = (
         "--lame-duck-ms",
         "0",
         _integer("MS", 0, LARGEST_MAX_TIMEOUT_MS),
-        "After SIGTERM, serve for so long with /readyz at 503; then reject what is new. For a balancer.",
+        "After SIGTERM, keep serving for this time with /readyz at 503, then shut down. For a balancer.",
     ),
     Setting(
         "workers",

@@ -107,7 +107,7 @@ def _option(setting: Setting) -> Callable[[Command], Command]:
 def _complete(
     setting: Setting, context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """All values that there are, or the default to start from."""
+    """All possible values, or the default as a start."""
     if setting.kind.metavar == "PATH":
         return [CompletionItem(incomplete, type="file")]
     values = setting.kind.choices or (setting.default,)

@@ -24,7 +24,7 @@ from deploy.image import sbom
 ROOT: Final = Path(__file__).parents[2]
 BASE_NAME: Final = "fanout-base"
 SUITE: Final = "trixie"  # Debian 13: Python 3.13
-# No apt in it: who could install packages in a container could run what they like.
+# Without apt: whoever can install packages in a container can run anything there.
 MMDEBSTRAP: Final = (
     "mmdebstrap",
     "--quiet",
@@ -34,7 +34,7 @@ MMDEBSTRAP: Final = (
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    # They come from the machine that builds, and would differ on another one.
+    # They come from the machine that builds, and would differ on another machine.
     '--customize-hook=rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1"/etc/apt/sources.list*',
 )
 # Settings of pip that say where packages come from, and how to get there.
@@ -54,7 +54,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the image is built from, as its labels say it. epoch: the date of every file, in s since 1970."""
+    """What the image is built from, as its labels state. epoch: the date of every file, in s since 1970."""
 
     version: str
     revision: str
@@ -70,7 +70,7 @@ class Origin:
 class Image:
     """A built image: its name and id in the local storage, its content, and its SBOM.
 
-    id: another one for each build, because docker's format notes the build's container. digest: of the OCI
+    id: differs for each build, because docker's format records the build's container. digest: of the OCI
     manifest. layers: digests of the unpacked layers. sizes: of the compressed layers, in bytes.
     """
 
@@ -85,7 +85,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Pip:
-    """What the user's pip is told about sources. conf: a pip.conf. authorities: a file. secrets: URLs."""
+    """The user's pip settings for package sources. conf: a pip.conf. authorities: a file. secrets: URLs."""
 
     conf: str
     authorities: str | None
@@ -128,7 +128,7 @@ def origin() -> Origin:
 
 
 def make_base(epoch: int, mirror: str | None) -> str:
-    """The name of a base of Debian packages. mirror: a URL or a line of sources.list; or else Debian's."""
+    """The name of a base of Debian packages. mirror: a URL or a line of sources.list; if None, Debian's."""
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder, "base.tar")
         run(*MMDEBSTRAP, SUITE, tar, *([mirror] if mirror else []), SOURCE_DATE_EPOCH=str(epoch))
@@ -190,7 +190,7 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
         # HEALTHCHECK is docker's: an image in OCI's format would not have it.
         run(
             *("buildah", "bud", "--quiet", "--no-cache", "--format=docker", f"--timestamp={origin.epoch}"),
-            # A label with buildah's version would make the image another one for each of its releases.
+            # A label with buildah's version would change the image with each release of buildah.
             *("--identity-label=false", *secrets),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
             *("--tag", name, "."),
@@ -223,7 +223,7 @@ def build(name: str, base: str, extras: str, origin: Origin, pip: Pip, cyclonedx
 
 
 def check_content(root: Path, inspected: str, pip: Pip) -> None:
-    """Commands of libraries are not in the image, and neither is where pip found them."""
+    """Raises `ImageError` if the image has commands of libraries, or the address of the package index."""
     commands = sorted(path.name for path in (root / "opt/fanout/bin").iterdir())
     if [name for name in commands if not name.startswith("python")] != ["fanout"]:
         raise ImageError(f"bin/ has more than fanout and python: {commands}")
@@ -239,7 +239,7 @@ def check_content(root: Path, inspected: str, pip: Pip) -> None:
 
 
 def differences(one: Image, two: Image) -> list[str]:
-    """What two builds do not agree on, a line each."""
+    """How two builds differ, one line per difference."""
     pairs: Sequence[tuple[str, object, object]] = (
         ("layers", one.layers, two.layers),
         ("OCI digest", one.digest, two.digest),

@@ -1,4 +1,4 @@
-"""What is in the image, as CycloneDX: Python's packages and what they carry, Debian's, and the interpreter.
+"""What is in the image, as CycloneDX: Python packages and their contents, Debian packages, and Python itself.
 
 The same image gives the same bytes. cyclonedx-bom describes the Python packages; it knows nothing of Debian.
 """
@@ -34,7 +34,7 @@ def of_image(root: Path, digest: str, version: str, created: str, cyclonedx: Pat
         "version": version,
         "purl": f"pkg:oci/fanout@{quote(digest, safe='')}",
     }
-    # One of its own for each image, and the same for the same image.
+    # Different for each image, and the same for the same image.
     bill["serialNumber"] = f"urn:uuid:{uuid5(NAMESPACE_URL, digest)}"
     text = json.dumps(bill, indent=2, ensure_ascii=False) + "\n"
     validate(text, cyclonedx)
@@ -55,7 +55,7 @@ def validate(text: str, cyclonedx: Path) -> None:
 def python_packages(packages: Path, cyclonedx: Path) -> dict[str, Any]:
     """The SBOM of one site-packages, which belongs to a Python that does not run on this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        # All that cyclonedx-py asks a Python for is its path.
+        # cyclonedx-py asks a Python only for its path.
         python, out = Path(folder, "python"), Path(folder, "sbom.json")
         python.write_text(f"#!/bin/sh\necho '{json.dumps([str(packages)])}'\n")
         python.chmod(0o755)
@@ -66,7 +66,7 @@ def python_packages(packages: Path, cyclonedx: Path) -> dict[str, Any]:
 
 
 def interpreter(root: Path) -> Iterator[dict[str, str]]:
-    """The Python that runs the server; in a base that has compiled its own, no package says so."""
+    """The Python that runs the server. A base that has compiled its own has no package that names it."""
     found = re.search(r"^version = (\S+)", (root / "opt/fanout/pyvenv.cfg").read_text(), re.MULTILINE)
     if found:
         purl = f"pkg:generic/python@{found[1]}"
@@ -74,7 +74,7 @@ def interpreter(root: Path) -> Iterator[dict[str, str]]:
 
 
 def vendored(packages: Path) -> Iterator[dict[str, Any]]:
-    """What wheels carry of others, as the SBOMs inside of them say (PEP 770): uPlot, or a library in C."""
+    """What wheels contain of other projects, as their own SBOMs say (PEP 770): uPlot, or a library in C."""
     found = {}
     for path in sorted(packages.glob("*.dist-info/sboms/*.cdx.json")):
         for each in json.loads(path.read_text("utf-8")).get("components", ()):

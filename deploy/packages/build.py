@@ -1,7 +1,7 @@
 """`make package`: wheel and sdist of the last commit, with their SBOM and checksums, into dist/.
 
 Rule 1: it builds what is committed, from clones, so that nothing else on this machine gets into a package.
-Rule 2: it builds twice, as two people would, the second wheel from the sdist. The bytes have to be the same.
+Rule 2: it builds twice, as two people would, the second wheel from the sdist. The bytes must be the same.
 Rule 3: dist/ is replaced in one step, when everything is there. Until then it stays as it was.
 """
 
@@ -32,7 +32,7 @@ _, out, *hooks = sys.argv
 for hook in hooks:
     getattr(build_meta, hook)(out)
 """
-# Two people who build: what differs between their machines, and must not show. `umask` is in octal.
+# Two builders: how their machines differ, which must not change the packages. `umask` is in octal.
 _ONE: Final = {"umask": "022", "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}
 _ANOTHER: Final = {"umask": "077", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "2"}
 
@@ -43,9 +43,9 @@ class CannotBuild(Exception):
 
 @contextmanager
 def built(root: Path = ROOT) -> Iterator[Path]:
-    """A folder with wheel, sdist, SBOM and checksums of the last commit of `root`. It is gone afterwards.
+    """A folder with wheel, sdist, SBOM and checksums of the last commit of `root`. It is removed afterwards.
 
-    Raises `CannotBuild`, also when the two builds differ: these are kept then.
+    Raises `CannotBuild`, also when the two builds differ: then both are kept.
     """
     (root / "build").mkdir(exist_ok=True)  # git ignores it
     with tempfile.TemporaryDirectory(prefix="package-", dir=root / "build") as scratch:
@@ -78,7 +78,7 @@ def built(root: Path = ROOT) -> Iterator[Path]:
 
 
 def put_into_dist(folder: Path, root: Path = ROOT) -> None:
-    """Let what `built` made be dist/. What was there goes with the scratch folder."""
+    """Move what `built` has made to dist/. The old dist/ is removed with the scratch folder."""
     if (root / "dist").exists():
         (root / "dist").rename(folder.with_name("before"))
     folder.rename(root / "dist")
@@ -96,7 +96,7 @@ def git(*arguments: str, root: Path = ROOT) -> str:
 
 
 def described(root: Path = ROOT) -> str:
-    """The commit that is built, and whether there is more."""
+    """The commit that is built, and whether there are uncommitted changes."""
     commit = git("log", "-1", "--format=%h (SOURCE_DATE_EPOCH=%ct)", root=root)
     return f"{commit}, without what is not committed" if git("status", "--porcelain", root=root) else commit
 
@@ -106,7 +106,7 @@ def _clone(root: Path, folder: Path) -> None:
 
 
 def _run_hooks(source: Path, out: Path, differs: dict[str, str], *hooks: str) -> None:
-    """Run hooks of the build backend (PEP 517) in `source`, which knows its own time."""
+    """Run hooks of the build backend (PEP 517) in `source`, which alone decides the time of all files."""
     environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
     done = subprocess.run(
         [sys.executable, "-c", _HOOKS, str(out), *hooks],
@@ -129,7 +129,7 @@ def _unpacked(folder: Path) -> Path:
 
 
 def _write_sbom(folder: Path) -> None:
-    """The wheel's own, for a person who has not unpacked it."""
+    """The SBOM of the wheel, for a reader who has not unpacked it."""
     (wheel,) = folder.glob("*.whl")
     with ZipFile(wheel) as opened:
         (name,) = [name for name in opened.namelist() if name.endswith(".cdx.json")]

@@ -90,7 +90,7 @@ def release(version: str, *, is_dry: bool, root: Path = ROOT) -> list[str]:
 
 
 def _prove(target: str, root: Path) -> None:
-    # What this call of make was told is not for that one.
+    # The arguments of this call of make are not meant for that one.
     told = ("ARGS", "VERSION", "MAKEFLAGS", "MAKELEVEL", "SOURCE_DATE_EPOCH")
     environment = {name: value for name, value in os.environ.items() if name not in told}
     click.echo(f"make {target} ...")

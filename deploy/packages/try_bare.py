@@ -42,14 +42,14 @@ def interpreter(version: str) -> str | None:
     name = f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     for candidate in (shutil.which(name), *map(str, pyenv.glob(f"*/bin/{name}"))):
-        # A pyenv shim exists for versions that it then does not run, so only running it tells.
+        # A pyenv shim may exist for a version that it cannot run, so try it.
         if candidate and subprocess.call([candidate, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             return candidate
     return None
 
 
 def try_bare(wheel: Path, versions: Sequence[str] = ()) -> None:
-    """Raises `CannotBuild` at the first Python on which the wheel does not do, or if there is no Python."""
+    """Raises `CannotBuild` at the first Python on which the wheel fails, or if there is no Python."""
     tried = 0
     for version in versions or supported():
         python = interpreter(version)
@@ -83,7 +83,7 @@ def _try(folder: Path, version: str) -> None:
     where = _run([str(scripts / "python"), "-c", "import fanout; print(fanout.__file__)"], folder, bare)
     if not where.startswith(str(folder / "venv")):
         raise CannotBuild(f"fanout is imported from {where.strip()}, not from the wheel")
-    _run([*command, "lab", "--breakages"], folder, bare)  # files in the package that are no modules
+    _run([*command, "lab", "--breakages"], folder, bare)  # needs files in the package that are not modules
     _answers([*command, "demo", "--reliable"], folder, bare)
 
 
@@ -121,7 +121,7 @@ def _run(command: list[str], folder: Path | None = None, environment: dict[str, 
 
 
 def main() -> None:
-    """The versions to try as arguments; without, all that are supported."""
+    """Tries the versions given as arguments; without arguments, all supported ones."""
     wheels = list((ROOT / "dist").glob("*.whl"))
     try:
         if not wheels:

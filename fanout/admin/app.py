@@ -46,7 +46,7 @@ def make_admin(
 ) -> App:
     """The admin app.
 
-    is_ready: started and not shutting down.
+    is_ready: whether the server has started and is not shutting down.
     statistics: an immutable snapshot, a (nested) dataclass.
     metrics: the families of `/metrics`, one at a time.
     caught_up: returns when both include every request that has ended. It does its work in turns.

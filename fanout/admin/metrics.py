@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fanout.upstream.statistics import NameStatistics, OriginStatistics
 
 BUILD: Final = gauge("fanout_build_info", "Always 1.", ("version", "python_version"))
-DRAINING: Final = gauge("fanout_draining", "1 from the signal to shut down on, else 0.")
+DRAINING: Final = gauge("fanout_draining", "1 after a signal to shut down, else 0.")
 RESTARTS: Final = counter(
     "fanout_worker_restarts", "How many processes of this worker ended by themselves before this one."
 )

@@ -44,7 +44,7 @@ def _complete_breakages(
 def _complete_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Experiments that are not there yet. `asyncio` is a command of its own, so it only comes first."""
+    """Experiments that are not given yet. `asyncio` is a command of its own, so it can only come first."""
     given = {name.upper() for name in context.params.get("names") or ()}
     offered = [
         CompletionItem(name, help=experiment.claim)

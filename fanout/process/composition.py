@@ -1,6 +1,6 @@
-"""What clients reach, composed from the settings: for the service, and for the simulation.
+"""The public server, composed from the settings: for the service, and for the simulation.
 
-Rule: nothing of it is composed anywhere else. What cannot be the same in virtual time is a parameter, and
+Rule: no part of it is composed anywhere else. Whatever cannot be the same in virtual time is a parameter, and
       docs/guarantees.md lists the parameters.
 """
 
@@ -33,7 +33,7 @@ from fanout.upstream.connect import Dial, dial
 from fanout.upstream.resolver import LookUp, look_up_in_thread
 from fanout.upstream.transport import PoolTransport
 
-GRACE_MARGIN_S = 1  # what a drain may take beyond the longest deadline (G9)
+GRACE_MARGIN_S = 1  # how long a drain may take beyond the longest deadline (G9)
 
 
 def make_transport(
@@ -43,7 +43,7 @@ def make_transport(
     dial: Dial = dial,
     look_up: LookUp = look_up_in_thread,
 ) -> PoolTransport:
-    """The upstream connections, for as many calls as the admission can let through."""
+    """A pool of upstream connections, large enough for the calls of `max_in_flight` requests."""
     return PoolTransport(
         max_connections=settings.max_in_flight * len(settings.calls),
         origins=settings.upstreams,
@@ -71,7 +71,7 @@ class PublicServer:
         begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """calls: may be filled until the first client comes. id_prefix: of ids for requests without one."""
+        """calls: may be filled until the first client connects. id_prefix: for requests without an id."""
         self._observer = observer
         self._admission = admission
         self._lame_duck_ms = settings.lame_duck_ms
@@ -108,9 +108,9 @@ class PublicServer:
         self.is_shutting_down = False
 
     async def shut_down(self, drain: Callable[[], None], say: Callable[[str], Awaitable[None]]) -> None:
-        """From SIGTERM to the drain. For `lame_duck_ms` it serves as before, and says that it will end.
+        """From SIGTERM to the drain. For `lame_duck_ms` it serves on, and each answer closes its connection.
 
-        Then it rejects what is new, and calls `drain`, which begins the drain of the connections. `say` is
+        Then it rejects new requests, and calls `drain`, which begins the drain of the connections. `say` is
         awaited at both steps.
         """
         self.is_shutting_down = True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_transport(settings: Settings) -> PoolTransport:
-    """The upstream connections, with the authorities that the settings name.
+    """The pool of upstream connections, with the certificate authorities that the settings name.
 
     Raises `SettingsError` when the file of authorities cannot be used.
     """

@@ -123,10 +123,10 @@ async def serve_until_stopped(
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
     say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
-        after it. when_ready: likewise, but from then on. keep_informed: likewise, with the event of the first
-        signal. tracing: `None` for no traces. controls: for the live page. restarts: how often this worker
-        has been replaced. admin_ports: those of all workers, for the live page's links. open_calls: see
-        `run_process`.
+        after it. when_ready: the same, but starts when the service is ready. keep_informed: the same as
+        when_ready, and gets the event of the first signal. tracing: `None` for no traces. controls: for the
+        live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
+        the live page's links. open_calls: see `run_process`.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()

@@ -1,11 +1,11 @@
-"""What the server tells systemd: that it is ready, that it stops, and that its event loop runs.
+"""Reports to systemd: the server is ready, it stops, its event loop runs.
 
-A service manager that wants to know sets NOTIFY_SOCKET, and WATCHDOG_USEC for the intervals. The protocol is
-one datagram per message, so it needs no library: sd_notify(3), sd_watchdog_enabled(3).
+A service manager that accepts these reports sets NOTIFY_SOCKET, and WATCHDOG_USEC for the watchdog's timeout.
+The protocol is one datagram per message, so it needs no library: sd_notify(3), sd_watchdog_enabled(3).
 
-Rule 1: nothing here ends or delays the server. No send waits. One that fails is one line in the log.
+Rule 1: nothing here ends or delays the server. No send waits. A send that fails is one line in the log.
 Rule 2: a task of the event loop feeds the watchdog. A thread would feed it while the event loop is stuck.
-Rule 3: the variables are taken out of the environment. No process that this one starts speaks for it.
+Rule 3: the variables are removed from the environment, so child processes cannot send messages for this one.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import trio
 from loguru import logger
 
 RETRY_S: Final = 1.0
-EXIT_S: Final = 2  # while its last lines of the log are written
+EXIT_S: Final = 2  # for writing the last lines of the log
 MAX_DIGITS: Final = 20  # of 64 bits
 
-# Called once the server is ready, with the event of the first signal. Cancelled with the server.
+# Called when the server is ready, with the event of the first signal. Cancelled when the server has ended.
 KeepInformed = Callable[[trio.Event], Awaitable[None]]
 
 
 class ServiceManager:
     """systemd, or another program that reads NOTIFY_SOCKET.
 
-    address: of its socket, a path or `@` and an abstract name; empty: there is none, and nothing is sent.
-    watchdog_s: the longest silence that it accepts of a server that is ready. Then it ends the server.
+    address: of its socket, a path or `@` and an abstract name; empty: no manager, and nothing is sent.
+    watchdog_s: a ready server that is silent for longer is ended by the manager.
     """
 
     def __init__(self, address: str = "", watchdog_s: float = math.inf) -> None:
@@ -40,16 +40,16 @@ class ServiceManager:
         self._is_failing = False
 
     async def keep_informed(self, url: str, longest_shutdown_s: float, stopping: trio.Event) -> None:
-        """The server at `url` is ready: say so, and say when it stops. Feeds the watchdog until cancelled.
+        """Report that the server at `url` is ready, then that it stops. Feed the watchdog until cancelled.
 
         longest_shutdown_s: from `stopping` until the process begins to exit. If TimeoutStopSec is shorter,
-        systemd waits that long.
+        systemd waits for this time instead.
         """
         if not self._address:
             await trio.lowlevel.checkpoint()
             return
         try:
-            # One for all messages: with no descriptor left, the server still works and feeds the watchdog.
+            # One socket for all messages: if descriptors run out later, the server still feeds the watchdog.
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         except (OSError, MemoryError) as error:
             logger.warning("NOTIFY_SOCKET={}: nothing will be sent: {}", self._address, error)
@@ -69,8 +69,8 @@ class ServiceManager:
             self._send(sock, "WATCHDOG=1")
 
     async def _say(self, sock: socket.socket, *assignments: str) -> None:
-        """Returns when it was sent. A lost READY would make systemd end a server that is fine."""
-        while not self._send(sock, "\n".join(assignments)):  # noqa: ASYNC110 - nothing says when it will read
+        """Returns when the message was sent. If READY were lost, systemd would end a healthy server."""
+        while not self._send(sock, "\n".join(assignments)):  # noqa: ASYNC110 - no event says when it reads again
             await trio.sleep(RETRY_S)
         await trio.lowlevel.checkpoint()
 
@@ -90,7 +90,7 @@ class ServiceManager:
 
 
 def service_manager(environment: MutableMapping[str, str]) -> ServiceManager:
-    """The one that has started this process. Takes its variables out of `environment`."""
+    """The service manager that has started this process. Removes its variables from `environment`."""
     address = environment.pop("NOTIFY_SOCKET", "")
     usec = environment.pop("WATCHDOG_USEC", "")
     pid = environment.pop("WATCHDOG_PID", "")

@@ -49,7 +49,7 @@ OpenCalls = Callable[[Sequence[str], Observer], AbstractAsyncContextManager[Sequ
 
 
 def longest_shutdown_s(settings: Settings) -> float:
-    """From the first signal until a process that serves begins to exit."""
+    """The longest time from the first signal until a serving process begins to exit."""
     return (settings.lame_duck_ms + settings.max_timeout_ms) / 1000 + GRACE_MARGIN_S + ADMIN_GRACE_S
 
 
@@ -118,8 +118,8 @@ class Service:
     ) -> None:
         """Serve until `stop` is set; then shut down gracefully.
 
-        For `lame_duck_ms` it serves as before, and only says that it is about to end. Then it drains: it
-        finishes what was admitted, and rejects what is new.
+        For `lame_duck_ms` it serves as before, but is not ready, and each answer closes its connection. Then
+        it drains: it answers the admitted requests, and rejects new ones.
 
         `task_status.started()` is called when both listeners answer.
         """

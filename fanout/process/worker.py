@@ -1,10 +1,10 @@
 """One worker: a fresh process that serves on listeners it has inherited, under the parent of `workers.py`.
 
-Between the two there is a socket pair, the leash. The worker reads its `Order` from it and writes one byte
-when it serves; under a watchdog, its event loop writes another one at intervals. To the worker the leash says
-one thing only from then on, that it has ended: the parent lets go to make the worker drain, and the kernel
-lets go when the parent is gone, whatever killed it. Both are the same to a worker. And as no order is a
-signal, a Ctrl-C, which a terminal sends to every process of the group, is one signal to each of them.
+A socket pair, the leash, connects the two. The worker reads its `Order` from it and writes one byte when it
+serves. Under a watchdog, its event loop writes another byte at intervals. After the order, the leash can only
+end: the parent closes its side to make the worker drain, and the kernel closes it when the parent is gone,
+whatever killed it. The worker does the same in both cases. No signal makes a worker drain, so a Ctrl-C, which
+a terminal sends to every process of the group, is one signal to each of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Order:
     """What a worker is to serve. The listeners are descriptors that it has inherited.
 
     restarts: how many processes of the same index there were before. admin_ports: those of all workers.
-    alive_every_s: how often the worker says that its event loop runs; `inf`: only that it serves.
+    alive_every_s: how often the worker reports that its event loop runs; `inf`: only once, when it serves.
     """
 
     index: int
@@ -107,7 +107,7 @@ def _run(order: Order, leash: socket.socket) -> None:
 
 
 def _say_alive(leash: socket.socket) -> None:
-    with suppress(OSError):  # the parent is gone, which `_stop_when_let_go` sees, or does not read
+    with suppress(OSError):  # the parent is gone (`_stop_when_let_go` notices), or is not reading
         leash.send(ALIVE, socket.MSG_DONTWAIT)
 
 

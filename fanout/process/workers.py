@@ -6,9 +6,9 @@ worker exists, and a worker that died leaves its replacement the same ports.
 Rule 1: workers are fresh programs, never forks of this one, which has threads and an event loop.
 Rule 2: a worker that ends is replaced, unless the end was asked for. The others are not touched.
 Rule 3: no worker outlives the parent by more than its own drain (`worker.py`: the leash).
-Rule 4: under a watchdog (`sd_notify.py`), the parent is to each worker what systemd is to the parent. It ends
-    and replaces a worker whose event loop is stuck, so systemd only watches the parent's own, and one stuck
-    worker does not end the requests of the others.
+Rule 4: under a watchdog (`sd_notify.py`), the parent watches the workers, and systemd watches the parent. The
+    parent ends and replaces a worker whose event loop is stuck, so one stuck worker does not end the requests
+    of the others.
 
 All workers accept from one public socket. The alternative, one with SO_REUSEPORT for each worker and held
 open here, was measured beside it, 300 new connections a second to two workers, one of them killed and
@@ -200,7 +200,7 @@ class Workers:
                 self._ready.set()
 
     async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
-        """Until the worker closes its leash, or has been silent for too long and is told to end."""
+        """Returns when the worker has closed its leash, or was silent for too long and got SIGABRT."""
         watchdog_s = self._manager.watchdog_s
         with suppress(trio.BrokenResourceError):
             is_open, silence = True, trio.CancelScope()

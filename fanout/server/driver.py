@@ -166,11 +166,11 @@ class Driver:
         return head_bytes(rejection.status, fields) + body
 
     def enter_lame_duck(self) -> None:
-        """Serve as before, but make clients move: each answer is the last one on its connection.
+        """Serve as before, but make each answer the last one on its connection, so that clients move away.
 
-        To be called some time before `drain`, so that clients and balancers learn of the end before it comes.
-        Irrevocable. Idle connections stay open, because a request may be on its way. Over HTTP/2 the last
-        answer of those that run together is followed by GOAWAY.
+        Call it some time before `drain`, so that clients and balancers notice the shutdown before it begins.
+        It cannot be undone. Idle connections stay open, because a request may be on its way. Over HTTP/2,
+        GOAWAY follows the last of the answers that are in progress together.
         """
         self.timeouts.closes_after_answer = True
 

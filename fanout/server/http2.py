@@ -122,8 +122,9 @@ class Http2:
     def _note_whether_idle(self) -> None:
         """A connection without a request is idle; while draining, or after its last answer, it ends.
 
-        RFC 9113 6.8 knows a first GOAWAY that excludes no request. It is left out, because h2's clients,
-        httpx among them, fail requests when they read it. A request that this one excludes may be repeated.
+        RFC 9113 6.8 describes a first GOAWAY that excludes no request. We do not send it, because clients
+        built on h2, httpx among them, fail their requests when they read it. A client may repeat the requests
+        that our GOAWAY excludes.
         """
         connection = self._connection
         if self._is_stopped:

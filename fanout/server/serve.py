@@ -70,7 +70,7 @@ async def serve(
 
 
 def begin_drain(driver: Driver, connections: trio.Nursery, grace_s: float) -> None:
-    """Drain, and end what is left of the connections after `grace_s` seconds."""
+    """Drain, and after `grace_s` seconds end the connections that are still open."""
     connections.cancel_scope.deadline = trio.current_time() + grace_s
     driver.drain()
 

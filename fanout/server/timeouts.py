@@ -23,7 +23,7 @@ class Timeouts(Generic[C]):
     closes_after_answer: the server shuts down, so every answer is the last one on its connection.
 
     waiting: connections whose client owes bytes, and since when, by Trio's clock; longest first. of_streams:
-    the scopes of HTTP/2's streams whose client has yet to take what was sent.
+    the cancel scopes of HTTP/2 streams whose client has not yet taken all that was sent.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -31,7 +31,7 @@ class Timeouts(Generic[C]):
         self.draining = False
         self.closes_after_answer = False
         self.waiting: dict[C, float] = {}
-        self.of_streams: dict[trio.CancelScope, None] = {}  # in order, so that every drain is alike
+        self.of_streams: dict[trio.CancelScope, None] = {}  # ordered: every drain is the same
         self._due: dict[float, tuple[float, int]] = {}  # by timeout: the latest deadline, how many have it
 
     def timeout_s(self, limit_s: float) -> float:

@@ -40,7 +40,7 @@ class ScriptedCall:
             except trio.Cancelled:  # noqa: ASYNC103 - what the script may ask for
                 if not self.swallow_ms:
                     raise
-                # It is cancelled at once: Trio says it again.
+                # Trio raises Cancelled again at once.
                 await trio.sleep(self.swallow_ms / 1000)  # noqa: ASYNC102 - what the script asks for
             if isinstance(self.ending, Exception):
                 raise self.ending

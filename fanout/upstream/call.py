@@ -96,8 +96,7 @@ def is_valid_payload(body: bytes) -> bool:
     """True for a UTF-8 JSON object (RFC 8259) with a non-negative integer `time` (true is not one).
 
     Names must be unique: with two, different readers would see different values. `NaN` and
-    `Infinity`, which Python's parser accepts, are not JSON. At most 63 arrays and objects may be inside one
-    another.
+    `Infinity`, which Python's parser accepts, are not JSON. Arrays and objects may nest at most 63 deep.
     """
     if _USUAL.fullmatch(body):
         return True

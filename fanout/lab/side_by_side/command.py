@@ -94,7 +94,7 @@ def _known_name(name: str) -> str:
 
 
 def _as_one_word(name: str) -> str:
-    """A shell completes no word that has blanks in it."""
+    """A shell cannot complete a word that contains spaces."""
     return "-".join(name.replace(",", "").split())
 
 

@@ -29,8 +29,8 @@ class DoesNotApply(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """guarantees: the G-ids that it breaks. tests: those that have to notice it, as paths for pytest.
-    caught_by: the `LAYERS` that have to; those that take long for it are also in `late`.
+    """guarantees: the G-ids that it breaks. tests: those that must notice it, as paths for pytest.
+    caught_by: the `LAYERS` that must notice it. late: those of them that take long to do so.
     """
 
     name: str

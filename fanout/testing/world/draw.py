@@ -91,9 +91,9 @@ def _with_crashes(plan: Plan, dice: random.Random) -> Plan:
 
 
 def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
-    """Many clients ask in the moment in which the loop stalls, or just before the graceful shutdown.
+    """Many clients send a request at the moment of a stall, or just before the graceful shutdown.
 
-    They are connected by then. Of those before the shutdown, some leave in its midst.
+    They are connected by then. Some of those before the shutdown disconnect during it.
     """
     moments = [stall.at_ms for stall in plan.stalls[:2]]
     share, share_that_leaves = _IN_A_STALL, 0.0
@@ -118,8 +118,10 @@ def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
 
 
 def _before(moment_ms: int, latency_ms: int) -> tuple[int, int]:
-    """When to connect and how long to wait then, for a request to arrive in this moment: to the last bit, so
-    that both happen in one event-loop iteration."""
+    """When to connect, and how long to wait then, so that a request arrives at exactly this moment.
+
+    Exact to the last bit, so that both happen in one event-loop iteration.
+    """
     for gap_ms in _GAPS_MS:
         at_ms = moment_ms - latency_ms - gap_ms
         if at_ms >= 0 and at_ms / 1000 + gap_ms / 1000 + latency_ms / 1000 == moment_ms / 1000:
@@ -242,7 +244,7 @@ class _Drawing:
         return tuple(self._call(*delay) for delay in delays)
 
     def _delay_ms(self, timeout_ms: int) -> tuple[int, bool]:
-        """And whether it is meant to come about on the deadline."""
+        """The delay of an answer, and whether the answer is meant to come around the deadline."""
         share = self._dice.random()
         if share < 0.1:
             last = timeout_ms - self._reserve_ms - 2 * self._latency_ms

@@ -10,7 +10,7 @@ from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.oracle import INSTANT_S, CallEnd, Due, Span, allowed, at
 
-MAX_RESERVE_MS: Final = 100.0  # how much of a timeout is kept back at most because the loop is late
+MAX_RESERVE_MS: Final = 100.0  # the largest time reserve that a late event loop can cause
 
 
 def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> list[Due]:

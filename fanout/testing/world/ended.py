@@ -16,7 +16,7 @@ class Ended:
 
     stalls: when the loop stood still, from and to. late_answers: as the server counts them.
     look_ups: when the upstream's name was looked up.
-    signalled_at: SIGTERM. drained_at: when the server was told to drain, after its lame duck.
+    signalled_at: the time of SIGTERM. drained_at: when the drain began, after the lame duck.
     ends: how the connections ended, as the server counts them.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
     """

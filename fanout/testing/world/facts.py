@@ -12,7 +12,7 @@ from typing import Final
 from fanout.testing.world.answers import Answer, AnswerReader
 from fanout.testing.world.plan import CallScript, ClientScript, Dialling, DialScript, RequestScript
 
-# What docs/guarantees.md says of the time reserve.
+# The time reserve, as docs/guarantees.md states it.
 RESERVE_PER_REQUEST_MS: Final = 0.03  # in flight
 MAX_RESERVE_OF_REQUESTS_MS: Final = 150.0
 
@@ -79,7 +79,7 @@ class RequestFacts:
 
     head_end: the place of the byte behind it, counted from the first byte on its connection.
     entered_at: when the application was given it. was_full: as many as may be were in flight then.
-    in_flight: how many were, with this one: those whose answer had not begun.
+    in_flight: how many were in flight then, this one included: those whose answer had not begun.
     """
 
     script: RequestScript
@@ -94,7 +94,7 @@ class RequestFacts:
 
     @property
     def more_reserve_ms(self) -> float:
-        """What is kept back of its timeout, beyond the usual, for the requests that were in flight."""
+        """The part of the time reserve that comes from the requests in flight."""
         return min(MAX_RESERVE_OF_REQUESTS_MS, RESERVE_PER_REQUEST_MS * self.in_flight)
 
 

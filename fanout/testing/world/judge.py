@@ -55,7 +55,7 @@ def _late(ended: Ended) -> Iterator[str]:
 
 
 def _drain(ended: Ended) -> Iterator[str]:
-    """G9: drained after the lame duck, and gone within a second after the last deadline of those admitted."""
+    """G9: the drain begins after the lame duck, and ends within a second after the last admitted deadline."""
     drained_at = last = ended.drained_at
     due_at = ended.signalled_at + ended.plan.lame_duck_ms / 1000
     if not due_at - INSTANT_S <= drained_at <= due_at + ended.slack_s(due_at, drained_at) + INSTANT_S:
@@ -70,7 +70,7 @@ def _drain(ended: Ended) -> Iterator[str]:
 
 
 def _kept_open(ended: Ended) -> Iterator[str]:
-    """G9: from the signal on every answer closes its connection, so that the client takes another server."""
+    """G9: after the signal every answer closes its connection, so that the client uses another server."""
     for connection in ended.connections:
         for answer in connection.reader.answers:
             if answer.first_at > ended.signalled_at + INSTANT_S and not answer.closes:

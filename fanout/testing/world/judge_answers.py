@@ -17,8 +17,8 @@ WRITE_TIMEOUT_S: Final = 10.0
 HEAD_TIMEOUT_S: Final = 10.0
 LINGER_TIMEOUT_S: Final = 1.0  # for an answer after which the connection closes in any case
 DRAIN_GRACE_S: Final = 0.5
-MAX_ITERATION_S: Final = 0.005  # a longer one is why requests are shed
-START_COST_S: Final = 0.0002  # what each request that begins in an iteration counts of it
+MAX_ITERATION_S: Final = 0.005  # requests are shed after a longer iteration
+START_COST_S: Final = 0.0002  # what each request that begins in an iteration adds to it
 SMALL_WINDOW_BYTES: Final = 2000  # an answer may not fit, and then waits for its client to read
 MANY_CONNECTIONS: Final = 1000  # with fewer, waiting ones may have to give way
 TOO_LARGE: Final = frozenset({414, 431})
@@ -74,7 +74,7 @@ def _may_be_cut(connection: ConnectionFacts, ended: Ended) -> bool:
 
 
 def _is_the_drivers(answer: Answer) -> bool:
-    """To what was shed or malformed. The application repeats the id of the request."""
+    """Whether the driver wrote it, to a shed or malformed request. The application repeats the id."""
     return answer.request_id == "unread" or answer.request_id.startswith(f"{ID_PREFIX}-")
 
 
@@ -162,7 +162,7 @@ class _Case:
             yield f"G8: it came at {from_s} and was refused at {answer.first_at}"
         if self._read_at is None and not answer.closes:
             yield "its connection was kept open, and more of it was to come"
-        # Of an answer to HEAD no body is read, and of one that was cut not all, so it cannot say why.
+        # The reason is in the body: an answer to HEAD has none, and an answer that was cut is not complete.
         says_nothing = self._request.script.is_head or answer.last_at is None
         is_overload = answer.status == 503 and (says_nothing or answer.reason == "overloaded")
         if not is_overload or not self._was_behind(answer.first_at):
@@ -187,7 +187,7 @@ class _Case:
             yield f"what is no request got {answer.status}, and not {request.script.status}"
 
     def _crashed(self, answer: Answer) -> Iterator[str]:
-        """G11: the application raised, so the driver answers, and at once."""
+        """G11: the application raised, so the driver answers at once."""
         script, entered_at = self._request.script, self._request.entered_at
         is_said = answer.last_at is None or answer.reason == script.reason
         if answer.status != script.status or not is_said:
@@ -223,9 +223,9 @@ class _Case:
         return inf if came_at is None else came_at
 
     def _was_behind(self, moment: float) -> bool:
-        """Whether the loop had been standing still for too long, and had not slept off enough of it since.
+        """Whether the loop had been stuck for too long, and had not slept enough since then to recover.
 
-        What was let pass in that moment counts, too: a burst may be too much for an iteration by itself.
+        The requests admitted at that moment count, too: a burst alone may be too much for an iteration.
         """
         entered = (request.entered_at for request in self._ended.requests)
         together = sum(at is not None and abs(at - moment) <= INSTANT_S for at in entered)

@@ -49,7 +49,7 @@ def leftovers(
 
 
 def not_looked_at(requests: Sequence[RequestFacts], server: Server) -> Iterator[str]:
-    """G3: a leak check that is not asked finds nothing."""
+    """G3: a leak check that does not run finds nothing."""
     raced = sum(bool(request.calls) for request in requests)
     looked_at = server.leak_check.statistics().requests
     if looked_at < raced:

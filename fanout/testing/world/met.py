@@ -1,6 +1,6 @@
-"""Situations that simulation runs must have met. A green run says nothing about those that it has not.
+"""Situations that simulation runs must cover. A green run proves nothing about the others.
 
-Everything is counted from outside, but for how connections ended: that the driver counts.
+Everything is counted from outside, except how connections ended: the driver counts that.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from fanout.testing.world.facts import CallFacts, RequestFacts
 from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.upstreams import SWALLOWED
 
-# Each with the number of requests that meet it, but for a chance of less than one in 100,000. It was measured
-# which of 90 runs of 1,000 requests meet it at all, because many depend on what is drawn once per run.
+# Each with a number of requests. The chance that so many do not meet the situation is below one in 100,000.
+# This was measured as the share of 90 runs of 1,000 requests that meet it, because many situations depend on
+# what is drawn once per run.
 SITUATIONS: Final[dict[str, int]] = {
     "the loser is cancelled": 20_000,
     "a call fails, and the answer is a success": 20_000,
@@ -56,7 +57,7 @@ MOST_PER_RUN: Final = 1000  # requests that count: a longer run has no more vari
 
 
 def met(ended: Ended) -> Counter[str]:
-    """How often each situation was met in a run."""
+    """How often each situation occurred in a run."""
     counts: Counter[str] = Counter()
     for end, name in _ENDS.items():
         counts[name] = ended.ends.get(end.value, 0)
@@ -69,7 +70,7 @@ def met(ended: Ended) -> Counter[str]:
 
 
 def missed(counts: Mapping[str, int], requests: int) -> list[str]:
-    """The situations that so many requests should have met, and have not."""
+    """The situations that this number of requests should have met, but has not."""
     return [name for name, within in SITUATIONS.items() if within <= requests and not counts.get(name)]
 
 

@@ -136,9 +136,9 @@ class End:
         self._tell: Callable[[], None] = _nothing
 
     def slow_down(self, latency_s: float) -> None:
-        """What is sent from now on takes so long, and not less than is usual on this connection.
+        """From now on, delivery takes this long, but never less than usual on this connection.
 
-        Nothing may be on its way, so that all stays in order.
+        No data may be on its way, so that the order is kept.
         """
         self._latency_s = max(latency_s, self._usual_latency_s)
 

@@ -31,8 +31,8 @@ class CallScript:
 
     fault: a name of the simulator's table, `None` for a right answer; it strikes each attempt of the call.
     delay_ms: before the answer. drip_ms: how long the `drip` takes.
-    follows_reserve: the delay is shorter by what the server keeps back for the requests in flight. So an
-        answer that was drawn to come on the deadline does.
+    follows_reserve: the delay is shorter by the time reserve for the requests in flight. So an answer that
+        was drawn to come on the deadline does come then.
     dials: for the call's attempts to connect, in order; those beyond connect at once.
     cleanup_ms: how long the loop stands still while the call is stopped, if it is.
     """
@@ -62,8 +62,8 @@ class Leave:
 class RequestScript:
     """One request, and what its calls meet. `head` are its bytes, without the field that carries its id.
 
-    ask: a race, something with a fixed answer (`status`, `reason`), bytes that are no request, or what makes
-        the application raise: a bug of ours (G11).
+    ask: a race, a request with a fixed answer (`status`, `reason`), bytes that are not a request, or a
+        request that makes the application raise: a bug of ours (G11).
     timeout_ms: of a race. calls: one script an upstream call.
     gap_ms: how long after the answer before it is sent. pipelined: it is sent behind the request before it
         at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.
@@ -125,7 +125,7 @@ class Plan:
     silent_addresses: so many of them, from the first, swallow every attempt to connect.
     client_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
     `ClientScript`, for what the upstream sends. late_iterations: see `Network`.
-    drain_at_ms: SIGTERM; `None`: when all clients are done. lame_duck_ms: from then to the drain.
+    drain_at_ms: the time of SIGTERM; `None`: when all clients are done. lame_duck_ms: from then to the drain.
     """
 
     clients: tuple[ClientScript, ...]

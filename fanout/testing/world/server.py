@@ -1,4 +1,4 @@
-"""The server of a simulation run: `process/composition`, at the settings of production, without sockets."""
+"""The server of a simulation run: `process/composition` with the default settings, without sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @cache
 def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int) -> Settings:
-    """The defaults of production, and what a plan says."""
+    """The default settings, except those that a plan draws."""
     flags = {"reserve_ms": reserve_ms, "max_in_flight": max_in_flight, "lame_duck_ms": lame_duck_ms}
     return load({}, {"upstreams": URL} | {name: str(value) for name, value in flags.items()}).settings
 
@@ -54,7 +54,7 @@ class Server:
         self.leak_check = LeakCheck(lambda: self.admission.in_flight, self.transport.connections_in_use)
         self.instruments: list[trio.abc.Instrument] = [self.leak_check]
         watch = VirtualLoopWatch(clock)
-        if plan.has_stalls:  # else every iteration takes no time at all, and the watch would say so
+        if plan.has_stalls:  # without stalls, every iteration takes no time
             self.instruments.append(watch)
         self._public = PublicServer(
             settings,
@@ -70,7 +70,7 @@ class Server:
         self.app, self.driver = self._public.app, self._public.driver
 
     async def shut_down(self, connections: trio.Nursery, begins: Callable[[], None]) -> None:
-        """What the service does on SIGTERM. begins: called as the drain of these connections begins."""
+        """The same as the service on SIGTERM. begins: called when the drain of these connections begins."""
         drain = trio.Event()
 
         def begin() -> None:

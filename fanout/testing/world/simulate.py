@@ -57,8 +57,8 @@ def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json
 
     Each simulation run is drawn from its seed: clients, upstreams, the network, a graceful shutdown. The
     same seed is the same run, on any machine. Every guarantee is checked on every request. Exit code 1 if
-    one was broken, or if there were enough requests to meet a situation, such as an answer at the deadline,
-    and none met it: then nothing was proved about it.
+    one was broken, or if a situation, such as an answer at the deadline, did not occur although there were
+    enough requests: then nothing was proved about it.
 
     \b
     Example:

@@ -23,9 +23,9 @@ _KEPT = 10  # violations of a world that are told; all are counted
 
 @dataclass(frozen=True, slots=True)
 class SeedReport:
-    """What one world came to. broken: how many requests a guarantee to was broken. cpu_s: with everything.
+    """The result of one simulation run. broken: the number of requests for which a guarantee was broken.
 
-    met: how often each of the `SITUATIONS` was.
+    cpu_s: processor time, drawing and judging included. met: how often each of the `SITUATIONS` occurred.
     """
 
     seed: int

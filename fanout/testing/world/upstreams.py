@@ -90,7 +90,7 @@ class Upstreams:
         return self._connect(attempt, script)
 
     def new_bug(self, of: str) -> ScriptedBug:
-        """One to raise, which has to be reported then."""
+        """A bug to raise. The server has to report it."""
         self.bugs.append(ScriptedBug(of))
         return self.bugs[-1]
 
@@ -154,7 +154,7 @@ class Upstreams:
         self._trace.add("send", call.tag, facts.number)
 
     def _way_s(self, call: CallFacts) -> float:
-        """How long its request has to be on its way, for the answer to come when it is meant to."""
+        """How long its request must be on its way, so that the answer comes when it is meant to."""
         if not call.script.follows_reserve:
             return 0.0
         plan, script, request = self._plan, call.request.script, call.request
@@ -165,7 +165,7 @@ class Upstreams:
             call.script.delay_ms + 2 * plan.upstream_latency_ms - (script.timeout_ms - plan.reserve_ms)
         )
         answered_at = request.entered_at + (script.timeout_ms - kept_back_ms) / 1000 + beyond_ms / 1000
-        # To the last bit: in the event-loop iteration of the end of the race, just before, or just behind.
+        # To the last bit: in the iteration in which the race ends, in the one just before, or just after.
         answered_at = nextafter(answered_at, (0.0, inf, *[answered_at] * 4)[script.id % 6])
         heard_at = answered_at - way_s - call.delay_ms / 1000
         for at in (heard_at, nextafter(heard_at, inf), nextafter(heard_at, 0.0)):

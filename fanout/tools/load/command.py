@@ -72,7 +72,7 @@ def _complete_url(
 def _complete_mix(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Each endpoint by itself, and a mix to start from."""
+    """Each endpoint alone, and a mix as a start."""
     mixes = [*(f"{name}=1" for name in ENDPOINTS), ",".join(f"{name}=1" for name in ENDPOINTS)]
     return [CompletionItem(mix) for mix in mixes if mix.startswith(incomplete)]
 

@@ -31,7 +31,7 @@ def is_success_list(value: object) -> bool:
 
 
 def decoded(body: bytes) -> object:
-    """The JSON value of `body`, or None when it is not JSON or too deep (no promised body is `null`)."""
+    """The JSON value of `body`, or None if it is not JSON or too deep (no valid body is `null`)."""
     try:
         return bounded_json.loads(body)
     except ValueError:
