@@ -1,6 +1,6 @@
 """`make balancers`: nginx, Envoy, Caddy and Traefik with the shipped configurations before three replicas.
 
-    python -m tests.deploy.balancers                everything, about 10 minutes: the table of docs/discussion.md
+    python -m tests.deploy.balancers                all, about 10 minutes: the table of docs/discussion.md
     python -m tests.deploy.balancers nginx envoy    only these; `haproxy`, when it is installed, to compare
     python -m tests.deploy.balancers --short        a few seconds for each figure
     python -m tests.deploy.balancers --changes      with one line changed: what it is for
