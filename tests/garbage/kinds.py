@@ -75,7 +75,7 @@ def _leaves(name: str, **options: Any) -> list[Kind]:
 
 
 def _limits(**limits: float) -> Mapping[str, object]:
-    return {"fanout.process.service.Limits": lambda **given: Limits(**{**given, **limits})}
+    return {"fanout.process.composition.Limits": lambda **given: Limits(**{**given, **limits})}
 
 
 def _bug(target: str) -> Mapping[str, object]:
@@ -147,7 +147,7 @@ FAILED: Final = [
         calls=2,
         settings={"max_in_flight": "1"},
     ),
-    Kind("503 draining", "503", patches={"fanout.process.service.Exchanges": _Draining}),
+    Kind("503 draining", "503", patches={"fanout.process.composition.Exchanges": _Draining}),
     Kind("503 shed", "503", patches={"fanout.api.load_shedding.LoadShedder.shed": _shed}),
     Kind(
         "503 shed, one connection",
