@@ -67,9 +67,9 @@ def project_urls() -> dict[str, str]:
 class ReproducibleSdist(sdist):
     """Files in order, without owners, with one time and one of two modes."""
 
-    def make_archive(self, base_name: str, format: str, *_: Any, base_dir: str, **__: Any) -> str:  # noqa: A002 - its name
-        if format != "gztar":
-            raise SystemExit(f"--formats={format}: use gztar")
+    def make_archive(self, base_name: str, kind: str, *_: Any, base_dir: str, **__: Any) -> str:
+        if kind != "gztar":
+            raise SystemExit(f"--formats={kind}: use gztar")
 
         def same_everywhere(member: tarfile.TarInfo) -> tarfile.TarInfo:
             member.uid = member.gid = 0

@@ -55,7 +55,7 @@ class Http2:
         self._frames = Frames(self._limits)
         self._resets = Allowance(self._limits.max_resets, self._limits.resets_per_s)
         self._streams: dict[int, Stream] = {}  # requests whose app has yet to return
-        self._writer = Writer(connection, self._h2, self._limits.write_timeout_s, self._answered)
+        self._writer = Writer(connection, self._h2, self._limits.write_timeout_s, self._answered, self._stuck)
         self._is_stopped = False  # no more is read
         self._reading = trio.CancelScope()
 
@@ -287,6 +287,16 @@ class Http2:
             self._reset(stream.stream_id, ErrorCodes.NO_ERROR)
         self._streams.pop(stream.stream_id, None)
         self._note_whether_idle()
+
+    def _stuck(self, stream: Stream) -> None:
+        """Its client takes no more of this answer. Requests that still run do not pay for that."""
+        if len(self._streams) == 1:
+            self._connection.cut(End.SLOW_READER)
+            return
+        self._resets.spend()
+        self._reset(stream.stream_id, ErrorCodes.CANCEL)
+        self._drop(stream.stream_id)
+        self._writer.wake()
 
 
 def _h2_connection(max_streams: int, max_head_bytes: int) -> h2.connection.H2Connection:

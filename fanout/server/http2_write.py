@@ -117,7 +117,7 @@ class Stream:
             finally:
                 del timeouts.of_streams[timeout]
         if timeout.cancelled_caught:
-            self._connection.cut(End.SLOW_READER)
+            self._writer.on_stuck(self)
             await trio.lowlevel.checkpoint()  # raises Cancelled
 
     def part_sent(self) -> None:
@@ -126,7 +126,10 @@ class Stream:
 
 
 class Writer:
-    """Writes what h2 has to send. on_answered: an answer is complete."""
+    """Writes what h2 has to send.
+
+    on_answered: an answer is complete. on_stuck: its client has not taken one in time; it ends the app.
+    """
 
     def __init__(
         self,
@@ -134,7 +137,9 @@ class Writer:
         h2: H2Connection,
         write_timeout_s: float,
         on_answered: Callable[[Stream], None],
+        on_stuck: Callable[[Stream], None],
     ) -> None:
+        self.on_stuck: Final = on_stuck
         self._connection = connection
         self._h2 = h2
         self._write_timeout_s = write_timeout_s

@@ -37,11 +37,11 @@ class ScriptedCall:
         try:
             try:
                 await trio.sleep(self.after_ms / 1000)
-            except trio.Cancelled:  # noqa: ASYNC103 - what the script may ask for
+            except trio.Cancelled:  # noqa: ASYNC103 - a call that tries to swallow it
                 if not self.swallow_ms:
                     raise
                 # Trio raises Cancelled again at once.
-                await trio.sleep(self.swallow_ms / 1000)  # noqa: ASYNC102 - what the script asks for
+                await trio.sleep(self.swallow_ms / 1000)  # noqa: ASYNC102 - and so does this
             if isinstance(self.ending, Exception):
                 raise self.ending
             return self.ending

@@ -116,11 +116,10 @@ class AsyncioCall:
                 tasks.main.result()  # raises what its clean-up has raised: a bug, and never lost
             raise
         await self._end(tasks)
-        try:
-            outcome = tasks.main.result()
-        except asyncio.CancelledError:
-            # It is no `Exception`, so Trio would take it for the end of the program.
-            raise RuntimeError("the asyncio task was cancelled, and not by the bridge") from None  # noqa: ASYNC104 - asyncio's
+        if tasks.main.cancelled():
+            # Its `CancelledError` is no `Exception`, so Trio would take it for the end of the program.
+            raise RuntimeError("the asyncio task was cancelled, and not by the bridge")
+        outcome = tasks.main.result()
         if not isinstance(outcome, Success | Failure):
             raise TypeError(f"an AsyncioCall's function returns Success or Failure, not {outcome!r}")
         return outcome

@@ -220,7 +220,7 @@ async def test_each_sample_of_the_metrics_is_its_fields(draining: bool, autojump
     accept = "Accept: application/openmetrics-text"
     text = await shown_by_admin(shown, "/metrics", accept)
     found = {}
-    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value

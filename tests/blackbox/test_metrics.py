@@ -38,7 +38,7 @@ def scrape(world: World, accept: str) -> bytes:
 
 def families(world: World) -> dict[str, Metric]:
     text = scrape(world, "application/openmetrics-text; version=1.0.0").decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    return {family.name: family for family in text_string_to_metric_families(text)}
 
 
 def series(found: dict[str, Metric]) -> set[tuple[str, frozenset[tuple[str, str]]]]:

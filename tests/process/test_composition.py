@@ -125,7 +125,7 @@ async def test_a_lame_duck_comes_before_the_drain_and_takes_as_long_as_its_setti
     steps: list[tuple[float, str, bool, bool]] = []
 
     async def say(step: str) -> None:
-        await trio.sleep(0.1)  # the live page is told, at its turn
+        await trio.sleep(0.1)  # as long as the live page may take to receive it
         timeouts = server.driver.timeouts
         steps.append((trio.current_time(), step, timeouts.closes_after_answer, server.app.draining))
 

@@ -19,7 +19,7 @@ from fanout.server.connection import Connection
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer, lifespan
-from tests.server.http2 import h2_client, request
+from tests.server.http2 import h2_client, http2_in_memory, request
 from tests.server.serving import MemoryTransport, on_socket, until
 
 
@@ -164,6 +164,32 @@ async def test_an_http2_client_that_gives_no_window_is_cut(
         await world.settled()
         assert app.running == 0
     assert world.ended == {"slow_reader": 1}
+
+
+@pytest.mark.parametrize("drains", [False, True])
+async def test_a_stream_without_a_window_ends_alone_while_others_run(
+    autojump_clock: trio.testing.MockClock, drains: bool
+) -> None:
+    """G9, G10: a proxy may send the requests of many clients over one connection."""
+    async with http2_in_memory(Echo(slow_s=5), Limits(write_timeout_s=1, drain_grace_s=0.5)) as world:
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
+        await client.send(request(b"/slow"), stream_id=3)
+        client.connection.increment_flow_control_window(1000, 3)
+        await client.flush()
+        began_at = trio.current_time()
+        await trio.sleep(0.1)
+        if drains:
+            world.driver.drain()
+        reset = await client.next(h2.events.StreamReset)
+        assert (reset.stream_id, reset.error_code) == (1, ErrorCodes.CANCEL)
+        assert trio.current_time() - began_at == pytest.approx(0.6 if drains else 1)
+        assert await client.ended() == 3
+        assert trio.current_time() - began_at == pytest.approx(5)
+        if drains:
+            assert await client.goodbye() == ErrorCodes.NO_ERROR
+    assert world.crashes == []
 
 
 async def test_an_http2_client_that_does_not_read_is_cut(

@@ -81,7 +81,7 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
             nursery.start_soon(request)
         if not await eventually(are_in_flight) or answers:
             nursery.cancel_scope.cancel()
-            return False  # noqa: ASYNC121 - its tasks have just been cancelled
+            await trio.sleep_forever()  # until it is cancelled, which is now
         report.done.append(
             f"{REQUESTS} requests whose calls take {delay_ms} ms, an idle client, half a head, a client that "
             "never reads, then SIGTERM"
@@ -94,6 +94,8 @@ async def _shut_down(server: Server, report: Report, delay_ms: int) -> bool:
         said = await late.receive_end()
         rejected_ms = since_ms()
         was_answered = len(answers)
+    if nursery.cancel_scope.cancelled_caught:
+        return False
     code = await _exit_code(server)
     exit_ms = since_ms()
     new = await ask(server.url, "/api/first")

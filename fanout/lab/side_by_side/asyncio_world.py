@@ -145,7 +145,7 @@ async def _observe(function: Fanout, situation: Situation, endpoint: str, path: 
         """As a handler would: at its end, in the same step, the first byte of the answer is written."""
         try:
             observed.value = plain(await function(calls, situation.timeout_ms / 1000))
-        except asyncio.CancelledError:  # noqa: ASYNC103 - the task ends here, and this is how it ended
+        except asyncio.CancelledError:  # noqa: ASYNC103 - asyncio's, and the last step of its task
             observed.is_cancelled = True
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what this variant does
             note_error(observed, error, path)

@@ -82,7 +82,7 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     except BaseException as error:  # from a nursery it comes in a group
         if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves_of(error)):
-            raise SystemExit(SIGNALLED + came[0]) from None  # noqa: ASYNC104 - no event loop runs here
+            raise SystemExit(SIGNALLED + came[0]) from None
         raise
     finally:
         for number, handler in before.items():

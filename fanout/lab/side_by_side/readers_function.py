@@ -75,7 +75,7 @@ def load(readers: ReadersFunction) -> Any:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is a reader's, SystemExit included
-        raise NotUsable(f"{_place(error, file)}: {_words(error)}, as the file is imported") from None  # noqa: ASYNC104 - no event loop runs here
+        raise NotUsable(f"{_place(error, file)}: {_words(error)}, as the file is imported") from None
     return _checked(module, readers.function, file)
 
 

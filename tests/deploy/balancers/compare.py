@@ -16,7 +16,7 @@ from tests.deploy.fleet.haproxy import haproxy
 from tests.deploy.fleet.measure import Say
 from tests.deploy.fleet.row import Size
 
-HAPROXY: Final = "haproxy"  # measured beside the others when it is installed
+HAPROXY: Final = "haproxy"  # measured next to the others when it is installed
 LAME_DUCK_MS: Final = 2000
 LONGEST_MS: Final = 30_000  # the default of FANOUT_MAX_TIMEOUT_MS
 SHORT_LONGEST_MS: Final = 2000

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import httpx
+import trio
 
 from fanout.config import load
 from fanout.lab.side_by_side.retry import tried_twice
@@ -50,7 +51,7 @@ async def bridged_calls(
     import aiohttp  # extras
     from trio_asyncio import aio_as_trio
 
-    from fanout.upstream.asyncio_call import AsyncioCall, open_bridge
+    from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, AsyncioCall, open_bridge
 
     async def open_session() -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -62,7 +63,8 @@ async def bridged_calls(
         try:
             yield [AsyncioCall(swallowing(each) if is_swallowing else each) for each in fetches]
         finally:
-            await aio_as_trio(session.close)()  # noqa: ASYNC102 - it closes sockets, and waits for nothing
+            with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
+                await aio_as_trio(session.close)()
 
 
 async def fetch(  # noqa: ASYNC910 - as above
