@@ -290,7 +290,7 @@ class Http2:
 
     def _stuck(self, stream: Stream) -> None:
         """Its client takes no more of this answer. Requests that still run do not pay for that."""
-        if len(self._streams) == 1:
+        if stream.is_complete or len(self._streams) == 1:  # complete: the transport has yet to take it
             self._connection.cut(End.SLOW_READER)
             return
         self._resets.spend()

@@ -19,8 +19,8 @@ from fanout.server.connection import Connection
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer, lifespan
-from tests.server.http2 import h2_client, http2_in_memory, request
-from tests.server.serving import MemoryTransport, on_socket, until
+from tests.server.http2 import H2Client, h2_client, http2_in_memory, request, serve_http2
+from tests.server.serving import MemoryTransport, in_memory, on_socket, until
 
 
 async def test_a_request_taken_back_is_cancelled_and_leaves_an_idle_connection(
@@ -164,6 +164,24 @@ async def test_an_http2_client_that_gives_no_window_is_cut(
         await world.settled()
         assert app.running == 0
     assert world.ended == {"slow_reader": 1}
+
+
+async def test_an_http2_client_that_does_not_read_is_cut_with_all_its_requests(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An answer is complete, and the transport does not take it; another request still runs."""
+    app = Echo(slow_s=60)
+    async with in_memory(app, Limits(write_timeout_s=1)) as world:
+        theirs, ours = trio.testing.lockstep_stream_pair()
+        world.nursery.start_soon(serve_http2, app, world.driver, MemoryTransport(ours, theirs.send_stream))
+        client = H2Client(theirs)
+        await client.send(request(b"/slow"))
+        await client.next(h2.events.RemoteSettingsChanged)
+        await client.send(request(), stream_id=3)
+        await until(lambda: not world.driver.statistics().open)
+        assert app.running == 0
+    assert world.ended == {"slow_reader": 1}
+    assert world.crashes == []
 
 
 @pytest.mark.parametrize("drains", [False, True])
