@@ -121,8 +121,10 @@ def _state_of(fields: list[tuple[bytes, bytes]]) -> str:
     if len(members) > _MAX_MEMBERS:
         return ""
     kept = list(members.values())
-    by_need = sorted(range(len(kept)), key=lambda at: (len(kept[at]) <= _LONG_MEMBER, -at))
     excess = sum(map(len, kept)) + len(kept) - 1 - MAX_STATE_CHARACTERS
+    if excess <= 0:
+        return ",".join(kept)
+    by_need = sorted(range(len(kept)), key=lambda at: (len(kept[at]) <= _LONG_MEMBER, -at))
     for at in by_need:
         if excess <= 0:
             break
