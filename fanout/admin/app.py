@@ -105,6 +105,8 @@ def make_admin(
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _nothing_to_start(receive, send)
+        elif scope["path"] == "*":  # OPTIONS of the server itself, RFC 9110 9.3.7
+            await send_answer(send, 200, [("Allow", "GET, HEAD"), ("Cache-Control", "no-store")], b"")
         elif scope["path"] not in answers:
             await send_json(
                 send, 404, {"error": "there is nothing here, see /"}, head_only=scope["method"] == "HEAD"

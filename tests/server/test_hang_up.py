@@ -66,7 +66,7 @@ async def test_a_hang_up_reaches_the_app_within_one_scheduler_pass(autojump_cloc
 async def test_after_the_answer_the_app_receives_a_disconnect_and_runs_on(
     autojump_clock: MockClock,
 ) -> None:
-    """Whether the client ends the connection or the server does (`Connection: close`). It is not cancelled."""
+    """Whether the client ends the connection or the server does (`Connection: close`)."""
     heard: list[Message] = []
     done = trio.Event()
 
