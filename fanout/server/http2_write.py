@@ -20,6 +20,7 @@ from fanout.server.answer import check_values, read_start
 from fanout.server.asgi import Message, start_of
 from fanout.server.connection import DISCONNECT, Connection
 from fanout.server.driver import Driver
+from fanout.server.head import Head
 from fanout.server.statistics import End
 
 _WRITE_BYTES: Final = 64 * 1024  # of bodies, at once
@@ -34,7 +35,7 @@ class Stream:
     """
 
     def __init__(
-        self, driver: Driver, connection: Connection, writer: Writer, stream_id: int, method: str
+        self, driver: Driver, connection: Connection, writer: Writer, stream_id: int, head: Head
     ) -> None:
         self.stream_id: Final = stream_id
         self.cancel_scope: Final = trio.CancelScope()
@@ -46,7 +47,8 @@ class Stream:
         self._driver = driver
         self._connection = connection
         self._writer = writer
-        self._method = method
+        self._method = head.method
+        self._expects_continue = head.expects_continue  # and has sent nothing of its body yet
         self._left: int | None = None  # of the body, if the answer says its length
         self._start: Message | None = None
         self._body: list[bytes] = []  # of the request, not yet received
@@ -73,11 +75,15 @@ class Stream:
         if not self.is_last:  # else nobody receives it, and a client that does not read could fill the memory
             self._body.append(data)
         self.request_ended = ended
+        self._expects_continue = False
         self._body_comes.unpark_all()
 
     async def receive(self) -> Message:
         """The body that has come. After its end it waits for the end of the answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._expects_continue and not self.has_started:
+            self._expects_continue = False
+            self._writer.send_continue(self)
         while not self._is_written and (
             self.is_last or self._body_told or not (self._body or self.request_ended)
         ):
@@ -208,6 +214,11 @@ class Writer:
 
     def send_head(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
         self._h2.send_headers(stream.stream_id, fields)
+
+    def send_continue(self, stream: Stream) -> None:
+        """Send the only interim answer, 100, and no fields with it."""
+        self._h2.send_headers(stream.stream_id, [(b":status", b"100")])
+        self.wake()
 
     def send_body(self, stream: Stream) -> None:
         """Queue what `stream` has to send. `Stream.part_sent` is called when it is written."""
