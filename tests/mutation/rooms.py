@@ -69,6 +69,13 @@ ROOMS: Final = (
         apart=(*_POOL, *_BRIDGE),
     ),
     Room(
+        "bridge",
+        "the asyncio bridge (`upstream/asyncio_call.py`)",
+        _BRIDGE,
+        ("tests/upstream/test_asyncio_*.py",),
+        90,
+    ),
+    Room(
         "server",
         "the connection driver (`fanout/server/`)",
         ("fanout/server/*.py",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -135,6 +137,45 @@ async def test_before_run_news_wakes_nobody_and_the_next_call_notices_it() -> No
     assert not first.closed
     assert (await world.get()).content == b"{}"
     assert first.closed == ["abort"]
+
+
+async def test_of_news_in_one_iteration_the_first_wakes_a_task(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The event loop is told, so that it chooses its tasks again."""
+    wires = [ScriptedWire([Later(1, OK)]) for _ in range(2)]
+    world = World(*wires)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.transport.run)
+        async with trio.open_nursery() as calls:
+            for _ in wires:
+                calls.start_soon(world.get)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [wire.arrive(b"") for wire in wires] == [True, False]
+        nursery.cancel_scope.cancel()
+
+
+async def test_news_that_comes_as_the_task_ends_is_not_kept() -> None:
+    """Nor is any after it, so a closed connection is freed."""
+    count = 50  # more than one iteration handles
+    wires = [ScriptedWire([Later(0.01, OK)]) for _ in range(count)]
+    world = World(*wires, max_connections=count)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.transport.run)
+        async with trio.open_nursery() as calls:
+            for _ in range(count):
+                calls.start_soon(world.get)
+        for wire in wires[1:]:
+            wire.arrive(b"")
+        nursery.cancel_scope.cancel()
+    assert wires[0].arrive(b"") is False
+    freed = [*map(weakref.ref, wires)]
+    del wire
+    wires.clear()
+    await world.transport.aclose()
+    assert world.origin.open == 0
+    gc.collect()
+    assert {wire() for wire in freed} == {None}
 
 
 async def test_a_call_that_comes_between_news_and_closing_gets_no_dead_connection(

@@ -18,7 +18,7 @@ from fanout.upstream.errors import BodyTooLarge
 from fanout.upstream.transport import PoolTransport
 from fanout.upstream.wire import Address, Wire
 from tests.upstream.raw_server import answer
-from tests.upstream.scripted_wire import URL, Later, ScriptedWire, World
+from tests.upstream.scripted_wire import URL, Later, Script, ScriptedWire, World
 
 OK = answer(b"{}")
 
@@ -97,13 +97,14 @@ async def test_calls_of_every_origin_are_counted_while_they_run(
     assert world.transport.connections_in_use() == 0
 
 
-async def test_an_answer_is_freed_with_its_call_and_not_by_the_garbage_collector() -> None:
+@pytest.mark.parametrize("script", [[OK], [OK[:9], OK[9:]]], ids=["whole", "in pieces"])
+async def test_an_answer_is_freed_with_its_call_and_not_by_the_garbage_collector(script: Script) -> None:
     """A cycle per call would be collected later, all at once, while every other call waits."""
 
     def living() -> int:
         return sum(isinstance(thing, Answer) for thing in gc.get_objects())
 
-    world = World(ScriptedWire([OK]))
+    world = World(ScriptedWire(script))
     gc.collect()
     gc.disable()
     try:
