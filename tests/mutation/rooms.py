@@ -32,6 +32,7 @@ class Room:
 
 
 _POOL: Final = tuple(f"fanout/upstream/{name}.py" for name in ("pool", "transport", "messages"))
+_ANSWERS: Final = tuple(f"fanout/upstream/{name}.py" for name in ("answer", "chunks", "decode"))
 _BRIDGE: Final = ("fanout/upstream/asyncio_call.py",)
 
 ROOMS: Final = (
@@ -61,12 +62,30 @@ ROOMS: Final = (
         95,
     ),
     Room(
+        "answers",
+        "an upstream's answer (`upstream/answer.py`, `chunks.py`, `decode.py`)",
+        _ANSWERS,
+        ("tests/upstream/test_answer*.py", "tests/upstream/test_rfc_answers.py"),
+        90,
+    ),
+    Room(
         "upstream",
         "the rest of the upstream client (`fanout/upstream/`)",
         ("fanout/upstream/*.py",),
-        ("tests/upstream/test_[!a]*.py", "tests/upstream/test_answer*.py"),
+        tuple(
+            f"tests/upstream/test_{name}.py"
+            for name in (
+                "call",
+                "connect",
+                "dead_address",
+                "resolver*",
+                "tls*",
+                "transport",
+                "wire_edges",
+            )
+        ),
         90,
-        apart=(*_POOL, *_BRIDGE),
+        apart=(*_POOL, *_ANSWERS, *_BRIDGE),
     ),
     Room(
         "bridge",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -18,8 +19,9 @@ import trio
 import trio.testing
 
 import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
+from fanout import config
 from fanout.race.budget import Budget
-from fanout.race.events import BugFound
+from fanout.race.events import BugFound, Event, LeftTaskEnded, TaskLeft
 from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
 from fanout.race.timings import CallTimings
@@ -145,6 +147,22 @@ async def test_the_grace_is_the_calls_own(autojump_clock: trio.testing.MockClock
         assert (went_on_s, len(places)) == (0.4, 0)
 
 
+async def test_without_a_grace_a_call_ends_at_once_and_counts_what_it_leaves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bridge(Reports()):
+        went_on_s, places = await cancelled(call_of(cleans_up_for_10_ms, grace_ms=0))
+        assert (went_on_s, len(places)) == (0, 1)
+        went_on_s, places = await cancelled(call_of(cleans_up_for_10_ms, grace_ms=0.5))
+        assert (went_on_s, len(places)) == (0.0005, 1)
+
+
+def test_the_grace_and_the_end_of_the_bridge_are_within_what_they_are_part_of() -> None:
+    """G4: an answer at the deadline is still on time. G9: a shutdown has a second for all that is left."""
+    assert config.load({}, {}).settings.reserve_ms > GRACE_MS
+    assert CLOSE_WITHIN_S < 1
+
+
 async def test_what_is_left_is_named_by_file_and_line_and_reported_when_it_has_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -209,6 +227,69 @@ async def test_an_error_that_nothing_awaits_is_reported_and_the_loop_goes_on(
         for _ in range(2):
             assert await call_of(schedules_a_bug)(CallTimings("r-1", 0)) == GOOD
     assert [type(bug) for bug in reports.bugs] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def test_every_report_says_what_happened_where_and_when(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bug = SdkBug()
+
+    async def fails_later() -> None:
+        async def clean_up() -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+            await asyncio.sleep(0.4)
+            raise bug
+
+        await asyncio.create_task(clean_up())
+
+    reports = Reports()
+    async with open_bridge(reports):
+        _, (call, clean_up) = await cancelled(call_of(fails_later), "r-9")
+        left_at = trio.current_time()
+        await trio.sleep(1)
+    ended_at = CANCELLED_AT_S + 0.4
+    after_s = ended_at - left_at
+    assert left_at == CANCELLED_AT_S + GRACE_MS / 1000
+    assert [rounded(event) for event in reports.events] == [
+        rounded(event)
+        for event in (
+            TaskLeft("r-9", 1, call, left_at),
+            TaskLeft("r-9", 1, clean_up, left_at),
+            LeftTaskEnded("r-9", 1, clean_up, after_s, ended_at),
+            BugFound("r-9", f"a task that call 1 left: {clean_up}", bug, ended_at),
+            LeftTaskEnded("r-9", 1, call, after_s, ended_at),
+        )
+    ]
+
+
+def rounded(event: Event) -> tuple[object, ...]:
+    values = (getattr(event, name) for name in event.__slots__)  # type: ignore[attr-defined]
+    return type(event), *(round(value, 6) if isinstance(value, float) else value for value in values)
+
+
+async def test_what_the_loop_reports_is_a_bug_of_no_request(autojump_clock: trio.testing.MockClock) -> None:
+    """G11: with an exception or without, and whatever asyncio has to say about it."""
+    bug, reports = SdkBug(), Reports()
+    contexts: list[dict[str, Any]] = [{"message": "it burns", "exception": bug}, {"message": "it burns"}, {}]
+
+    async def burns() -> None:
+        for context in contexts:
+            await asyncio.sleep(0.1)
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    async with open_bridge(reports):
+        await call_of(burns)(CallTimings("r-1", 0))
+    said = "an error in the asyncio loop"
+    assert [
+        (event.request_id, event.where, repr(event.exception), round(event.at, 6))
+        for event in reports.events
+        if isinstance(event, BugFound)
+    ] == [
+        ("none", "the asyncio loop: it burns", "SdkBug()", 0.1),
+        ("none", "the asyncio loop: it burns", "RuntimeError('it burns')", 0.2),
+        ("none", f"the asyncio loop: {said}", f"RuntimeError('{said}')", 0.3),
+    ]
 
 
 async def cancels_itself() -> None:
@@ -291,13 +372,17 @@ async def test_closing_the_bridge_gives_up_what_ignores_it_and_says_so(
     """G9: the process has to end."""
     reports = Reports()
     async with open_bridge(reports):
-        await cancelled(call_of(ignores_everything))
-        await cancelled(call_of(sleeps))
+        for sdk in (ignores_everything, ignores_everything, sleeps):
+            await cancelled(call_of(sdk))
         began_at = trio.current_time()
     LET_GO.set()  # Python's garbage collector ends it
     assert trio.current_time() - began_at == pytest.approx(CLOSE_WITHIN_S)
-    (bug,) = reports.bugs
-    assert "ignores_everything (upstream/test_asyncio_call.py:" in str(bug)
+    [bug] = [event for event in reports.events if isinstance(event, BugFound)]
+    assert (bug.request_id, bug.where) == ("none", "the asyncio bridge, as it closes")
+    assert bug.at == pytest.approx(began_at + CLOSE_WITHIN_S)
+    head, *places = re.split("(?:: |, )call_of", str(bug.exception))
+    assert head == "asyncio tasks that ignore their cancellation were given up"
+    assert ["ignores_everything (upstream/test_asyncio_call.py:" in place for place in places] == [True] * 2
 
 
 async def test_a_thread_of_an_sdk_is_counted_and_does_not_keep_the_bridge_open() -> None:
