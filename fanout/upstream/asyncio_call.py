@@ -157,11 +157,11 @@ class _CallTasks:
     """The asyncio tasks of one call: `main`, which runs it, and those that it started."""
 
     main: asyncio.Task[Any]
+    _left_at: float  # when the call was over
 
     def __init__(self, timings: CallTimings, observer: Observer, now: Callable[[], float]) -> None:
         self._alive: dict[Task, None] = {}
         self._left: dict[Task, str] = {}
-        self._left_at = 0.0
         self._wake_the_call: Callable[[], None] | None = None
         self._one_has_ended = trio.Event()
         self._timings = timings

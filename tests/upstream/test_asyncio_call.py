@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -251,7 +252,7 @@ async def test_every_report_says_what_happened_where_and_when(
     ended_at = CANCELLED_AT_S + 0.4
     after_s = ended_at - left_at
     assert left_at == CANCELLED_AT_S + GRACE_MS / 1000
-    assert [rounded(event) for event in reports.events] == [
+    assert [*map(rounded, reports.events)] == [
         rounded(event)
         for event in (
             TaskLeft("r-9", 1, call, left_at),
@@ -264,8 +265,25 @@ async def test_every_report_says_what_happened_where_and_when(
 
 
 def rounded(event: Event) -> tuple[object, ...]:
-    values = (getattr(event, name) for name in event.__slots__)  # type: ignore[attr-defined]
+    assert isinstance(event, TaskLeft | LeftTaskEnded | BugFound)
+    values = (getattr(event, field.name) for field in fields(event))
     return type(event), *(round(value, 6) if isinstance(value, float) else value for value in values)
+
+
+async def test_asyncio_code_is_told_why_it_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    """asyncio passes the words on, and an SDK may log them."""
+    told = []
+
+    async def listens() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError as cancelled:
+                told.append(str(cancelled))
+
+    async with open_bridge(Reports()):
+        await cancelled(call_of(listens))
+    assert told == ["the scope around its call was cancelled", "the bridge is closed"]
 
 
 async def test_what_the_loop_reports_is_a_bug_of_no_request(autojump_clock: trio.testing.MockClock) -> None:

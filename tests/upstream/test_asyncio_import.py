@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -49,18 +51,19 @@ def test_without_trio_asyncio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     assert raised.value.__suppress_context__
 
 
-class Warns:
+class Warns(importlib.abc.Loader):
     """Finds a `trio_asyncio` that warns as it is imported."""
 
     def __init__(self, category: type[Warning]) -> None:
         self._category = category
+        self._real = vars(sys.modules["trio_asyncio"])
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> object:
         return importlib.util.spec_from_loader(name, self) if name == "trio_asyncio" else None
 
-    def create_module(self, spec: object) -> types.ModuleType:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         module = types.ModuleType("trio_asyncio")
-        vars(module).update(vars(asyncio_call.trio_asyncio))
+        vars(module).update(self._real)
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -71,8 +74,8 @@ class Warns:
 def test_of_the_import_only_deprecations_are_not_shown(
     category: type[Warning], is_seen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "trio_asyncio")
     monkeypatch.setattr("sys.meta_path", [Warns(category), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "trio_asyncio")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         import_again()
