@@ -83,7 +83,7 @@ class TlsSessions:
 def _has_system_store() -> bool:
     """A slim container has the directory, but no certificates in it: httpx's bundle is used then."""
     paths = ssl.get_default_verify_paths()
-    return bool(paths.cafile or (paths.capath and any(os.scandir(paths.capath))))
+    return bool(paths.cafile or (paths.capath and os.listdir(paths.capath)))
 
 
 class TlsWire:

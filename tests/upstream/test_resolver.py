@@ -75,6 +75,101 @@ async def test_an_ip_literal_asks_nobody_and_needs_no_task(literal: str) -> None
     assert resolver.statistics() == ()
 
 
+@pytest.mark.parametrize(
+    "name", ["a.test", "999.1.1.1", "a..b", "x" * 64 + ".test", "", "xn--", "::1%nowhere", "[::1]"]
+)
+async def test_what_is_no_ip_literal_is_a_name_and_wanted_once(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Whether it is one is found without a question to anybody."""
+    dns = ScriptedDns((0, ["192.0.2.1"]))
+    async with running(dns) as resolver:
+        for _ in range(2):
+            resolver.want(name, 80)
+        await trio.sleep(1)
+        assert [known.name for known in resolver.statistics()] == [name]
+        assert len(dns.look_ups) == 1
+        assert [where for _, where in await resolver.addresses(name, 80)] == [("192.0.2.1", 80)]
+
+
+async def test_a_literal_is_an_address_of_its_family_and_port() -> None:
+    resolver = Resolver(ScriptedDns())
+    assert await resolver.addresses("192.0.2.7", 8080) == ((socket.AF_INET, ("192.0.2.7", 8080)),)
+    assert await resolver.addresses("::1", 8443) == ((socket.AF_INET6, ("::1", 8443, 0, 0)),)
+
+
+async def test_each_port_of_a_name_is_looked_up_and_learnt_by_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A wanted name is looked up as soon as there is a task for it; which says what it does."""
+    asked: list[tuple[str, int, str]] = []
+
+    async def look_up(host: str, port: int) -> Sequence[Address]:
+        asked.append((host, port, trio.lowlevel.current_task().name))
+        await trio.lowlevel.checkpoint()
+        return addresses("192.0.2.1", "192.0.2.2")
+
+    resolver = Resolver(look_up)
+    resolver.want("a.test", 80)
+    resolver.want("a.test", 443)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(resolver.run)
+        await trio.sleep(1)
+        assert sorted(asked) == [("a.test", 80 + n, "resolve a.test") for n in (0, 363)]
+        first, second = addresses("192.0.2.1", "192.0.2.2")
+        failed = [Attempt(first, 0, failed=True), Attempt(second, 0, connected=True)]
+        resolver.learn("a.test", 443, failed)
+        resolver.learn("b.test", 80, failed)
+        assert [known.tried_last for known in resolver.statistics()] == [(), ("192.0.2.1",)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_is_refreshed_more_often_is_asked_more_often(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dns = ScriptedDns(*[(0, ["192.0.2.1"])] * 2, (0, OSError("x")), *[(0, ["192.0.2.1"])] * 2)
+    resolver = Resolver(dns, refresh_s=7)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(resolver.run)
+        await first_address(resolver)
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+    assert dns.look_ups == [0, 7, 14, 14 + RETRY_S, 14 + RETRY_S + 7, 14 + RETRY_S + 14]
+
+
+async def test_when_its_task_has_ended_a_name_is_a_loud_error(autojump_clock: trio.testing.MockClock) -> None:
+    dns = ScriptedDns((0, ["192.0.2.1"]))
+    async with running(dns) as resolver:
+        await first_address(resolver)
+    with pytest.raises(
+        RuntimeError, match=r"^names are resolved by PoolTransport\.run\(\), which is not running$"
+    ):
+        await first_address(resolver)
+
+
+async def test_the_system_is_asked_for_streams_and_gives_up_nothing_of_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of every family. A call that ends does not wait for the thread, which is another one."""
+    asked: list[tuple[object, ...]] = []
+    release = threading.Event()
+    where4, where6 = ("192.0.2.1", 80), ("2001:db8::1", 80, 0, 0)
+
+    def ask(*args: object) -> list[Any]:
+        asked.append((*args, threading.current_thread() is threading.main_thread()))
+        release.wait(20)
+        return [(family, 1, 6, "", where) for family, where in ((10, where6), (2, where4))]
+
+    monkeypatch.setattr("socket.getaddrinfo", ask)
+    with trio.fail_after(10):
+        with trio.move_on_after(0.01) as scope:
+            await look_up_in_thread("a.test", 80)
+        assert scope.cancelled_caught
+        release.set()
+        assert await look_up_in_thread("a.test", 80) == [(10, where6), (2, where4)]
+    assert asked == [(b"a.test", 80, 0, socket.SOCK_STREAM, False)] * 2
+
+
 async def test_calls_for_an_unknown_name_share_one_look_up(autojump_clock: trio.testing.MockClock) -> None:
     dns = ScriptedDns((2.0, ["192.0.2.1"]))
     async with running(dns) as resolver:

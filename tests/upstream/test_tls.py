@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import ssl
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from fanout.upstream.messages import Origin
 from fanout.upstream.tls import VERIFICATION_S, TlsSessions, TlsWire, client_context
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority, RawConnection, RawServer, answer, echo_path, raw_server
+from tests.upstream.scripted_wire import ScriptedWire
 
 AUTHORITY = Authority()
 
@@ -85,6 +88,138 @@ def test_verification_is_on_whatever_the_store(store: str, tmp_path: Path) -> No
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     if store == "private":
         assert len(context.get_ca_certs()) == 1  # and nobody else
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+@pytest.mark.parametrize("store", ["system", "private"])
+def test_every_context_has_the_same_protocols(
+    platform: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS and Windows the system's store is asked for each certificate, which truststore does."""
+    made: list[object] = []
+
+    class Store(ssl.SSLContext):
+        def __init__(self, protocol: int) -> None:
+            made.append(protocol)
+
+        def set_alpn_protocols(self, protocols: Iterable[str]) -> None:
+            made.append(protocols)
+            super().set_alpn_protocols(protocols)
+
+    AUTHORITY.ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("truststore.SSLContext", Store)
+    context = client_context(tmp_path / "ca.pem" if store == "private" else None)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    is_truststore = platform != "linux" and store == "system"
+    assert made == ([ssl.PROTOCOL_TLS_CLIENT, ["http/1.1"]] if is_truststore else [])
+
+
+@pytest.mark.parametrize(
+    ("has_file", "directory", "is_system"),
+    [
+        (True, None, True),
+        (True, [], True),
+        (False, ["a.pem"], True),
+        (False, [], False),
+        (False, None, False),
+    ],
+)
+def test_without_a_store_of_the_system_httpxs_bundle_is_trusted(
+    has_file: bool,
+    directory: list[str] | None,
+    is_system: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slim container has the directory, but no certificates in it."""
+    folder, bundle = tmp_path / "certs", tmp_path / "bundle.pem"
+    trustme.CA(organization_name="Bundle").cert_pem.write_to_path(bundle)
+    if directory is not None:
+        folder.mkdir()
+    for name in directory or ():
+        (folder / name).touch()
+    paths = ssl.DefaultVerifyPaths(
+        cafile="system.pem" if has_file else None,  # type: ignore[arg-type]  # as typeshed's stub does not say
+        capath=str(folder) if directory is not None else None,  # type: ignore[arg-type]  # as above
+        openssl_cafile_env="",
+        openssl_cafile="",
+        openssl_capath_env="",
+        openssl_capath="",
+    )
+    monkeypatch.setattr("ssl.get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr("certifi.where", lambda: str(bundle))
+    assert ("Bundle" in str(client_context().get_ca_certs())) is not is_system
+
+
+async def test_a_session_is_kept_once_per_origin_and_found_until_its_verification_is_too_old(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    one, other = Origin("https", "localhost", 443), Origin("https", "localhost", 8443)
+    sessions = TlsSessions(AUTHORITY.client)
+    (first, _), (second, _) = await connected(), await connected()
+    tls = [wire._tls.openssl for wire in (first, second)]
+    for wire in (first, second):
+        assert wire.receive_nowait() is None  # the tickets
+    assert sessions.find(one) is None
+
+    sessions.keep(one, tls[0], 0.0)
+    assert sessions.find(one) == tls[0].session
+    sessions.keep(one, tls[1], 200.0)  # it is not verified longer, as the first one is still there
+    assert sessions.find(one) == tls[0].session
+    assert sessions.find(other) is None
+
+    await trio.sleep(VERIFICATION_S - 0.001)
+    assert sessions.find(one) is not None
+    await trio.sleep(0.001)
+    assert sessions.find(one) is None
+    sessions.keep(one, tls[1], trio.current_time())
+    assert sessions.find(one) == tls[1].session
+
+
+def test_a_verification_counts_for_five_minutes() -> None:
+    """docs/upstream.md says so, and G10's limits."""
+    assert VERIFICATION_S == 300
+
+
+async def test_a_wire_before_its_handshake_has_no_session_to_keep() -> None:
+    """Nor one without a ticket: TLS 1.2 without tickets has only the server's memory."""
+    sessions, origin = TlsSessions(AUTHORITY.client), Origin("https", "localhost", 443)
+    raw = AUTHORITY.client.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    sessions.keep(origin, raw, 0.0)
+    assert sessions.find(origin) is None
+
+    authority = Authority()
+    authority.server.maximum_version = ssl.TLSVersion.TLSv1_2
+    authority.server.options |= ssl.OP_NO_TICKET
+    server = ServerSide(authority.server)
+    wire = TlsWire(server, TlsSessions(authority.client), origin)
+    await wire.handshake()
+    sessions.keep(origin, wire._tls.openssl, 0.0)
+    assert sessions.find(origin) is None
+
+
+async def test_closing_closes_the_wire_below_in_the_same_way_and_forgets_the_sessions() -> None:
+    for how in ("close", "abort"):
+        sessions = TlsSessions(AUTHORITY.client)
+        below = ScriptedWire()
+        wire = TlsWire(below, sessions, Origin("https", "localhost", 443))
+        tls, owner = weakref.ref(wire._tls.openssl), weakref.ref(sessions)
+        del sessions
+        getattr(wire, how)()
+        gc.collect()
+        assert (below.closed, tls(), owner()) == ([how], None, None)
+
+
+async def test_a_host_that_no_certificate_can_name_is_an_os_error() -> None:
+    below = ScriptedWire()
+    with pytest.raises(OSError, match=r"server_hostname") as raised:
+        TlsWire(below, TlsSessions(AUTHORITY.client), Origin("https", "", 443))
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert below.closed == []
 
 
 def test_a_ca_file_that_cannot_be_used_is_an_os_error(tmp_path: Path) -> None:
