@@ -6,10 +6,12 @@ What it shares with every other call is in test_asyncio_conformance.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import re
 import threading
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import fields
@@ -27,7 +29,7 @@ from fanout.race.outcome import Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
 from fanout.race.timings import CallTimings
 from fanout.race.verdict import Crashed, One, first_success
-from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, GRACE_MS, AsyncioCall, open_bridge
+from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, GRACE_MS, AsyncioCall, open_bridge, place_of
 from tests.upstream.reports import Reports
 
 GOOD = Success(b"good")
@@ -178,6 +180,115 @@ async def test_what_is_left_is_named_by_file_and_line_and_reported_when_it_has_e
     assert place.endswith(f", in cleans_up_for_400_ms (upstream/test_asyncio_call.py:{waits_at})")
     (ended,) = reports.ended
     assert (ended.place, round(ended.after_s, 6)) == (place, 0.385)
+
+
+class Frameless(Coroutine[Any, Any, None]):
+    """A coroutine that was not written in Python, say."""
+
+    def send(self, value: object) -> None:
+        raise StopIteration
+
+    def throw(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return "something in C"
+
+
+@types.coroutine
+def old_style(wait: Callable[[], Coroutine[Any, Any, None]]) -> Generator[Any, Any, None]:
+    yield from wait()
+
+
+async def through_two() -> None:
+    await through_one()
+
+
+async def through_one() -> None:
+    await sleeps()
+
+
+async def through_a_generator() -> None:
+    await old_style(sleeps)
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (sleeps, ["sleeps"]),
+        (through_one, ["through_one", "sleeps"]),
+        (through_two, ["through_two", "sleeps"]),
+        (through_a_generator, ["through_a_generator", "sleeps"]),
+        (Frameless, None),
+    ],
+)
+async def test_a_place_is_what_a_task_runs_and_where_it_waits(
+    runs: Callable[[], Coroutine[Any, Any, None]],
+    names: list[str] | None,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Or what there is to say of it, when it has no Python code or has ended."""
+    places: list[str] = []
+
+    async def looks() -> None:
+        coroutine = runs()
+        task = asyncio.create_task(coroutine)
+        await asyncio.sleep(0.01)
+        places.append(place_of(task))
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        places.append(place_of(task))
+        places.append(repr(coroutine))
+
+    async with open_bridge(Reports()):
+        await call_of(looks)(CallTimings("r-1", 0))
+    if names is None:
+        assert places == ["something in C"] * 3
+        return
+    assert re.sub(r" \(upstream/test_asyncio_call\.py:\d+\)", "", places[0]) == ", in ".join(names)
+    assert places[1] == places[2] != places[0]
+
+
+async def test_asyncio_code_may_name_its_tasks_and_use_threads_with_arguments() -> None:
+    async def does() -> None:
+        loop = asyncio.get_running_loop()
+        make = loop.get_task_factory()
+        assert make is not None
+        task = make(loop, asyncio.sleep(0), name="named")  # type: ignore[call-arg]  # as Python 3.13.3 calls it
+        assert isinstance(task, asyncio.Task)
+        await task
+        done.append((task.get_name(), await loop.run_in_executor(None, pow, 2, 10)))
+
+    done: list[tuple[str, int]] = []
+    with trio.fail_after(10):
+        async with open_bridge(Reports()):
+            await call_of(does)(CallTimings("r-1", 0))
+    assert done == [("named", 1024)]
+
+
+async def test_closing_waits_for_what_cleans_up_and_no_longer(autojump_clock: trio.testing.MockClock) -> None:
+    """G9: also when the block was cancelled, and then nothing is given up that ends in time."""
+
+    async def cleans_up_later() -> None:
+        for _ in range(2):  # the call's, and the bridge's
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+        await asyncio.sleep(0.1)
+
+    reports = Reports()
+    with trio.move_on_after(1) as scope:
+        async with open_bridge(reports):
+            await call_of(cleans_up_later)(CallTimings("r-1", 0))
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(1 + GRACE_MS / 1000 + 0.1)
+    assert reports.bugs == []
 
 
 async def forgets_what_fails() -> None:
@@ -393,7 +504,8 @@ async def test_closing_the_bridge_gives_up_what_ignores_it_and_says_so(
         for sdk in (ignores_everything, ignores_everything, sleeps):
             await cancelled(call_of(sdk))
         began_at = trio.current_time()
-    LET_GO.set()  # Python's garbage collector ends it
+    LET_GO.set()
+    gc.collect()  # ends them: "Task was destroyed but it is pending", which has been reported
     assert trio.current_time() - began_at == pytest.approx(CLOSE_WITHIN_S)
     [bug] = [event for event in reports.events if isinstance(event, BugFound)]
     assert (bug.request_id, bug.where) == ("none", "the asyncio bridge, as it closes")
