@@ -200,7 +200,7 @@ class Answer:
             # No callback below raises: this is a bug, or Ctrl-C.
             raise error.__context__ or error from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self.is_complete:
+            if not (self.is_complete or self._fault):
                 raise httpx.RemoteProtocolError(f"malformed answer: {error}") from error
             self.keeps_connection = False  # only what follows the answer is malformed
 

@@ -65,7 +65,7 @@ ROOMS: Final = (
         "answers",
         "an upstream's answer (`upstream/answer.py`, `chunks.py`, `decode.py`)",
         _ANSWERS,
-        ("tests/upstream/test_answer*.py", "tests/upstream/test_rfc_answers.py"),
+        tuple(f"tests/upstream/test_{name}.py" for name in ("answer*", "chunks", "rfc_answers")),
         90,
     ),
     Room(
@@ -75,6 +75,7 @@ ROOMS: Final = (
         tuple(
             f"tests/upstream/test_{name}.py"
             for name in (
+                "addresses",
                 "call",
                 "connect",
                 "dead_address",

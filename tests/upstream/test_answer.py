@@ -7,6 +7,7 @@ import gzip
 import tracemalloc
 import weakref
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 
@@ -49,6 +50,7 @@ REUSABLE = {
     "chunked in capitals": head(b"HTTP/1.1 200 OK", b"TRANSFER-ENCODING: CHUNKED") + b"2\r\n{}\r\n0\r\n\r\n",
     "no reason phrase": head(b"HTTP/1.1 200", b"Content-Length: 2") + b"{}",
     "after 100 and 103": head(b"HTTP/1.1 100 Continue") + head(b"HTTP/1.1 103 Hints", b"Link: x") + PLAIN,
+    "after 199": head(b"HTTP/1.1 199 Odd", b"X-Trailer: 1") + PLAIN,
     "1.0 with keep-alive": head(b"HTTP/1.0 200 OK", b"Connection: keep-alive", b"Content-Length: 2") + b"{}",
     "offers an upgrade": head(
         b"HTTP/1.1 200 OK", b"Upgrade: h2c", b"Connection: upgrade", b"Content-Length: 2"
@@ -63,6 +65,10 @@ NOT_REUSABLE = {
     "garbage after it": PLAIN + b"x",
     "one byte of another answer": PLAIN + b"H",
     "another answer": PLAIN + PLAIN.replace(b"{}", b"[]"),
+    "another answer, and a bad one": PLAIN
+    + head(b"HTTP/1.1 500 Oops", b"X-Trailer: 1", b"Content-Encoding: gzip", b"Content-Length: 2")
+    + b"[]",
+    "an informational answer behind it": PLAIN + head(b"HTTP/1.1 101 Switching"),
     "garbage after close": head(b"HTTP/1.1 200 OK", b"Connection: close", b"Content-Length: 2") + b"{}x",
 }
 MALFORMED = {
@@ -123,7 +129,9 @@ def test_a_framed_answer_leaves_the_connection_reusable(name: str, piece_bytes: 
 def test_a_complete_answer_counts_though_its_connection_may_not_be_reused(name: str) -> None:
     """G7: no connection with bytes of another answer on it is ever reused."""
     answer = read(NOT_REUSABLE[name], ends=True)
-    assert answer.response(REQUEST).content == b"{}"
+    response = answer.response(REQUEST)
+    assert (response.status_code, response.content) == (200, b"{}")
+    assert "x-trailer" not in response.headers
     assert not answer.keeps_connection
 
 
@@ -132,6 +140,34 @@ def test_a_complete_answer_counts_though_its_connection_may_not_be_reused(name: 
 def test_what_is_malformed_or_cut_short_is_a_protocol_error(name: str, piece_bytes: int | None) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         read(MALFORMED[name], piece_bytes=piece_bytes, ends=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "the upstream closed the connection without an answer"),
+        (b"H", "the upstream closed the connection in the middle of its answer"),
+        (PLAIN[:-1], "the upstream closed the connection in the middle of its answer"),
+        (MALFORMED["101"], "malformed answer: it switches protocols, which was not asked for"),
+        (MALFORMED["HTTP/1.2"], "malformed answer: Invalid HTTP version"),
+        (MALFORMED["status 099"], "malformed answer: an unknown HTTP version or status"),
+        (
+            MALFORMED["coding identity"],
+            "malformed answer: transfer-encoding b'identity', chunked alone and once is supported",
+        ),
+        (CHUNKED + b"x", "malformed answer: a chunk of the body is malformed"),
+        (
+            head(b"HTTP/1.1 200 OK", *[b"A: b"] * 11_000, b"A: \0"),
+            "malformed answer: a head of more than 65536 bytes",
+        ),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("piece_bytes", [None, 1])
+def test_what_is_wrong_with_an_answer_is_said(data: bytes, says: str, piece_bytes: int | None) -> None:
+    with pytest.raises(httpx.RemoteProtocolError) as raised:
+        read(data, piece_bytes=piece_bytes, ends=True)
+    assert str(raised.value) == says
 
 
 @pytest.mark.parametrize(
@@ -261,6 +297,7 @@ def test_a_body_of_exactly_the_cap_is_accepted() -> None:
     answer = Answer("GET", max_body_bytes=1000)
     answer.feed(head(b"HTTP/1.1 200 OK", b"Content-Length: 1000") + b"x" * 1000)
     assert answer.is_complete
+    assert answer.content() == b"x" * 1000
 
 
 def encoded(encoding: bytes, body: bytes) -> httpx.Response:
@@ -313,6 +350,29 @@ def test_a_damaged_or_unknown_encoding_is_a_decoding_error(encoding: bytes, body
     """Only encodings whose expansion can be bounded are accepted, and only one at a time."""
     with pytest.raises(httpx.DecodingError):
         encoded(encoding, body)
+
+
+@pytest.mark.parametrize("compress", [gzipped, zlib.compress, partial(zlib.compress, wbits=-15)])
+def test_the_cap_of_a_decoded_body_is_exact(compress: Callable[[bytes], bytes]) -> None:
+    encoding = b"gzip" if compress is gzipped else b"deflate"
+    assert encoded(encoding, compress(bytes(64 * 1024))).content == bytes(64 * 1024)
+    with pytest.raises(BodyTooLarge):
+        encoded(encoding, compress(bytes(64 * 1024 + 1)))
+
+
+def test_the_cap_of_all_members_is_exact() -> None:
+    members = gzipped(bytes(40 * 1024)) + gzipped(b"")
+    assert len(encoded(b"gzip", members + gzipped(bytes(24 * 1024))).content) == 64 * 1024
+    with pytest.raises(BodyTooLarge):
+        encoded(b"gzip", members + gzipped(bytes(24 * 1024 + 1)))
+
+
+def test_two_lines_of_encodings_are_two_encodings() -> None:
+    """RFC 9110 5.3: they are one list."""
+    body = gzipped(b"{}")
+    fields = [b"Content-Encoding: GZip", b"content-encoding: gzip", b"Content-Length: %d" % len(body)]
+    with pytest.raises(httpx.DecodingError, match="content-encoding b'gzip,gzip' is not supported"):
+        read(head(b"HTTP/1.1 200 OK", *fields) + body).response(REQUEST)
 
 
 def test_a_second_member_of_gzip_is_part_of_the_answer() -> None:
