@@ -57,18 +57,19 @@ def test_so_much_of_a_line_is_waited_for(before: bytes) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"1\r\nx\r\n", b"0\r\n"], ids=["first", "second", "trailer"])
-@pytest.mark.parametrize("first", range(256))
-def test_a_byte_that_cannot_begin_a_line_is_not_waited_behind(before: bytes, first: int) -> None:
+def test_a_byte_that_cannot_begin_a_line_is_not_waited_behind(before: bytes) -> None:
     """Of a size, hexadecimal digits; of a trailer it shows with the end of its line."""
-    chunks, _ = fed(before)
-    byte = bytes([first])
-    is_good = byte in b"0123456789abcdefABCDEF" if not before.startswith(b"0") else byte != b"\n"
-    if is_good:
-        assert chunks.feed(byte) == b""
+    waited_for = set()
+    for first in range(256):
+        chunks, _ = fed(before)
+        try:
+            assert chunks.feed(bytes([first])) == b""
+        except ValueError:
+            continue
         assert not chunks.is_complete
-    else:
-        with pytest.raises(ValueError, match="malformed"):
-            chunks.feed(byte)
+        waited_for.add(first)
+    is_trailer = before.startswith(b"0")
+    assert waited_for == ({*range(256)} - {*b"\n"} if is_trailer else {*b"0123456789abcdefABCDEF"})
 
 
 @pytest.mark.parametrize("data", [b"1\r\nxy", b"1\r\nx\n", b"1\r\nx\rx", b"1\r\nx\r\r"])
