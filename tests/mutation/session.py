@@ -33,6 +33,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -247,7 +248,8 @@ class _Session:
     # --- judging
 
     def _judge_all(self) -> None:
-        waiting = deque((path, mutant, self._imports_anew(path, mutant)) for path, mutant in self._mutants)
+        mutants = [(path, mutant, self._imports_anew(path, mutant)) for path, mutant in self._mutants]
+        waiting = deque(sorted(mutants, key=itemgetter(2)))  # those that take long come last
         running: dict[int, tuple[_Fork, str, Mutant, bool]] = {}
         poll = select.poll()
         while waiting or running:
