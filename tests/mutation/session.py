@@ -35,7 +35,7 @@ from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import pytest
 
@@ -82,9 +82,10 @@ def judge(
 ) -> None:
     """Judge mutants with their paths. The process is of no other use afterwards. Raises `RoomFailed`."""
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    errors = os.fdopen(os.dup(2), "w")
     os.dup2(output, 1)
     os.dup2(output, 2)
-    session = _Session(room, mutants, report, jobs, enough_s, cache)
+    session = _Session(room, mutants, report, jobs, enough_s, cache, errors)
     code = pytest.main([*_PYTEST, *room.test_files()], plugins=[session])
     if session.failed is not None:
         raise session.failed
@@ -103,6 +104,7 @@ class _Session:
         jobs: int,
         enough_s: float,
         cache: Cache,
+        errors: TextIO,
     ) -> None:
         self._room = room
         self._mutants = mutants
@@ -117,6 +119,7 @@ class _Session:
         self._said: int | None = None  # in a fork: where to write which test has failed
         self.has_run = False
         self.failed: RoomFailed | None = None
+        self._errors = errors
         self._coverage = coverage_of(room)
         self._coverage.start()
 
@@ -205,7 +208,8 @@ class _Session:
         for test in sorted(failed):
             code, _ = self._forked(partial(self._outcome_of, [test])).wait()
             if code != _SURVIVED:
-                raise RoomFailed(f"{test} fails without a mutant\n{_output()}")
+                print(f"{test} fails without a mutant, and is left out", file=self._errors, flush=True)
+                del self._measured[test]
         self._cache.write({test: asdict(measured) for test, measured in self._measured.items()})
         for test, measured in self._measured.items():
             for path, lines in measured.lines.items():

@@ -12,13 +12,13 @@ from fanout.server.transport import Transport
 class Recorded(Transport):
     """Keeps what is done with it.
 
-    arriving: what it receives, then the end. takes: whether the kernel takes at once what is sent; if not, it
-    has it after `flush_s`. alpn: what the handshake agrees on, which takes `handshake_s`.
+    arriving: what it receives or raises instead, then the end. takes: whether the kernel takes at once what
+    is sent; if not, it has it after `flush_s`. alpn: what the handshake agrees on, which takes `handshake_s`.
     """
 
     def __init__(
         self,
-        *arriving: bytes,
+        *arriving: bytes | Exception,
         takes: bool = True,
         flush_s: float = 0.0,
         alpn: str | None = None,
@@ -30,10 +30,13 @@ class Recorded(Transport):
         self.client_left: Callable[[], None] | None = None
         self.done: list[str | bytes] = []
         self.arriving = list(arriving)
+        self.is_broken = False  # to send raises
         self._takes = takes
         self._flush_s = flush_s
 
     def send_now(self, data: bytes) -> bool:
+        if self.is_broken:
+            raise trio.BrokenResourceError
         self.done.append(data)
         return self._takes
 
@@ -42,7 +45,10 @@ class Recorded(Transport):
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        return self.arriving.pop(0) if self.arriving else b""
+        piece = self.arriving.pop(0) if self.arriving else b""
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
 
     def watch(self, client_left: Callable[[], None]) -> None:
         self.client_left = client_left
