@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ import trio.testing
 
 from fanout.loop.stream import SocketStream
 from fanout.upstream.addresses import Addresses, Attempt
-from fanout.upstream.connect import dial, first_to_connect
+from fanout.upstream.connect import Connector, dial, first_to_connect
+from fanout.upstream.messages import Origin
+from fanout.upstream.phases import Phase
 from fanout.upstream.wire import Address, Wire
 from tests.upstream.scripted_wire import ScriptedWire
 
@@ -173,3 +176,55 @@ async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
         found = [wire._sock.getsockopt(*option) for option in PROBES]
         wire.abort()
     assert found == [1, 5, 1, 3]
+
+
+class Learning:
+    """A resolver that knows two addresses, and what it learnt of them."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = addresses
+        self.learnt: list[tuple[str, int, list[Attempt]]] = []
+
+    async def addresses(self, host: str, port: int) -> Sequence[Address]:
+        await trio.lowlevel.checkpoint()
+        return self._addresses
+
+    def learn(self, host: str, port: int, attempts: list[Attempt]) -> None:
+        self.learnt.append((host, port, attempts))
+
+
+@pytest.mark.parametrize("within_s", [0.3, 1.0])
+async def test_what_each_attempt_showed_is_learnt_also_when_the_call_is_cancelled(
+    autojump_clock: trio.testing.MockClock, within_s: float
+) -> None:
+    names: list[str] = []
+    network = Network(Target("192.0.2.1", 9, OK), Target("192.0.2.2", 0.5, OK))
+
+    async def dial_named(address: Address) -> Wire:
+        names.append(trio.lowlevel.current_task().name)
+        return await network.dial(address)
+
+    resolver = Learning(network.addresses)
+    connector = Connector(resolver, ssl.create_default_context(), dial_named)  # type: ignore[arg-type]  # a part of one
+    phases: list[Phase] = []
+    wire = None
+    with trio.move_on_after(within_s):
+        wire = await connector.open(Origin("http", "name", 8080), phases.append)
+    assert (wire is not None) == (within_s == 1)
+    [(host, port, attempts)] = resolver.learnt
+    assert (host, port) == ("name", 8080)
+    assert [(attempt.address[1][0], attempt.began_at) for attempt in attempts] == [
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 0.25),
+    ]
+    assert [attempt.connected for attempt in attempts] == [False, within_s == 1]
+    assert not any(attempt.failed for attempt in attempts)
+    assert names == ["connect to 192.0.2.1", "connect to 192.0.2.2"]
+    assert phases == [Phase.CONNECT]
+
+
+async def test_of_a_single_address_there_is_no_order_to_learn(autojump_clock: trio.testing.MockClock) -> None:
+    network = Network(Target("192.0.2.1", 1, OK))
+    attempts: list[Attempt] = []
+    assert await first_to_connect(network.addresses, network.dial, attempts) is network.wires["192.0.2.1"]
+    assert attempts == []
