@@ -7,8 +7,9 @@ the limits; and it leaves every statement and every condition in its place.
 Not mutated, because nothing at run time depends on them, or the type checker holds them: annotations, type
 aliases, decorators, `__slots__`, imports, `TYPE_CHECKING`, the first argument of `cast`.
 
-Not mutated, because only people read it: a text in a `raise`, in a call of a logger, or given as the `reason`
-of a cancellation. A text has a space in it. One word alone is a name or a code, which programs read.
+Not mutated, because only people read it: a text in a `raise`, in a call of a logger, in a `Rejection` (its
+title and detail), or given as the `reason` of a cancellation. A text has a space in it. One word alone is a
+name or a code, which programs read.
 
 Not made, because nobody can tell the difference: `None` instead of `False`, whose truth alone is asked for
 (`True` is made); a last `return False` or `return None` left out; a codec's name in capitals.
@@ -200,6 +201,8 @@ def _is_for_people(node: cst.CSTNode) -> bool:
     """Whether the texts within are: of an exception, a line of a log, the reason of a cancellation."""
     match node:
         case cst.Raise() | cst.Arg(keyword=cst.Name(value="reason")):
+            return True
+        case cst.Call(func=cst.Name(value="Rejection" | "malformed")):
             return True
         case cst.Call(func=cst.Attribute(value=receiver)):
             while isinstance(receiver, cst.Call | cst.Attribute):  # logger.bind(...).error(...)

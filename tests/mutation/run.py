@@ -33,6 +33,7 @@ from typing import Any, Final
 
 import click
 
+from tests.mutation.measured import Cache
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.rooms import ROOMS, Room
 from tests.mutation.session import RoomFailed, Verdict, judge
@@ -44,11 +45,13 @@ _KEPT: Final = _ROOT / ".mutants"
 _LIVES: Final = frozenset({"survived", "not reached"})
 _TELL_EVERY_S: Final = 20.0
 _ONCE_IN: Final = 1000
+_ENOUGH_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     jobs: int
+    enough_s: float
     survivors_alone: bool
     tree: str  # of the code and the tests, a digest
 
@@ -127,7 +130,6 @@ def run_room(
     room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], options: Options | None
 ) -> list[Verdict]:
     """Judge the chosen mutants in a process for this room. No options: a sample, which keeps nothing."""
-    jobs = options.jobs if options else os.cpu_count() or 1
     known = _known(room, options) if options else {}
     wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
     progress = Progress(room, len(wanted), explained)
@@ -142,7 +144,14 @@ def run_room(
         os.close(reading)
         code = 1
         try:
-            judge(room, wanted, jobs, lambda verdict: _send(writing, asdict(verdict)))
+            judge(
+                room,
+                wanted,
+                lambda verdict: _send(writing, asdict(verdict)),
+                jobs=options.jobs if options else os.cpu_count() or 1,
+                enough_s=options.enough_s if options else _ENOUGH_S,
+                cache=Cache(_KEPT / f"{room.name}-measured.json" if options else None),
+            )
             code = 0
         except RoomFailed as failed:
             _send(writing, {"failed": str(failed)})
@@ -316,7 +325,7 @@ def digest() -> str:
     """Of all that a verdict follows from, in the current folder."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py")):
-        if not path.is_relative_to("tests/project"):
+        if path.parts[1] not in {"project", "mutation"}:
             digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -324,6 +333,7 @@ def digest() -> str:
 @click.command()
 @click.argument("parts", nargs=-1)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per processor")
+@click.option("--enough-s", type=float, default=_ENOUGH_S, show_default=True, help="Of tests, per mutant.")
 @click.option("--survivors", is_flag=True, help="Judge again only the mutants that lived, or are new.")
 @click.option("--sample", type=click.IntRange(1), help="So many mutants at random, from all rooms.")
 @click.option("--seed", type=int, help="Of the sample; drawn and printed if not given.")
@@ -331,6 +341,7 @@ def digest() -> str:
 def main(
     parts: tuple[str, ...],
     jobs: int,
+    enough_s: float,
     survivors: bool,
     sample: int | None,
     seed: int | None,
@@ -348,7 +359,7 @@ def main(
         sys.path[0] = copy
         tree = digest()
         if sample is None:
-            results = judge_rooms(parts, explained, Options(jobs, survivors, tree))
+            results = judge_rooms(parts, explained, Options(jobs, enough_s, survivors, tree))
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
         else:

@@ -1,192 +1,191 @@
-"""The addresses of one name, as values: the order that they are tried in, and what is told of them."""
+"""The addresses of one name: in which order they are tried, and what is learnt from each attempt."""
 
 from __future__ import annotations
 
-import dataclasses
 import socket
-from collections.abc import Sequence
 
 import httpx
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock
 
 from fanout.upstream.addresses import Addresses, Attempt
 from fanout.upstream.statistics import NameStatistics
 from fanout.upstream.wire import Address
 
-UNKNOWN = NameStatistics(
-    name="a.test",
-    addresses=(),
-    tried_last=(),
-    passed_over=0,
-    age_s=None,
-    look_ups=0,
-    failures=0,
-    last_error=None,
-)
+A, B, C = ((socket.AF_INET, (f"192.0.2.{number}", 80)) for number in (1, 2, 3))
+SIX, SEVEN = ((socket.AF_INET6, (f"2001:db8::{number}", 80)) for number in (6, 7))
 
 
-def v4(*numbers: int) -> list[Address]:
-    return [(socket.AF_INET, (f"192.0.2.{number}", 80)) for number in numbers]
+async def known(*found: Address) -> Addresses:
+    """At 100 s by Trio's clock, so that a time is not taken for a moment."""
+    await trio.sleep(100)
+    addresses = Addresses("name")
+    addresses.looked_up(found)
+    return addresses
 
 
-def v6(*numbers: int) -> list[Address]:
-    return [(socket.AF_INET6, (f"2001:db8::{number}", 80, 0, 0)) for number in numbers]
+def order(addresses: Addresses) -> list[Address]:
+    return list(addresses.in_turn())
 
 
-def known(*addresses: Address) -> Addresses:
-    found = Addresses("a.test")
-    found.looked_up(addresses)
-    return found
+async def silent(addresses: Addresses, address: Address, for_s: float) -> None:
+    """A call waits for it in vain, and ends."""
+    attempt = Attempt(address, trio.current_time())
+    await trio.sleep(for_s)
+    addresses.learn([attempt])
 
 
-async def test_what_is_told_of_a_name_from_its_first_look_up_on(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    one, two = v4(1, 2)
-    name = Addresses("a.test")
-    assert name.statistics() == UNKNOWN
+async def test_before_the_first_look_up_nothing_is_known(autojump_clock: MockClock) -> None:
+    await trio.sleep(100)
+    addresses = Addresses("name")
+    assert addresses.statistics() == NameStatistics(
+        name="name",
+        addresses=(),
+        tried_last=(),
+        passed_over=0,
+        age_s=None,
+        look_ups=0,
+        failures=0,
+        last_error=None,
+    )
+    assert order(addresses) == []
+    addresses.learn([Attempt(A, 0, failed=True), Attempt(B, 0)])  # a name that was forgotten meanwhile
+    assert order(addresses) == []
+    with trio.move_on_after(5) as waiting:
+        await addresses.ready()
+    assert waiting.cancelled_caught
 
-    name.failed(OSError("no such name"))
-    told = dataclasses.replace(UNKNOWN, look_ups=1, failures=1, last_error="no such name")
-    assert name.statistics() == told
 
+async def test_what_a_look_up_finds(autojump_clock: MockClock) -> None:
+    addresses = await known(A, B, A)
+    addresses.looked_up([A, B, A])
+    await addresses.ready()
     await trio.sleep(5)
-    name.looked_up([one, two, one])
-    both = ("192.0.2.1", "192.0.2.2")
-    told = dataclasses.replace(told, addresses=both, age_s=0, look_ups=2, last_error=None)
-    assert name.statistics() == told
-
-    await trio.sleep(2)
-    name.failed(TimeoutError())
-    told = dataclasses.replace(told, age_s=2, look_ups=3, failures=2, last_error="TimeoutError()")
-    assert name.statistics() == told
-    name.failed(ValueError("odd"))
-    told = dataclasses.replace(told, look_ups=4, failures=3, last_error="ValueError('odd')")
-    assert name.statistics() == told
-
-    began_at = trio.current_time()
-    name.learn([Attempt(one, began_at, failed=True), Attempt(two, began_at, connected=True)])
-    told = dataclasses.replace(told, tried_last=both[:1], passed_over=1)
-    assert name.statistics() == told
-    name.learn([Attempt(two, began_at, failed=True), Attempt(one, began_at, connected=True)])
-    assert name.statistics() == dataclasses.replace(told, tried_last=(), passed_over=2)  # none would be first
-
-
-async def test_calls_wait_for_the_first_look_up_alone(autojump_clock: trio.testing.MockClock) -> None:
-    name = Addresses("a.test")
-    with trio.move_on_after(1):
-        await name.ready()
-        pytest.fail("nothing was looked up")
-    name.failed(OSError("no such name"))
-    with pytest.raises(httpx.ConnectError, match=r"^a\.test has no address: no such name$"):
-        await name.ready()
-    name.looked_up(v4(1))
-    await name.ready()
-
-
-async def test_a_look_up_without_an_address_changes_nothing() -> None:
-    name = known(*v4(1))
-    with pytest.raises(OSError, match=r"^the look-up gave no address$"):
-        name.looked_up([])
-    assert (name.known, name.statistics().look_ups) == ((*v4(1),), 1)
+    assert addresses.known == (A, B)
+    statistics = addresses.statistics()
+    assert (statistics.addresses, statistics.age_s) == (("192.0.2.1", "192.0.2.2"), 5)
+    assert (statistics.look_ups, statistics.failures, statistics.last_error) == (2, 0, None)
+    with pytest.raises(OSError, match="no address"):
+        addresses.looked_up([])
+    assert addresses.known == (A, B)
 
 
 @pytest.mark.parametrize(
-    ("found", "orders"),
+    ("error", "told"),
     [
-        (v4(1), [v4(1), v4(1)]),
-        (v4(1, 2, 3), [v4(1, 2, 3), v4(2, 3, 1), v4(3, 1, 2), v4(1, 2, 3)]),
-        ([*v6(1), *v4(1)], [[*v6(1), *v4(1)]] * 2),
-        (
-            [*v4(1), *v6(1, 2), *v4(2), *v6(3)],
-            [
-                [*v4(1), *v6(1), *v4(2), *v6(2, 3)],
-                [*v4(2), *v6(1), *v4(1), *v6(2, 3)],
-                [*v4(1), *v6(1), *v4(2), *v6(2, 3)],
-            ],
-        ),
+        (OSError("no such name"), "no such name"),
+        (OSError(), "OSError()"),
+        (ValueError("x"), "ValueError('x')"),
     ],
 )
-async def test_connections_begin_with_the_next_address_of_the_first_family(
-    found: Sequence[Address], orders: Sequence[Sequence[Address]]
+async def test_a_look_up_that_fails_leaves_what_is_known(
+    autojump_clock: MockClock, error: Exception, told: str
 ) -> None:
-    """The second address is the other family's, so one that does not work costs one delay."""
-    name = known(*found)
-    assert [list(name.in_turn()) for _ in orders] == orders
+    addresses = await known(A)
+    for _ in range(2):
+        addresses.failed(error)
+    statistics = addresses.statistics()
+    assert (statistics.look_ups, statistics.failures, statistics.last_error) == (3, 2, told)
+    assert statistics.age_s == 0
+    await addresses.ready()
+    assert order(addresses) == [A]
+    addresses.looked_up([B])
+    assert (addresses.error, order(addresses)) == (None, [B])
 
 
-ONE, TWO, THREE = v4(1, 2, 3)
+async def test_a_name_that_was_never_found_is_an_error_of_the_connection(autojump_clock: MockClock) -> None:
+    addresses = Addresses("name")
+    addresses.failed(OSError("no such name"))
+    with pytest.raises(httpx.ConnectError, match=r"^name has no address: no such name$"):
+        await addresses.ready()
 
 
-@pytest.mark.parametrize(
-    ("attempts", "last"),
-    [
-        ([Attempt(ONE, 0, failed=True)], []),
-        ([Attempt(ONE, 0, failed=True), Attempt(TWO, 0, failed=True)], []),
-        ([Attempt(ONE, 0, connected=True)], []),
-        ([Attempt(ONE, 0, failed=True), Attempt(TWO, 0, connected=True)], [ONE]),
-        ([Attempt(ONE, 0, connected=True), Attempt(TWO, 0, failed=True)], []),
-        ([Attempt(ONE, 0), Attempt(TWO, 0.05, connected=True)], [ONE]),
-        ([Attempt(ONE, 0.05), Attempt(TWO, 0.1, connected=True)], []),
-        ([Attempt(ONE, 0, connected=True), Attempt(TWO, 0)], []),
-        ([Attempt(ONE, 0), Attempt(TWO, 0, failed=True), Attempt(THREE, 0)], [ONE, THREE]),
-        ([Attempt(ONE, 0), Attempt(TWO, 0), Attempt(THREE, 0)], []),
-        ([Attempt(ONE, 0), Attempt(TWO, 0.2), Attempt(THREE, 0.2)], [ONE]),
-    ],
-    ids=str,
-)
-async def test_what_a_call_teaches_after_250_ms(
-    attempts: Sequence[Attempt], last: Sequence[Address], autojump_clock: trio.testing.MockClock
+async def test_healthy_addresses_take_turns_and_the_other_family_is_second(autojump_clock: MockClock) -> None:
+    addresses = await known(A, SIX, B, SEVEN, C)
+    assert order(addresses) == [A, SIX, B, C, SEVEN]
+    assert order(addresses) == [B, SIX, C, A, SEVEN]
+    assert order(addresses) == [C, SIX, A, B, SEVEN]
+    assert order(addresses) == [A, SIX, B, C, SEVEN]
+
+
+async def test_one_address_has_every_turn(autojump_clock: MockClock) -> None:
+    addresses = await known(A)
+    assert order(addresses) == order(addresses) == [A]
+
+
+async def test_an_address_is_tried_last_after_a_silence_of_a_quarter_of_a_second(
+    autojump_clock: MockClock,
 ) -> None:
-    """Failed next to one that connects, or silent for so long. An address behind the winner is not judged."""
-    name = known(ONE, TWO, THREE)
-    await trio.sleep(0.25)
-    name.learn(attempts)
-    assert list(name.in_turn())[3 - len(last) :] == last
-    assert len(name.in_turn()) == 3
-    assert name.statistics().passed_over == (3 if not last and len(attempts) == 3 else len(last))
+    """Of several calls together, one after the other. Rule 1."""
+    addresses = await known(A, B, C)
+    await silent(addresses, A, 0.125)
+    await silent(addresses, A, 0.0625)
+    assert addresses.statistics().tried_last == ()
+    await silent(addresses, A, 0.0625)
+    assert addresses.statistics().tried_last == ("192.0.2.1",)
+    assert addresses.statistics().passed_over == 1
+    assert order(addresses) == [B, C, A]
+    await silent(addresses, B, 0.25)
+    assert (addresses.statistics().passed_over, order(addresses)) == (2, [C, A, B])
 
 
-async def test_an_address_that_was_put_last_has_its_time_again(
-    autojump_clock: trio.testing.MockClock,
+async def test_time_in_which_several_calls_wait_counts_once(autojump_clock: MockClock) -> None:
+    addresses = await known(A, B)
+    attempts = [Attempt(A, trio.current_time()) for _ in range(3)]
+    await trio.sleep(0.125)
+    for attempt in attempts:
+        addresses.learn([attempt])
+    assert addresses.statistics().tried_last == ()
+    late = Attempt(A, trio.current_time() - 0.0625)
+    await trio.sleep(0.0625)
+    addresses.learn([late])
+    assert addresses.statistics().tried_last == ()
+    await silent(addresses, A, 0.0625)
+    assert addresses.statistics().tried_last == ("192.0.2.1",)
+
+
+async def test_the_silence_of_an_address_that_connects_begins_again(autojump_clock: MockClock) -> None:
+    """Rule 2. What was tried behind it is not judged."""
+    addresses = await known(A, B)
+    await silent(addresses, A, 0.2)
+    attempts = [Attempt(A, trio.current_time(), connected=True), Attempt(B, 0)]
+    addresses.learn(attempts)
+    await silent(addresses, A, 0.2)
+    assert addresses.statistics().tried_last == ()
+
+
+async def test_an_address_that_fails_while_another_connects_is_tried_last(autojump_clock: MockClock) -> None:
+    """Rule 2. Where all fail, none is better."""
+    addresses = await known(A, B)
+    addresses.learn([Attempt(A, 100, failed=True), Attempt(B, 100, failed=True)])
+    assert addresses.statistics().tried_last == ()
+    addresses.learn([Attempt(A, 100, failed=True), Attempt(B, 100, connected=True)])
+    assert addresses.statistics().tried_last == ("192.0.2.1",)
+
+
+async def test_when_all_would_be_last_none_is_and_each_has_its_quarter_again(
+    autojump_clock: MockClock,
 ) -> None:
-    """Its silence begins at zero when it is put last, when it connects, and with every look-up."""
-
-    async def silence(address: Address, for_s: float) -> int:
-        began_at = trio.current_time()
-        await trio.sleep(for_s)
-        name.learn([Attempt(address, began_at)])
-        return name.statistics().passed_over
-
-    name = known(ONE, TWO)
-    assert [await silence(ONE, 0.2), await silence(ONE, 0.04)] == [0, 0]
-    name.learn([Attempt(ONE, 0.0, connected=True)])
-    assert [await silence(ONE, 0.2), await silence(ONE, 0.04), await silence(ONE, 0.01)] == [0, 0, 1]
-    assert [await silence(TWO, 0.24), await silence(TWO, 0.01)] == [1, 2]
-    assert name.statistics().tried_last == ()  # both would be
-    assert [await silence(ONE, 0.24), await silence(ONE, 0.01)] == [2, 3]
-    name.looked_up([ONE, TWO])
-    assert [await silence(ONE, 0.24), await silence(ONE, 0.01)] == [3, 4]
+    """Rule 3."""
+    addresses = await known(A, B)
+    await silent(addresses, A, 0.25)
+    await silent(addresses, B, 0.25)
+    statistics = addresses.statistics()
+    assert (statistics.tried_last, statistics.passed_over) == ((), 2)
+    assert order(addresses) == [A, B]
+    await silent(addresses, A, 0.2)
+    assert addresses.statistics().tried_last == ()
 
 
-async def test_time_in_which_several_calls_wait_counts_once(autojump_clock: trio.testing.MockClock) -> None:
-    name = known(ONE, TWO)
-    await trio.sleep(0.2)
-    for began_at in (0.0, 0.1, 0.15):
-        name.learn([Attempt(ONE, began_at)])
-    await trio.sleep(0.04)
-    name.learn([Attempt(ONE, 0.1)])
-    assert name.statistics().passed_over == 0
-    await trio.sleep(0.01)
-    name.learn([Attempt(ONE, 0.1)])
-    assert name.statistics().tried_last == ("192.0.2.1",)
-
-
-async def test_an_address_that_the_name_no_longer_has_teaches_nothing() -> None:
-    name = known(ONE, TWO)
-    name.learn([Attempt(THREE, -10), Attempt(TWO, 0, connected=True)])
-    name.learn([Attempt(THREE, -10, failed=True), Attempt(TWO, 0, connected=True)])
-    name.learn([])
-    assert (list(name.in_turn()), name.statistics().passed_over) == ([ONE, TWO], 0)
+async def test_every_look_up_begins_again(autojump_clock: MockClock) -> None:
+    """Rule 3. Of an address that is gone nothing is learnt."""
+    addresses = await known(A, B)
+    await silent(addresses, A, 0.25)
+    await silent(addresses, B, 0.2)
+    addresses.looked_up([A, B, C])
+    assert addresses.statistics().tried_last == ()
+    await silent(addresses, B, 0.2)
+    await silent(addresses, SIX, 10)
+    assert addresses.statistics().tried_last == ()
+    assert order(addresses) == [A, B, C]

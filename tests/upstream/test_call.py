@@ -5,10 +5,13 @@ The wire itself is tested with the simulated upstream, over real sockets.
 
 from __future__ import annotations
 
+import gzip
+
 import httpx
 import pytest
 import respx
 import trio
+from trio.testing import MockClock
 
 import fanout
 from fanout.race.outcome import Failure, Success
@@ -16,8 +19,6 @@ from fanout.race.timings import CallTimings
 from fanout.upstream.call import UpstreamCall, is_valid_payload
 from fanout.upstream.errors import WORDS, BodyTooLarge
 from fanout.upstream.phases import EXTENSION, Phase
-from tests.upstream.raw_server import answer
-from tests.upstream.scripted_wire import URL as SCRIPTED_URL
 from tests.upstream.scripted_wire import ScriptedWire, World
 
 URL = "http://upstream.test/api/work"
@@ -58,70 +59,6 @@ async def test_any_status_but_200_is_a_failure_even_with_a_good_body(status: int
 )
 async def test_what_httpx_raises_becomes_a_stable_word(error: Exception, word: str) -> None:
     assert await outcome_of(error) == Failure(word)
-
-
-def test_the_words_are_stable() -> None:
-    """Clients and dashboards match on them, and browsers know those of HAR."""
-    assert WORDS == ("unreachable", "broken", "bad_status", "too_large", "bad_payload")
-    assert [*Phase] == ["reused", "connect", "tls", "wait", "receive", "done", "kept", "retry"]
-    assert EXTENSION == "fanout.phase"
-
-
-@pytest.mark.parametrize("is_direct", [True, False])
-async def test_a_call_is_a_get_with_its_headers_and_marks_its_phases(is_direct: bool) -> None:
-    """Through `PoolTransport` without httpx's objects, and through any other transport with them: alike."""
-    wire = ScriptedWire([answer(ANSWER)])
-    world = World(wire)
-    transport = world.transport if is_direct else Wrapped(world.transport)
-    timings = CallTimings("test", 0, ((b"traceparent", b"00-1"),))
-    assert await UpstreamCall(transport, SCRIPTED_URL + "?a=b")(timings) == Success(ANSWER)
-    assert wire.sent == [
-        b"GET /work?a=b HTTP/1.1\r\n"
-        b"Host: 192.0.2.1\r\n"
-        b"Accept: application/json\r\n"
-        b"Accept-Encoding: identity\r\n"
-        b"User-Agent: fanout/%b\r\n"
-        b"traceparent: 00-1\r\n\r\n" % fanout.__version__.encode()
-    ]
-    assert [name for name, _ in timings.seen] == ["connect", "wait", "receive", "done", "kept"]
-
-
-class Wrapped(httpx.AsyncBaseTransport):
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._transport.handle_async_request(request)
-
-
-async def test_an_error_behind_the_head_keeps_the_status() -> None:
-    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
-    call = UpstreamCall(World(ScriptedWire([data])).transport, SCRIPTED_URL)
-    assert await call(CallTimings("test", 0)) == Failure("bad_payload", 200)
-
-
-async def test_a_bad_payload_has_the_status_it_came_with() -> None:
-    call = UpstreamCall(World(ScriptedWire([answer(b"[]")])).transport, SCRIPTED_URL)
-    assert await call(CallTimings("test", 0)) == Failure("bad_payload", 200)
-
-
-@pytest.mark.parametrize(
-    ("url", "authorization"),
-    [
-        ("http://user@a.test/", "Basic dXNlcjo="),
-        ("http://:pass@a.test/", "Basic OnBhc3M="),
-        ("http://\N{LATIN SMALL LETTER U WITH DIAERESIS}:p@a.test/", "Basic w7w6cA=="),
-    ],
-)
-async def test_half_a_credential_is_one_too(url: str, authorization: str) -> None:
-    seen: list[str] = []
-
-    def note(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers["authorization"])
-        return httpx.Response(200, content=ANSWER)
-
-    await UpstreamCall(httpx.MockTransport(note), url)(CallTimings("test", 0))
-    assert seen == [authorization]
 
 
 async def test_a_cancelled_call_ends_as_cancelled_and_not_as_a_failure() -> None:
@@ -172,6 +109,94 @@ async def test_a_bug_below_is_not_a_failure() -> None:
     """Only httpx's own family is expected; anything else must stay loud (G11)."""
     with pytest.raises(ZeroDivisionError):
         await outcome_of(ZeroDivisionError())
+
+
+WIRE_HEAD = (
+    b"GET /work HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+    b"User-Agent: fanout/%b\r\n%b\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "more", "fields"),
+    [
+        ("", (), b""),
+        (
+            "user:pass@",
+            ((b"traceparent", b"00-1"),),
+            b"Authorization: Basic dXNlcjpwYXNz\r\ntraceparent: 00-1\r\n",
+        ),
+    ],
+)
+async def test_every_byte_of_a_request(
+    autojump_clock: MockClock, user: str, more: tuple[tuple[bytes, bytes], ...], fields: bytes
+) -> None:
+    wire = ScriptedWire([b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + ANSWER])
+    world = World(wire)
+    timings = CallTimings("test", 0, more)
+    call = UpstreamCall(world.transport, f"http://{user}192.0.2.1/work")
+    assert await call(timings) == Success(ANSWER)
+    assert wire.sent == [WIRE_HEAD % (fanout.__version__.encode(), fields)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "word"),
+    [
+        (b"", b"[]", "bad_payload"),
+        (b"Content-Encoding: gzip\r\n", b"no gzip", "bad_payload"),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(bytes(2000)), "too_large"),
+    ],
+)
+async def test_a_body_that_is_not_what_it_should_be_fails_with_its_status(
+    autojump_clock: MockClock, fields: bytes, body: bytes, word: str
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body)
+    world = World(ScriptedWire([head + body]), max_body_bytes=1000)
+    call = UpstreamCall(world.transport, "http://192.0.2.1/work")
+    assert await call(CallTimings("test", 0)) == Failure(word, 200)
+
+
+async def test_over_any_transport_the_phases_are_marked_and_fields_are_added() -> None:
+    timings = CallTimings("test", 0, ((b"traceparent", b"00-1"),))
+    made: list[httpx.Request] = []
+
+    async def transport(request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        made.append(request)
+        for phase in (Phase.CONNECT, Phase.WAIT):
+            request.extensions["fanout.phase"](phase)
+        return httpx.Response(200, content=ANSWER)
+
+    assert await UpstreamCall(httpx.MockTransport(transport), URL)(timings) == Success(ANSWER)
+    assert made[0].method == "GET"
+    assert made[0].headers["traceparent"] == "00-1"
+    assert [phase for phase, _ in timings.seen] == ["connect", "wait"]
+
+
+def test_the_words_are_stable() -> None:
+    """Clients and dashboards match on them, and browsers know those of HAR."""
+    assert WORDS == ("unreachable", "broken", "bad_status", "too_large", "bad_payload")
+    assert [*Phase] == ["reused", "connect", "tls", "wait", "receive", "done", "kept", "retry"]
+    assert EXTENSION == "fanout.phase"
+
+
+@pytest.mark.parametrize(
+    ("url", "authorization"),
+    [
+        ("http://user@a.test/", "Basic dXNlcjo="),
+        ("http://:pass@a.test/", "Basic OnBhc3M="),
+        ("http://\N{LATIN SMALL LETTER U WITH DIAERESIS}:p@a.test/", "Basic w7w6cA=="),
+    ],
+)
+async def test_half_a_credential_is_one_too(url: str, authorization: str) -> None:
+    seen: list[str] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(200, content=ANSWER)
+
+    await UpstreamCall(httpx.MockTransport(note), url)(CallTimings("test", 0))
+    assert seen == [authorization]
 
 
 # What counts as a success (DESIGN.md §2), value by value.

@@ -7,12 +7,11 @@ import gc
 import os
 import socket
 import ssl
-import struct
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -23,9 +22,9 @@ from fanout.loop.stream import SocketStream
 from fanout.upstream.addresses import Addresses, Attempt
 from fanout.upstream.connect import Connector, dial, first_to_connect, why_unreachable
 from fanout.upstream.messages import Origin
+from fanout.upstream.phases import Phase
 from fanout.upstream.resolver import Resolver
 from fanout.upstream.wire import Address, Wire
-from tests.upstream.raw_server import echo_path, raw_server
 from tests.upstream.scripted_wire import ScriptedWire
 
 PROBES = [
@@ -103,45 +102,6 @@ async def test_the_first_address_to_connect_wins(
     assert not network.wires[winner].closed
 
 
-async def test_each_attempt_is_noted_and_its_task_says_what_it_does(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    network = Network(Target("a", 9, OK), Target("b", 0.1, FAILS), Target("c", 0.5, OK), Target("d", 0, OK))
-    attempts: list[Attempt] = []
-    names: list[str] = []
-
-    async def dial_and_look(address: Address) -> Wire:
-        names.append(trio.lowlevel.current_task().name)
-        return await network.dial(address)
-
-    network._targets["d"] = Target("d", 9, OK)
-    await first_to_connect(network.addresses, dial_and_look, attempts)
-    assert names == ["connect to a", "connect to b", "connect to c", "connect to d"]
-    assert [(attempt.address[1][0], round(attempt.began_at, 3)) for attempt in attempts] == [
-        ("a", 0),
-        ("b", 0.25),
-        ("c", 0.35),
-        ("d", 0.6),
-    ]
-    assert [(attempt.connected, attempt.failed) for attempt in attempts] == [
-        (False, False),
-        (False, True),
-        (True, False),
-        (False, False),
-    ]
-    assert network.cancelled == ["a", "d"] or network.cancelled == ["d", "a"]
-
-
-@pytest.mark.parametrize("connects", [True, False])
-async def test_of_a_single_address_there_is_nothing_to_learn(
-    connects: bool, autojump_clock: trio.testing.MockClock
-) -> None:
-    network, attempts = Network(Target("a", 1, connects)), list[Attempt]()
-    with nullcontext() if connects else pytest.raises(OSError, match="a failed"):
-        assert await first_to_connect(network.addresses, network.dial, attempts) is network.wires["a"]
-    assert (attempts, trio.current_time()) == ([], 1)
-
-
 async def test_when_all_fail_the_first_error_is_raised(autojump_clock: trio.testing.MockClock) -> None:
     network = Network(Target("a", 1, FAILS), Target("b", 0.1, FAILS))
     with pytest.raises(OSError, match="b failed"):
@@ -171,50 +131,6 @@ async def test_of_two_that_connect_in_the_same_pass_one_is_closed(
         await trio.sleep(1)
         both.set()
     assert len(wires) == 2
-
-
-async def test_an_error_is_freed_with_its_call_and_not_by_the_garbage_collector(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """A cycle per failed call would be collected later, all at once, while every other call waits."""
-    errors: list[weakref.ref[OSError]] = []
-
-    class Failed(OSError):
-        def __init__(self) -> None:
-            errors.append(weakref.ref(self))
-
-    async def fail(address: Address) -> Wire:
-        await trio.sleep(1)
-        raise Failed
-
-    addresses = Network(Target("a", 0, OK), Target("b", 0, OK)).addresses
-    gc.collect()
-    gc.disable()
-    try:
-        with suppress(Failed):
-            await first_to_connect(addresses, fail, [])
-        await trio.lowlevel.checkpoint()
-        assert [error() for error in errors] == [None, None]
-    finally:
-        gc.enable()
-
-
-async def test_a_bug_while_another_address_connects_leaves_nothing_open(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    network = Network(Target("a", 9, OK), Target("b", 1, OK))
-
-    async def fail(address: Address) -> Wire:
-        if address[1][0] == "b":
-            return await network.dial(address)
-        with trio.CancelScope(shield=True):
-            await trio.sleep(2)
-        raise ZeroDivisionError
-
-    with pytest.raises(ExceptionGroup) as raised:
-        await first_to_connect(network.addresses, fail, [])
-    assert raised.group_contains(ZeroDivisionError)
-    assert [wire.closed for wire in network.wires.values()] == [["abort"]]
 
 
 async def test_cancelled_nothing_is_left_open(autojump_clock: trio.testing.MockClock) -> None:
@@ -275,50 +191,198 @@ async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
     assert found == [1, 5, 1, 3]
 
 
-def begins_to_connect(connecting: socket.SocketType, where: tuple[Any, ...]) -> bool:
-    connecting.connect_ex(where)
-    return False
+class Learning:
+    """A resolver that knows two addresses, and what it learnt of them."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = addresses
+        self.learnt: list[tuple[str, int, list[Attempt]]] = []
+
+    async def addresses(self, host: str, port: int) -> Sequence[Address]:
+        await trio.lowlevel.checkpoint()
+        return self._addresses
+
+    def learn(self, host: str, port: int, attempts: list[Attempt]) -> None:
+        self.learnt.append((host, port, attempts))
 
 
-async def test_a_host_that_answers_later_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not on this host, whose listeners answer at once: the socket is writable when it is connected."""
+@pytest.mark.parametrize("within_s", [0.3, 1.0])
+async def test_what_each_attempt_showed_is_learnt_also_when_the_call_is_cancelled(
+    autojump_clock: trio.testing.MockClock, within_s: float
+) -> None:
+    names: list[str] = []
+    network = Network(Target("192.0.2.1", 9, OK), Target("192.0.2.2", 0.5, OK))
+
+    async def dial_named(address: Address) -> Wire:
+        names.append(trio.lowlevel.current_task().name)
+        return await network.dial(address)
+
+    resolver = Learning(network.addresses)
+    connector = Connector(resolver, ssl.create_default_context(), dial_named)  # type: ignore[arg-type]  # a part of one
+    phases: list[Phase] = []
+    wire = None
+    with trio.move_on_after(within_s):
+        wire = await connector.open(Origin("http", "name", 8080), phases.append)
+    assert (wire is not None) == (within_s == 1)
+    [(host, port, attempts)] = resolver.learnt
+    assert (host, port) == ("name", 8080)
+    assert [(attempt.address[1][0], attempt.began_at) for attempt in attempts] == [
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 0.25),
+    ]
+    assert [attempt.connected for attempt in attempts] == [False, within_s == 1]
+    assert not any(attempt.failed for attempt in attempts)
+    assert names == ["connect to 192.0.2.1", "connect to 192.0.2.2"]
+    assert phases == [Phase.CONNECT]
+
+
+async def test_of_a_single_address_there_is_no_order_to_learn(autojump_clock: trio.testing.MockClock) -> None:
+    network = Network(Target("192.0.2.1", 1, OK))
+    attempts: list[Attempt] = []
+    assert await first_to_connect(network.addresses, network.dial, attempts) is network.wires["192.0.2.1"]
+    assert attempts == []
+
+
+class Slow(socket.SocketType):
+    """A socket whose connection is not established at once. outcome: what SO_ERROR then says."""
+
+    outcome = 0
+    options: ClassVar[list[tuple[int, int]]] = []
+
+    def connect_ex(self, address: object) -> int:
+        return errno.EINPROGRESS
+
+    def getsockopt(self, level: int, name: int) -> int:  # type: ignore[override]  # the one form that is used
+        assert (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        return self.outcome
+
+    def setsockopt(self, level: int, name: int, value: object) -> None:  # type: ignore[override]  # as above
+        self.options.append((level, name))
+        super().setsockopt(level, name, value)  # type: ignore[call-overload]  # as above
+
+    def close(self) -> None:
+        super().close()
+        raise OSError(errno.EIO, "closed all the same")
+
+
+@pytest.mark.parametrize("outcome", [0, errno.ECONNREFUSED])
+async def test_a_connection_that_is_not_there_at_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, outcome: int
+) -> None:
+    monkeypatch.setattr(socket, "SocketType", Slow)
+    monkeypatch.setattr(Slow, "outcome", outcome)
+    Slow.options.clear()
+    address = (socket.AF_INET, ("192.0.2.1", 80))
+    if outcome:
+        with pytest.raises(ConnectionRefusedError, match=r"Connection refused \(192\.0\.2\.1 port 80\)"):
+            await dial(address)
+        assert Slow.options[-1] == (socket.SOL_SOCKET, socket.SO_LINGER)  # nothing is left in the kernel
+    else:
+        (await dial(address)).abort()
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED = OSError(errno.ECONNREFUSED, "whatever")
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "raised", "why"),
+    [
+        ("http://name", 80, REFUSED, "connection refused"),
+        ("https://name", 443, REFUSED, "connection refused"),
+        ("HTTPS://name", 443, REFUSED, "connection refused"),
+        ("https://name:8080", 8080, REFUSED, "connection refused"),
+        ("http://name", 80, ExceptionGroup("all", [REFUSED, ValueError()]), "connection refused"),
+        ("http://name", 80, _caused(OSError("all"), ExceptionGroup("", [REFUSED])), "connection refused"),
+        ("http://name", 80, _caused(OSError("all"), _caused(OSError("some"), REFUSED)), "connection refused"),
+        ("http://name", 80, socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        ("http://name", 80, ValueError("No such thing"), "no such thing"),
+        ("http://name", 80, MemoryError(), "MemoryError"),
+        ("http://name", 80, OSError(1, "Whatever"), "operation not permitted"),
+        ("http://name", 80, OSError(0, "Whatever"), "whatever"),
+        ("http://name", 80, OSError("Without a number"), "without a number"),
+        ("http://name:443", 443, OSError(), "OSError"),
+        ("http://name", 80, None, "no connection within 5 s"),
+    ],
+)
+async def test_why_nothing_can_be_reached_is_told_in_a_few_words(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    port: int,
+    raised: Exception | None,
+    why: str,
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def open_tcp_stream(host: str, port: int) -> trio.SocketStream:
+        asked.append((host, port))
+        if raised is not None:
+            raise raised
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
+    assert await why_unreachable(url) == why
+    assert asked == [("name", port)]
+    assert trio.current_time() == (0 if raised else 5)
+
+
+async def test_what_can_be_reached_has_no_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setattr(
-            "fanout.upstream.connect._is_connected",
-            lambda connecting, where: connecting.connect_ex(where) < 0,
-        )
-        wire = await dial((socket.AF_INET, listening.getsockname()))
-        peer, _ = listening.accept()
-        with peer:
-            peer.sendall(b"hello")
-            assert await wire.receive() == b"hello"
-        wire.abort()
+        assert await why_unreachable(f"http://127.0.0.1:{listening.getsockname()[1]}") is None
+        listening.settimeout(5)
+        accepted, _ = listening.accept()
+        with accepted:
+            accepted.settimeout(5)
+            assert accepted.recv(1) == b""  # it is closed, and nothing was sent
 
 
-async def test_a_refusal_that_comes_later_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from another host. The socket is reset, for it may be connected when this is another error."""
-    options: list[tuple[object, ...]] = []
+async def test_an_error_is_freed_with_its_call_and_not_by_the_garbage_collector(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A cycle per failed call would be collected later, all at once, while every other call waits."""
+    errors: list[weakref.ref[OSError]] = []
 
-    class Refused(socket.SocketType):
-        def getsockopt(self, *option: int) -> int:  # type: ignore[override]  # of the three forms this one is used
-            assert option == (socket.SOL_SOCKET, socket.SO_ERROR)
-            return errno.ECONNREFUSED
+    class Failed(OSError):
+        def __init__(self) -> None:
+            errors.append(weakref.ref(self))
 
-        def setsockopt(self, *option: object) -> None:
-            options.append(option)
-            super().setsockopt(*option)  # type: ignore[call-overload]  # as above
+    async def fail(address: Address) -> Wire:
+        await trio.sleep(1)
+        raise Failed
 
-    monkeypatch.setattr("socket.SocketType", Refused)
-    monkeypatch.setattr("fanout.upstream.connect._is_connected", begins_to_connect)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        before = os.listdir("/proc/self/fd")
-        with pytest.raises(
-            ConnectionRefusedError, match=rf"Connection refused \(127\.0\.0\.1 port {port}\)$"
-        ):
-            await dial((socket.AF_INET, listening.getsockname()))
-        assert os.listdir("/proc/self/fd") == before
-    assert options[-1] == (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    addresses = Network(Target("a", 0, OK), Target("b", 0, OK)).addresses
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(Failed):
+            await first_to_connect(addresses, fail, [])
+        await trio.lowlevel.checkpoint()
+        assert [error() for error in errors] == [None, None]
+    finally:
+        gc.enable()
+
+
+async def test_a_bug_while_another_address_connects_leaves_nothing_open(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = Network(Target("a", 9, OK), Target("b", 1, OK))
+
+    async def fail(address: Address) -> Wire:
+        if address[1][0] == "b":
+            return await network.dial(address)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2)
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await first_to_connect(network.addresses, fail, [])
+    assert raised.group_contains(ZeroDivisionError)
+    assert [wire.closed for wire in network.wires.values()] == [["abort"]]
 
 
 async def test_the_end_of_a_dialled_connection_does_not_wait_behind_disconnects(
@@ -336,90 +400,6 @@ async def test_the_end_of_a_dialled_connection_does_not_wait_behind_disconnects(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         (await dial((socket.AF_INET, listening.getsockname()))).abort()
     assert watched == [True]
-
-
-# --- the look at the start
-
-
-class Looked:
-    """In place of Trio's `open_tcp_stream`: it fails as it is told, or never ends."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.at: list[tuple[str, int]] = []
-
-    async def __call__(self, host: str, port: int) -> trio.SocketStream:
-        self.at.append((host, port))
-        await trio.sleep_forever() if self.error is None else await trio.lowlevel.checkpoint()
-        assert self.error is not None
-        raise self.error
-
-
-@pytest.mark.parametrize(
-    ("url", "at"),
-    [
-        ("http://a.test/work", ("a.test", 80)),
-        ("https://a.test/work", ("a.test", 443)),
-        ("http://a.test:443/", ("a.test", 443)),
-        ("https://a.test:8443", ("a.test", 8443)),
-        ("http://[2001:db8::1]/", ("2001:db8::1", 80)),
-        ("http:///work", ("", 80)),
-    ],
-)
-async def test_a_look_at_an_upstream_is_a_connection_to_its_host_and_port(
-    url: str, at: tuple[str, int], monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
-) -> None:
-    """It has five seconds."""
-    looked = Looked()
-    monkeypatch.setattr("trio.open_tcp_stream", looked)
-    assert await why_unreachable(url) == "no connection within 5 s"
-    assert (looked.at, trio.current_time()) == ([at], 5)
-
-
-def caused(error: Exception, by: BaseException) -> Exception:
-    error.__cause__ = by
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(errno.ECONNREFUSED, "Odd"), "connection refused"),
-        (OSError(errno.EHOSTUNREACH, "Odd"), "no route to host"),
-        (OSError(1, "Odd"), "operation not permitted"),
-        (OSError(0, "Odd One"), "odd one"),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service NOT known"), "name or service not known"),
-        (OSError("Without A Number"), "without a number"),
-        (caused(OSError("all failed"), OSError(errno.ECONNREFUSED, "x")), "connection refused"),
-        (
-            caused(OSError("all"), ExceptionGroup("both", [OSError(errno.ENETUNREACH, "x"), OSError("y")])),
-            "network is unreachable",
-        ),
-        (ExceptionGroup("both", [caused(OSError("x"), ValueError("Inner")), OSError("y")]), "inner"),
-        (ValueError("Odd"), "odd"),
-        (ValueError(), "ValueError"),
-        (OSError(), "OSError"),
-    ],
-    ids=repr,
-)
-async def test_why_an_upstream_is_unreachable_is_said_in_a_few_words(
-    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio.open_tcp_stream", Looked(error))
-    assert await why_unreachable("http://a.test/") == words
-
-
-async def test_an_upstream_that_is_there_gets_a_connection_and_no_request() -> None:
-    async with raw_server(echo_path) as server:
-        before = os.listdir("/proc/self/fd")
-        assert await why_unreachable(server.url()) is None
-        with trio.fail_after(5):
-            while server.living or not server.accepted:
-                await trio.sleep(0.001)
-        assert os.listdir("/proc/self/fd") == before
-
-
-# --- opening: happy eyeballs, then TLS
 
 
 async def phases_of(origin: Origin, *wires: ScriptedWire | OSError) -> tuple[list[str], list[ScriptedWire]]:
