@@ -42,12 +42,14 @@ def head(*lines: bytes) -> bytes:
 
 PLAIN = head(b"HTTP/1.1 200 OK", b"Content-Length: 2") + b"{}"
 CHUNKED = head(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked")
+UNFRAMED = head(b"HTTP/1.1 200 OK")
 
 REUSABLE = {
     "content-length": PLAIN,
     "chunked": CHUNKED + b"1\r\n{\r\n1;ext=1\r\n}\r\n0\r\n\r\n",
     "chunked with trailers": CHUNKED + b"2\r\n{}\r\n0\r\nX-Trailer: 1\r\n\r\n",
     "chunked in capitals": head(b"HTTP/1.1 200 OK", b"TRANSFER-ENCODING: CHUNKED") + b"2\r\n{}\r\n0\r\n\r\n",
+    "an encoding": head(b"HTTP/1.1 200 OK", b"Content-Encoding: identity", b"Content-Length: 2") + b"{}",
     "no reason phrase": head(b"HTTP/1.1 200", b"Content-Length: 2") + b"{}",
     "after 100 and 103": head(b"HTTP/1.1 100 Continue") + head(b"HTTP/1.1 103 Hints", b"Link: x") + PLAIN,
     "after 199": head(b"HTTP/1.1 199 Odd", b"X-Trailer: 1") + PLAIN,
@@ -238,8 +240,10 @@ def test_a_body_that_does_not_end_is_cut_off_at_its_cap(start: bytes, piece: byt
         (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", 64 * 1024),
         (CHUNKED, b"1;" + b"x" * 1000 + b"\r\nx\r\n", MAX_HEAD_BYTES + 2 * 1000),
         (CHUNKED + b"1\r\nx\r\n0\r\n", b"X: x\r\n", MAX_HEAD_BYTES + 2 * 1000),
+        (UNFRAMED, b"x" * 7, len(UNFRAMED) + 1000),
+        (CHUNKED + b"f000\r\n", b"x" * 7, len(CHUNKED) + 6 + 1000),
     ],
-    ids=["head", "chunk extensions", "trailers"],
+    ids=["head", "chunk extensions", "trailers", "until the end", "one chunk"],
 )
 def test_each_cap_is_exact(start: bytes, piece: bytes, cap: int) -> None:
     """Of all bytes that came, framing included: the memory of one answer follows from it."""
