@@ -16,7 +16,7 @@ from trio.testing import MockClock
 import fanout
 from fanout.race.outcome import Failure, Success
 from fanout.race.timings import CallTimings
-from fanout.upstream.call import UpstreamCall, is_valid_payload
+from fanout.upstream.call import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, UpstreamCall, is_valid_payload
 from fanout.upstream.errors import WORDS, BodyTooLarge
 from fanout.upstream.phases import EXTENSION, Phase
 from tests.upstream.scripted_wire import ScriptedWire, World
@@ -171,6 +171,11 @@ async def test_over_any_transport_the_phases_are_marked_and_fields_are_added() -
     assert made[0].method == "GET"
     assert made[0].headers["traceparent"] == "00-1"
     assert [phase for phase, _ in timings.seen] == ["connect", "wait"]
+
+
+def test_a_payload_has_the_bounds_that_the_documents_give() -> None:
+    """The transport holds the first of them, whoever makes it; docs/upstream.md."""
+    assert (MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH) == (65_536, 63)
 
 
 def test_the_words_are_stable() -> None:

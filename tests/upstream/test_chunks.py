@@ -15,6 +15,7 @@ def fed(*pieces: bytes) -> tuple[Chunks, list[bytes]]:
 @pytest.mark.parametrize(
     ("pieces", "bodies", "is_complete", "has_more"),
     [
+        ([], [], False, False),
         ([b""], [b""], False, False),
         ([b"2"], [b""], False, False),
         ([b"2\r\n{"], [b"{"], False, False),
@@ -70,6 +71,13 @@ def test_a_byte_that_cannot_begin_a_line_is_not_waited_behind(before: bytes) -> 
         waited_for.add(first)
     is_trailer = before.startswith(b"0")
     assert waited_for == ({*range(256)} - {*b"\n"} if is_trailer else {*b"0123456789abcdefABCDEF"})
+
+
+def test_a_byte_behind_data_is_not_waited_behind() -> None:
+    for byte in {*range(256)} - {*b"\r"}:
+        chunks, _ = fed(b"1\r\nx")
+        with pytest.raises(ValueError, match="malformed"):
+            chunks.feed(bytes([byte]))
 
 
 @pytest.mark.parametrize("data", [b"1\r\nxy", b"1\r\nx\n", b"1\r\nx\rx", b"1\r\nx\r\r"])
