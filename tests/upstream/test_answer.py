@@ -132,7 +132,7 @@ def test_a_complete_answer_counts_though_its_connection_may_not_be_reused(name: 
     """G7: no connection with bytes of another answer on it is ever reused."""
     answer = read(NOT_REUSABLE[name], ends=True)
     response = answer.response(REQUEST)
-    assert (response.status_code, response.content) == (200, b"{}")
+    assert (answer.is_complete, response.status_code, response.content) == (True, 200, b"{}")
     assert "x-trailer" not in response.headers
     assert not answer.keeps_connection
 

@@ -239,6 +239,7 @@ async def test_a_place_is_what_a_task_runs_and_where_it_waits(
     async def looks() -> None:
         coroutine = runs()
         task = asyncio.create_task(coroutine)
+        places.append(place_of(task))  # it has not begun
         await asyncio.sleep(0.01)
         places.append(place_of(task))
         task.cancel()
@@ -250,10 +251,11 @@ async def test_a_place_is_what_a_task_runs_and_where_it_waits(
     async with open_bridge(Reports()):
         await call_of(looks)(CallTimings("r-1", 0))
     if names is None:
-        assert places == ["something in C"] * 3
+        assert places == ["something in C"] * 4
         return
-    assert re.sub(r" \(upstream/test_asyncio_call\.py:\d+\)", "", places[0]) == ", in ".join(names)
-    assert places[1] == places[2] != places[0]
+    at_first, later = (re.sub(r" \(upstream/test_asyncio_call\.py:\d+\)", "", place) for place in places[:2])
+    assert (at_first, later) == (names[0], ", in ".join(names))
+    assert places[2] == places[3] != places[1]
 
 
 async def test_asyncio_code_may_name_its_tasks_and_use_threads_with_arguments() -> None:

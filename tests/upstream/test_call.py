@@ -174,7 +174,7 @@ async def test_over_any_transport_the_phases_are_marked_and_fields_are_added() -
 
 
 def test_a_payload_has_the_bounds_that_the_documents_give() -> None:
-    """The transport holds the first of them, whoever makes it; docs/upstream.md."""
+    """64 KiB, to which the transport is bound, and one level less than a document may have."""
     assert (MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH) == (65_536, 63)
 
 
