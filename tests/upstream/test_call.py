@@ -209,6 +209,7 @@ async def test_half_a_credential_is_one_too(url: str, authorization: str) -> Non
 VALID = [
     b'{"time": 160}',
     b'{"time":0}',
+    b'{"time":  0}',
     b'{"time": 123456789012345678}\n',
     b' \r\n\t{"time": 1} ',
     b'{"time": 123456789012345678901234567890}',
