@@ -9,7 +9,6 @@ library and fanout itself, so a test can hold the page to its figures.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from textwrap import fill
 from typing import Any, Final
 
 from benchmarks.contenders import BASE_NAME, FANOUT_NAME, WHAT
+from benchmarks.provenance import load as load_figures
+from benchmarks.provenance import write as write_figures
 from benchmarks.section import Section, rows
 from benchmarks.sections import SECTIONS, disconnect
 
@@ -55,14 +56,16 @@ _QUOTED: Final = re.compile(r"(?<=<!-- figure: )(\w+)( -->).*?(?=<!-- end -->)",
 
 
 def load(path: Path = FIGURES) -> Figures:
-    figures: Figures = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return figures
+    return load_figures(path)
+
+
+def in_order(figures: Figures) -> Figures:
+    """That of the page, whenever each was measured."""
+    return {name: figures[name] for name in SECTIONS if name in figures}
 
 
 def save(figures: Figures, path: Path = FIGURES) -> None:
-    """In the order of the page, whenever each was measured."""
-    ordered = {name: figures[name] for name in SECTIONS if name in figures}
-    path.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_figures(path, in_order(figures))
 
 
 def page(figures: Figures) -> str:

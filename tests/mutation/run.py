@@ -14,6 +14,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import resource
 import shutil
@@ -25,12 +26,13 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import pytest
 
-from tests.mutation.mutants import Mutant, mutants_of
+if TYPE_CHECKING:
+    from tests.mutation.mutants import Mutant
 
 Name = tuple[str, str, str]  # of a mutant: its file, where in it, the change
 
@@ -122,18 +124,23 @@ def files_of(room: Room) -> list[str]:
 
 def survivors_of(path: str, mutants: Sequence[Mutant], room: Room, explained: Set[Name]) -> set[Name]:
     survived = set()
-    with click.progressbar(mutants, label=f"{path:32}", show_pos=True) as shown:
+    with click.progressbar(mutants, label=f"{path:32}", show_pos=True, file=sys.stderr) as shown:
         for mutant in shown:
             if not is_noticed(path, mutant.source, room.tests):
                 name = path, mutant.where, mutant.change
                 survived.add(name)
                 if name not in explained:
-                    click.echo(f"\nsurvived: {path}:{mutant.where}\n{mutant.change}")
+                    click.echo(f"\nsurvived: {path}:{mutant.where}\n{mutant.change}", err=True)
     return survived
 
 
-def run_room(room: Room, parts: Sequence[str], explained: Set[Name]) -> bool:
-    """Report one room; True when nothing is left to do about it."""
+def run_room(room: Room, parts: Sequence[str], explained: Set[Name], samples: dict[str, Any]) -> bool:
+    """Report one room; True when nothing is left to do about it.
+
+    samples: gets its mutants by file: how many there are, and the names of those that survived.
+    """
+
+    from tests.mutation.mutants import mutants_of  # here, because mutmut has an environment of its own
 
     def is_chosen(path: str, where: str) -> bool:
         return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
@@ -149,26 +156,34 @@ def run_room(room: Room, parts: Sequence[str], explained: Set[Name]) -> bool:
     survived: set[Name] = set()
     for path, mutants in chosen.items():
         if mutants:
-            survived |= survivors_of(path, mutants, room, explained)
+            lived = survivors_of(path, mutants, room, explained)
+            survived |= lived
+            samples.setdefault(room.name, {})[path] = {
+                "mutants": len(mutants),
+                "explained": sorted(f"{where}\n{change}" for _, where, change in lived & explained),
+                "survived": sorted(f"{where}\n{change}" for _, where, change in lived - explained),
+            }
     stale = {
         (path, where, change)
         for path, where, change in explained - survived
         if path in chosen and is_chosen(path, where)
     }
     for path, where, change in sorted(stale):
-        click.echo(f"\nexplained, but killed or gone: {path}:{where}\n{change}")
+        click.echo(f"\nexplained, but killed or gone: {path}:{where}\n{change}", err=True)
     percent = 100 * (total - len(survived)) / total
     unexplained = len(survived - explained)
     click.echo(
         f"{room.name}: {total} mutants, {percent:.1f} % killed (at least {room.at_least_percent:g}), "
-        f"{len(survived) - unexplained} explained, {unexplained} survived\n"
+        f"{len(survived) - unexplained} explained, {unexplained} survived\n",
+        err=True,
     )
     return not unexplained and not stale and percent >= room.at_least_percent
 
 
 @click.command()
 @click.argument("parts", nargs=-1)
-def main(parts: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the mutants of each file as JSON.")
+def main(parts: tuple[str, ...], as_json: bool) -> None:
     """Kill the mutants of each room, or of the chosen PARTS. Exit 1 when one survives unexplained."""
     entries = tomllib.loads(Path("tests/mutation/explained.toml").read_text())["explained"]
     explained = {(entry["file"], entry["where"], entry["change"].strip()) for entry in entries}
@@ -178,7 +193,10 @@ def main(parts: tuple[str, ...]) -> None:
         shutil.copy("setup.cfg", copy)
         os.chdir(copy)
         sys.path[0] = copy
-        results = [run_room(room, parts, explained) for room in ROOMS]
+        samples: dict[str, Any] = {}
+        results = [run_room(room, parts, explained, samples) for room in ROOMS]
+    if as_json:
+        click.echo(json.dumps(samples))
     sys.exit(not all(results))
 
 
