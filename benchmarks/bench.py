@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
+import subprocess
+import sysconfig
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks import history, page, plots
-from benchmarks.provenance import PRODUCT, Measuring, sealed
-from benchmarks.section import OTHER_CORE, WHERE, Found, Section, Settings
+from benchmarks import page, plots
+from benchmarks.section import OTHER_CORE, WHERE, Section, Settings
 from benchmarks.sections import SECTIONS
 
 
@@ -48,7 +51,9 @@ def main() -> None:
         for number, name in enumerate(wanted):
             say(f"--- {name}: {number + 1} of {len(wanted)}{_left(wanted[number:], options.short)}")
             entry = measured(SECTIONS[name], options)
-            keep(name, entry, options)  # at once: a run that is ended keeps what it has
+            page.save(
+                {**page.load(options.json), name: entry}, options.json
+            )  # at once: a run that is ended keeps what it has
     if options.json == page.FIGURES:
         write()
 
@@ -61,47 +66,28 @@ def _left(names: list[str], short: bool) -> str:
     return f", about {sum(how['took_s'] for how in before) / 60:.0f} min left"
 
 
-def is_published(options: argparse.Namespace) -> bool:
-    return options.json == page.FIGURES and not options.short
-
-
-def paths_of(name: str) -> list[str]:
-    """What the figures of a section measure, and with what."""
-    without = (f":!benchmarks/{module}.py" for module in ("history", "page", "plots", "provenance"))
-    mine = (":(glob)benchmarks/*.py", "benchmarks/peers", f"benchmarks/sections/{name}.py")
-    return [*PRODUCT, *mine, "benchmarks/requirements.lock", *without]
-
-
-def keep(name: str, entry: dict[str, Any], options: argparse.Namespace) -> None:
-    entries = page.in_order({**page.load(options.json), name: entry})
-    if is_published(options):
-        history.publish(options.json, entries, name, main_figures(name, entry["found"]))
-    else:
-        page.save(entries, options.json)
-
-
-def main_figures(name: str, found: Found) -> dict[str, float]:
-    """Those for the record of results: what the section has in the table of the most important ratios."""
-    section = SECTIONS[name]
-    return history.glanced(section.glance(found)) if hasattr(section, "glance") else {}
-
-
 def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
     """What the section found, and when, where and with what."""
-    short = " --short" if options.short else ""
-    repeats = f" --repeats {options.repeats}" if options.repeats else ""
-    command = f'make bench ARGS="--only {section.NAME}{short}{repeats}"'
-    measuring = Measuring(command, paths_of(section.NAME), published=is_published(options))
+    began, before = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # nginx's worker is another user
         found = section.run(Settings(options.short, options.repeats, Path(folder), say))
-    how = {
-        **measuring.done(),
-        "where": getattr(section, "WHERE", WHERE),
-        "short": options.short,
+    took_s = time.monotonic() - began
+    say(f"    took {took_s:.0f} s")
+    return {
+        "measured": {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "commit": _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
+            "python": f"{platform.python_version()} ({_build()})",
+            "machine": machine(),
+            "where": getattr(section, "WHERE", WHERE),
+            "load_before": before,
+            "load_after": os.getloadavg()[0],
+            "took_s": round(took_s),
+            "short": options.short,
+        },
+        "found": rounded(found),
     }
-    say(f"    took {how['took_s']} s")
-    return sealed({"measured": how, "found": rounded(found)})
 
 
 def write() -> None:
@@ -110,6 +96,25 @@ def write() -> None:
         if draw := getattr(SECTIONS[name], "plot", None):
             plots.draw(draw, entry["found"], page.image(name))
     page.write(figures)
+
+
+def machine() -> str:
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    model = models[0].partition(":")[2].strip() if models else platform.machine()
+    return f"{os.cpu_count()} cores ({model}), Linux {platform.release()}"
+
+
+def _build() -> str:
+    """How this Python was built. With the help of a profile it takes 5 to 10 % less, measured."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    found = [
+        word
+        for option, word in (("--enable-optimizations", "PGO"), ("--with-lto", "LTO"))
+        if option in options
+    ]
+    return f"built with {' and '.join(found)}" if found else "a plain build, without PGO"
 
 
 def rounded(value: Any) -> Any:
@@ -123,6 +128,11 @@ def rounded(value: Any) -> Any:
             return [rounded(each) for each in value]
         case _:
             return value
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, cwd=page.ROOT, check=False)
+    return done.stdout.strip()
 
 
 def say(line: str) -> None:

@@ -25,6 +25,7 @@ import click
 
 from benchmarks.contenders import BASE_NAME, FANOUT_NAME
 from benchmarks.provenance import ROOT, Entry, git, load, sealed, write
+from benchmarks.section import Found, Section
 
 HISTORY: Final = ROOT / "docs/figures/history.json"
 GUARANTEES: Final = "docs/figures/guarantees.json"
@@ -67,8 +68,13 @@ def publish(path: Path, entries: Mapping[str, Entry], name: str, figures: Mappin
     write(path, entries)
 
 
+def main_figures(section: Section, found: Found) -> dict[str, float]:
+    """What a section of the benchmark has in the table of the most important ratios."""
+    return glanced(section.glance(found)) if hasattr(section, "glance") else {}
+
+
 def glanced(rows: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The figures of a section of the benchmark: from the rows of its `glance`, of ours and the base."""
+    """The figures in the rows of a `glance`, of ours and of the base."""
     return {
         name: _number(cell) for row in rows for name, cell in ((row[0], row[1]), (with_base(row[0]), row[2]))
     }

@@ -9,6 +9,7 @@ library and fanout itself, so a test can hold the page to its figures.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +18,6 @@ from textwrap import fill
 from typing import Any, Final
 
 from benchmarks.contenders import BASE_NAME, FANOUT_NAME, WHAT
-from benchmarks.provenance import load as load_figures
-from benchmarks.provenance import write as write_figures
 from benchmarks.section import Section, rows
 from benchmarks.sections import SECTIONS, disconnect
 
@@ -56,16 +55,14 @@ _QUOTED: Final = re.compile(r"(?<=<!-- figure: )(\w+)( -->).*?(?=<!-- end -->)",
 
 
 def load(path: Path = FIGURES) -> Figures:
-    return load_figures(path)
-
-
-def in_order(figures: Figures) -> Figures:
-    """That of the page, whenever each was measured."""
-    return {name: figures[name] for name in SECTIONS if name in figures}
+    figures: Figures = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return figures
 
 
 def save(figures: Figures, path: Path = FIGURES) -> None:
-    write_figures(path, in_order(figures))
+    """In the order of the page, whenever each was measured."""
+    ordered = {name: figures[name] for name in SECTIONS if name in figures}
+    path.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def page(figures: Figures) -> str:

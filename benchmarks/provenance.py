@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sysconfig
 import textwrap
@@ -69,16 +70,21 @@ class Measuring:
     """One run, from before its first sample to after its last.
 
     command: what somebody types to repeat it. paths: what it measures. Raises `click.ClickException` when one
-    of them is not committed. published=False: a run that is only tried notes that in `changed` instead.
+    of them is not committed, or without git. published=False: a run that is only tried notes that instead.
     """
 
     def __init__(self, command: str, paths: Sequence[str], *, published: bool = True) -> None:
         self._command = command
         self._paths = list(paths)
         self._published = published
+        self._is_in_git = has_history()
+        if published and not self._is_in_git:
+            raise click.ClickException(
+                "a figure is published of a commit: measure in a clone of the repository"
+            )
         self._changed = self._changes()
-        self._commit = git("rev-parse", "HEAD")
-        self._tree = tree_at(self._commit, self._paths)
+        self._commit = git("rev-parse", "HEAD") if self._is_in_git else "unknown"
+        self._tree = tree_at(self._commit, self._paths) if self._is_in_git else "unknown"
         self._load = load_average()
         self._began_at = time.monotonic()
 
@@ -102,7 +108,7 @@ class Measuring:
         return measured | ({"changed": self._changed} if self._changed else {})
 
     def _changes(self) -> list[str]:
-        changed = changed_in(self._paths)
+        changed = changed_in(self._paths) if self._is_in_git else []
         if changed and self._published:
             raise click.ClickException(
                 f"a figure is published of a commit, and {len(changed)} of the files that it measures are "
@@ -188,7 +194,10 @@ def problems(entry: Entry, *, changes_at_most: int | None = None) -> list[str]:
 
 def has_history() -> bool:
     """Whether this is a clone of git, and a whole one: only then commits of the past can be looked up."""
-    return git("rev-parse", "--is-shallow-repository", check=False) == "false"
+    return (
+        shutil.which("git") is not None
+        and git("rev-parse", "--is-shallow-repository", check=False) == "false"
+    )
 
 
 def is_in_history(commit: str) -> bool:

@@ -22,7 +22,16 @@ from typing import Any, Final
 import click
 
 from benchmarks import history
-from benchmarks.provenance import PRODUCT, Entry, Measuring, changes_since, load, sealed
+from benchmarks.provenance import (
+    PRODUCT,
+    Entry,
+    Measuring,
+    changes_since,
+    has_history,
+    is_in_history,
+    load,
+    sealed,
+)
 from tests.project.figure_sections import SECTIONS, Section
 
 ROOT: Final = Path(__file__).parents[2]
@@ -101,10 +110,18 @@ def _how(measured: Mapping[str, Any]) -> str:
 def _overview(entries: Entries) -> str:
     lines = ["section      about     changes since   command"]
     for name, section in SECTIONS.items():
-        measured = entries.get(name, {}).get("measured")
-        age = str(changes_since(measured["commit"], paths_of(section))) if isinstance(measured, dict) else "–"
+        age = _changes(section, entries[name]) if name in entries else "never measured"
         lines.append(f"{name:12} {section.minutes:>3g} min {age:>15}   {section.command}")
     return "\n".join(lines)
+
+
+def _changes(section: Section, entry: Entry) -> str:
+    """How many there were to what it measures, in words."""
+    if "digest" not in entry:
+        return "without samples"
+    commit = entry["measured"]["commit"]
+    known = has_history() and is_in_history(commit)
+    return str(changes_since(commit, paths_of(section))) if known else "unknown"
 
 
 @click.command()

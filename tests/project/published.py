@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks import bench, history, page, plots, provenance
+from benchmarks import history, page, plots, provenance
 from benchmarks.provenance import CHANGES_AT_MOST, ROOT, Entry, git, load
 from benchmarks.sections import SECTIONS as MEASURED
 from tests.project import figures, measured, record
@@ -37,7 +37,7 @@ def tables(root: Path) -> Iterator[str]:
     for name, entry in entries.items():
         if "digest" in entry:
             yield from (f"{name}: {problem}" for problem in figures.problems(name, entry))
-        yield from _entry(GUARANTEES, name, entry, figures.paths_of(SECTIONS[name]))
+        yield from _entry(GUARANTEES, name, entry)
 
 
 def benchmark(root: Path) -> Iterator[str]:
@@ -50,7 +50,7 @@ def benchmark(root: Path) -> Iterator[str]:
         if page.quoted(_text(root, name), entries) != _text(root, name):
             yield f"{name} quotes another figure: run make documents"
     for name, entry in entries.items():
-        yield from _entry(PERFORMANCE, name, entry, bench.paths_of(name))
+        yield from _entry(PERFORMANCE, name, entry)
         if entry["measured"]["short"]:
             yield f"{name}: a short run is not published"
         if hasattr(MEASURED[name], "plot"):
@@ -111,19 +111,19 @@ def main_figures(name: str, entry: Entry) -> dict[str, float]:
     """Those of an entry that its record has."""
     if name in SECTIONS:
         return SECTIONS[name].main(entry["samples"])
-    return bench.main_figures(name, entry["found"])
+    return history.main_figures(MEASURED[name], entry["found"])
 
 
-def _entry(path: str, name: str, entry: Entry, paths: list[str]) -> Iterator[str]:
-    """paths: what the code says today that it measures."""
+def _entry(path: str, name: str, entry: Entry) -> Iterator[str]:
     if "digest" in entry:
         yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
     elif json.loads(_file_at(WITHOUT_SAMPLES, path)).get(name) != entry:
         yield f"{name}: changed since commit {WITHOUT_SAMPLES}, by no command"
 
 
-def stale(entry: Entry, paths: list[str]) -> str:
-    """Why an entry has to be measured again; empty if it does not. paths: what it measures today."""
+def stale(name: str, entry: Entry) -> str:
+    """Why an entry has to be measured again; empty if it does not."""
+    paths = figures.paths_of(SECTIONS[name]) if name in SECTIONS else entry["measured"]["paths"]
     since = provenance.changes_since(entry["measured"]["commit"], paths)
     return f"{since} commits have changed what it measures, more than {CHANGES_AT_MOST}" * (
         since > CHANGES_AT_MOST

@@ -106,7 +106,7 @@ def _panel(
     low, high = top + _TOP + _HEIGHT - 10, top + _TOP
     most = max(value for record in found for label in (name, with_base(name))
                if (value := record["figures"].get(label)) is not None)  # fmt: skip
-    yield _text(left, top + 18, name, "name")
+    yield _text(left, top + 18, name.replace("`", ""), "name")
     yield _text(left + width, top + 18, f"0 to {_with_unit(name, most)}", "quiet", "end")
     yield f'<line class="axis" x1="{left}" y1="{low}" x2="{left + width}" y2="{low}"/>'
     for place_x, when, anchor in ((left, span[0], "start"), (left + width, span[1], "end")):
