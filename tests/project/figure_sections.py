@@ -14,7 +14,7 @@ from fanout.testing.breakages.patches import LAYERS, breakages
 from fanout.testing.world import met
 from tests.breakages import httpcore_pool
 from tests.lab import breakages as lab_breakages
-from tests.mutation.run import ROOMS
+from tests.mutation.rooms import ROOMS
 from tests.sweep.actions import ACTIONS
 from tests.sweep.situations import ENDPOINTS, SITUATIONS
 
@@ -222,42 +222,59 @@ def _lab_main(samples: Any) -> dict[str, float]:
 # --- mutants
 
 
+_OUTCOMES: Final = ("killed", "explained", "survived")
+
+
 def _mutants_table(samples: Any) -> Table:
-    rows = []
-    for name, files in samples.items():
-        mutants, explained, survived = _mutants_of(files)
-        percent = 100 * (mutants - explained - survived) / mutants
-        cells = (mutants, mutants - explained - survived, explained, survived)
-        rows.append([name, *(f"{cell:,}" for cell in cells), f"{percent:.1f} %"])
-    return ("of", "mutants", "killed", "explained", "survived", "score"), rows
+    rows = [
+        [
+            room["title"],
+            *(f"{_in_files(room, column):,}" for column in ("mutants", *_OUTCOMES)),
+            f"{100 * _in_files(room, 'killed') / _in_files(room, 'mutants'):.1f} %",
+        ]
+        for room in samples["rooms"]
+    ]
+    return ("package", "mutants", *_OUTCOMES, "score"), rows
 
 
-def _mutants_of(files: Any) -> tuple[int, int, int]:
-    """How many there are, how many of them survived with an explanation, and without."""
-    of = files.values()
-    return (
-        sum(each["mutants"] for each in of),
-        sum(len(each["explained"]) for each in of),
-        sum(len(each["survived"]) for each in of),
-    )
+def _in_files(room: Any, column: str) -> int:
+    """How many mutants of a room have this outcome, from the counts of each file."""
+    return sum(int(counts[column]) for counts in room["files"].values())
 
 
 def _mutants_wrong(samples: Any) -> list[str]:
-    wrong = differ("parts that are mutated", list(samples), [room.name for room in ROOMS])
-    for room in ROOMS:
-        files = samples.get(room.name, {})
-        mutants, explained, survived = _mutants_of(files)
-        if 100 * (mutants - explained - survived) < room.at_least_percent * mutants:
-            wrong.append(f"{room.name}: fewer than {room.at_least_percent:g} % of the mutants are killed")
+    wrong = differ(
+        "packages that are mutated", [room["name"] for room in samples["rooms"]], [r.name for r in ROOMS]
+    )
+    if samples["seed"] is not None:
+        wrong.append("a sample of the mutants, not all of them")
+    known = {room.name: room for room in ROOMS}
+    for room in samples["rooms"]:
+        name, all_of_it = room["name"], _in_files(room, "mutants")
+        wrong += [
+            f"{name}: {column} is not the sum over its files"
+            for column in ("mutants", *_OUTCOMES)
+            if room[column] != _in_files(room, column)
+        ]
+        for path, counts in room["files"].items():
+            if counts["mutants"] != sum(counts[column] for column in _OUTCOMES):
+                wrong.append(f"{path}: its mutants are not those killed, explained and survived")
+        if name in known:
+            if 100 * _in_files(room, "killed") < known[name].at_least_percent * all_of_it:
+                wrong.append(
+                    f"{name}: fewer than {known[name].at_least_percent:g} % of the mutants are killed"
+                )
+            wrong += [
+                f"{path} is not mutated any more" for path in room["files"].keys() - {*known[name].paths()}
+            ]
     return wrong
 
 
 def _mutants_main(samples: Any) -> dict[str, float]:
-    mutants, explained, survived = map(sum, zip(*map(_mutants_of, samples.values()), strict=True))
-    return {
-        "mutants": mutants,
-        "mutants killed, %": round(100 * (mutants - explained - survived) / mutants, 2),
-    }
+    mutants, killed = (
+        sum(_in_files(room, column) for room in samples["rooms"]) for column in ("mutants", "killed")
+    )
+    return {"mutants": mutants, "mutants killed, %": round(100 * killed / mutants, 2)}
 
 
 # --- httpx's pool
@@ -349,7 +366,7 @@ SECTIONS: Final = {
     ),
     "mutants": Section(
         "Mutants",
-        "make mutants ARGS=--json",
+        'make mutants ARGS="--json /dev/stdout"',
         30,
         ("tests/mutation", "tests/race", "tests/upstream", "tests/api", "tests/server", "tests/observe"),
         _mutants_table,

@@ -20,6 +20,7 @@ from tests.project.figure_sections import SECTIONS
 
 GUARANTEES: Final = "docs/figures/guarantees.json"
 PERFORMANCE: Final = "docs/figures/performance.json"
+HISTORY: Final = "docs/figures/history.json"
 WITHOUT_SAMPLES: Final = "2277860ec4f5"
 """The last commit before entries had a digest. One that has none yet is as it was there."""
 
@@ -61,7 +62,7 @@ def benchmark(root: Path) -> Iterator[str]:
 
 def results(root: Path) -> Iterator[str]:
     """docs/record.md, its plot and the record of all results."""
-    found = history.records(root / "docs/figures/history.json")
+    found = history.records(root / HISTORY)
     entries = load(root / GUARANTEES) | load(root / PERFORMANCE)
     yield from history.problems(found, entries)
     for name, entry in entries.items():
