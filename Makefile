@@ -8,8 +8,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages \
-  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe \
-  pictures consoles documents check format image lock clean $(CHECKS)
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
+  axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -56,12 +56,13 @@ test-next: ## the tests on the next Python, in a chroot made by mmdebstrap; need
 	@.ci/next $(NEXT) .venv-next-$(lastword $(NEXT)) test LEAVE_OUT=$(or $(LEAVE_OUT),same_on_every_python)
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
-mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notice each small change? (ARGS=pool.py: a part)
+mutants: .venv-mutants/.ready ## mutation testing: does a test notice each small change? (ARGS=pool.py: a part; ARGS="--sample 50")
 	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
 
-.venv-mutants/.ready: requirements-dev.lock
+.venv-mutants/.ready: requirements-dev.lock tests/mutation/requirements.lock
 	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
-	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
+	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement tests/mutation/requirements.lock
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
@@ -139,8 +140,13 @@ lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the e
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
+figures: $(VENV)/.dev ## the figures of docs/guarantees.md: how long each takes, how old it is (ARGS="sweep lab": measure and publish)
+	@$(BIN)/python -m tests.project.figures $(ARGS)
+
 documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, pictures, figures, the runs in docs/lab.md
 	@$(BIN)/python -m benchmarks.page
+	@$(BIN)/python -m tests.project.figures --render
+	@$(BIN)/python -m tests.project.record
 	@$(BIN)/python -m tests.project.settings_page
 	@$(BIN)/python -m tests.project.picture
 	@$(BIN)/python -m tests.project.lab_page
@@ -149,7 +155,7 @@ garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collec
 	@$(BIN)/python -m tests.garbage $(ARGS)
 
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
-	@$(BIN)/python -m tests.breakages.httpcore_pool
+	@$(BIN)/python -m tests.breakages.httpcore_pool $(ARGS)
 
 axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe
@@ -214,7 +220,7 @@ release: $(VENV)/.dev ## check everything, build, and list what is left to do by
 	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
 
 clean: ## remove everything that make and the tools have created
-	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .venv-* .axe .mutants build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -272,5 +278,6 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
+	echo mutmut==3.8.1 | $(COMPILE) - --constraint requirements-dev.lock --output-file tests/mutation/requirements.lock
 	$(COMPILE) tests/deploy/balancers/requirements.txt --output-file tests/deploy/balancers/requirements.lock
 	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock
