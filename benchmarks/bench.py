@@ -21,19 +21,21 @@ from typing import Any
 
 import click
 
-from benchmarks import page, plots
-from benchmarks.provenance import Measuring, sealed
+from benchmarks import history, page, plots
+from benchmarks.provenance import PRODUCT, Measuring, sealed
+from benchmarks.provenance import write as write_figures
 from benchmarks.section import OTHER_CORE, WHERE, Section, Settings
 from benchmarks.sections import SECTIONS
 
 # What every section measures, as git names it: not what only shows figures, or what no section runs.
 MEASURED = (
-    "fanout",
+    *PRODUCT,
+    "fanout/tools/load",
     "benchmarks",
-    "requirements.lock",
-    *(f":!fanout/{name}" for name in ("lab", "testing")),
-    *(f":!benchmarks/{name}" for name in ("*.md", "page.py", "plots.py", "comparison.py", "provenance.py")),
-    ":!benchmarks/results",
+    *(
+        f":!benchmarks/{name}"
+        for name in ("*.md", "comparison.py", "page.py", "plots.py", "history.py", "provenance.py", "results")
+    ),
 )
 
 
@@ -61,9 +63,7 @@ def main() -> None:
                 entry = measured(SECTIONS[name], options)
             except click.ClickException as wrong:
                 parser.exit(1, f"{wrong.message}\n")
-            page.save(
-                {**page.load(options.json), name: entry}, options.json
-            )  # at once: a run that is ended keeps what it has
+            save(name, entry, options)  # at once: a run that is ended keeps what it has
     if options.json == page.FIGURES:
         write()
 
@@ -81,8 +81,7 @@ def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
 
     Raises `click.ClickException` as `Measuring` does: a figure is published of what is committed.
     """
-    published = options.json == page.FIGURES and not options.short
-    measuring = Measuring(_command(section, options), MEASURED, published=published)
+    measuring = Measuring(_command(section, options), MEASURED, published=_is_published(options))
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # nginx's worker is another user
         found = section.run(Settings(options.short, options.repeats, Path(folder), say))
@@ -90,6 +89,19 @@ def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
     say(f"    took {how['took_s']} s")
     how |= {"where": getattr(section, "WHERE", WHERE), "short": options.short}
     return sealed({"measured": how, "found": rounded(found)})
+
+
+def save(name: str, entry: dict[str, Any], options: argparse.Namespace) -> None:
+    """Among the other figures; with a record of it, if it is published."""
+    figures = page.in_order({**page.load(options.json), name: entry})
+    if _is_published(options):
+        history.publish(options.json, figures, name, history.main_figures(SECTIONS[name], entry["found"]))
+    else:
+        write_figures(options.json, figures)
+
+
+def _is_published(options: argparse.Namespace) -> bool:
+    return options.json == page.FIGURES and not options.short
 
 
 def _command(section: Section, options: argparse.Namespace) -> str:

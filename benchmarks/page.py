@@ -93,9 +93,9 @@ def load(path: Path = FIGURES) -> Figures:
     return provenance.load(path)
 
 
-def save(figures: Figures, path: Path = FIGURES) -> None:
-    """In the order of the page, whenever each was measured."""
-    provenance.write(path, {name: figures[name] for name in SECTIONS if name in figures})
+def in_order(figures: Figures) -> Figures:
+    """That of the page, whenever each was measured."""
+    return {name: figures[name] for name in SECTIONS if name in figures}
 
 
 def page(figures: Figures) -> str:
