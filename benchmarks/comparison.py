@@ -7,7 +7,7 @@ without it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Literal
 
@@ -19,20 +19,22 @@ STANDARD_ERRORS = 2.0  # a difference smaller than so many is none
 LEAST_MARGIN = 0.02  # and so is one smaller than this, whatever its error
 MARGIN_OF_ONE = 0.05  # of one sample, which tells no error
 
-Verdict = Literal["better", "no different", "worse"]
+Verdict = Literal["worse", "no clear difference", "better", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """samples: of each server, by round; those of a round belong together. remarks: of a server's figure.
 
-    ours: the row of fanout that is compared; peers are all that do not begin with `fanout`.
+    of_run: a remark on all of them. ours: the row of fanout that is compared; peers are all that do not begin
+    with `fanout`.
     """
 
     label: str
     unit: str
     samples: Mapping[str, Sequence[float]]
     remarks: Mapping[str, str] = field(default_factory=dict)
+    of_run: str = ""
     more_is_better: bool = False
     digits: int = 0
     ours: str = FANOUT_NAME
@@ -45,14 +47,10 @@ class Comparison:
         return f"{self.value(name):,.{self.digits}f} {self.unit}".rstrip()
 
     def remark(self, name: str) -> str:
-        return self.remarks.get(name, "")
+        return "; ".join(filter(None, (self.remarks.get(name, ""), self.of_run)))
 
-    def remarked_by(self, remark: str) -> Comparison:
-        """The same, with one more remark on each figure."""
-        if not remark:
-            return self
-        both = {name: "; ".join(filter(None, (self.remark(name), remark))) for name in self.samples}
-        return replace(self, remarks=both)
+    def is_trusted(self, name: str) -> bool:
+        return not self.remarks.get(name, "").startswith(NOT_TRUSTED)
 
     def peers(self) -> list[str]:
         """Those in Python."""
@@ -60,7 +58,7 @@ class Comparison:
 
     def best_peer(self) -> str | None:
         """The best in Python whose figure is trusted; if none is, the best of all; `None` without any."""
-        trusted = [name for name in self.peers() if not self.remark(name).startswith(NOT_TRUSTED)]
+        trusted = [name for name in self.peers() if self.is_trusted(name)]
         choose = max if self.more_is_better else min
         return choose(trusted or self.peers(), key=self.value, default=None)
 
@@ -79,6 +77,8 @@ class Comparison:
         return figure([mine / its for mine, its in pairs])
 
     def verdict(self, peer: str) -> Verdict:
+        if not (self.is_trusted(self.ours) and self.is_trusted(peer)):
+            return "not known"
         found = self.ratio(peer)
         if found is None:
             less, same = self.value(self.ours) < self.value(peer), self.value(self.ours) == self.value(peer)
@@ -86,7 +86,7 @@ class Comparison:
             margin = margin_of(found)
             less, same = found.value < 1, abs(found.value - 1) <= margin
         if same:
-            return "no different"
+            return "no clear difference"
         return "better" if less != self.more_is_better else "worse"
 
     def cell(self, peer: str | None, *, named: bool = False) -> tuple[str, str]:
@@ -97,19 +97,20 @@ class Comparison:
         return shown, shown_ratio(self.ratio(peer))
 
     def all_remarks(self, *names: str | None) -> str:
-        """Of these figures, each with its server."""
-        its = {name: self.remark(name) for name in names if name is not None and self.remark(name)}
-        if len(set(its.values())) == 1 and len(its) == len([name for name in names if name]):
-            return next(iter(its.values()))
-        return "; ".join(f"{name}: {remark}" for name, remark in its.items())
+        """Of these figures, each with its server, and that of the run."""
+        named = [name for name in names if name is not None]
+        its = {name: remark for name in named if (remark := self.remarks.get(name, ""))}
+        if len(set(its.values())) == 1 and len(its) == len(named):
+            own = [next(iter(its.values()))]
+        else:
+            own = [f"{name}: {remark}" for name, remark in its.items()]
+        return "; ".join([*own, *([self.of_run] if self.of_run else [])])
 
-    def sentence(self, peer: str) -> str:
-        """One line of the summary: what, by how much, against whom, and every remark on either figure."""
-        return remarked(
-            f"{self.label}: {shown_ratio(self.ratio(peer))}, {self.shown(self.ours)} against "
-            f"{self.shown(peer)} of {peer}",
-            self.all_remarks(self.ours, peer),
-        )
+    def against(self, peer: str) -> str:
+        """The ratio to a peer, with every remark on either figure; the figures if there is no ratio."""
+        found = self.ratio(peer)
+        shown = f"{self.shown(self.ours)} against {self.shown(peer)}" if found is None else shown_ratio(found)
+        return remarked(shown, self.all_remarks(self.ours, peer))
 
 
 def margin_of(ratio: Figure) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Final, NamedTuple
@@ -24,7 +25,6 @@ from benchmarks.comparison import (
     STANDARD_ERRORS,
     Comparison,
     Verdict,
-    shown_ratio,
 )
 from benchmarks.contenders import FANOUT_NAME, GO_NAME, WHAT
 from benchmarks.section import Section, remarked, rows
@@ -144,7 +144,7 @@ def compared(figures: Figures) -> Iterator[tuple[Section, Comparison]]:
         if hasattr(section, "compared"):
             for comparison in section.compared(figures[name]["found"]):
                 if comparison.peers():
-                    yield section, comparison.remarked_by(_of_run(figures[name]))
+                    yield section, replace(comparison, of_run=_of_run(figures[name]))
 
 
 def _of_run(entry: Any) -> str:
@@ -177,15 +177,16 @@ def _summary(figures: Figures) -> str:
         GO_NAME: Comparison.go,
     }
     orders: dict[Verdict, str] = {
-        "worse": "worse than",
-        "no different": "no different from",
-        "better": "better than",
+        "worse": "fanout is worse than",
+        "no clear difference": "fanout is neither clearly better nor clearly worse than",
+        "better": "fanout is better than",
+        "not known": "Not known, because a figure is not trusted, of fanout and",
     }
     parts = []
     for title, of in against.items():
         for verdict, words in orders.items():
             if lines := list(_lines(figures, of, verdict)):
-                parts += [f"**fanout is {words} {title}:**", "\n".join(lines)]
+                parts += [f"**{words} {title}:**", "\n".join(lines)]
     return "\n\n".join(parts)
 
 
@@ -195,9 +196,8 @@ def _lines(figures: Figures, peer_of: Callable[[Comparison], str | None], verdic
     for section, one in compared(figures):
         peer = peer_of(one)
         if peer is not None and one.verdict(peer) == verdict:
-            what = f"{one.label.removeprefix(section.TITLE).lstrip(', ')} {shown_ratio(one.ratio(peer))}"
-            line = remarked(what, one.all_remarks(one.ours, peer))
-            by_section.setdefault(section.TITLE, []).append(line)
+            what = one.label.removeprefix(section.TITLE).lstrip(", ")
+            by_section.setdefault(section.TITLE, []).append(f"{what} {one.against(peer)}")
     for title, found in by_section.items():
         yield fill(
             f"* [{title}](#{_anchor(title)}): {'; '.join(found)}",
@@ -237,7 +237,7 @@ def _shown(section: Section, entry: Any) -> str:
     parts = [f"## {section.TITLE}"]
     if hasattr(section, "plot"):
         parts.append(f"![{section.TITLE}](images/{image(section.NAME).name})")
-    parts += [*section.render(entry["found"]).strip().split("\n\n"), _measured(entry)]
+    parts += [*section.render(entry["found"]).strip().split("\n\n"), _measured(section.NAME, entry)]
     return "\n\n".join(part if part[0] in "|!#" else _filled(part) for part in parts)
 
 
@@ -245,12 +245,15 @@ def _filled(paragraph: str) -> str:
     return fill(paragraph, 110, break_long_words=False, break_on_hyphens=False)
 
 
-def _measured(entry: Any) -> str:
+def _measured(name: str, entry: Any) -> str:
     how = entry["measured"]
+    # An entry from before there were digests names neither.
+    command = how.get("command", f'make bench ARGS="--only {name}"')
+    tree = f", tree {how['tree']}" if "tree" in how else ""
     remark = _of_run(entry)
     warning = f" **{remark[0].upper()}{remark[1:]}.**" if remark else ""
     return (
-        f"*`{how['command']}`, {how['date']}, commit {how['commit']}, tree {how['tree']}, "
+        f"*`{command}`, {how['date']}, commit {how['commit']}{tree}, "
         f"Python {how['python']}; {how['machine']}; load average {how['load_before']:.1f} before and "
         f"{how['load_after']:.1f} after; {how['where']}; upstream: "
         f"{entry['found'].get('upstream', 'none')}.*{warning}"
