@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import history, page, plots, provenance
 from benchmarks.provenance import CHANGES_AT_MOST, ROOT, Entry, git, load
@@ -94,10 +94,25 @@ def prose(root: Path) -> Iterator[str]:
         commit, name = each["transcribed"]["commit"], each["document"]
         if not {*each["figures"]} <= _quantities_at(commit, name):
             yield f"{name}, {each['what']}: commit {commit} does not have these figures"
+    yield from _tables(root, sources)
     if _text(root, measured.CLIENTS) != _file_at(WITHOUT_SAMPLES, measured.CLIENTS):
         yield f"{measured.CLIENTS} is not that of commit {WITHOUT_SAMPLES}"
     if not measured.shows_clients(_text(root, "docs/upstream.md"), json.loads(_text(root, measured.CLIENTS))):
         yield f"docs/upstream.md does not show {measured.CLIENTS}"
+
+
+def _tables(root: Path, sources: dict[str, Any]) -> Iterator[str]:
+    """Those that are transcribed as a whole."""
+    for path in measured.DOCUMENTS:
+        name = path.relative_to(ROOT).as_posix()
+        commits = [each["transcribed"]["commit"] for each in sources["tables"] if each["document"] == name]
+        of_clients = json.loads(_text(root, measured.CLIENTS)) if name == "docs/upstream.md" else ()
+        found = measured.tables(_text(root, name))
+        if len(found) != len(commits) + len(of_clients):
+            yield f"{name}: {len(found)} tables with figures, {len(commits)} in docs/figures/measured.json"
+        known = {table for commit in commits for table in measured.tables(_file_at(commit, name))}
+        if not of_clients and not {*found} <= known:
+            yield f"{name}: a table that none of the commits of docs/figures/measured.json has"
 
 
 PARTS: Final[dict[str, Part]] = {

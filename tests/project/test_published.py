@@ -51,6 +51,16 @@ def test_what_is_measured_has_not_changed_more_often_than_it_may(name: str) -> N
     assert published.stale(name, entry) == "", f"measure it with {command_of(name)}"
 
 
+@pytest.mark.parametrize("name", ["sweep", "cpu"])
+@pytest.mark.parametrize(("changes", "is_stale"), [(provenance.CHANGES_AT_MOST, False), (41, True)])
+def test_an_entry_is_stale_after_too_many_changes(
+    name: str, changes: int, is_stale: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "changes_since", lambda commit, paths: changes if paths else 0)
+    entry = {"measured": {"commit": "0" * 12, "paths": ["fanout"]}}
+    assert bool(published.stale(name, entry)) is is_stale
+
+
 def command_of(name: str) -> str:
     return f"make figures ARGS={name}" if name in SECTIONS else f'make bench ARGS="--only {name}"'
 
@@ -263,6 +273,14 @@ BY_HAND = {
     "a source of nothing": (
         in_json("docs/figures/measured.json", _moon),
         "docs/architecture.md: 77 % no longer there",
+    ),
+    "a cell of a table in the prose": (
+        in_text("docs/discussion.md", r"11 of 37", "1 of 37"),
+        "docs/discussion.md: a table that none of the commits",
+    ),
+    "the source of such a table": (
+        in_json("docs/figures/measured.json", lambda sources: sources["tables"].pop()),
+        "docs/discussion.md: 1 tables with figures, 0 in",
     ),
     "a cell of a client": (in_text(measured.CLIENTS, r"209\.67", "209.68"), "is not that of commit"),
     "a cell of a client, on the page": (
