@@ -39,6 +39,10 @@ def test_every_measured_figure_names_its_command_and_stands_in_one_place() -> No
         p.relative_to(ROOT).as_posix() for p in DOCUMENTS
     }
     assert all(each["what"] and each["command"] for each in SOURCES["tables"])
+    assert all(each["command"] for each in SOURCES["files"])
+    assert {each["file"] for each in SOURCES["files"]} == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks/results").iterdir()
+    }
     places = Counter(each["what"] for each in SOURCES["measured"])
     assert set(places.values()) == {1}
 
