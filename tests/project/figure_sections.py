@@ -366,7 +366,7 @@ SECTIONS: Final = {
     ),
     "mutants": Section(
         "Mutants",
-        'make mutants ARGS="--json /dev/stdout"',
+        'make mutants ARGS="--json /dev/fd/1"',
         30,
         ("tests/mutation", "tests/race", "tests/upstream", "tests/api", "tests/server", "tests/observe"),
         _mutants_table,
@@ -384,7 +384,7 @@ SECTIONS: Final = {
     ),
     "leak_check": Section(
         "What the leak check adds to the processor time of a request",
-        'python -m benchmarks.observability --only "logs and metrics,default" --json /dev/stdout',
+        'python -m benchmarks.observability --only "logs and metrics,default" --json /dev/fd/1',
         4,
         ("benchmarks/observability.py", "benchmarks/programs.py", "benchmarks/stepped_load.py"),
         _leak_check_table,

@@ -87,7 +87,10 @@ _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
 _QUANTITY: Final = re.compile(
     rf"(?<![\w.:/=-]){_NUMBER}(?:(?: to |–|, | and | or ){_NUMBER})*\s{_UNIT}(?![\w/])"
 )
-_NO_PROSE: Final = re.compile(r"```.*?```|<!-- figures?: .*?<!-- end -->|`[^`]*`", re.DOTALL)
+_ELSEWHERE: Final = r"```.*?```|<!-- figures?: .*?<!-- end -->"
+_NO_PROSE: Final = re.compile(rf"{_ELSEWHERE}|`[^`]*`", re.DOTALL)
+_TABLE: Final = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+_COUNT: Final = re.compile(rf" {_NUMBER}(?: of {_NUMBER}| [a-z]+)* $")
 _ROW: Final = re.compile(rf"^\| .+ \| ({_NUMBER} {_UNIT})[^|]*\| `", re.MULTILINE)
 _IN_SMALLEST: Final = {"ms": 1.0, "s": 1000.0, "seconds": 1000.0, "KiB": 1024.0}
 
@@ -125,6 +128,16 @@ def shows_clients(text: str, clients: dict[str, Any]) -> bool:
 def quantities(text: str) -> set[str]:
     """Every quantity in the prose: not in code, in a console, or between the marks of another source."""
     return set(_QUANTITY.findall(" ".join(_NO_PROSE.sub(" ", text).split())))
+
+
+def tables(text: str) -> list[str]:
+    """Every table with figures: at least two in a row. Not those between the marks of another source."""
+    found = _TABLE.findall(re.sub(_ELSEWHERE, "", text, flags=re.DOTALL))
+    return [
+        table
+        for table in found
+        if any(sum(bool(_COUNT.match(cell)) for cell in row.split("|")) > 1 for row in table.splitlines())
+    ]
 
 
 def bounds_in(guarantees: str) -> set[str]:

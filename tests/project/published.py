@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import history, page, plots, provenance
 from benchmarks.provenance import CHANGES_AT_MOST, ROOT, Entry, git, load
@@ -52,8 +52,6 @@ def benchmark(root: Path) -> Iterator[str]:
             yield f"{name} quotes another figure: run make documents"
     for name, entry in entries.items():
         yield from _entry(PERFORMANCE, name, entry)
-        if entry["measured"]["short"]:
-            yield f"{name}: a short run is not published"
         if hasattr(MEASURED[name], "plot"):
             image = page.image(name).relative_to(ROOT).as_posix()
             if plots.stamped(_text(root, image), entry["found"]) != _text(root, image):
@@ -64,6 +62,7 @@ def results(root: Path) -> Iterator[str]:
     """docs/record.md, its plot and the record of all results."""
     found = history.records(root / HISTORY)
     entries = load(root / GUARANTEES) | load(root / PERFORMANCE)
+    entries = {name: entry for name, entry in entries.items() if not is_short(entry)}
     yield from history.problems(found, entries)
     for name, entry in entries.items():
         last = next((each for each in reversed(found) if each["section"] == name), None)
@@ -94,10 +93,26 @@ def prose(root: Path) -> Iterator[str]:
         commit, name = each["transcribed"]["commit"], each["document"]
         if not {*each["figures"]} <= _quantities_at(commit, name):
             yield f"{name}, {each['what']}: commit {commit} does not have these figures"
-    if _text(root, measured.CLIENTS) != _file_at(WITHOUT_SAMPLES, measured.CLIENTS):
-        yield f"{measured.CLIENTS} is not that of commit {WITHOUT_SAMPLES}"
+    yield from _tables(root, sources)
+    for each in sources["files"]:
+        if git("hash-object", str(root / each["file"])) != _blob_at(each["written"]["commit"], each["file"]):
+            yield f"{each['file']} is not that of commit {each['written']['commit']}"
     if not measured.shows_clients(_text(root, "docs/upstream.md"), json.loads(_text(root, measured.CLIENTS))):
         yield f"docs/upstream.md does not show {measured.CLIENTS}"
+
+
+def _tables(root: Path, sources: dict[str, Any]) -> Iterator[str]:
+    """Those that are transcribed as a whole."""
+    for path in measured.DOCUMENTS:
+        name = path.relative_to(ROOT).as_posix()
+        commits = [each["transcribed"]["commit"] for each in sources["tables"] if each["document"] == name]
+        of_clients = json.loads(_text(root, measured.CLIENTS)) if name == "docs/upstream.md" else ()
+        found = measured.tables(_text(root, name))
+        if len(found) != len(commits) + len(of_clients):
+            yield f"{name}: {len(found)} tables with figures, {len(commits)} in docs/figures/measured.json"
+        known = {table for commit in commits for table in measured.tables(_file_at(commit, name))}
+        if not of_clients and not {*found} <= known:
+            yield f"{name}: a table that none of the commits of docs/figures/measured.json has"
 
 
 PARTS: Final[dict[str, Part]] = {
@@ -116,10 +131,18 @@ def main_figures(name: str, entry: Entry) -> dict[str, float]:
 
 
 def _entry(path: str, name: str, entry: Entry) -> Iterator[str]:
-    if "digest" in entry:
+    if is_short(entry):
+        if entry != provenance.sealed(entry):
+            yield f"{name}: a short run, and no command has written it"
+    elif "digest" in entry:
         yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
     elif json.loads(_file_at(WITHOUT_SAMPLES, path)).get(name) != entry:
         yield f"{name}: changed since commit {WITHOUT_SAMPLES}, by no command"
+
+
+def is_short(entry: Entry) -> bool:
+    """Whether it was only tried. It has no record, and the page warns of each of its figures."""
+    return isinstance(entry.get("measured"), dict) and bool(entry["measured"].get("short"))
 
 
 def stale(name: str, entry: Entry) -> str:
@@ -144,6 +167,11 @@ def _in_git(section: str, commit: str) -> dict[str, float]:
 @cache
 def _quantities_at(commit: str, name: str) -> set[str]:
     return measured.quantities(_file_at(commit, name))
+
+
+@cache
+def _blob_at(commit: str, name: str) -> str:
+    return git("rev-parse", f"{commit}:{name}", check=False) if provenance.is_in_history(commit) else ""
 
 
 @cache

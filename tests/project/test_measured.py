@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.measured import CLIENTS, DOCUMENTS, ROOT, load, quantities, shows_clients, unsourced, value
+from tests.project.measured import (
+    CLIENTS,
+    DOCUMENTS,
+    ROOT,
+    load,
+    quantities,
+    shows_clients,
+    tables,
+    unsourced,
+    value,
+)
 from tests.project.test_guarantees import in_code
 
 pytestmark = pytest.mark.same_on_every_python
@@ -28,6 +38,11 @@ def test_every_measured_figure_names_its_command_and_stands_in_one_place() -> No
     assert {each["document"] for each in SOURCES["measured"]} <= {
         p.relative_to(ROOT).as_posix() for p in DOCUMENTS
     }
+    assert all(each["what"] and each["command"] for each in SOURCES["tables"])
+    assert all(each["command"] for each in SOURCES["files"])
+    assert {each["file"] for each in SOURCES["files"]} == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks/results").iterdir()
+    }
     places = Counter(each["what"] for each in SOURCES["measured"])
     assert set(places.values()) == {1}
 
@@ -46,6 +61,14 @@ def test_the_table_of_clients_is_that_of_its_run() -> None:
     assert shows_clients(text, clients)
     clients["http"]["fanout"]["10"] += 1
     assert not shows_clients(text, clients)
+
+
+def test_a_table_with_figures_is_found_and_no_other() -> None:
+    text = (
+        "| a | b |\n| --- | --- |\n| `x` | 1 of 2,000 | 3 lost |\n\n| a | b |\n| --- | --- |\n| 1 | word |\n"
+    )
+    text += "```\n| 1 | 2 |\n```\n<!-- figures: x -->\n| 1 | 2 |\n<!-- end -->\n"
+    assert tables(text) == [text.partition("\n\n")[0] + "\n"]
 
 
 def test_a_quantity_is_found_in_prose_and_not_in_code() -> None:
