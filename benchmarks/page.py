@@ -52,6 +52,7 @@ OF_README: Final = (
 )
 IMAGES: Final = ROOT / "docs/images"
 SHORT_RUN: Final = "a short run, not to be quoted"
+OF_CHANGED_FILES: Final = "of files that are not committed"
 
 
 class Quote(NamedTuple):
@@ -116,7 +117,7 @@ def quote(name: str, figures: Figures) -> str:
     """The figure, with its remarks. Raises `KeyError` for a name not in `QUOTED`."""
     value, sections, label = QUOTED[name]
     own = _labelled(figures, label).remark(FANOUT_NAME) if label else ""
-    remarks = own or "; ".join(dict.fromkeys(filter(None, (_of_run(figures[each]) for each in sections))))
+    remarks = own or _of_run(*(figures[each] for each in sections))
     return remarked(value(figures), remarks)
 
 
@@ -147,13 +148,11 @@ def compared(figures: Figures) -> Iterator[tuple[Section, Comparison]]:
                     yield section, replace(comparison, of_run=_of_run(figures[name]))
 
 
-def _of_run(entry: Any) -> str:
-    """What must be known of all figures of a run."""
-    how = entry["measured"]
-    words = [SHORT_RUN] if how["short"] else []
-    if how.get("changed"):
-        words.append("of files that are not committed")
-    return "; ".join(words)
+def _of_run(*entries: Any) -> str:
+    """What must be known of all figures of these runs."""
+    short = any(entry["measured"]["short"] for entry in entries)
+    changed = any(entry["measured"].get("changed") for entry in entries)
+    return "; ".join([SHORT_RUN] * short + [OF_CHANGED_FILES] * changed)
 
 
 def _labelled(figures: Figures, label: str) -> Comparison:
@@ -218,7 +217,7 @@ def _disconnect(figures: Figures) -> str:
 
 
 def _minutes(figures: Figures, *names: str) -> str:
-    return f"{sum(figures[name]['measured']['took_s'] for name in names) / 60:.0f}"
+    return f"{sum(figures[name]['measured']['took_s'] for name in names) / 60:.0f} minutes"
 
 
 def _servers() -> str:

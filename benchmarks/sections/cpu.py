@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
 from time import monotonic, sleep
 from typing import Any
 
@@ -234,13 +235,17 @@ def render(found: Found) -> str:
 
 
 def plot(found: Found, figure_of: Any) -> None:
-    """Hatched: a figure with a remark."""
+    """Hatched: a figure with a remark. Without a useful answer there is no bar."""
     axes = figure_of.subplots(1, 1)
     comparisons = [_comparison(found, load) for load in found["rounds"]]
     names = list(found["unasked"])
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        its = [(place, each) for place, each in enumerate(comparisons) if name in each.samples]
+        its = [
+            (place, each)
+            for place, each in enumerate(comparisons)
+            if isfinite(each.samples.get(name, [inf])[0])
+        ]
         places = [place + (number - len(names) / 2 + 0.5) * width for place, _ in its]
         hatches = ["////" if each.remark(name) else "" for _, each in its]
         axes.bar(places, [each.value(name) for _, each in its], width, label=name, hatch=hatches)
