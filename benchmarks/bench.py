@@ -1,7 +1,7 @@
 """fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
 
     make bench                          all of it, on a machine that does nothing else
-    make bench ARGS=--short             all of it, about 7 minutes; shows that it works, not how fast
+    make bench ARGS=--short             all of it, about 9 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
     make bench ARGS=--render            only write the page and the plots anew
 

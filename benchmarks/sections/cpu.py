@@ -38,7 +38,7 @@ IN_SHORT = [("first", 250), ("first", 500), ("all", 500)]
 # The highest rate at which each answers on a core of ours; more would measure an overload.
 UP_TO = {
     FANOUT_NAME: 1500,
-    BARE_NAME: 1500,
+    BARE_NAME: 500,
     AIOHTTP_NAME: 1500,
     UVLOOP_NAME: 1500,
     ASYNCIO_NAME: 500,

@@ -27,7 +27,7 @@ SERVERS = (FANOUT_NAME, AIOHTTP_NAME, FASTAPI_AIOHTTP_NAME, GRANIAN_NAME, GO_NAM
 
 
 def run(settings: Settings) -> Found:
-    rounds, seconds = settings.times(3), settings.seconds(4, 2)
+    rounds, seconds = settings.times(3), settings.seconds(3, 2)
     found: list[Any] = []
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         base = url.removesuffix("/api/work")

@@ -23,7 +23,7 @@ HIGHEST_MULTIPLE_RATE = 24_000.0  # more the generator cannot send on time
 
 def run(settings: Settings) -> Found:
     found: dict[str, Any] = {}
-    seconds = settings.seconds(4, 2)
+    seconds = settings.seconds(3, 2)
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         for name, server in contenders(settings.folder, settings.servers(SERVERS)).items():
             clients = 200 if settings.short else CLIENTS

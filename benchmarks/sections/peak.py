@@ -46,9 +46,17 @@ def run(settings: Settings) -> Found:
 
 
 def measure(
-    settings: Settings, servers: Mapping[str, Server], url: str, clients: Sequence[int], rounds: int
+    settings: Settings,
+    servers: Mapping[str, Server],
+    url: str,
+    clients: Sequence[int],
+    rounds: int,
+    at_once: bool = True,
 ) -> Found:
-    """Each server under so many clients, in turn; fanout also under those who do not heed `Retry-After`."""
+    """Each server under so many clients, in turn; fanout also under those who do not heed `Retry-After`.
+
+    at_once: whether to measure the latter.
+    """
     rounds, seconds = settings.times(rounds), settings.seconds(4, 2)
     found: list[Any] = []
     for number in range(rounds):
@@ -58,7 +66,8 @@ def measure(
                 for name, server in servers.items()
                 if number == 0 or name not in IN_THE_FIRST_ROUND
             }
-            one[AT_ONCE_NAME] = ask(servers[FANOUT_NAME], url, count, seconds)
+            if at_once:
+                one[AT_ONCE_NAME] = ask(servers[FANOUT_NAME], url, count, seconds)
             found.append({"clients": count, "servers": one})
             settings.say(
                 f"round {number + 1} of {rounds}, {count} clients: "

@@ -42,7 +42,7 @@ def run(settings: Settings) -> Found:
         return {
             "upstream": what,
             "tls": ssl.OPENSSL_VERSION,
-            **peak.measure(settings, here, url, CLIENTS, ROUNDS),
+            **peak.measure(settings, here, url, CLIENTS, ROUNDS, at_once=False),
         }
 
 
