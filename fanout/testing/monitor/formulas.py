@@ -18,13 +18,16 @@ ran(c) = c.outcome != "not_started"
 ended_itself(c) = c.outcome in ("ok", "failed", "internal")
 all_ended(r) = len(r.calls) > 0 and all(ended_itself(c) for c in r.calls)
 won(r) = r.asks == "first" and any(c.outcome == "ok" for c in r.calls)
+last_end(r) = max([c.ended for c in r.calls] + [r.arrived])
 settled(r) = min(c.ended for c in r.calls if c.outcome == "ok") if won(r)
-  else max(c.ended for c in r.calls) if all_ended(r) else max(r.arrived, race_ends(r))
+  else last_end(r) if all_ended(r) else max(r.arrived, race_ends(r))
 due(r) = settled(r) if r.asks in ("first", "all") and r.in_time else r.arrived
 by_driver(r) = r.answer_id != r.id
-not_taken(r, run, lag) = r.left < never or r.closed >= r.began + 10 - lag
+not_taken(r, run, lag) = r.left <= r.began + lag or r.slow and r.left < never or r.closed >= r.began + 10 - lag
   or r.closed >= max(r.began, run.drained) + 0.5 - lag
   or by_driver(r) and (r.slow or r.closed >= r.began + 1 - lag)
+served(r, run, lag) = r.left < never and r.left <= due(r) + lag if r.began == never
+  else r.written < never or not_taken(r, run, lag)
 behind(at, together, run, instant) = any(
   began - instant <= at <= to + (to - began) - (0.005 - together * 0.0002) + instant
   and to - began >= 0.005 - together * 0.0002 - instant for [began, to] in run.stalls)
@@ -32,11 +35,10 @@ behind(at, together, run, instant) = any(
 
 FORMULAS: Final[dict[str, str]] = {
     "G1": """
-each request r if r.arrived < never and r.began == never and r.by_app:
-  r.left < never and r.left <= due(r) + lag
+each request r if r.arrived < never and r.by_app: served(r, run, lag)
 each request r if r.arrived < never and r.began == never and not r.by_app:
   r.left <= r.arrived + lag or run.crowded or run.drained - lag <= r.arrived <= run.drained + lag
-each request r if r.began < never: r.written < never or not_taken(r, run, lag)
+each request r if r.began < never and not r.by_app: r.written < never or not_taken(r, run, lag)
 each request r if r.began < never: r.came <= r.began + instant
 each request r if r.status < never and r.by_app and r.asks != "crash":
   r.read < never and r.answer_id == r.id
@@ -50,7 +52,8 @@ each end e: e.noted == []
     "G2": """
 each request r if r.timeout < never and r.began < never: r.began <= r.arrived + r.timeout + lag
 each request r if r.timeout < never and r.written < never: r.written <= r.arrived + r.timeout + r.waited + lag
-each request r if r.reason == "deadline": r.began >= min(r.arrived + r.timeout, may_end(r, run)) - instant
+each request r if r.reason == "deadline":
+  may_end(r, run) - instant <= r.began <= max(r.arrived, race_ends(r)) + soon
 each request r, each c in r.calls if ran(c) and r.arrived < never: r.arrived < race_ends(r) or run.stalls != []
 each end e: e.late_counted == 0 or run.stalls != [] or e.slow_clients > 0
 """,
@@ -66,7 +69,7 @@ each request r if r.asks == "first" and r.status == 200:
   any(c.won and all(d.ended >= c.ended - instant for d in r.calls if d.outcome == "ok") for c in r.calls)
 each request r if r.asks == "first" and r.status == 200: r.began <= settled(r) + soon
 each request r if r.asks == "first" and r.reason == "no_success":
-  all(c.outcome == "failed" for c in r.calls) and r.began <= max(c.ended for c in r.calls) + soon
+  all(c.outcome == "failed" for c in r.calls) and r.began <= last_end(r) + soon
 each request r if r.asks == "first" and r.reason == "deadline": all(c.outcome != "ok" for c in r.calls)
 each request r if r.reason == "no_success": r.errors == [c.error for c in r.calls]
 each request r, each c in r.calls if c.outcome in ("ok", "failed"): c.error == c.deserves
@@ -75,11 +78,11 @@ each request r, each c in r.calls if c.deserves == never: c.ended <= c.comes + l
     "G5": """
 each request r if r.asks == "all" and r.status == 200:
   all(c.outcome in ("ok", "failed") for c in r.calls) and any(c.outcome == "ok" for c in r.calls)
-each request r if r.asks == "all" and r.status == 200: r.began <= max(c.ended for c in r.calls) + soon
+each request r if r.asks == "all" and r.status == 200: r.began <= last_end(r) + soon
 each request r if r.asks == "all" and r.status == 200:
   r.payloads == [c.payload for c in r.calls if c.outcome == "ok"]
 each request r if r.asks == "all" and r.reason == "no_success":
-  all(c.outcome == "failed" for c in r.calls) and r.began <= max(c.ended for c in r.calls) + soon
+  all(c.outcome == "failed" for c in r.calls) and r.began <= last_end(r) + soon
 each request r if r.asks == "all" and r.reason == "deadline": not all_ended(r)
 """,
     "G6": """
@@ -106,6 +109,7 @@ each request r if r.status < never and not r.by_app and r.status != 408 and r.as
 each request r if r.status == 503 and r.by_app: r.reason in ("overloaded", "draining", never)
 """,
     "G9": """
+each request r if r.by_app and r.arrived <= run.drained <= r.written and run.drained < never: served(r, run, lag)
 each request r if r.arrived > run.drained + lag and r.by_app and r.status < never: r.status == 503
 each request r if r.reason == "draining": r.arrived >= run.drained - soon
 each request r if r.status < never and r.began > run.signalled + lag: r.closes
@@ -117,15 +121,15 @@ each request r if r.arrived < never and r.admitted < never:
   r.arrived - instant <= r.admitted <= r.arrived + lag
 each request r, each c in r.calls if ran(c): min(c.begun, c.ended) <= c.started + lag
 each request r if r.came < never and r.free < never:
-  min(r.read, r.closed, r.left) <= max(r.came, r.free) + 10 + 1 + lag
+  min(r.read, r.left, r.closed - 1) <= max(r.came, r.free) + 10 + lag
 each request r if r.began < never: min(r.written, r.closed, r.left) <= r.began + 10 + lag
-each request r if r.sent < never and r.status == 408:
+each request r if r.status == 408:
   r.began < r.read + instant and r.began >= min(r.sent + 10, run.drained + 0.5) - lag
 each connection c: c.open <= run.max_connections
 """,
     "G11": """
 each request r if r.asks == "crash" and r.status < never and r.by_app:
-  r.status == 500 and r.reason in ("internal", never) and r.began <= r.admitted + lag
+  r.status == 500 and r.reason in ("internal", never) and r.began <= r.arrived + lag
 each request r if any(c.outcome == "internal" for c in r.calls) and r.status < never:
   r.status == 500 and r.reason in ("internal", never)
 each request r if r.reason == "internal": r.bugs > 0

@@ -50,6 +50,16 @@ class Tally:
     visible: set[str] = field(default_factory=set)
     missing: dict[str, set[str]] = field(default_factory=dict)
 
+    def not_asked(self, clause: Clause, about: Record) -> None:
+        """The clause does not apply to this record. Could it be evaluated if it did?"""
+        if clause.text in self.visible or clause.text in self.missing:
+            return
+        lacks = {name for of, name in clause.read if of == clause.name and name not in about.__dict__}
+        if lacks:
+            self.missing[clause.text] = lacks
+        else:
+            self.visible.add(clause.text)
+
     @property
     def unseen(self) -> list[str]:
         """The fields for want of which a clause was never evaluated."""
@@ -98,8 +108,7 @@ class Monitor:
             for element in elements:
                 try:
                     if clause.condition is not None and not clause.condition(about, element, *known):
-                        if clause.text not in tally.missing:
-                            tally.visible.add(clause.text)
+                        tally.not_asked(clause, about)
                         continue
                     is_kept = clause.claim(about, element, *known)
                 except NotVisible as missing:

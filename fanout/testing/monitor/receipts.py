@@ -141,7 +141,7 @@ class LogRecords:
         if read.reason == "internal":
             self._waiting.append((ended_at + BUG_WITHIN_S, record, line))
         else:
-            yield record, line
+            yield record | {"bugs": self._bugs.get(read.request_id, 0)}, line
 
 
 def _unix_s(entry: Mapping[str, Any]) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from typing import Final
+from types import FrameType
 
 import trio
 
@@ -14,24 +15,24 @@ from fanout.testing.world.scheduler import pending_deadlines
 from fanout.testing.world.server import Server
 from fanout.testing.world.upstreams import Upstreams
 
-_THREAD_STARTS: Final = ("_thread.start_new_thread", "_thread.start_joinable_thread")  # audit events
-_threads_started = 0
-_is_hooked = False
 
+class ThreadStarts:
+    """How many threads were `started` within it: a profile function that each new one calls, once."""
 
-def threads_started() -> int:
-    """By this process, since the first call."""
-    global _is_hooked  # a hook stays for good, so there is one per process
-    if not _is_hooked:
-        sys.addaudithook(_audit)
-        _is_hooked = True
-    return _threads_started
+    def __init__(self) -> None:
+        self.started = 0
 
+    def __enter__(self) -> ThreadStarts:
+        self._before = threading.getprofile()
+        threading.setprofile(self._begins)
+        return self
 
-def _audit(event: str, arguments: object) -> None:
-    global _threads_started  # see above
-    if event in _THREAD_STARTS:
-        _threads_started += 1
+    def __exit__(self, *exception: object) -> None:
+        threading.setprofile(self._before)  # type: ignore[arg-type]  # `None` is allowed, and typeshed lacks it
+
+    def _begins(self, frame: FrameType, event: str, argument: object) -> None:
+        sys.setprofile(None)
+        self.started += 1
 
 
 class Counts:
@@ -40,7 +41,6 @@ class Counts:
     def __init__(self) -> None:
         self._tasks = trio.lowlevel.current_statistics().tasks_living
         self._deadlines = pending_deadlines()
-        self._threads = threads_started()
 
     def at_last_answer(self, ended: Ended, server: Server, upstreams: Upstreams) -> None:
         """The last connection has ended, and the pool is still open."""
@@ -77,7 +77,6 @@ class Counts:
         ended.leak_checked = found.requests
         ended.bugs_raised = sorted(repr(bug) for bug in upstreams.bugs)
         ended.noted = [f"the simulated upstream crashed: {crash!r}" for crash in upstreams.crashes]
-        ended.threads_started = threads_started() - self._threads
 
 
 def bugs_in(reported: BaseException) -> Iterator[str]:

@@ -18,7 +18,7 @@ from fanout.server.http1 import serve_stream
 from fanout.testing.world import clients
 from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
-from fanout.testing.world.counted import Counts, bugs_in
+from fanout.testing.world.counted import Counts, ThreadStarts, bugs_in
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
@@ -41,7 +41,10 @@ def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
     async def main(clock: trio.testing.MockClock) -> Ended:
         return await World(plan, seed, clock, Trace(kept=traced)).run()
 
-    return run_seeded(main, seed)
+    with ThreadStarts() as threads:
+        ended = run_seeded(main, seed)
+    ended.threads_started = threads.started
+    return ended
 
 
 class World:
