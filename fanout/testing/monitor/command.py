@@ -61,6 +61,7 @@ def check_trace(file: BinaryIO, allowance_ms: float, show: int, as_json: bool) -
       fanout check-trace fanout.log
       zcat fanout.log.*.gz | fanout check-trace - --json
     """
+    name = getattr(file, "name", "<stdin>")
     reading = Reading(allowance_s=allowance_ms / 1000)
     first: list[Violation] = []
     bad: list[str] = []
@@ -75,13 +76,13 @@ def check_trace(file: BinaryIO, allowance_ms: float, show: int, as_json: bool) -
                     bad.append(f"line {number}: {error}")
         first += reading.end()[: max(0, show - len(first))]
     except OSError as error:
-        click.echo(f"fanout check-trace: {file.name} cannot be read: {error.strerror}", err=True)
+        click.echo(f"fanout check-trace: {name} cannot be read: {error.strerror}", err=True)
         sys.exit(REFUSED)
     if as_json:
         click.echo(json.dumps(_as_json(reading, first, bad_count), indent=2))
     elif reading.requests:
         _say(reading, first)
-    _say_bad(bad, bad_count, reading, file.name)
+    _say_bad(bad, bad_count, reading, name)
     if any(tally.broken for tally in reading.monitor.tallies.values()):
         sys.exit(NO)
     sys.exit(REFUSED if bad_count or not reading.requests else DONE)
@@ -123,8 +124,9 @@ def _as_json(reading: Reading, first: list[Violation], bad_lines: int) -> dict[s
                 "guarantee": violation.guarantee,
                 "of": violation.of,
                 "line": violation.line,
-                "read": violation.read,
+                "says": violation.says,
                 "clause": violation.clause,
+                "read": violation.read,
             }
             for violation in first
         ],
@@ -133,10 +135,7 @@ def _as_json(reading: Reading, first: list[Violation], bad_lines: int) -> dict[s
 
 def _say(reading: Reading, first: list[Violation]) -> None:
     tallies = reading.monitor.tallies
-    click.echo(
-        f"{reading.requests:,} requests in {reading.lines:,} lines"
-        + (f", {reading.skipped:,} of them about something else" if reading.skipped else "")
-    )
+    click.echo(f"{reading.requests:,} requests in {reading.lines:,} lines")
     for guarantee, tally in tallies.items():
         colour = {"broken": "red", "kept": "green", "kept in part": "green"}.get(tally.word)
         count = f"{tally.broken:,} of {tally.checked:,}" if tally.broken else f"{tally.checked:,}"

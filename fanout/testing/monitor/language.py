@@ -1,6 +1,7 @@
 """The language of the formulas: first-order logic over the records of a trace, in Python's own expressions.
 
-A formula is one or more clauses, and holds when each of them does. A clause is
+A formula is one or more clauses, and holds when each of them does. A line that begins with `#` says in a sentence
+what those below it mean. A clause is
 
     each KIND NAME [, each NAME in LIST] [if CONDITION]: CLAIM
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,13 +43,15 @@ class BadFormula(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """kind: of the records that it is about. name: for each of them; inner: for each of the elements of `of`.
+    """says: what it means. kind: of the records that it is about. name: for each of them; inner: for each of the
+    elements of `of`.
 
     condition, claim: called with the record, the element or `None`, and the values of the names that are
-    known. They raise `NotVisible`. read: the fields that both read of the record and the element.
+    known. They raise `NotVisible`. read: the fields that both read, and of which name.
     """
 
     text: str
+    says: str
     kind: str
     name: str
     inner: str | None
@@ -60,13 +63,13 @@ class Clause:
 
 def clauses_of(formula: str, known: Iterable[str], defined: Mapping[str, Callable[..., Any]]) -> list[Clause]:
     """known: the names that it may use besides its own. defined: its functions. Raises `BadFormula`."""
-    return [_clause(text, tuple(known), defined) for text in _parts(formula)]
+    return [_clause(text, says, tuple(known), defined) for says, text in _parts(formula)]
 
 
 def definitions_of(text: str) -> dict[str, Callable[..., Any]]:
     """The functions that these definitions make. Each may call those above it. Raises `BadFormula`."""
     found: dict[str, Callable[..., Any]] = {}
-    for part in _parts(text):
+    for _, part in _parts(text):
         matched = _DEFINITION.fullmatch(part)
         if matched is None:
             raise BadFormula(f"{part!r}: a definition is NAME(PARAMETERS) = EXPRESSION")
@@ -75,12 +78,17 @@ def definitions_of(text: str) -> dict[str, Callable[..., Any]]:
     return found
 
 
-def _parts(text: str) -> list[str]:
-    """Its definitions or clauses, each on one line: one goes on as long as the next line is indented."""
-    return [" ".join(part.split()) for part in re.split(r"\n(?=\S)", text.strip())]
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """Its definitions or clauses, each on one line, with what they mean: one goes on while lines are indented."""
+    says = ""
+    for part in re.split(r"\n(?=\S)", text.strip()):
+        if part.startswith("#"):
+            says = part.removeprefix("#").strip()
+        else:
+            yield says, " ".join(part.split())
 
 
-def _clause(text: str, known: tuple[str, ...], defined: Mapping[str, Callable[..., Any]]) -> Clause:
+def _clause(text: str, says: str, known: tuple[str, ...], defined: Mapping[str, Callable[..., Any]]) -> Clause:
     matched = _CLAUSE.fullmatch(text)
     if matched is None:
         raise BadFormula(f"{text!r}: a clause is: each KIND NAME [, each NAME in LIST] [if CONDITION]: CLAIM")
@@ -88,10 +96,10 @@ def _clause(text: str, known: tuple[str, ...], defined: Mapping[str, Callable[..
     names = (name, inner or "_none", *known)
     trees = [_parsed(part, [*names, *defined]) for part in (condition, claim) if part]
     functions = [_function(tree, ", ".join(names), defined) for tree in trees]
-    read = dict.fromkeys(pair for tree in trees for pair in _fields(tree, (name, inner)))
+    read = dict.fromkeys(pair for tree in trees for pair in _fields(tree, (name, inner, "run")))
     of_list = _function(_parsed(of, [name]), name, {}) if of else None
     return Clause(
-        text, kind, name, inner, of_list, functions[0] if condition else None, functions[-1], tuple(read)
+        text, says, kind, name, inner, of_list, functions[0] if condition else None, functions[-1], tuple(read)
     )
 
 

@@ -16,6 +16,10 @@ from fanout.testing.monitor.language import Clause, clauses_of, definitions_of
 from fanout.testing.monitor.records import NotVisible, Record, never, record_of
 
 VIRTUAL_S: Final = 1e-6  # virtual time is exact but for the rounding of floating-point sums
+_MOMENTS: Final = frozenset(
+    {"drained", "signalled", "sent", "came", "read", "free", "admitted", "began", "written", "left", "closed", "started", "begun"}
+    | {"ended", "comes", "dead_since"}
+)
 _TIMES: Final = ("arrived", "came", "began", "left", "closed", "opened")
 
 
@@ -23,18 +27,19 @@ _TIMES: Final = ("arrived", "came", "began", "left", "closed", "opened")
 class Violation:
     """A record of which a formula is not true. of: the request (`w7`), connection, or other record.
 
-    line: of the trace, if it has lines. read: what the formula read of the record.
+    line: of the trace, if it has lines. clause: the one that is broken, and what it says. read: of the record.
     """
 
     guarantee: str
     of: str
     line: int | None
-    read: str
+    says: str
     clause: str
+    read: str
 
     def __str__(self) -> str:
-        where = self.of if self.line is None else f"line {self.line}: {self.of}"
-        return f"{self.guarantee} {where}: {self.read}; broken: {self.clause}"
+        where = self.of if self.line is None else f"line {self.line}, {self.of}"
+        return f"{self.guarantee} {where}: not so: {self.says}: {self.read}"
 
 
 @dataclass(slots=True)
@@ -50,11 +55,12 @@ class Tally:
     visible: set[str] = field(default_factory=set)
     missing: dict[str, set[str]] = field(default_factory=dict)
 
-    def not_asked(self, clause: Clause, about: Record) -> None:
+    def not_asked(self, clause: Clause, about: Record, run: Record) -> None:
         """The clause does not apply to this record. Could it be evaluated if it did?"""
         if clause.text in self.visible or clause.text in self.missing:
             return
-        lacks = {name for of, name in clause.read if of == clause.name and name not in about.__dict__}
+        of = {clause.name: about.__dict__, "run": run.__dict__}
+        lacks = {field for name, field in clause.read if name in of and field not in of[name]}
         if lacks:
             self.missing[clause.text] = lacks
         else:
@@ -108,7 +114,7 @@ class Monitor:
             for element in elements:
                 try:
                     if clause.condition is not None and not clause.condition(about, element, *known):
-                        tally.not_asked(clause, about)
+                        tally.not_asked(clause, about, self._run)
                         continue
                     is_kept = clause.claim(about, element, *known)
                 except NotVisible as missing:
@@ -118,9 +124,8 @@ class Monitor:
                 tally.visible.add(clause.text)
                 if not is_kept:
                     tally.broken += 1
-                    yield Violation(
-                        guarantee, str(record.get("id", kind)), line, _read(clause, about, element), clause.text
-                    )
+                    of, read = str(record.get("id", kind)), _read(clause, about, element, self._run)
+                    yield Violation(guarantee, of, line, clause.says, clause.text, read)
 
     def _stood_still_s(self, kind: str, about: Record) -> float:
         """For how long the event loop stood still while it lasted, as far as the trace says."""
@@ -164,22 +169,30 @@ def violations_of(records: Iterable[Mapping[str, Any]]) -> list[Violation]:
     return [violation for record in records for violation in monitor.check(record)]
 
 
-def _read(clause: Clause, about: Record, element: Record | None) -> str:
-    said = []
-    for name, attribute in clause.read:
-        of = about if name == clause.name else element
-        value = of.__dict__.get(attribute) if of is not None else None
-        if attribute == "calls" and isinstance(value, list):
-            value = ", ".join(f"{call.__dict__.get('outcome')} at {_shown(call.__dict__.get('ended'))}" for call in value)
-            said.append(f"{name}.calls: {value}")
-        else:
-            said.append(f"{name}.{attribute}={_shown(value)}")
+def _read(clause: Clause, about: Record, element: Record | None, run: Record) -> str:
+    """What the clause has read, and when what happened. Times of a request are seconds after its arrival."""
+    arrived = about.__dict__.get("arrived", never) if clause.kind == "request" else never
+    reads = {pair: None for pair in clause.read if pair[1] not in ("calls", "arrived", "id")}
+    if clause.kind == "request":
+        reads |= dict.fromkeys([(clause.name, "began"), (clause.name, "left")])
+    said = [] if arrived == never else [f"{clause.name}.arrived={arrived:.6f}"]
+    of = {clause.name: about, clause.inner: element, "run": run}
+    for name, attribute in reads:
+        value = getattr(of[name], "__dict__", {}).get(attribute, "unknown")
+        said.append(f"{name}.{attribute}={_shown(value, arrived if attribute in _MOMENTS else never)}")
+    if clause.kind == "request" and (calls := about.__dict__.get("calls")):
+        ends = [(call.__dict__.get("outcome"), _shown(call.__dict__.get("ended"), arrived)) for call in calls]
+        said.append(f"calls: {', '.join(f'{outcome} {ended}' for outcome, ended in ends)}")
     return ", ".join(said)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, since: float = never) -> str:
+    """since: a time is shown as seconds after it, unless it is `never`."""
     if isinstance(value, float):
-        return "never" if value == never else f"{value:.6f}".rstrip("0").rstrip(".")
+        if value == never:
+            return "never"
+        text = f"{value if since == never else value - since:.6f}".rstrip("0").rstrip(".")
+        return text if since == never or value < since else f"+{text}"
     if isinstance(value, list):
         return f"[{', '.join(map(_shown, value))}]"
-    return repr(value) if isinstance(value, str) else str(value)
+    return str(value)

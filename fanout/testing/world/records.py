@@ -111,18 +111,21 @@ def _of_request(request: RequestFacts, answer: Answer | None, free: float | None
         "bugs": sum(f"'w{script.id}" in name.replace(".", "'.") for name in ended.bugs_reported),
         "calls": [_of_call(call, said, plan.upstream_latency_ms / 1000) for call in _in_order(request)],
     }
-    if script.ask == "fixed":
-        fields["deserves"] = [script.status, script.reason or "success"]
-    elif script.ask == "garbage":
-        fields["deserves"] = [script.status, *_TOO_LARGE]
+    match script.ask:
+        case "fixed":
+            fields["deserves"] = [script.status, script.reason or "success"]
+        case "garbage":
+            fields["deserves"] = [script.status, *_TOO_LARGE]
+        case _:
+            fields["deserves"] = None
+    if answer is None or said is not None:  # else its body is not known
+        fields |= {"errors": None, "payloads": None}
     if said is not None and said.reason == "no_success":
         fields["errors"] = [call["error"] for call in said.json["calls"]]
     elif said is not None and said.status == 200 and script.ask in ("first", "all"):
         fields["payloads"] = _payloads(said)
-    if request.first_byte is not None:
-        names = ("permits_taken", "unanswered", "connections_in_use", "calls_running")
-        fields |= dict(zip(names, request.first_byte, strict=True))
-    return fields
+    names = ("permits_taken", "unanswered", "connections_in_use", "calls_running")
+    return fields | dict(zip(names, request.first_byte or (None,) * 4, strict=True))
 
 
 def _in_order(request: RequestFacts) -> list[CallFacts]:
@@ -160,14 +163,14 @@ def _of_call(call: CallFacts, answer: Answer | None, latency_s: float) -> Fields
         "first_reused": first is not None and first.reused,
         "comes": None,
         "kept": False,
-        "silent_and_dead": None,
+        "dead_since": None,
     }
-    if answer is not None and answer.status == 200:
-        fields["won"] = outcome == "ok" and payload in _payloads(answer)
+    if answer is not None:
+        fields["won"] = outcome == "ok" and answer.status == 200 and payload in _payloads(answer)
     if last is not None and last.wire is not None:
         fields["kept"] = last.closed_at is None or call.ended_at is None or last.closed_at > call.ended_at
         if last.reused and not last.heard_bytes:
-            fields["silent_and_dead"] = last.ended_at
+            fields["dead_since"] = last.ended_at
         fields |= _what_came(call, latency_s)
     return fields
 
