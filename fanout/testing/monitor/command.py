@@ -52,8 +52,8 @@ def check_trace(file: BinaryIO, allowance_ms: float, show: int, as_json: bool) -
     \b
     Exit codes:
       0    every formula that is visible holds
-      1    a formula is broken: each violation is one line, with the line of FILE, the request and the times
-      2    FILE cannot be read, has lines that are no log of fanout's, or says nothing about any request
+      1    a formula is broken: one line for each violation, with the request and its times
+      2    FILE cannot be read, has lines that are no log of fanout's, or has no request
 
     \b
     Example:
