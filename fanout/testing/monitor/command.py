@@ -1,4 +1,4 @@
-"""The command `fanout check-trace`: what a log of receipts, or the trace of a simulation, says of each guarantee."""
+"""The command `fanout check-trace`: what a log, or the trace of a simulation, says of each guarantee."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _SHOWN_BAD_LINES: Final = 3
     default=100.0,
     show_default=True,
     metavar="MS",
-    help="In a log: how much later than its cause may be what has to happen at once. Not for G2: an answer is "
-    "late or it is not.",
+    help="In a log: how much later than its cause may be what has to happen at once. G2 has no allowance: an "
+    "answer is late or it is not.",
 )
 @click.option(
     "--show",
@@ -43,9 +43,9 @@ _SHOWN_BAD_LINES: Final = 3
 def check_trace(file: BinaryIO, allowance_ms: float, show: int, as_json: bool) -> None:
     """Check every guarantee in the log of a server.
 
-    FILE is the log that `fanout serve` writes as JSON lines (FANOUT_LOG_FORMAT=json, and what it does without a
-    terminal), or the trace that `fanout simulate --trace` writes; - is standard input. Each guarantee is one
-    formula (docs/guarantees.md), and each line of the output says whether it was kept, broken, or is not
+    FILE is the log that `fanout serve` writes as JSON lines (FANOUT_LOG_FORMAT=json, and without a terminal
+    in any case), or the trace that `fanout simulate --trace` writes; - is standard input. Each guarantee is
+    one formula (docs/guarantees.md), and each line of the output says whether it was kept, broken, or is not
     visible in this trace: then the log has nothing that could show it. A formula is kept in part if a clause
     of it is not visible.
 

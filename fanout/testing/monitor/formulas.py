@@ -1,8 +1,8 @@
 """The twelve guarantees, each as one formula. docs/guarantees.md shows exactly these texts.
 
 KNOWN: what every formula may use. `run` is the simulation run, or the server, that a record belongs to.
-`instant` is the rounding of times. `lag` is that, and for how long the event loop is known to have stood still
-meanwhile. `soon` is `lag`, and what is allowed for a real clock.
+`instant` is the rounding of times. `lag` is that, and for how long the event loop is known to have stood
+still meanwhile. `soon` is `lag`, and what is allowed for a real clock.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ settled(r) = min(c.ended for c in r.calls if c.outcome == "ok") if has_winner(r)
   else last_end(r) if all_ended(r) else max(r.arrived, race_ends(r))
 due(r) = settled(r) if r.asks in ("first", "all") and r.in_time else r.arrived
 # the client has not taken an answer: it disconnected, or did not read within the bound for a write
-not_taken(r, run, lag) = r.left <= r.began + lag or r.slow and r.left < never or r.closed >= r.began + 10 - lag
-  or r.closed >= max(r.began, run.drained) + 0.5 - lag
+not_taken(r, run, lag) = r.left <= r.began + lag or r.slow and r.left < never
+  or r.closed >= r.began + 10 - lag or r.closed >= max(r.began, run.drained) + 0.5 - lag
   or r.answer_id != r.id and (r.slow or r.closed >= r.began + 1 - lag)
 # the request has a complete answer, or its client disconnected before it was due
 served(r, run, lag) = r.left < never and r.left <= due(r) + lag if r.began == never
@@ -44,7 +44,8 @@ FORMULAS: Final[dict[str, str]] = {
 each request r if r.by_app and r.arrived < never: served(r, run, lag)
 # also one that did not get as far as the application, unless the connection ended in that very moment
 each request r if not r.by_app and r.arrived < never:
-  r.began < never or r.left <= r.arrived + lag or run.crowded or run.drained - lag <= r.arrived <= run.drained + lag
+  r.began < never or r.left <= r.arrived + lag or run.crowded
+  or run.drained - lag <= r.arrived <= run.drained + lag
 each request r if not r.by_app and r.began < never: r.written < never or not_taken(r, run, lag)
 # an answer is to the request that was sent, and not before it
 each request r if r.by_app and r.status < never and r.asks != "crash": r.answer_id == r.id and r.read < never
@@ -149,7 +150,8 @@ each request r if r.status < never and not r.by_app and r.status != 408 and r.as
 """,
     "G9": """
 # a request in flight when the graceful shutdown begins gets its answer
-each request r if r.by_app and r.arrived <= run.drained <= r.written and run.drained < never: served(r, run, lag)
+each request r if r.by_app and r.arrived <= run.drained <= r.written and run.drained < never:
+  served(r, run, lag)
 # from then on requests are rejected, and none before
 each request r if r.by_app and r.arrived > run.drained + lag and r.status < never: r.status == 503
 each request r if r.reason == "draining": r.arrived >= run.drained - soon

@@ -1,13 +1,13 @@
 """The language of the formulas: first-order logic over the records of a trace, in Python's own expressions.
 
-A formula is one or more clauses, and holds when each of them does. A line that begins with `#` says in a sentence
-what those below it mean. A clause is
+A formula is one or more clauses, and holds when each of them does. A line that begins with `#` says in a
+sentence what those below it mean. A clause is
 
     each KIND NAME [, each NAME in LIST] [if CONDITION]: CLAIM
 
 and says that the claim is true of every record of the kind, and of every element of its list, for which the
 condition is. Times are compared with `<=`; `never` is later than all of them. `all(... for x in LIST)` and
-`any(...)` quantify within a record. A definition, `NAME(PARAMETERS) = EXPRESSION`, gives an expression a name.
+`any(...)` quantify within a record. A definition, `NAME(PARAMETERS) = EXPRESSION`, names an expression.
 
 Rule 1: an expression can compare, calculate and call what is defined, and nothing else.
 Rule 2: it is evaluated from left to right, and no further than is needed. If it then needs a field that is
@@ -43,8 +43,8 @@ class BadFormula(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """says: what it means. kind: of the records that it is about. name: for each of them; inner: for each of the
-    elements of `of`.
+    """says: what it means. kind: of the records that it is about. name: for each of them; inner: for each of
+    the elements of `of`.
 
     condition, claim: called with the record, the element or `None`, and the values of the names that are
     known. They raise `NotVisible`. read: the fields that both read, and of which name.
@@ -79,7 +79,7 @@ def definitions_of(text: str) -> dict[str, Callable[..., Any]]:
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """Its definitions or clauses, each on one line, with what they mean: one goes on while lines are indented."""
+    """Its definitions or clauses, each on one line, with what they mean. Indented lines continue one."""
     says = ""
     for part in re.split(r"\n(?=\S)", text.strip()):
         if part.startswith("#"):
@@ -88,7 +88,9 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
             yield says, " ".join(part.split())
 
 
-def _clause(text: str, says: str, known: tuple[str, ...], defined: Mapping[str, Callable[..., Any]]) -> Clause:
+def _clause(
+    text: str, says: str, known: tuple[str, ...], defined: Mapping[str, Callable[..., Any]]
+) -> Clause:
     matched = _CLAUSE.fullmatch(text)
     if matched is None:
         raise BadFormula(f"{text!r}: a clause is: each KIND NAME [, each NAME in LIST] [if CONDITION]: CLAIM")
@@ -99,7 +101,15 @@ def _clause(text: str, says: str, known: tuple[str, ...], defined: Mapping[str, 
     read = dict.fromkeys(pair for tree in trees for pair in _fields(tree, (name, inner, "run")))
     of_list = _function(_parsed(of, [name]), name, {}) if of else None
     return Clause(
-        text, says, kind, name, inner, of_list, functions[0] if condition else None, functions[-1], tuple(read)
+        text,
+        says,
+        kind,
+        name,
+        inner,
+        of_list,
+        functions[0] if condition else None,
+        functions[-1],
+        tuple(read),
     )
 
 
@@ -110,14 +120,12 @@ def _function(
     assert isinstance(function.body, ast.Lambda)
     function.body.body = tree.body
     code = compile(ast.fix_missing_locations(function), "<formula>", "eval")
-    made: Callable[..., Any] = eval(  # noqa: S307 - Rule 1
-        code, {"__builtins__": {}, "never": never, **FUNCTIONS, **names}
-    )
+    made: Callable[..., Any] = eval(code, {"__builtins__": {}, "never": never, **FUNCTIONS, **names})
     return made
 
 
 def _parsed(text: str, known: Iterable[str]) -> ast.Expression:
-    """Raises `BadFormula` for what is not an expression of the language, or has a name that nothing defines."""
+    """Raises `BadFormula` for what is not of the language, and for a name that nothing defines."""
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
@@ -138,7 +146,9 @@ def _parsed(text: str, known: Iterable[str]) -> ast.Expression:
 def _fields(tree: ast.AST, names: tuple[str | None, ...]) -> list[tuple[str, str]]:
     """The fields that it reads of these names, in the order in which they stand there."""
     reads = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     ]
     return [
         (node.value.id, node.attr)

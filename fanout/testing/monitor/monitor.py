@@ -17,7 +17,21 @@ from fanout.testing.monitor.records import NotVisible, Record, never, record_of
 
 VIRTUAL_S: Final = 1e-6  # virtual time is exact but for the rounding of floating-point sums
 _MOMENTS: Final = frozenset(
-    {"drained", "signalled", "sent", "came", "read", "free", "admitted", "began", "written", "left", "closed", "started", "begun"}
+    {
+        "drained",
+        "signalled",
+        "sent",
+        "came",
+        "read",
+        "free",
+        "admitted",
+        "began",
+        "written",
+        "left",
+        "closed",
+        "started",
+        "begun",
+    }
     | {"ended", "comes", "dead_since"}
 )
 _TIMES: Final = ("arrived", "came", "began", "left", "closed", "opened")
@@ -27,7 +41,7 @@ _TIMES: Final = ("arrived", "came", "began", "left", "closed", "opened")
 class Violation:
     """A record of which a formula is not true. of: the request (`w7`), connection, or other record.
 
-    line: of the trace, if it has lines. clause: the one that is broken, and what it says. read: of the record.
+    line: of the trace, if it has lines. clause: the broken one; says: its meaning. read: its fields.
     """
 
     guarantee: str
@@ -69,7 +83,9 @@ class Tally:
     @property
     def unseen(self) -> list[str]:
         """The fields for want of which a clause was never evaluated."""
-        return sorted({name for clause, names in self.missing.items() if clause not in self.visible for name in names})
+        return sorted(
+            {name for clause, names in self.missing.items() if clause not in self.visible for name in names}
+        )
 
     @property
     def word(self) -> str:
@@ -91,7 +107,7 @@ class Monitor:
         self._run = Record({"stalls": []})
 
     def use_real_clock(self, allowance_s: float, rounding_s: float) -> None:
-        """allowance_s: how much later than its cause may be what happens at once. rounding_s: of the times."""
+        """allowance_s: how long "at once" may take. rounding_s: of the times."""
         self._allowance_s, self._rounding_s = allowance_s, rounding_s
 
     def check(self, record: Mapping[str, Any], line: int | None = None) -> Iterator[Violation]:

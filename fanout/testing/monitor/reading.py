@@ -9,7 +9,7 @@ from msgspec import DecodeError
 from msgspec.json import Decoder
 
 from fanout.testing.monitor.monitor import Monitor, Violation, all_clauses
-from fanout.testing.monitor.receipts import BadLine, LogRecords, ROUNDING_S
+from fanout.testing.monitor.receipts import ROUNDING_S, BadLine, LogRecords
 
 _decode: Final = Decoder().decode
 _KINDS: Final = frozenset({"run", *(clause.kind for _, clause in all_clauses())})

@@ -1,4 +1,4 @@
-"""The log of a real server, made into records: the lines about requests, and what other lines say of guarantees.
+"""The log of a real server, made into records: its requests, and what other lines say of guarantees.
 
 The server's receipts as JSON (`fanout.observe.receipt`) are understood as well. Their times are Unix time.
 
@@ -76,7 +76,9 @@ class LogRecords:
         self._drained_at: float | None = None
         self._last_due = 0.0
         self._bugs: OrderedDict[str, int] = OrderedDict()  # reports by request
-        self._waiting: deque[tuple[float, dict[str, Any], int]] = deque()  # until when, for the report of a bug
+        self._waiting: deque[tuple[float, dict[str, Any], int]] = (
+            deque()
+        )  # until when, for the report of a bug
 
     def feed(self, entry: Mapping[str, Any], line: int) -> Iterator[Numbered]:
         """The records that are complete with this line. Raises `BadLine`."""
@@ -94,7 +96,7 @@ class LogRecords:
             yield record | {"bugs": self._bugs.get(record["id"], 0)}, line
 
     def _new_run(self) -> Fields:
-        """What is known of a server: when it began to drain, if it has. Of one of several workers not even that,
+        """What is known of a server: when it began to drain, if it has. With several workers not even that,
         because the lines about requests do not say which worker had them."""
         self._has_run = True
         known = {} if self._has_workers else {"drained": self._drained_at}
@@ -120,7 +122,16 @@ class LogRecords:
             yield self._new_run(), line
         elif message == "stopped" and self._drained_at is not None:
             due = max(self._last_due, self._drained_at)
-            yield {"kind": "end", "id": "the server", "ended": _unix_s(entry), "last_due": due, "cut_off": False}, line
+            yield (
+                {
+                    "kind": "end",
+                    "id": "the server",
+                    "ended": _unix_s(entry),
+                    "last_due": due,
+                    "cut_off": False,
+                },
+                line,
+            )
 
     def _request(self, entry: Mapping[str, Any], line: int) -> Iterator[Numbered]:
         try:
@@ -137,7 +148,10 @@ class LogRecords:
             self._last_due = max(self._last_due, record["arrived"] + read.timeout_ms / 1000)
         for call in read.calls:
             for place in call.left or ():
-                yield {"kind": "leak", "id": read.request_id, "text": f"an asyncio task was left: {place}"}, line
+                yield (
+                    {"kind": "leak", "id": read.request_id, "text": f"an asyncio task was left: {place}"},
+                    line,
+                )
         if read.reason == "internal":
             self._waiting.append((ended_at + BUG_WITHIN_S, record, line))
         else:
@@ -153,10 +167,7 @@ def _unix_s(entry: Mapping[str, Any]) -> float:
 
 def _record(line: Line) -> dict[str, Any]:
     used_s = line.used_ms / 1000
-    if line.time is not None:
-        arrived = line.time.timestamp() - used_s
-    else:
-        arrived = line.arrived_unix_s or 0.0
+    arrived = (line.arrived_unix_s or 0.0) if line.time is None else line.time.timestamp() - used_s
     has_left = line.reason == "client_disconnected"
     ended = arrived + used_s
     record: dict[str, Any] = {
@@ -182,7 +193,7 @@ def _record(line: Line) -> dict[str, Any]:
 
 
 def _left_at(line: Line, arrived: float, ended: float) -> float:
-    """When the client had disconnected: when its calls were cancelled, and with none, by the end at the latest."""
+    """When the client had disconnected: when its calls were cancelled; without any, the end."""
     known = [
         arrived + (call.ended_ms - exit_ms) / 1000
         for call in line.calls

@@ -1,4 +1,4 @@
-"""What is counted when a simulation run ends, for the monitor. `leftovers` counts apart from it, for the judge."""
+"""What is counted at the end of a simulation run, for the monitor. `leftovers` counts for the judge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ThreadStarts:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        threading.setprofile(self._before)  # type: ignore[arg-type]  # `None` is allowed, and typeshed lacks it
+        threading.setprofile(self._before)
 
     def _begins(self, frame: FrameType, event: str, argument: object) -> None:
         sys.setprofile(None)

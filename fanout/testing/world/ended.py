@@ -20,11 +20,12 @@ class Ended:
     ends: how the connections ended, as the server counts them.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
 
-    The rest is for the monitor, which does not read `wrong`. left: counts that must be zero at the end. leaks,
-    leak_checked: the counts of the leak check, and of the requests that it has looked at. pools: each pool's
-    counts when the last request had ended, and the `sockets` that there were. dead_but_open: upstream
-    connections that were open then, although the upstream had ended them. cut_off: the graceful shutdown ended
-    by its grace. bugs_raised, bugs_reported: by name, sorted. noted: what is no fact about fanout.
+    The rest is for the monitor, which does not read `wrong`. left: counts that must be zero at the end.
+    leaks, leak_checked: the counts of the leak check, and of the requests that it has looked at.
+    pools: each pool's counts when the last request had ended, and the `sockets` that there were.
+    dead_but_open: upstream connections that were open then, although the upstream had ended them.
+    cut_off: the graceful shutdown ended by its grace. bugs_raised, bugs_reported: by name, sorted.
+    threads_started: how many, by anybody. noted: what is no fact about fanout.
     """
 
     plan: Plan

@@ -106,7 +106,7 @@ class ConnectionFacts:
     """One client's connection. `reads`: how many bytes the server had read, and when.
 
     left_at: when the client's FIN or RST had come to the server. closed_at: when the server closed.
-    open: how many connections the server had open with it. too_many: it came while as many were open as may be.
+    open: how many connections the server had open with it. too_many: as many as may be were open before it.
     """
 
     number: int

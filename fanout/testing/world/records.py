@@ -192,7 +192,12 @@ def _what_came(call: CallFacts, latency_s: float) -> Fields:
 
 def _of_wire(wire: WireFacts) -> Fields:
     answered = [call.answered and call.attempts[-1].wire is wire for call in wire.calls]
-    return {"kind": "wire", "id": f"u{wire.number}", "calls": [c.tag for c in wire.calls], "answered": answered}
+    return {
+        "kind": "wire",
+        "id": f"u{wire.number}",
+        "calls": [c.tag for c in wire.calls],
+        "answered": answered,
+    }
 
 
 def _of_end(ended: Ended) -> Iterator[Fields]:
@@ -204,12 +209,13 @@ def _of_end(ended: Ended) -> Iterator[Fields]:
     for pool in ended.pools:
         yield {"kind": "pool"} | pool
     closed = [connection.closed_at for connection in ended.connections]
-    noted = [
-        note
-        for one in (*ended.connections, *ended.requests, *(c for r in ended.requests for c in r.calls.values()))
-        for note in one.bad
-        if not note.startswith("G")
-    ]
+    calls = [call for request in ended.requests for call in request.calls.values()]
+    bad = (
+        [one.bad for one in ended.connections]
+        + [one.bad for one in ended.requests]
+        + [one.bad for one in calls]
+    )
+    noted = [note for notes in bad for note in notes if not note.startswith("G")]
     yield {
         "kind": "end",
         "id": "the run",

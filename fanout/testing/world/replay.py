@@ -19,9 +19,7 @@ from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.timeline import summary, told
 from fanout.testing.world.world import run_plan
 
-TRACE: Final = click.File(
-    "w", encoding="utf-8", lazy=False
-)  # opened before the run: a bad path is bad usage
+TRACE: Final = click.File("w", encoding="utf-8", lazy=False)  # opened before the run: a bad path is bad usage
 
 
 @click.command("replay")

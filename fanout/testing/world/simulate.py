@@ -7,8 +7,8 @@ import json
 import os
 import sys
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn, TextIO
 
 import click

@@ -1,7 +1,7 @@
 """`make formulas`: break a copy of the tree, simulate, and see which formulas the monitor finds broken.
 
-Prints the table of docs/guarantees.md. Exit code 1 when a breakage no longer breaks a formula that `SEEN` names,
-when a formula is broken by none, and when the judge sees a breakage that the monitor does not.
+Exit code 1 when a breakage no longer breaks a formula that `SEEN` names, and when the judge sees one that the
+monitor does not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main(names: tuple[str, ...], why: bool) -> None:
     if not known.keys() >= set(names):
         raise click.BadParameter(f"there are {', '.join(known)}")
     wrong: list[str] = []
-    click.echo("| breakage | breaks | formulas broken, after how many requests | seen by the judge, of 10 runs |")
+    click.echo(
+        "| breakage | breaks | formulas broken, after how many requests | seen by the judge, of 10 runs |"
+    )
     click.echo("| --- | --- | --- | --- |")
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for name, found in threads.map(lambda name: (name, look(known[name])), names or known):

@@ -20,7 +20,5 @@ def line_of_receipt() -> Entry:
             1, "won", None, None, 100.0, 100.15, (*phases, ("kept", 100.15)), False, True, None, None, None
         ),
     )
-    receipt = Receipt(
-        "r-1", None, "first", 100.0, 1000, 20.0, 100.1505, 150.5, 200, "success", 0.0, calls
-    )
+    receipt = Receipt("r-1", None, "first", 100.0, 1000, 20.0, 100.1505, 150.5, 200, "success", 0.0, calls)
     return receipt.to_json(clock_offset_s=1.7e9)

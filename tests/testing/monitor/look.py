@@ -1,7 +1,7 @@
-"""Which formulas the monitor sees broken: `python -m tests.testing.monitor.look RUNS REQUESTS`, in a broken tree.
+"""Which formulas a broken tree breaks: `python -m tests.testing.monitor.look RUNS REQUESTS`.
 
-Prints one line of JSON: for each formula how many requests were simulated until it was first broken; the runs;
-those in which the judge saw something, and those in which only one of the two did, in a sentence each.
+Prints one line of JSON. first: for each formula how many requests were simulated until it was broken.
+judged: in how many of the runs the judge saw something. alone: those in which only one of the two did.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def look(runs: int, requests: int) -> dict[str, Any]:
         for guarantee in report.formulas:
             first.setdefault(guarantee, tried)
         if report.disagree:
-            who = f"the judge: {report.violations[0]}" if report.violations else f"the monitor: {report.formulas}"
+            who = (
+                f"the judge: {report.violations[0]}"
+                if report.violations
+                else f"the monitor: {report.formulas}"
+            )
             alone.append(f"seed {seed}, only {who}")
     return {"first": first, "runs": runs, "judged": judged, "alone": alone}
 

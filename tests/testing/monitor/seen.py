@@ -1,4 +1,4 @@
-"""Which formulas each breakage breaks, in a thousand simulated requests. `make formulas` holds it to the code."""
+"""Which formulas each breakage breaks in a thousand simulated requests. `make formulas` checks it."""
 
 from __future__ import annotations
 

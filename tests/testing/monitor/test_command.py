@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,10 @@ def test_a_file_that_is_not_there_is_one_line_and_exit_2(tmp_path: Path) -> None
         (b"INFO    12:30:05.120 GET /api/first 200 160 ms\n", "no JSON: JSON is malformed"),
         (b"[1, 2]\n", "no JSON object"),
         (b'"\xff"\n', "no UTF-8"),
-        (b'{"kind": "answer"}\n', "kind is 'answer': there are connection, end, leak, pool, request, run, wire"),
+        (
+            b'{"kind": "answer"}\n',
+            "kind is 'answer': there are connection, end, leak, pool, request, run, wire",
+        ),
         (b'{"message":"request","request_id":"r"}\n', "missing required field `used_ms`"),
         (
             b'{"message":"request","request_id":"r","used_ms":"soon","reason":"x","endpoint":"all"}\n',
@@ -87,7 +90,10 @@ def test_of_many_bad_lines_a_few_are_shown_and_a_broken_formula_counts_more() ->
 def test_a_file_without_requests_is_not_green(given: str) -> None:
     done = run("-", given=given)
     assert done.exit_code == 2
-    assert "says nothing about any request: give the log of `fanout serve` with FANOUT_LOG_FORMAT=json" in done.stderr
+    assert (
+        "says nothing about any request: give the log of `fanout serve` with FANOUT_LOG_FORMAT=json"
+        in done.stderr
+    )
 
 
 def test_show_limits_what_is_printed_and_not_what_is_counted() -> None:
@@ -142,7 +148,7 @@ def test_a_trace_that_cannot_be_written_is_one_line() -> None:
 
 
 @pytest.fixture(scope="module")
-def real_log() -> Iterator[list[dict[str, Any]]]:
+def real_log() -> list[dict[str, Any]]:
     """The log of a server that has had requests of every kind, and was shut down."""
     limits = ("--max-in-flight", "4", "--reserve-ms", "800", "--max-loop-lag-ms", "1000")
     upstream = ("--reliable", "--min-delay-ms", "300", "--max-delay-ms", "400")
@@ -158,7 +164,7 @@ def real_log() -> Iterator[list[dict[str, Any]]]:
         leave(api)
         assert request(api, "/api/first?timeout=9000").status == 200
         program.stop()
-    yield [json.loads(line) for line in (program.output + program.errors).splitlines()]
+    return [json.loads(line) for line in (program.output + program.errors).splitlines()]
 
 
 def leave(api: str) -> None:

@@ -33,7 +33,9 @@ each end e: e.left == []
 """
     first, second = clauses_of(text, [], {})
     assert (first.says, first.kind, first.name, first.inner) == ("a call ends", "request", "r", "call")
-    assert first.text == "each request r, each call in r.calls if call.started < r.began: call.ended <= r.began"
+    assert (
+        first.text == "each request r, each call in r.calls if call.started < r.began: call.ended <= r.began"
+    )
     assert first.read == (("call", "started"), ("r", "began"), ("call", "ended"))
     request = record_of({"began": 2, "calls": [{"started": 1, "ended": 3}]})
     assert first.of is not None

@@ -1,6 +1,6 @@
 """The monitor and the judge see the same, and every clause of every formula can be broken.
 
-The bad traces are those of the judge's own tests: a sound run falsified in one place, or sabotaged while it runs.
+The bad traces are those of the judge's own tests: a sound run falsified in one place, or sabotaged.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import trio.testing
 
 from fanout.testing import monitor
 from fanout.testing.monitor.monitor import Monitor, Violation, all_clauses, violations_of
+from fanout.testing.world import judge as judge_module
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.ended import Ended
-from fanout.testing.world import judge as judge_module
 from fanout.testing.world.judge import judge
 from fanout.testing.world.records import records_of
 from fanout.testing.world.scheduler import run_seeded
@@ -132,7 +132,16 @@ def changes(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             case None:
                 others = [0.0, "deadline"]
             case str():
-                others = ["overloaded", "draining", "no_success", "deadline", "internal", "failed", "ok", "first"]
+                others = [
+                    "overloaded",
+                    "draining",
+                    "no_success",
+                    "deadline",
+                    "internal",
+                    "failed",
+                    "ok",
+                    "first",
+                ]
             case [dict(), *_]:
                 others = [
                     [*value[:place], changed, *value[place + 1 :]]
@@ -152,6 +161,7 @@ def test_every_clause_can_be_broken() -> None:
     records += [{"kind": "leak", "id": "w1", "text": "a task is alive"}, *drawn()[0]]
     never_broken = {clause.text for _, clause in all_clauses()}
     checks = Monitor()
+    run = records[0]
     for record in records:
         if record["kind"] == "run":
             run = record
@@ -171,7 +181,9 @@ def test_every_clause_can_be_broken() -> None:
 
 
 def test_a_violation_is_one_line_with_its_formula_its_request_and_its_times() -> None:
-    ((base, falsify),) = [(base, falsify) for base, falsify, *_ in FALSIFICATIONS if falsify.__name__ == "later"]
+    ((base, falsify),) = [
+        (base, falsify) for base, falsify, *_ in FALSIFICATIONS if falsify.__name__ == "later"
+    ]
     (violation,) = falsified(base, falsify)
     assert str(violation) == (
         "G4 w1: not so: it comes at once: r.arrived=0.000000, r.asks=first, r.status=200, r.began=+0.101, "

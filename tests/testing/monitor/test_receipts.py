@@ -1,4 +1,4 @@
-"""`fanout check-trace` over the log of a server: each formula that a log can show is seen kept, and broken."""
+"""`fanout check-trace` over a server's log: each formula that a log can show is seen kept, and broken."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def changed(number: int, *, call: int | None = None, **fields: Any) -> Callable[
 
     def of(entries: Entries) -> Entries:
         entries = json.loads(json.dumps(entries))
-        (entry,) = [entry for entry in entries if entry.get("request_id") == f"r-{number}" and "used_ms" in entry]
+        (entry,) = [
+            entry for entry in entries if entry.get("request_id") == f"r-{number}" and "used_ms" in entry
+        ]
         entry = entry if call is None else entry["calls"][call]
         entry.update(fields)
         for name in [name for name, value in fields.items() if value is None]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fanout.testing.world.judge import judge
 from fanout.testing.monitor.monitor import violations_of
+from fanout.testing.world.judge import judge
 from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Leave, Plan, RequestScript
 from fanout.testing.world.records import records_of
 from fanout.testing.world.sweep import run_seed
