@@ -49,13 +49,15 @@ each request r if not r.by_app and r.arrived < never:
 each request r if not r.by_app and r.began < never: r.written < never or not_taken(r, run, lag)
 # an answer is to the request that was sent, and not before it
 each request r if r.by_app and r.status < never and r.asks != "crash": r.answer_id == r.id and r.read < never
-each request r if r.began < never: r.came <= r.began + instant
+each request r if r.status < never: r.came <= r.began + instant
 # what is no race has the answer that it deserves
 each request r if r.by_app and r.asks == "fixed" and r.reason != never:
   [r.status, r.reason] in [r.deserves, [503, "draining"], [503, "overloaded"]]
-each request r if r.asks == "malformed" and r.status < never: r.status in r.deserves or r.status == 408
+each request r if r.asks == "malformed" and r.status < never:
+  r.status in r.deserves or r.status in (408, 503)
 # nothing is answered behind a malformed or an unread request
-each request r if r.status < never and (r.asks == "malformed" or r.read == never): r.closes
+each request r if r.status < never and (r.read == never or r.asks == "malformed" and r.status != 503):
+  r.closes
 # a connection has no more answers than requests
 each connection c: c.answers <= (1 if c.rejected else c.requests)
 # nothing was seen that no record has a place for
@@ -144,7 +146,8 @@ each request r if r.reason == "overloaded" and r.by_app: r.began <= r.arrived + 
 each request r if r.reason == "overloaded" and r.by_app: r.full
 each request r if r.status == 503 and r.by_app: r.reason in ("overloaded", "draining", never)
 # a request is shed unread only while the event loop is behind, and at once
-each request r if r.status < never and not r.by_app and r.status != 408 and r.asks != "malformed":
+each request r if r.status < never and not r.by_app and r.status != 408
+  and (r.asks != "malformed" or r.status == 503):
   r.status == 503 and r.reason in ("overloaded", never) and r.began <= max(r.came, r.free) + soon
   and behind(r.began, r.together, run, instant)
 """,
