@@ -65,7 +65,8 @@ class Chunks:
             match = line.pattern.match(data, at)
             if match is None:
                 rest = data[at : at + line.max_bytes + 1]
-                if rest[0] not in line.first or b"\n" in rest or len(rest) > line.max_bytes:
+                is_whole = b"\n" in rest or b"\r" in rest[:-1]
+                if rest[0] not in line.first or is_whole or len(rest) > line.max_bytes:
                     raise ValueError("a chunk of the body is malformed")
                 break
             at = match.end()

@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.certificates import Certificate
+from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer
 from tests.server.hostile import HEADS
 from tests.server.http2 import H2Client, Header, h2_client, http2_in_memory, request
@@ -266,3 +267,16 @@ async def test_options_of_the_server_reaches_the_app(autojump_clock: MockClock) 
         await client.send(ALLOWED["OPTIONS of the server"][1])
         assert await ending(client, 1) == 200
     assert (app.scopes[0]["path"], app.scopes[0]["raw_path"]) == ("*", b"*")
+
+
+async def test_more_requests_at_once_than_allowed_end_the_connection(autojump_clock: MockClock) -> None:
+    """RFC 9113 5.1.2, and 5.4.1: a stream error may be treated as a connection error."""
+    app = Echo(slow_s=60)
+    async with http2_in_memory(app, Limits(max_streams=3)) as world:
+        client = world.connect()
+        for number in range(4):
+            await client.send(request(b"/slow"), stream_id=2 * number + 1)
+        assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
+    assert len(app.scopes) <= 3
+    assert app.running == 0
+    assert world.crashes == []

@@ -98,6 +98,16 @@ def test_any_other_chunk_is_malformed(name: str, piece_bytes: int | None) -> Non
         fed(CHUNKED + CHUNKS[name], piece_bytes, max_body_bytes=1 << 20)
 
 
+@pytest.mark.parametrize(
+    "sent", [b"Z", b"-", b"2\r{", b"2;a\rb", b"2\r\n{}x", b"2\r\n{}\rx", b"0\r\nX\r:"], ids=repr
+)
+def test_what_cannot_become_a_chunk_is_malformed_at_once(sent: bytes) -> None:
+    """A call does not wait for its deadline when the upstream sends nothing more."""
+    answer = Answer("GET", 1000)
+    with pytest.raises(httpx.RemoteProtocolError):
+        answer.feed(CHUNKED + sent)
+
+
 @pytest.mark.parametrize("piece_bytes", PIECES)
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b"000;a=b\r\nX: y\r\nZ:\r\n\r\n"])
 @pytest.mark.parametrize("behind", [b"", b"x", b"\r\n", CHUNKED])
