@@ -80,6 +80,7 @@ ROOMS: Final = (
                 "connect",
                 "dead_address",
                 "resolver*",
+                "rfc_tls",
                 "tls*",
                 "transport",
                 "wire_edges",
