@@ -51,14 +51,16 @@ class Network:
         self.began: dict[str, float] = {}
         self.wires: dict[str, ScriptedWire] = {}
         self.cancelled: list[str] = []
+        self.reasons: set[str | None] = set()
 
     async def dial(self, address: Address) -> Wire:
         target = self._targets[address[1][0]]
         self.began[target.host] = trio.current_time()
         try:
             await trio.sleep(target.delay_s)
-        except trio.Cancelled:
+        except trio.Cancelled as cancelled:
             self.cancelled.append(target.host)
+            self.reasons.add(cancelled.reason)
             raise
         if not target.connects:
             raise OSError(f"{target.host} failed")
@@ -99,6 +101,7 @@ async def test_the_first_address_to_connect_wins(
     known.looked_up(network.addresses)
     known.learn(attempts)
     assert list(known.statistics().tried_last) == overtaken
+    assert network.reasons == ({"another address connected first"} if network.cancelled else set())
     assert not network.wires[winner].closed
 
 
@@ -241,6 +244,13 @@ async def test_of_a_single_address_there_is_no_order_to_learn(autojump_clock: tr
     attempts: list[Attempt] = []
     assert await first_to_connect(network.addresses, network.dial, attempts) is network.wires["192.0.2.1"]
     assert attempts == []
+
+
+async def test_an_upstream_on_this_host_is_connected_without_a_wait() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with trio.testing.assert_no_checkpoints():
+            wire = await dial((socket.AF_INET, listening.getsockname()))
+        wire.abort()
 
 
 class Slow(socket.SocketType):
