@@ -341,6 +341,28 @@ async def test_why_nothing_can_be_reached_is_told_in_a_few_words(
     assert trio.current_time() == (0 if raised else 5)
 
 
+async def test_what_was_reached_is_so_however_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        closed = 0
+
+        @property
+        def socket(self) -> Stream:
+            return self
+
+        def close(self) -> None:
+            self.closed += 1
+            raise OSError(errno.EIO, "closed all the same")
+
+    stream = Stream()
+
+    async def open_tcp_stream(host: str, port: int) -> Stream:
+        return stream
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
+    assert await why_unreachable("http://name") is None
+    assert stream.closed == 1
+
+
 async def test_what_can_be_reached_has_no_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         assert await why_unreachable(f"http://127.0.0.1:{listening.getsockname()[1]}") is None
