@@ -229,6 +229,7 @@ INVALID = {
     "a number": b"160",
     "null": b"null",
     "no time": b"{}",
+    "time in capitals": b'{"TIME": 160}',
     "string": b'{"time": "1"}',
     "bool": b'{"time": true}',
     "null time": b'{"time": null}',
