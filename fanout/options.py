@@ -54,6 +54,7 @@ class Commands(click.Group):
     LATE: ClassVar = {
         "lab": "fanout.lab.command",
         "load": "fanout.tools.load.command",
+        "prove": "fanout.testing.prove.command",
         "replay": "fanout.testing.world.replay",
         "simulate": "fanout.testing.world.simulate",
         "upstream": "fanout.tools.simulator.command",
