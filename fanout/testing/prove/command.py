@@ -182,7 +182,7 @@ def _total(tallies: Iterable[Tally]) -> Tally:
 def _say(tallies: dict[str, Tally], deviations: int, failing: Failing | None, took_s: float) -> None:
     click.echo(f"{'scenario':{_WIDTH}}  {'runs':>9}  {'traces':>8}  {'states':>8}  {'choices':>7}")
     total = _total(tallies.values())
-    for name, tally in [*tallies.items(), ("all", total)]:
+    for name, tally in [*tallies.items(), ("together", total)]:
         click.echo(
             f"{name:{_WIDTH}}  {tally.runs.total():>9,}  {len(tally.traces):>8,}  {len(tally.states):>8,}"
             f"  {tally.choices:>7}  {TITLES.get(name, '')}".rstrip()

@@ -56,7 +56,7 @@ SCENARIOS: Final[dict[str, Plan]] = {
     "no-time": _of(_race(1, "first", _SOON, _SOON, timeout_ms=_RESERVE_MS)),
     "connecting": _of(_race(1, "first", _CONNECTING, CallScript(dials=(DialScript("hang"),))), addresses=2),
     "late": _of(_race(1, "first", _SOON, _SOON), upstream_latency_ms=1, late_iterations=1),
-    "bug": _of(_race(1, "first", _BUG, CallScript(delay_ms=10)), addresses=2),
+    "bug": _of(_race(1, "first", _BUG, CallScript(delay_ms=300), timeout_ms=400), addresses=2),
     "crash": _of(_CRASH),
     # two requests, one connection, one pool slot a call
     "keep-alive": _of(_race(1, "first", _SOON, _LATER), _race(2, "all", _LATER, _SOON)),

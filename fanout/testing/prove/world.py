@@ -151,14 +151,15 @@ class ProvedWorld(World):
 
     def _at_iterations(self) -> Interruptions:
         found: Interruptions = {}
+        now = trio.current_time()
         for number in self._open:
             found |= self._departures(number)
         found |= self._cancellations()
         for request, scope in self._races.items():
-            if scope._cancel_status is not None and not scope.cancel_called and request.deadline_at is None:
+            if scope._cancel_status is not None and not scope.cancel_called and scope.deadline > now:
                 found[f"w{request.script.id}.deadline"] = partial(_end_race, request, scope)
         if self._listening and not self._is_told:
-            found["sigterm"] = partial(self._connections.start_soon, self._drain, trio.current_time())
+            found["sigterm"] = partial(self._connections.start_soon, self._drain, now)
         return found
 
     def _departures(self, number: int) -> Interruptions:
@@ -200,7 +201,11 @@ def _cancel(facts: ConnectionFacts, scope: trio.CancelScope) -> None:
 
 
 def _end_race(request: RequestFacts, scope: trio.CancelScope) -> None:
-    request.deadline_at = scope.deadline = trio.current_time()
+    """Its deadline comes. If its calls have decided it by now, the answer is still theirs (G4)."""
+    scope.deadline = trio.current_time()
+    ended = [call.outcome for call in request.calls.values() if call.ended_at is not None]
+    if len(ended) < len(request.script.calls) and not (request.script.ask == "first" and "success" in ended):
+        request.deadline_at = scope.deadline
 
 
 class ChosenNetwork(Network):
