@@ -144,10 +144,12 @@ def _search(names: list[str], deviations: int, count: int, *, as_json: bool) -> 
 
 def _run(level: Level, tallies: dict[str, Tally]) -> Failing | None:
     """Run the schedules of a level, until one fails."""
-    label = f"{level.deviations} deviations"
+    label = _deviations(level.deviations)
     bar: ContextManager[Any] = nullcontext()
     if sys.stderr.isatty():
         bar = click.progressbar(length=level.runs, label=label, show_pos=True, file=sys.stderr)
+    else:
+        click.echo(f"{label}: {level.runs:,} schedules", err=True)
     with bar as progress:
         for part in level.parts:
             tallies[part.scenario].add(part)
@@ -189,13 +191,16 @@ def _say(tallies: dict[str, Tally], deviations: int, failing: Failing | None, to
         )
     runs = f"{total.runs.total():,} schedules in {took_s:.0f} s"
     if failing is None:
-        click.echo(f"every schedule with at most {deviations} deviations kept every guarantee: {runs}")
+        click.echo(f"every schedule with at most {_deviations(deviations)} kept every guarantee: {runs}")
         return
-    click.echo(
-        f"\na schedule with {len(failing.schedule)} deviations broke a guarantee, and none with fewer: {runs}\n"
-    )
+    with_so_many = f"a schedule with {_deviations(len(failing.schedule))}"
+    click.echo(f"\n{with_so_many} broke a guarantee, and none with fewer: {runs}\n")
     plan = SCENARIOS[failing.scenario]
     click.echo(shown(failing.scenario, plan, failing.schedule, run_once(plan, failing.schedule)))
+
+
+def _deviations(count: int) -> str:
+    return f"{count} deviation{'' if count == 1 else 's'}"
 
 
 def _as_json(

@@ -49,7 +49,7 @@ class Moments(trio.abc.Instrument):
         self.at_iterations: Callable[[], Interruptions] = dict
         self.between_tasks: Callable[[], Interruptions] = dict
         self.spawned: Callable[[Task], None] = _nothing
-        self.look: Callable[[], tuple[object, ...]] = tuple
+        self.look: Callable[[], tuple[int, ...]] = tuple
         self.states: set[int] = set()
 
     def follow(self, nursery: trio.Nursery) -> None:

@@ -1,8 +1,8 @@
 """The small programs that `fanout prove` exhausts: one request, and two that share a connection and a pool slot.
 
 Times are chosen so that close calls happen: two answers at one moment, an answer at the deadline, a connection
-that ends when it is to be used again. All limits are at their least: one request in flight, so one pool slot a
-call.
+that has ended when it is used again. The limits are as low as they can be: one request in flight, so one pool slot
+per call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _RESERVE_MS: Final = 10
 _SOON, _LATER = CallScript(delay_ms=10), CallScript(delay_ms=20)
 _SILENT: Final = CallScript("hang_mid_body", 10)  # half an answer, then nothing
 _AT_THE_DEADLINE: Final = CallScript(delay_ms=_TIMEOUT_MS - _RESERVE_MS, follows_reserve=True)
-_LAST: Final = CallScript("close_at_once", 10)  # an answer, and the end of its connection right behind it
+_LAST: Final = CallScript("close_idle", 10)  # an answer, and 5 ms later the end of its connection
 _BROKEN: Final = CallScript("rst_mid_body", 10)
 
 
@@ -25,10 +25,11 @@ def _race(
     ask: Literal["first", "all"],
     *calls: CallScript,
     timeout_ms: int = _TIMEOUT_MS,
+    gap_ms: int = 0,
     pipelined: bool = False,
 ) -> RequestScript:
     head = f"GET /api/{ask}?timeout={timeout_ms} HTTP/1.1\r\nhost: a\r\n".encode("ascii")
-    return RequestScript(number, head, ask, timeout_ms, calls=calls, pipelined=pipelined)
+    return RequestScript(number, head, ask, timeout_ms, calls=calls, gap_ms=gap_ms, pipelined=pipelined)
 
 
 def _of(*requests: RequestScript, **limits: Any) -> Plan:
@@ -58,13 +59,15 @@ SCENARIOS: Final[dict[str, Plan]] = {
     "late": _of(_race(1, "first", _SOON, _SOON), upstream_latency_ms=1, late_iterations=1),
     "bug": _of(_race(1, "first", _BUG, CallScript(delay_ms=300), timeout_ms=400), addresses=2),
     "crash": _of(_CRASH),
-    # two requests, one connection, one pool slot a call
+    # two requests, one connection, one pool slot per call
     "keep-alive": _of(_race(1, "first", _SOON, _LATER), _race(2, "all", _LATER, _SOON)),
     "pipelined": _of(_race(1, "first", _SOON, _SOON), _race(2, "all", _SOON, _SOON, pipelined=True)),
     "half-read": _of(_race(1, "first", _SOON, _SILENT), _race(2, "all", _SOON, _SOON)),
-    "retry": _of(_race(1, "all", _LAST, _LAST), _race(2, "first", _SOON, _SOON)),
+    "retry": _of(
+        _race(1, "all", _LAST, _LAST), _race(2, "first", _SOON, _SOON, gap_ms=4), upstream_latency_ms=1
+    ),
     "broken": _of(_race(1, "all", _SOON, _SOON), _race(2, "all", _BROKEN, _SOON)),
-    # two requests, two connections, one pool slot a call
+    # two requests, two connections, one pool slot per call
     "overload": _of_clients(
         ClientScript((_race(1, "first", _SOON, _LATER),)), ClientScript((_race(2, "first", _SOON, _SOON),))
     ),

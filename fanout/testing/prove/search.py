@@ -7,8 +7,11 @@ of itself without its last deviation; which extensions there are, that run tells
 from __future__ import annotations
 
 import gc
+import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
 
 from fanout.testing.prove.choices import Schedule, extensions
 from fanout.testing.prove.scenarios import SCENARIOS
@@ -16,7 +19,7 @@ from fanout.testing.prove.world import prove
 from fanout.testing.world.judge import Violation
 from fanout.testing.world.processes import Processes
 
-_COLLECT_EVERY = 50  # runs: each leaves a world behind
+_COLLECT_EVERY: Final = 50  # runs: each leaves a world behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ def run_extensions(scenario: str, prefix: Schedule) -> Part:
 def run_schedules(scenario: str, deviations: int, schedules: Iterable[Schedule]) -> Part:
     """Run these schedules, which have so many deviations each, until one fails."""
     part = Part(scenario, deviations)
+    _forget_what_stays()
     gc.disable()
     try:
         for schedule in schedules:
@@ -99,3 +103,11 @@ def levels(scenarios: Sequence[str], deviations: int, processes: Processes) -> I
         prefixes = [(scenario, schedule) for scenario, schedule, count in work if count]
         runs = sum(count for _, _, count in work)
         yield Level(number, runs, noted(processes.run(run_extensions, prefixes)))
+
+
+@cache
+def _forget_what_stays() -> None:
+    """In a process of its own, collections pass over what was there before the first run: that is most of it."""
+    if multiprocessing.parent_process() is not None:
+        gc.collect()
+        gc.freeze()

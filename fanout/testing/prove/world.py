@@ -139,13 +139,13 @@ class ProvedWorld(World):
             assert outside is not None
             self._races[task.context[CURRENT_REQUEST]] = outside._scope
 
-    def _look(self) -> tuple[object, ...]:
-        pools = [(pool.in_use, pool.idle, pool.connecting) for pool in self._server.transport.statistics().origins]
-        ends = [
-            (one.end.received, one.end.peer.received, one.end.closed_at, one.end.peer.has_ended)
-            for one in self._open.values()
-        ]
-        return *pools, *ends, self._server.admission.in_flight, self._server.driver.draining
+    def _look(self) -> tuple[int, ...]:
+        seen = [self._server.admission.in_flight, self._server.driver.draining]
+        for pool in self._server.transport.statistics().origins:
+            seen += pool.in_use, pool.idle, pool.connecting
+        for one in self._open.values():
+            seen += one.end.received, one.end.peer.received, one.end.has_ended, one.end.peer.has_ended
+        return tuple(seen)
 
     # What can happen now, by name.
 
@@ -163,12 +163,14 @@ class ProvedWorld(World):
         return found
 
     def _departures(self, number: int) -> Interruptions:
-        end = self._open[number].end if number in self._open else None
-        if end is None or end.closed_at is not None or end.peer.closed_at is not None or end.peer.has_ended:
+        if number not in self._open:
+            return {}
+        facts, end = self._open[number].facts, self._open[number].end
+        if end.closed_at is not None or end.peer.closed_at is not None or end.peer.has_ended:
             return {}
         return {
-            f"c{number}.fin": partial(_leave, end, end.close),
-            f"c{number}.rst": partial(_leave, end, end.reset),
+            f"c{number}.fin": partial(_leave, facts, end, end.close),
+            f"c{number}.rst": partial(_leave, facts, end, end.reset),
         }
 
     def _cancellations(self) -> Interruptions:
@@ -188,9 +190,11 @@ class _Open:
     scope: trio.CancelScope
 
 
-def _leave(end: End, close: Callable[[], None]) -> None:
+def _leave(facts: ConnectionFacts, end: End, close: Callable[[], None]) -> None:
     close()
     end.wake()
+    if facts.left_at is None and end.peer.has_ended:  # before the server has begun to watch
+        facts.left_at = trio.current_time()
 
 
 def _cancel(facts: ConnectionFacts, scope: trio.CancelScope) -> None:
