@@ -10,18 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, ContextManager, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from fanout.process.exits import DONE, FAILED, NO, SIGNALLED
 from fanout.testing.prove.choices import NoSuchChoice, Schedule, schedule_of, text_of
-from fanout.testing.prove.failure import command, first_difference, nearest_passing, shown, shrunk
+from fanout.testing.prove.failure import command, first_difference, line_of, nearest_passing, shown, shrunk
 from fanout.testing.prove.scenarios import SCENARIOS, TITLES
 from fanout.testing.prove.search import Failing, Level, Part, levels
-from fanout.testing.prove.world import Proved, prove as run_once
+from fanout.testing.prove.world import Proved
+from fanout.testing.prove.world import prove as run_once
 from fanout.testing.world.processes import Processes
 
 _WIDTH: Final = max(map(len, SCENARIOS))
@@ -145,7 +146,7 @@ def _search(names: list[str], deviations: int, count: int, *, as_json: bool) -> 
 def _run(level: Level, tallies: dict[str, Tally]) -> Failing | None:
     """Run the schedules of a level, until one fails."""
     label = _deviations(level.deviations)
-    bar: ContextManager[Any] = nullcontext()
+    bar: AbstractContextManager[Any] = nullcontext()
     if sys.stderr.isatty():
         bar = click.progressbar(length=level.runs, label=label, show_pos=True, file=sys.stderr)
     else:
@@ -244,7 +245,7 @@ def _show_one(name: str, schedule: Schedule, *, as_json: bool) -> NoReturn:
 
 def _say_passing(name: str, proved: Proved) -> None:
     for happening in proved.trace.happenings:
-        click.echo(f"{happening.at * 1000:8.2f} ms  {happening.of:<6} {happening.what} {happening.more}".rstrip())
+        click.echo(line_of(happening))
     click.echo(f"{name}, {proved.choices} choices: every guarantee was kept")
 
 

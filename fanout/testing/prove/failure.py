@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import combinations, takewhile
 from typing import Final
@@ -36,7 +36,7 @@ def shrunk(plan: Plan, schedule: Schedule) -> Schedule:
 
 
 def nearest_passing(plan: Plan, schedule: Schedule, failing: Proved) -> tuple[Schedule, Proved] | None:
-    """The schedule next to this one whose run is the same as the failing one for the longest time, and passes.
+    """The passing schedule next to this one whose run is the same as the failing one for the longest time.
 
     Next to it: without one deviation, with one moved or taken otherwise, or, if it has none, with one.
     """
@@ -112,7 +112,7 @@ def _lines(name: str, plan: Plan, schedule: Schedule, failing: Proved) -> Iterat
     if nearest is None:
         yield f"{_named(schedule)} fails, and so does every schedule next to it:"
         for happening in failing.trace.happenings:
-            yield _told(happening)
+            yield line_of(happening)
     else:
         other, passing = nearest
         same = first_difference(failing, passing)
@@ -124,7 +124,7 @@ def _lines(name: str, plan: Plan, schedule: Schedule, failing: Proved) -> Iterat
 
 def side_by_side(left: Sequence[Happening], right: Sequence[Happening]) -> Iterator[str]:
     """Both, in two columns: `<` and `>` mark what only one of them has, `|` what is different."""
-    lines, others = [_told(each) for each in left], [_told(each) for each in right]
+    lines, others = [line_of(each) for each in left], [line_of(each) for each in right]
     for tag, begin, end, from_, to in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
         for place in range(max(end - begin, to - from_)):
             mine = lines[begin + place] if begin + place < end else ""
@@ -137,10 +137,10 @@ def _named(schedule: Schedule) -> str:
     return text_of(schedule) or "no deviation"
 
 
-def _told(happening: Happening) -> str:
+def line_of(happening: Happening) -> str:
     return f"{happening.at * 1000:8.2f} ms  {happening.of:<6} {happening.what} {happening.more}".rstrip()
 
 
 def _at(proved: Proved, place: int) -> str:
     happenings = proved.trace.happenings
-    return " ".join(_told(happenings[place]).split()) if place < len(happenings) else "the end"
+    return " ".join(line_of(happenings[place]).split()) if place < len(happenings) else "the end"

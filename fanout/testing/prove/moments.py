@@ -27,11 +27,11 @@ class NeverEnds(RuntimeError):
 class Moments(trio.abc.Instrument):
     """Asks `choices` at every moment of a run, while it `is_on`, and does what is chosen.
 
-    at_iterations, between_tasks: what can happen at the beginning of an iteration, and between two tasks of it.
-        Asked again only when one of the tasks that it is to `follow` has run or was woken, or time has passed.
-    spawned: called with each of these tasks.
-    states: a fingerprint of each iteration's beginning: what time it is, where each of the server's tasks stands,
-        and what `look` says. Counted, and used for nothing else.
+    at_iterations, between_tasks: what can happen at the beginning of an iteration, and between two of its
+        tasks. Asked again only when a task that is followed has run or was woken, or time has passed.
+    spawned: called with each task that is followed.
+    states: a fingerprint of the beginning of each iteration: the time, where each of these tasks stands, and
+        what `look` returns. They are counted, and used for nothing else.
     """
 
     def __init__(self, choices: Choices, trace: Trace) -> None:

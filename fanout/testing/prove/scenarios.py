@@ -1,8 +1,8 @@
-"""The small programs that `fanout prove` exhausts: one request, and two that share a connection and a pool slot.
+"""The small programs that `fanout prove` exhausts: one request, and two that share a pool slot.
 
-Times are chosen so that close calls happen: two answers at one moment, an answer at the deadline, a connection
-that has ended when it is used again. The limits are as low as they can be: one request in flight, so one pool slot
-per call.
+Times are chosen so that close calls happen: two answers at one moment, an answer at the deadline, a
+connection that has ended when it is used again. The limits are as low as they can be: one request in flight, so
+one pool slot per call.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def _of_clients(*clients: ClientScript, **limits: Any) -> Plan:
     return Plan(clients, max_in_flight=1, reserve_ms=_RESERVE_MS, **limits)
 
 
-_CRASH: Final = RequestScript(
-    1, b"GET / HTTP/1.1\r\nhost: a\r\n", "crash", status=500, reason="internal"
-)
+_CRASH: Final = RequestScript(1, b"GET / HTTP/1.1\r\nhost: a\r\n", "crash", status=500, reason="internal")
 _CONNECTING: Final = CallScript(delay_ms=5, dials=(DialScript("refuse", 5), DialScript("ok", 5)))
 _BUG: Final = CallScript(dials=(DialScript("hang"), DialScript("crash", 10)))
 

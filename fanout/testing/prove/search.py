@@ -1,7 +1,7 @@
 """Every schedule with at most N deviations, each one run and judged: those without a deviation first.
 
-So the first schedule that fails has as few deviations as any that fails. A schedule is run once, as the extension
-of itself without its last deviation; which extensions there are, that run tells.
+So the first schedule that fails has as few deviations as any that fails. Each schedule is run once, as an
+extension of itself without its last deviation. The run without it tells which extensions there are.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Level:
 
 
 def levels(scenarios: Sequence[str], deviations: int, processes: Processes) -> Iterator[Level]:
-    """One level after the other, until `deviations`. All parts of one have to be taken before the next one."""
+    """One level after the other, up to `deviations`. Take all parts of a level before the next level."""
     done: list[Part] = []
 
     def noted(parts: Iterable[Part]) -> Iterator[Part]:
@@ -107,7 +107,7 @@ def levels(scenarios: Sequence[str], deviations: int, processes: Processes) -> I
 
 @cache
 def _forget_what_stays() -> None:
-    """In a process of its own, collections pass over what was there before the first run: that is most of it."""
+    """In a process of its own: collections pass over what was there before the first run, which is most."""
     if multiprocessing.parent_process() is not None:
         gc.collect()
         gc.freeze()

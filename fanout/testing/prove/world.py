@@ -1,22 +1,22 @@
 """One simulation run whose every choice is made by a schedule, and not by chance.
 
-The choices, and when they come, from when the first client connects until the last connection is closed:
+The choices, from when the first client connects until the last connection is closed:
 
-- order: which of the tasks that are to run in an event-loop iteration runs next.
-- `fin`, `rst`: a client leaves, at the beginning of each iteration, where epoll reports it, and just before each
-  system call of the server on that connection, which would notice it.
-- `deadline` of a race, and `sigterm`: at the beginning of each iteration. Only there does Trio look at deadlines,
-  and start the task that handles a signal.
-- `cancel` of a connection's task: as above, and between two tasks of an iteration.
-- late arrival, if the plan has `late_iterations`: what comes over the network comes so many iterations later.
+- order: which of the tasks of an event-loop iteration runs next.
+- `fin`, `rst`: a client disconnects. At the beginning of each iteration, where epoll reports it, and just before
+  each system call of the server on that connection, which would notice it.
+- `deadline` of a race, and `sigterm`: at the beginning of each iteration. Only there does Trio look at
+  deadlines, and start the task that handles a signal.
+- `cancel` of a connection's task: at the beginning of each iteration, and between two of its tasks.
+- late arrival, if the plan has `late_iterations`: data comes over the network so many iterations later.
 
-Rule: an interruption is offered again only when something has changed for the server: a task of its own has run
+Rule: an interruption is offered again only when something has changed for the server: one of its tasks has run
       or was woken, or time has passed. In between, the run would be the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -50,7 +50,7 @@ class Proved:
     ended: Ended | None
     violations: tuple[Violation, ...]
     trace: Trace
-    after: list[tuple[int, tuple[str, ...]]]
+    after: list[tuple[int, Sequence[str]]]
     choices: int
     states: set[int]
 
@@ -103,7 +103,7 @@ class ProvedWorld(World):
         self._moments.is_on = True
         await super()._play()
 
-    async def _drain(self, at: float) -> None:
+    async def _drain(self, at: float) -> None:  # noqa: ASYNC910 - nothing to do the second time
         if not self._is_told:
             self._is_told = True
             await super()._drain(at)

@@ -54,7 +54,7 @@ class _Ordered:
 def _run(main: Callable[[trio.testing.MockClock], Awaitable[T]], chance: _Shuffles) -> T:
     before, allowed = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    trio_run._r = chance  # type: ignore[misc, assignment]
+    trio_run._r = chance  # type: ignore[assignment]
     clock = trio.testing.MockClock(autojump_threshold=0)
     try:
         return trio.run(main, clock, clock=clock)

@@ -24,7 +24,7 @@ from fanout.testing.world.trace import Trace
 
 
 def every_schedule(
-    run: "Program", deviations: int, prefix: Schedule = ()
+    run: Program, deviations: int, prefix: Schedule = ()
 ) -> Iterator[tuple[Schedule, Sequence[str]]]:
     """As the search does it, in one process: the schedules and what came of each."""
     seen, after = run(prefix)
@@ -48,7 +48,9 @@ class Program:
         return taken, choices.after
 
 
-@pytest.mark.parametrize(("choices", "alternatives", "deviations"), [(5, 1, 2), (6, 2, 3), (4, 3, 4), (3, 2, 9)])
+@pytest.mark.parametrize(
+    ("choices", "alternatives", "deviations"), [(5, 1, 2), (6, 2, 3), (4, 3, 4), (3, 2, 9)]
+)
 def test_every_schedule_is_run_once(choices: int, alternatives: int, deviations: int) -> None:
     """So many as the closed formula says, each of them another, and each with its own result."""
     found = list(every_schedule(Program(choices, alternatives), deviations))
@@ -69,8 +71,8 @@ class Tasks(Program):
         choices, order = Choices(schedule), list[str]()
         moments = Moments(choices, Trace(kept=False))
 
-        async def note(name: str) -> None:
-            order.append(name)  # noqa: ASYNC910
+        async def note(name: str) -> None:  # noqa: ASYNC910 - one step, and no more
+            order.append(name)
 
         async def main(clock: trio.testing.MockClock) -> None:
             async with trio.open_nursery() as nursery:
@@ -101,9 +103,11 @@ def test_a_schedule_is_a_text_and_back() -> None:
     assert schedule_of("") == ()
 
 
-@pytest.mark.parametrize("text", ["x", "4", "4:", ":fin", "0:fin", "4:fin,", "5:fin,4:fin", "4:fin,4:rst", "-1:fin"])
+@pytest.mark.parametrize(
+    "text", ["x", "4", "4:", ":fin", "0:fin", "4:fin,", "5:fin,4:fin", "4:fin,4:rst", "-1:fin"]
+)
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="deviation|increase"):
+    with pytest.raises(ValueError, match=r"deviation|increase"):
         schedule_of(text)
 
 

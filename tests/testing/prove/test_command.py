@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from fanout.cli import cli
 from fanout.testing.prove import world
-from fanout.testing.prove.choices import schedule_of, text_of
+from fanout.testing.prove.choices import schedule_of
 from fanout.testing.prove.failure import first_difference, nearest_passing, shrunk, side_by_side
 from fanout.testing.prove.scenarios import SCENARIOS
 from fanout.testing.prove.world import prove
@@ -65,7 +65,8 @@ def test_it_says_what_held() -> None:
     assert run.exit_code == 0, run.output
     lines = run.stdout.splitlines()
     assert re.fullmatch(r"crash +32 +\d+ +\d+ +\d+  the application raises", lines[1])
-    assert lines[-1].startswith("every schedule with at most 1 deviation kept every guarantee: 32 schedules in")
+    kept = "every schedule with at most 1 deviation kept every guarantee: 32 schedules in"
+    assert lines[-1].startswith(kept)
     assert "\x1b[" not in run.output
 
 
@@ -103,7 +104,8 @@ def test_what_is_broken_without_a_deviation_shrinks_to_nothing(monkeypatch: pyte
     assert shrunk(FIRST, schedule_of(f"{place_of('2nd')}:2nd")) == ()
     assert nearest_passing(FIRST, (), prove(FIRST, ())) is None
     run = command("--deviations", "2", "--scenario", "first")
-    assert (run.exit_code, "no deviation fails, and so does every schedule next to it" in run.stdout) == (1, True)
+    assert run.exit_code == 1
+    assert "no deviation fails, and so does every schedule next to it" in run.stdout
 
 
 @pytest.mark.usefixtures("resets_fail")
@@ -134,7 +136,7 @@ def test_two_runs_stand_side_by_side() -> None:
     ("arguments", "said"),
     [
         (["--schedule", "4:2nd"], "--schedule: name the one --scenario that it belongs to"),
-        (["--schedule", "x", "--scenario", "first"], "--schedule 'x': 'x' is not a deviation such as 41:c0.fin"),
+        (["--schedule", "x", "--scenario", "first"], "--schedule 'x': 'x' is not a deviation such as"),
         (["--schedule", "999:2nd", "--scenario", "first"], "--schedule 999:2nd: the run has 35 choices"),
         (["--schedule", "1:c7.fin", "--scenario", "first"], "--schedule 1:c7.fin: there, it is one of"),
         (["--deviations", "99"], "99 is not in the range"),
@@ -167,7 +169,7 @@ def test_a_breakage_is_found_and_the_command_finds_it_again() -> None:
     failing = json.loads(run.stdout)["failing"]
     assert failing["deviations"] == 1
     assert failing["violations"][0].startswith("w1: G6: ")
-    assert text_of(schedule_of(failing["nearest_passing"]["schedule"])) == failing["nearest_passing"]["schedule"]
+    assert prove(FIRST, schedule_of(failing["nearest_passing"]["schedule"])).violations == ()
     repeat = program(*broken, *shlex.split(failing["repeat"])[2:])
     again = subprocess.run(repeat, capture_output=True, text=True, check=False, timeout=60)
     assert (again.returncode, "broken: w1: G6: " in again.stdout) == (1, True)
