@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -171,26 +171,24 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _total(tallies: Iterable[Tally]) -> Tally:
-    total = Tally()
-    for place, tally in enumerate(tallies):
-        total.runs += tally.runs
-        total.choices = max(total.choices, tally.choices)
-        # Of different scenarios: the same number is not the same state.
-        total.states |= {hash((place, state)) for state in tally.states}
-        total.traces |= {hash((place, trace)) for trace in tally.traces}
-    return total
+def _total(tallies: dict[str, Tally]) -> dict[str, int]:
+    """Of all scenarios: a state, or a trace, of one is none of another."""
+    rows = [tally.as_json() for tally in tallies.values()]
+    return {name: sum(row[name] for row in rows) for name in ("runs", "traces", "states")}
 
 
 def _say(tallies: dict[str, Tally], deviations: int, failing: Failing | None, took_s: float) -> None:
     click.echo(f"{'scenario':{_WIDTH}}  {'runs':>9}  {'traces':>8}  {'states':>8}  {'choices':>7}")
-    total = _total(tallies.values())
-    for name, tally in [*tallies.items(), ("together", total)]:
+    total = _total(tallies)
+    for name, row in {
+        **{name: tally.as_json() for name, tally in tallies.items()},
+        "together": total,
+    }.items():
         click.echo(
-            f"{name:{_WIDTH}}  {tally.runs.total():>9,}  {len(tally.traces):>8,}  {len(tally.states):>8,}"
-            f"  {tally.choices:>7}  {TITLES.get(name, '')}".rstrip()
+            f"{name:{_WIDTH}}  {row['runs']:>9,}  {row['traces']:>8,}  {row['states']:>8,}"
+            f"  {row.get('choices', ''):>7}  {TITLES.get(name, '')}".rstrip()
         )
-    runs = f"{total.runs.total():,} schedules in {took_s:.0f} s"
+    runs = f"{total['runs']:,} schedules in {took_s:.0f} s"
     if failing is None:
         click.echo(f"every schedule with at most {_deviations(deviations)} kept every guarantee: {runs}")
         return
@@ -209,7 +207,7 @@ def _as_json(
 ) -> dict[str, Any]:
     return {
         "deviations": deviations,
-        **_total(tallies.values()).as_json(),
+        **_total(tallies),
         "took_s": round(took_s, 1),
         "scenarios": {name: {"title": TITLES[name], **tally.as_json()} for name, tally in tallies.items()},
         "failing": None if failing is None else _failing_as_json(failing.scenario, failing.schedule),

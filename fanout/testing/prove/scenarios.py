@@ -1,8 +1,8 @@
 """The small programs that `fanout prove` exhausts: one request, and two that share a pool slot.
 
 Times are chosen so that close calls happen: two answers at one moment, an answer at the deadline, a
-connection that has ended when it is used again. The limits are as low as they can be: one request in flight, so
-one pool slot per call.
+connection that has ended when it is used again. The limits are as low as they can be: one request in flight,
+so one pool slot per call.
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 The choices, from when the first client connects until the last connection is closed:
 
 - order: which of the tasks of an event-loop iteration runs next.
-- `fin`, `rst`: a client disconnects. At the beginning of each iteration, where epoll reports it, and just before
-  each system call of the server on that connection, which would notice it.
+- `fin`, `rst`: a client disconnects. At the beginning of each iteration, where epoll reports it, and just
+  before each system call of the server on that connection, which would notice it.
 - `deadline` of a race, and `sigterm`: at the beginning of each iteration. Only there does Trio look at
   deadlines, and start the task that handles a signal.
 - `cancel` of a connection's task: at the beginning of each iteration, and between two of its tasks.
 - late arrival, if the plan has `late_iterations`: data comes over the network so many iterations later.
 
-Rule: an interruption is offered again only when something has changed for the server: one of its tasks has run
-      or was woken, or time has passed. In between, the run would be the same.
+Rule: an interruption is offered again only when something has changed for the server: one of its tasks has
+      run or was woken, or time has passed. In between, the run would be the same.
 """
 
 from __future__ import annotations

@@ -12,15 +12,19 @@ from typing import Any, TypeVar
 
 from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import FAILED
+from fanout.testing.breakages.hook import is_installed
 
 R = TypeVar("R")
 
 
 class Processes:
-    """So many processes, or this one alone when it is 1. They start with the first work."""
+    """So many processes, or this one alone when it is 1. They start with the first work.
+
+    With a breakage it is always this one alone: others would not have the breakage.
+    """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self._count = 1 if is_installed() else count
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Processes:

@@ -161,9 +161,9 @@ def program(*arguments: str) -> list[str]:
 
 
 def test_a_breakage_is_found_and_the_command_finds_it_again() -> None:
-    """In a process with the code broken: G6."""
+    """In a process with the code broken, which is then the only one: G6."""
     broken = ("fanout.testing.breakages", "disconnect_not_noticed", "fanout", "prove")
-    search = program(*broken, "--scenario", "first", "--deviations", "1", "--processes", "1", "--json")
+    search = program(*broken, "--scenario", "first", "--deviations", "1", "--processes", "2", "--json")
     run = subprocess.run(search, capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 1, run.stderr
     failing = json.loads(run.stdout)["failing"]
