@@ -149,7 +149,7 @@ def _place_of(task: Task) -> int:
 @cache
 def _number_of(code: CodeType) -> int:
     """The same in every process, as Python's hash of a text is not."""
-    return zlib.crc32(f"{code.co_filename}:{code.co_firstlineno}".encode())
+    return zlib.crc32(f"{code.co_qualname}:{code.co_firstlineno}".encode())
 
 
 def _nothing(task: Task) -> None:

@@ -18,7 +18,7 @@ from fanout.testing.prove.choices import (
     schedule_of,
     text_of,
 )
-from fanout.testing.prove.moments import Moments
+from fanout.testing.prove.moments import Moments, NeverEnds
 from fanout.testing.world.scheduler import run_ordered
 from fanout.testing.world.trace import Trace
 
@@ -116,3 +116,16 @@ def test_a_schedule_that_does_not_fit_the_run_is_refused() -> None:
         Program(3, 2)(schedule_of("2:b"))
     with pytest.raises(NoSuchChoice, match="9:a0: the run has 3 choices"):
         Program(3, 2)(schedule_of("9:a0"))
+
+
+def test_tasks_that_run_on_and_on_end_the_run() -> None:
+    """No time passes, so no bound of virtual time would."""
+    moments = Moments(Choices(()), Trace(kept=False))
+
+    async def main(clock: trio.testing.MockClock) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    with pytest.raises(trio.TrioInternalError) as ended:
+        run_ordered(main, moments.order)
+    assert isinstance(ended.value.__cause__, NeverEnds)
