@@ -38,10 +38,14 @@ def shrunk(plan: Plan, schedule: Schedule) -> Schedule:
 def nearest_passing(plan: Plan, schedule: Schedule, failing: Proved) -> tuple[Schedule, Proved] | None:
     """The passing schedule next to this one whose run is the same as the failing one for the longest time.
 
-    Next to it: without one deviation, with one moved or taken otherwise, or, if it has none, with one.
+    Next to it: without one deviation, or with one moved. If it has none: with one, as late as possible.
     """
+    if not schedule:
+        late_first = reversed(list(extensions((), failing.after)))
+        tried = ((candidate, _tried(plan, candidate)) for candidate in late_first)
+        return next(((each, proved) for each, proved in tried if proved and not proved.violations), None)
     best, most = None, -1
-    for candidate in dict.fromkeys(_neighbours(schedule, failing)):
+    for candidate in dict.fromkeys(_neighbours(schedule)):
         proved = _tried(plan, candidate)
         if proved is None or proved.violations:
             continue
@@ -75,9 +79,7 @@ def _shifted(schedule: Schedule) -> Iterator[Schedule]:
                 yield moved
 
 
-def _neighbours(schedule: Schedule, failing: Proved) -> Iterator[Schedule]:
-    if not schedule:
-        yield from extensions((), failing.after)
+def _neighbours(schedule: Schedule) -> Iterator[Schedule]:
     for place, deviation in enumerate(schedule):
         before, behind = schedule[:place], schedule[place + 1 :]
         yield before + behind
