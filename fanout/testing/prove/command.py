@@ -98,8 +98,8 @@ def prove(
 
     `fanout simulate` draws runs by chance. This command leaves nothing to it: a run is a list of choices, and
     every list with at most so many deviations from the usual one is run and judged. A deviation is another
-    task that runs next, or an interruption at that moment: the client leaves (fin, rst), its connection is
-    cancelled (cancel), the race's deadline comes (deadline), the server is told to stop (sigterm).
+    task that runs next, or an interruption at that moment: the client disconnects (fin, rst), the task of its
+    connection is cancelled (cancel), the race's deadline comes (deadline), the server gets SIGTERM (sigterm).
 
     A schedule that breaks a guarantee is shown with the fewest deviations, next to the most similar one that
     breaks none. Exit code 1 if there is one.
