@@ -96,6 +96,12 @@ def _summary(reports: list[SeedReport]) -> dict[str, Any]:
         "requests": asked,
         "seeds": len(reports),
         "violations": sum(report.broken for report in reports),
+        "runs": {
+            "seed": [report.seed for report in reports],
+            "requests": [report.requests for report in reports],
+            "violations": [report.broken for report in reports],
+            "cpu_s": [round(report.cpu_s, 3) for report in reports],
+        },
         "failing_seeds": [dataclasses.asdict(report) for report in reports if report.violations],
         "met": {name: counts[name] for name in SITUATIONS},
         "missed": missed(counts, varied),
