@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults breakages lab lab-breakages \
+.PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
   lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
   axe pictures consoles documents check format image lock clean $(CHECKS)
 
@@ -127,6 +127,9 @@ balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefi
 	  --no-input install --require-hashes --only-binary :all: --requirement tests/deploy/balancers/requirements.lock
 	@touch $@
 
+formulas: $(VENV)/.dev ## break a copy of the code on purpose: which formula of docs/guarantees.md is broken? (ARGS="NAME --why")
+	@$(BIN)/python -m tests.testing.monitor $(ARGS)
+
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: does each layer of tests notice? (ARGS=--short: 2 minutes; ARGS="NAME --why")
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
@@ -151,6 +154,7 @@ documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, p
 	@$(BIN)/python -m tests.project.figures --render
 	@$(BIN)/python -m tests.project.record
 	@$(BIN)/python -m tests.project.settings_page
+	@$(BIN)/python -m tests.project.formulas
 	@$(BIN)/python -m tests.project.picture
 	@$(BIN)/python -m tests.project.lab_page
 

@@ -17,13 +17,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import click
 
-from benchmarks.contenders import BASE_NAME, FANOUT_NAME
+from benchmarks.contenders import FANOUT_NAME, UVLOOP_NAME
 from benchmarks.provenance import ROOT, Entry, git, load, sealed, write
 from benchmarks.section import Found, Section
 
@@ -37,7 +38,9 @@ digest, "before": the digest of the record before, "digest"}
 
 One from git has "published", a commit, and neither tree nor entry."""
 
-CPU: Final = "CPU per request, `first` at 500/s"
+CPU: Final = "CPU per useful answer, `first` at 500/s"
+CPU_PER_REQUEST: Final = "CPU per request, `first` at 500/s"  # until the benchmark counted whole lives
+PEER_IN_GIT: Final = UVLOOP_NAME
 PEAK: Final = "goodput in answers per second, 1,000 clients"
 LATENCY: Final = "added latency at 100/s, p50"
 MEMORY: Final = "memory of a request in flight"
@@ -69,20 +72,27 @@ def publish(path: Path, entries: Mapping[str, Entry], name: str, figures: Mappin
 
 
 def main_figures(section: Section, found: Found) -> dict[str, float]:
-    """What a section of the benchmark has in the table of the most important ratios."""
-    return glanced(section.glance(found)) if hasattr(section, "glance") else {}
+    """What a section of the benchmark compares: ours, and that of the best peer in Python in the same run."""
+    figures: dict[str, float] = {}
+    for one in section.compared(found) if hasattr(section, "compared") else ():
+        if peer := one.best_peer():
+            both = {one.label: one.value(one.ours), of_peer(one.label, peer): one.value(peer)}
+            figures |= {name: value for name, value in both.items() if isfinite(value)}
+    return figures
 
 
-def glanced(rows: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The figures in the rows of a `glance`, of ours and of the base."""
-    return {
-        name: _number(cell) for row in rows for name, cell in ((row[0], row[1]), (with_base(row[0]), row[2]))
-    }
+def of_peer(name: str, peer: str) -> str:
+    """What the same figure of a peer is called."""
+    return f"{name}: {peer}"
 
 
-def with_base(name: str) -> str:
-    """What the same figure is called for the server that ours is compared with."""
-    return f"{name}: {BASE_NAME}"
+def peer_in(figures: Mapping[str, float], name: str) -> tuple[str, float] | None:
+    """The peer that a figure of ours was compared with, and its figure."""
+    begins = of_peer(name, "")
+    return next(
+        ((label.removeprefix(begins), each) for label, each in figures.items() if label.startswith(begins)),
+        None,
+    )
 
 
 def problems(found: Sequence[Record], entries: Mapping[str, Entry]) -> list[str]:
@@ -167,15 +177,15 @@ def _mutants(entry: Any) -> dict[str, float]:
 
 
 def _pair(name: str, values: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """From rounds: the median of ours, and that of the base."""
+    """From rounds: the median of ours, and that of the peer."""
     return {
         label: float(f"{median(one[server] for one in values):.4g}")
-        for label, server in ((name, FANOUT_NAME), (with_base(name), BASE_NAME))
+        for label, server in ((name, FANOUT_NAME), (of_peer(name, PEER_IN_GIT), PEER_IN_GIT))
     }
 
 
 def _of_rounds(rounds: Sequence[Any], field: str) -> list[dict[str, float]]:
-    return [{server: one[server][field] for server in (FANOUT_NAME, BASE_NAME)} for one in rounds]
+    return [{server: one[server][field] for server in (FANOUT_NAME, PEER_IN_GIT)} for one in rounds]
 
 
 def _peak(entry: Any) -> dict[str, float]:
@@ -189,7 +199,7 @@ _READ: Final[dict[str, Callable[[Any], dict[str, float]]]] = {
     "worlds": _worlds,
     "sweep": _sweep,
     "mutants": _mutants,
-    "cpu": lambda entry: _pair(CPU, _of_rounds(entry["found"]["rounds"]["first 500"], "cpu_us")),
+    "cpu": lambda entry: _pair(CPU_PER_REQUEST, _of_rounds(entry["found"]["rounds"]["first 500"], "cpu_us")),
     "peak": _peak,
     "latency": lambda entry: _pair(LATENCY, _of_rounds(entry["found"]["rounds"], "p50_ms")),
     "memory": lambda entry: _pair(MEMORY, _of_rounds([entry["found"]["servers"]], "kib_a_request")),

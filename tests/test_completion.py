@@ -42,7 +42,19 @@ def completions(*words: str) -> list[str]:
     [
         (
             [""],
-            ["config", "demo", "health", "lab", "load", "prove", "replay", "serve", "simulate", "upstream"],
+            [
+                "check-trace",
+                "config",
+                "demo",
+                "health",
+                "lab",
+                "load",
+                "prove",
+                "replay",
+                "serve",
+                "simulate",
+                "upstream",
+            ],
         ),
         (["s"], ["serve", "simulate"]),
         (["serve", "--log-"], ["--log-level", "--log-format", "--log-requests"]),

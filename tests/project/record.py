@@ -12,14 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from benchmarks.contenders import BASE_NAME, FANOUT_NAME
-from benchmarks.history import CPU, LATENCY, MEMORY, PEAK, Record, records, with_base
+from benchmarks.contenders import FANOUT_NAME
+from benchmarks.history import CPU, CPU_PER_REQUEST, LATENCY, MEMORY, PEAK, Record, peer_in, records
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs/record.md"
 PLOT: Final = ROOT / "docs/images/record.svg"
 SHOWN: Final = {
     CPU: "µs",
+    CPU_PER_REQUEST: "µs",
     PEAK: "",
     LATENCY: "ms",
     MEMORY: "KiB",
@@ -48,7 +49,7 @@ def page(text: str, found: Sequence[Record]) -> str:
     before, _, rest = text.partition(_BEGINS)
     _, _, after = rest.partition(_ENDS)
     lines = [
-        f"| published (UTC) | of commit | on | figure | {FANOUT_NAME} | {BASE_NAME} |",
+        f"| published (UTC) | of commit | on | figure | {FANOUT_NAME} | best peer in Python |",
         "| --- | --- | --- | --- | --: | --: |",
         *(f"| {' | '.join(row)} |" for record in reversed(found) for row in _rows(record)),
     ]
@@ -60,9 +61,9 @@ def _rows(record: Record) -> Iterator[list[str]]:
     commit = record["commit"] + (f", from git {record['published'][:7]}" if "published" in record else "")
     for name, value in record["figures"].items():
         if name in SHOWN:
-            base = record["figures"].get(with_base(name))
-            cells = (_with_unit(name, each) if each is not None else "" for each in (value, base))
-            yield [when, commit, _model(record), name, *cells]
+            peer = peer_in(record["figures"], name)
+            of_peer = f"{_with_unit(name, peer[1])} ({peer[0]})" if peer else ""
+            yield [when, commit, _model(record), name, _with_unit(name, value), of_peer]
 
 
 def _with_unit(name: str, value: float) -> str:
@@ -82,7 +83,7 @@ def svg(found: Sequence[Record]) -> str:
     begins, ends = (pick(_at(record) for record in found) for pick in (min, max))
     parts = [
         _text(_SIDE, 24, "Published results", "name"),
-        _text(_WIDTH - _SIDE, 24, f"blue: {FANOUT_NAME}; grey: {BASE_NAME} in the same run; "
+        _text(_WIDTH - _SIDE, 24, f"blue: {FANOUT_NAME}; grey: the best peer in Python in the same run; "
               "hollow: taken from the history of git", "quiet", "end"),
     ]  # fmt: skip
     for number, name in enumerate(names):
@@ -104,31 +105,38 @@ def _panel(
     """span: of time. place: left, top, width."""
     left, top, width = place
     low, high = top + _TOP + _HEIGHT - 10, top + _TOP
-    most = max(value for record in found for label in (name, with_base(name))
-               if (value := record["figures"].get(label)) is not None)  # fmt: skip
+    lines = {"base": _peers(found, name), "ours": [record["figures"].get(name) for record in found]}
+    most = max(value for values in lines.values() for value in values if value is not None)
     yield _text(left, top + 18, name.replace("`", ""), "name")
     yield _text(left + width, top + 18, f"0 to {_with_unit(name, most)}", "quiet", "end")
     yield f'<line class="axis" x1="{left}" y1="{low}" x2="{left + width}" y2="{low}"/>'
     for place_x, when, anchor in ((left, span[0], "start"), (left + width, span[1], "end")):
         yield _text(place_x, low + 16, f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}", "quiet", anchor)
-    for label, kind in ((with_base(name), "base"), (name, "ours")):
+    for kind, values in lines.items():
         points = [
             (
                 record,
                 round(left + 6 + (_at(record) - span[0]) / ((span[1] - span[0]) or 1) * (width - 12), 1),
-                round(low - record["figures"][label] / (most or 1) * (low - high), 1),
+                round(low - value / (most or 1) * (low - high), 1),
+                value,
             )
-            for record in found
-            if label in record["figures"]
+            for record, value in zip(found, values, strict=True)
+            if value is not None
         ]
         for _, alike in groupby(points, key=lambda point: _model(point[0])):
-            line = " ".join(f"{x},{y}" for _, x, y in alike)
+            line = " ".join(f"{x},{y}" for _, x, y, _ in alike)
             yield f'<polyline class="{kind}" points="{line}"/>'
-        for record, x, y in points:
+        for record, x, y, value in points:
             origin = " git" if "published" in record else ""
-            what = _with_unit(name, record["figures"][label])
+            what = _with_unit(name, value)
             told = escape(f"{record['at']}, commit {record['commit']}, {_model(record)}: {what}")
             yield f'<circle class="{kind}{origin}" cx="{x}" cy="{y}" r="3"><title>{told}</title></circle>'
+
+
+def _peers(found: Sequence[Record], name: str) -> list[float | None]:
+    """Of the peer in each record, `None` where there is none."""
+    peers = [peer_in(record["figures"], name) for record in found]
+    return [peer[1] if peer else None for peer in peers]
 
 
 def _at(record: Record) -> float:

@@ -7,13 +7,16 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import history, plots, provenance
+from benchmarks.comparison import Comparison
 from benchmarks.provenance import FIELDS, Entry, has_history, load, sealed, write
 from benchmarks.sections import SECTIONS as MEASURED
 from fanout.lab.broken import in_order
@@ -552,6 +555,13 @@ def test_a_record_is_behind_all_others(tmp_path: Path, monkeypatch: pytest.Monke
     assert history.problems(found[:2], entries) == ["section 0: not the entry that was published last"]
 
 
-def test_the_figures_of_a_glance_are_those_of_ours_and_of_the_base() -> None:
-    rows = [["CPU", "1,012 µs", "983.5 µs", "1.03 ± 0.01"]]
-    assert history.glanced(rows) == {"CPU": 1012.0, history.with_base("CPU"): 983.5}
+def test_the_record_has_our_figure_and_that_of_the_best_peer_in_python() -> None:
+    """An infinite one, of a server without any useful answer, is none."""
+    samples = {"fanout": [3.0, 1.0, 2.0], "aiohttp, tuned": [5.0], "aiohttp, uvloop": [4.0], "Go": [1.0]}
+    comparisons = [Comparison("CPU", "µs", samples), Comparison("cost", "µs", {**samples, "fanout": [inf]})]
+    section: Any = SimpleNamespace(compared=lambda found: comparisons)
+    figures = history.main_figures(section, {})
+    assert figures == {"CPU": 2.0, "CPU: aiohttp, uvloop": 4.0, "cost: aiohttp, uvloop": 4.0}
+    assert history.peer_in(figures, "CPU") == ("aiohttp, uvloop", 4.0)
+    assert history.peer_in(figures, "memory") is None
+    assert history.main_figures(MEASURED["profile"], {}) == {}
