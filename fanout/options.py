@@ -52,8 +52,10 @@ class Commands(click.Group):
 
     context_class = Context
     LATE: ClassVar = {
+        "check-trace": "fanout.testing.monitor.command",
         "lab": "fanout.lab.command",
         "load": "fanout.tools.load.command",
+        "prove": "fanout.testing.prove.command",
         "replay": "fanout.testing.world.replay",
         "simulate": "fanout.testing.world.simulate",
         "upstream": "fanout.tools.simulator.command",
@@ -65,7 +67,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
         if name in self.LATE:
-            command = getattr(importlib.import_module(self.LATE[name]), name)
+            command = getattr(importlib.import_module(self.LATE[name]), name.replace("-", "_"))
         if command is not None:
             command.context_class = Context
         return command

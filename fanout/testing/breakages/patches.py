@@ -17,7 +17,7 @@ _FOLDER: Final = Path(__file__).parent
 _FILE: Final = re.compile(r"^--- a/(\S+)\n\+\+\+ b/\1\n", re.MULTILINE)
 _HUNK: Final = re.compile(r"^@@ .*\n", re.MULTILINE)
 _LATE: Final = " (late)"
-LAYERS: Final = ("unit", "sweep", "simulation", "lab")  # of tests, in the order of their cost
+LAYERS: Final = ("unit", "sweep", "simulation", "prove", "lab")  # of tests, in the order of their cost
 
 Hunk = tuple[str, str]
 """The lines before, and the lines after."""
@@ -45,10 +45,10 @@ class Breakage:
 @cache
 def breakages() -> dict[str, Breakage]:
     """All of them by name, which is that of the file without its ending, in this order."""
-    return {path.stem: _read(path) for path in sorted(_FOLDER.glob("*.patch"))}
+    return {path.stem: read(path) for path in sorted(_FOLDER.glob("*.patch"))}
 
 
-def _read(path: Path) -> Breakage:
+def read(path: Path) -> Breakage:
     head, _, diff = path.read_text("utf-8").partition("--- a/")
     title, guarantees, tests, caught_by = head.strip().split("\n")
     layers = caught_by.removeprefix("Caught by: ").split(", ")

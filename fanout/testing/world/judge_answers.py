@@ -143,7 +143,7 @@ class _Case:
         if answer.first_at > self._arrived_at + timeout_s + slack_s + INSTANT_S:
             yield f"G2: it was answered at {answer.first_at}, read at {self._arrived_at}"
         ends = race_ends(request, self._arrived_at, slack_s, self._ended)
-        if ends.latest <= self._arrived_at and request.calls:
+        if ends.latest <= self._arrived_at and request.calls and request.deadline_at is None:
             yield "G2: a call was started after the deadline"
         if request.script.ask == "first" and answer.status != 200:
             for call in request.calls.values():
@@ -173,7 +173,7 @@ class _Case:
         request = self._request
         if not answer.closes:
             yield "a refused connection was kept open"
-        if request.script.ask == "crash":
+        if request.script.ask == "crash" and (request.entered_at is not None or answer.status != 408):
             yield from self._crashed(answer)
         elif answer.status == 408:
             waited_s = answer.first_at - request.sent_at
