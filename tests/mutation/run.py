@@ -27,6 +27,7 @@ import tomllib
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -210,20 +211,34 @@ def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
     return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
 
 
-def choose(room: Room, parts: Sequence[str]) -> list[tuple[str, Mutant]]:
+def choose(
+    room: Room, parts: Sequence[str], made: Mapping[str, Sequence[Mutant]]
+) -> list[tuple[str, Mutant]]:
     return [
         (path, mutant)
         for path in room.paths()
-        if not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
-        for mutant in mutants_of(Path(path).read_text("utf-8"))
+        if path in made
+        for mutant in made[path]
         if is_chosen(room, path, mutant.where, parts)
     ]
+
+
+def make(rooms: Iterable[Room], parts: Sequence[str], jobs: int) -> dict[str, list[Mutant]]:
+    """By path, the mutants of the files that the parts may choose from."""
+    paths = [path for room in rooms for path in room.paths() if may_be_chosen(room, path, parts)]
+    with ProcessPoolExecutor(jobs) as executor:
+        texts = [Path(path).read_text("utf-8") for path in paths]
+        return dict(zip(paths, executor.map(mutants_of, texts), strict=True))
+
+
+def may_be_chosen(room: Room, path: str, parts: Sequence[str]) -> bool:
+    return not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
 
 
 def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) -> list[Result]:
     results = []
     for room in ROOMS:
-        chosen = choose(room, parts)
+        chosen = choose(room, parts, make([room], parts, options.jobs))
         if not chosen:
             continue
         result = Result(room, run_room(room, chosen, explained, options))
@@ -248,7 +263,8 @@ def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) ->
 
 def judge_sample(size: int, seed: int, explained: Set[Name]) -> list[Result]:
     click.echo(f"{size} mutants of all rooms, seed {seed} (--sample {size} --seed {seed} draws them again)")
-    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, ())]
+    made = make(ROOMS, (), os.cpu_count() or 1)
+    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, (), made)]
     drawn = random.Random(seed).sample(every, size)
     results = []
     for room in ROOMS:

@@ -305,8 +305,10 @@ class _Session:
         return chosen
 
     def _start(self, path: str, mutant: Mutant, tests: Sequence[str], anew: bool) -> _Fork:
+        source = mutant.applied_to(Path(path).read_text("utf-8"))
+
         def in_place() -> int:
-            if not replace_functions(path, mutant.source, self._functions):
+            if not replace_functions(path, source, self._functions):
                 return _IMPORT_ANEW
             return self._outcome_of(tests)
 
@@ -314,7 +316,7 @@ class _Session:
             for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
                 if not name.startswith("tests.mutation"):
                     del sys.modules[name]
-            sys.meta_path.insert(0, MutatedImport(path, mutant.source))
+            sys.meta_path.insert(0, MutatedImport(path, source))
             chosen = _Chosen(self, tests)
             faulthandler.dump_traceback_later(60, exit=True)
             pytest.main(

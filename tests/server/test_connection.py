@@ -300,6 +300,10 @@ async def test_a_drain_shortens_the_waits_for_a_client(
     connection.written_within(write_s)
     assert not connection.drain(100)
     assert desk.left_s == pytest.approx(then_s)
+    if write_s == inf:
+        connection.read_within(inf)  # it came
+        assert desk.left_s == inf
+        connection.read_within(min(read_s, 0.5) if read_s != inf else inf)
     connection.written_within(inf)  # it was taken
     assert desk.left_s == (inf if read_s == inf else pytest.approx(min(read_s, 0.5)))
 
@@ -408,6 +412,23 @@ async def test_what_is_in_order_is_closed_and_the_rest_is_reset(
     desk.connection.end = end
     desk.connection.close()
     assert desk.transport.done == [closing]
+
+
+async def test_a_client_that_reads_too_slowly_is_reset_whatever_was_to_end_it(
+    autojump_clock: MockClock,
+) -> None:
+    desk = await desk_at_100()
+    desk.connection.end = End.DRAINED
+    desk.connection.reads_too_slowly()
+    desk.connection.close()
+    assert desk.transport.done == ["abort"]
+
+
+async def test_a_last_answer_has_the_time_of_lingering_and_no_more(autojump_clock: MockClock) -> None:
+    desk = Desk(Recorded(takes=False, flush_s=10))
+    with desk.connection.scope:
+        await desk.connection.say_last(b"no", End.REFUSED)
+    assert trio.current_time() == 3
 
 
 async def test_a_part_of_an_answer_is_not_taken_for_the_whole(autojump_clock: MockClock) -> None:

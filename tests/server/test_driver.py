@@ -278,6 +278,50 @@ async def test_each_idle_connection_ends_at_its_own_moment(autojump_clock: MockC
     assert ends == [75, 85, 95]
 
 
+async def test_a_bug_as_one_connection_ends_is_reported_and_the_others_end(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10, G11."""
+    bugs = [KeyError("a bug")]
+    waited_too_long = Connection.waited_too_long
+
+    def broken(connection: Connection) -> bool:
+        if bugs:
+            raise bugs.pop()
+        return waited_too_long(connection)
+
+    monkeypatch.setattr(Connection, "waited_too_long", broken)
+    async with desk(Limits(idle_timeout_s=75)) as here:
+        for _ in range(3):
+            here.begin(here.idle)
+        await trio.testing.wait_all_tasks_blocked()
+        here.nursery.start_soon(here.driver.run)
+        await trio.sleep(76)
+        assert [repr(crash) for crash in here.crashes] == ["KeyError('a bug')"]
+        assert here.ended == {"idle": 2}
+
+
+async def test_two_tasks_per_iteration_parse_what_http_2_clients_send(autojump_clock: MockClock) -> None:
+    async with desk() as here:
+        done: list[int] = []
+        begun = 0
+
+        class Iterations(trio.abc.Instrument):
+            def before_io_wait(self, timeout: float) -> None:
+                done.append(begun)
+
+        async def parse() -> None:
+            nonlocal begun
+            await here.driver.pieces.next()
+            begun += 1
+
+        trio.lowlevel.add_instrument(Iterations())
+        for _ in range(6):
+            here.nursery.start_soon(parse)
+        await trio.sleep(1)
+    assert [count for count, _ in groupby(done)] == [0, 2, 4, 6]
+
+
 async def test_a_graceful_shutdown_ends_idle_connections_some_at_a_time(autojump_clock: MockClock) -> None:
     """G9. The requests that are running, and the clients that still read a rejection, are not cut."""
     async with desk(Limits(drain_grace_s=0.5)) as here:

@@ -71,6 +71,7 @@ async def test_an_allowance_is_filled_up_when_it_is_used_up(autojump_clock: obje
         # A reserved bit is no part of a stream's number.
         (PINGS * 5 + headers(RESERVED | 1, b"x") + headers(3, b"x") + PINGS * 4, None),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES)), None),
+        (b"\x00\x40\x01" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
         (b"\x01\x00\x00" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES + 1)), ErrorCodes.FRAME_SIZE_ERROR),
         (b"\xff\xff\xff" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
@@ -87,5 +88,6 @@ async def test_the_preface_is_no_frame() -> None:
     frames = Frames(LIMITS)
     frames.count(PREFACE)
     assert frames.number == 0
-    frames.count(settings())
-    assert frames.number == 1
+    for number in (1, 2, 3):
+        frames.count(settings())
+        assert frames.number == number

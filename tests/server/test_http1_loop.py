@@ -111,6 +111,31 @@ async def test_plain_requests_are_shed_and_the_connection_stays(autojump_clock: 
     assert here.ended == {"client_disconnected": 1}
 
 
+async def test_a_request_that_was_sent_ahead_is_shed_like_any_other(autojump_clock: MockClock) -> None:
+    here = Desk(False, True, False)
+    done = await here.serve(get() + get(), get())
+    assert (statuses(done), done[1]) == ([200, 503, 200, "close"], SHED)
+
+
+class Slow(Recorded):
+    """Each piece takes five seconds."""
+
+    async def receive(self) -> bytes:
+        await trio.sleep(5)
+        return await super().receive()
+
+
+async def test_a_connection_waits_again_from_the_moment_of_its_rejection(autojump_clock: MockClock) -> None:
+    """G10. Else a client that asks again and again would be the first to give way."""
+    here = Desk(True, True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, Echo(), here.driver, Slow(get(), get()))
+        for moment in (0, 5, 10):
+            await trio.sleep_until(moment + 1)
+            assert list(here.driver.timeouts.waiting.values()) == [moment]
+        nursery.cancel_scope.cancel()
+
+
 NOT_PLAIN: dict[str, bytes] = {
     "a body": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n",
     "chunks": b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -118,6 +143,7 @@ NOT_PLAIN: dict[str, bytes] = {
     "an upgrade": b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n",
     "HTTP/1.0": b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
     "a method that may have a body": b"POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "nonsense": b"XXXX",
     "half a head": b"GET / HTTP/1.1\r\nHost: a\r\n",
     "two requests": get() + get(),
     "more than one": get() + b"G",
@@ -129,6 +155,8 @@ async def test_where_the_end_of_what_is_shed_is_unknown_the_connection_ends(
     autojump_clock: MockClock, kind: str
 ) -> None:
     """Rule 2: what comes next could be a part of it."""
+    here = Desk(True, True)
+    assert await here.serve(NOT_PLAIN[kind], get()) == [SHED_LAST, "eof", "close"]
     here = Desk(True, True)
     assert await here.serve(get(), NOT_PLAIN[kind], get()) == [SHED, SHED_LAST, "eof", "close"]
     assert here.ended == {"refused": 1}
