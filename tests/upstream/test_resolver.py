@@ -76,7 +76,8 @@ async def test_an_ip_literal_asks_nobody_and_needs_no_task(literal: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["a.test", "999.1.1.1", "a..b", "x" * 64 + ".test", "", "xn--", "::1%nowhere", "[::1]"]
+    "name",
+    ["a.test", "localhost", "999.1.1.1", "a..b", "x" * 64 + ".test", "", "xn--", "::1%nowhere", "[::1]"],
 )
 async def test_what_is_no_ip_literal_is_a_name_and_wanted_once(
     name: str, autojump_clock: trio.testing.MockClock

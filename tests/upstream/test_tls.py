@@ -176,6 +176,7 @@ async def test_a_session_is_kept_once_per_origin_and_found_until_its_verificatio
     assert sessions.find(one) is not None
     await trio.sleep(0.001)
     assert sessions.find(one) is None
+    assert not sessions._sessions  # the old one is freed
     sessions.keep(one, tls[1], trio.current_time())
     assert sessions.find(one) == tls[1].session
 
@@ -200,6 +201,14 @@ async def test_a_wire_before_its_handshake_has_no_session_to_keep() -> None:
     await wire.handshake()
     sessions.keep(origin, wire._tls.openssl, 0.0)
     assert sessions.find(origin) is None
+
+
+async def test_the_end_of_the_wire_below_is_its_own() -> None:
+    below = ScriptedWire()
+    wire = TlsWire(below, TlsSessions(AUTHORITY.client), Origin("https", "localhost", 443))
+    assert wire.has_ended is False
+    below.has_ended = True
+    assert wire.has_ended is True
 
 
 async def test_closing_closes_the_wire_below_in_the_same_way_and_forgets_the_sessions() -> None:
