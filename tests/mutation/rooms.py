@@ -79,6 +79,7 @@ ROOMS: Final = (
                 "call",
                 "connect",
                 "dead_address",
+                "idle_connections",
                 "resolver*",
                 "rfc_tls",
                 "tls*",

@@ -203,6 +203,12 @@ async def test_a_wire_before_its_handshake_has_no_session_to_keep() -> None:
     assert sessions.find(origin) is None
 
 
+async def test_what_is_sent_is_sent_at_once() -> None:
+    wire, server = await connected()
+    await wire.send_all(b"said")
+    assert server.tls.read() == b"said"
+
+
 async def test_the_end_of_the_wire_below_is_its_own() -> None:
     below = ScriptedWire()
     wire = TlsWire(below, TlsSessions(AUTHORITY.client), Origin("https", "localhost", 443))
