@@ -190,6 +190,16 @@ def test_a_client_is_not_told_reasons_that_are_not_ours() -> None:
     assert race is not None
     assert receipt_member(race)["calls"][0]["cancel_reason"] is None
     assert receipt_timings(race) == ['call0.cancelled;dur=500.000;desc="nursery"']
+    own = ended(Cancelled("explicit", "call 1 settled the race"), settled_at=1.5).race
+    assert own is not None
+    assert receipt_member(own)["calls"][0]["cancel_reason"] == "call 1 settled the race"
+
+
+def test_the_receipt_in_an_answer_names_a_new_strategy_and_rounds_to_the_microsecond() -> None:
+    race = ended(Cancelled("explicit"), settled_at=1.5).race
+    assert race is not None
+    told = receipt_member(race._replace(budget=Budget(1.0, 2000, 12.345678)))
+    assert (told["endpoint"], told["timeout_ms"], told["reserve_ms"]) == ("quorum", 2000, 12.346)
 
 
 def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
