@@ -57,11 +57,17 @@ def asked(
 
 
 def answered(
-    on: ConnectionFacts, status: int, first_at: float, *, last_at: float | None = -1.0, **said: Any
+    on: ConnectionFacts,
+    status: int,
+    first_at: float,
+    *,
+    last_at: float | None = -1.0,
+    payload: bytes | None = None,
+    **said: Any,
 ) -> Answer:
     """The next answer on this connection, to its request; `reason` makes it a problem.
 
-    last_at: when it was complete; at once, if it is not given.
+    last_at: when it was complete; at once, if it is not given. payload: its body, else what is `said`.
     """
     place = len(on.reader.answers)
     request_id = said.pop(
@@ -71,7 +77,7 @@ def answered(
     if said:
         is_problem = "reason" in said
         fields["content-type"] = "application/problem+json" if is_problem else "application/json"
-    body = said.get("payload", json.dumps(said).encode())
+    body = json.dumps(said).encode() if payload is None else payload
     answer = Answer(status, fields, first_at, body, first_at if last_at == -1.0 else last_at)
     on.reader.answers.append(answer)
     return answer
