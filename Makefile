@@ -56,12 +56,13 @@ test-next: ## the tests on the next Python, in a chroot made by mmdebstrap; need
 	@.ci/next $(NEXT) .venv-next-$(lastword $(NEXT)) test LEAVE_OUT=$(or $(LEAVE_OUT),same_on_every_python)
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
-mutants: .venv-mutants/.ready ## mutation testing of the core: does a test notice each small change? (ARGS=pool.py: a part)
+mutants: .venv-mutants/.ready ## mutation testing: does a test notice each small change? (ARGS=pool.py: a part; ARGS="--sample 50")
 	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
 
-.venv-mutants/.ready: requirements-dev.lock
+.venv-mutants/.ready: requirements-dev.lock tests/mutation/requirements.lock
 	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
-	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install mutmut==3.8.1
+	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement tests/mutation/requirements.lock
 	@touch $@
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
@@ -214,7 +215,7 @@ release: $(VENV)/.dev ## check everything, build, and list what is left to do by
 	@$(BIN)/python -m deploy.packages.release $(ARGS) -- "$(VERSION)"
 
 clean: ## remove everything that make and the tools have created
-	rm -rf .venv .venv-* .axe build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .venv-* .axe .mutants build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -272,5 +273,6 @@ lock: .venv-uv/.ready ## update the lock files after a change in setup.cfg (ARGS
 	  --output-file benchmarks/requirements.lock
 	$(COMPILE) benchmarks/requirements-robyn.txt --constraint requirements-dev.lock \
 	  --output-file benchmarks/requirements-robyn.lock
+	echo mutmut==3.8.1 | $(COMPILE) - --constraint requirements-dev.lock --output-file tests/mutation/requirements.lock
 	$(COMPILE) tests/deploy/balancers/requirements.txt --output-file tests/deploy/balancers/requirements.lock
 	$(COMPILE) tests/deploy/kubernetes/checkov.txt --output-file tests/deploy/kubernetes/checkov.lock

@@ -148,11 +148,14 @@ async def bystander_of_this_thread(
     url: str, *, timeout_ms: int = 300, every_s: float = 0.05, target: str = "/", pids: Sequence[int] = ()
 ) -> AsyncIterator[Seen]:
     """The same for a server that runs in this thread: it can answer while the bystander starts and ends.
+    What this thread waits for a processor is the machine's delay, too.
 
     As the server does, it keeps the garbage collector from looking at what the tests before have left: that
     stops the event loop for a third of a second.
     """
-    plan = Plan(url, timeout_ms, every_s, target, fresh=False, http2=False, pids=[*pids])
+    plan = Plan(
+        url, timeout_ms, every_s, target, fresh=False, http2=False, pids=[threading.get_native_id(), *pids]
+    )
     process = _start(plan, ())
     seen = Seen(plan, process.pid)
     gc.collect()

@@ -36,6 +36,26 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 
+# The middle of an element that was in the same place for two frames, and that nothing covers. A page may
+# still scroll or grow, and a click would land where the element was.
+_STILL = """new Promise((done) => {
+  const element = document.querySelector(%s);
+  element.scrollIntoView({behavior: 'instant', block: 'center'});
+  let before = '';
+  const look = () => {
+    const box = element.getBoundingClientRect();
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    const now = `${x} ${y}`;
+    if (now === before && element.contains(document.elementFromPoint(x, y))) {
+      done([x, y]);
+    } else {
+      before = now;
+      requestAnimationFrame(look);
+    }
+  };
+  look();
+})"""
+
 
 class Browser:
     """A running browser. It outlives an event loop, so it is started and ended without one."""
@@ -152,12 +172,8 @@ class Page:
         await self.evaluate(f"new Promise((done, fail) => {{ {look}; look() }})")
 
     async def click(self, selector: str) -> None:
-        """A real click in the middle of an element, as by a mouse."""
-        box = await self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView("
-            "{behavior: 'instant', block: 'center'}); const b = e.getBoundingClientRect();"
-            "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
+        """A real click in the middle of an element, as by a mouse, once it has stopped moving."""
+        box = await self.evaluate(_STILL % json.dumps(selector))
         for kind in ("mousePressed", "mouseReleased"):
             where = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
             await self.command("Input.dispatchMouseEvent", type=kind, **where)

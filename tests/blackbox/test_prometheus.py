@@ -208,18 +208,20 @@ def dashboard_queries() -> list[str]:
     return [target["expr"] for panel in panels for target in panel.get("targets", [])]
 
 
+def filled_in(query: str) -> str:
+    """As Grafana does it."""
+    for name, value in (("$__rate_interval", "1m"), ("$__range", "1h"), ("$job", ".*")):
+        query = query.replace(name, value)
+    return query
+
+
 def test_every_query_of_the_dashboard_is_one_to_prometheus(world: World) -> None:
     """And all but those about what has not happened have an answer."""
-    values = {"$__rate_interval": "1m", "$__range": "1h", "$job": ".*"}
     queries = dashboard_queries()
     assert len(queries) > 30
-    empty = []
     with load(world.fanout, RATE_PER_S):
         world.watch.wait_for("fanout:upstream_failed:ratio_rate5m >= 0")
-        for query in queries:
-            asked = query
-            for name, value in values.items():
-                asked = asked.replace(name, value)
-            if not world.watch.query(asked):
-                empty.append(query)
+        empty, give_up_at = queries, time.monotonic() + 30
+        while len(empty) > 4 and time.monotonic() < give_up_at:  # a rate needs two scrapes
+            empty = [query for query in queries if not world.watch.query(filled_in(query))]
     assert len(empty) <= 4, empty

@@ -2,184 +2,369 @@
 
 A PART chooses mutants by a piece of their room or name: `race`, `pool.py`, `transport.py:PoolTransport._use`.
 
-Every mutant gets a process of its own, in which the mutated module is imported instead of the file, and the
-tests of its room run until one fails. Nothing is written: the files stand in a copy, so that the tree can be
-edited meanwhile. A mutant that survives is killed by a new test, or explained in `explained.toml`; an
-explanation that no longer holds is reported as well.
+The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed
+by a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
+Verdicts are kept in `.mutants/`: a run that was interrupted continues, as long as the code and the tests are
+the same, and `--survivors` judges again only those that lived.
+
+`--sample` draws mutants from all rooms. It is red if so many live unexplained that rooms which kill their
+share would show it less than once in a thousand runs.
 """
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import io
+import hashlib
+import json
+import math
 import os
-import resource
+import platform
+import random
 import shutil
 import sys
 import tempfile
+import time
 import tomllib
-from collections.abc import Sequence, Set
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import click
-import pytest
 
 from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.rooms import ROOMS, Room
+from tests.mutation.session import RoomFailed, Verdict, judge
 
 Name = tuple[str, str, str]  # of a mutant: its file, where in it, the change
 
-_CPU_S: Final = 60  # the slowest room takes a tenth of it
-_MEMORY_BYTES: Final = 4 << 30  # a mutant that fills memory ends alone
-_NOTICED: Final = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
-# A measurement may fail by itself on a busy machine, and would seem to have noticed something.
-_PYTEST: Final = ("-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=10", "-k", "not cost_the_same")
-
-_POOL: Final = ("pool", "transport", "messages")
-_POOL_TESTS: Final = ("pool", "exchange", "messages", "transport", "transport_run", "idle_connections", "tls")
+_ROOT: Final = Path(__file__).parents[2]
+_KEPT: Final = _ROOT / ".mutants"
+_LIVES: Final = frozenset({"survived", "not reached"})
+_TELL_EVERY_S: Final = 20.0
+_ONCE_IN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """The tests that answer for some files, quick ones first, and the share of mutants they must kill."""
-
-    name: str
-    files: tuple[str, ...]
-    tests: tuple[str, ...]
-    at_least_percent: float
+class Options:
+    jobs: int
+    survivors_alone: bool
+    tree: str  # of the code and the tests, a digest
 
 
-ROOMS: Final = (
-    Room("race", ("fanout/race/*.py",), ("tests/race",), 95),
-    Room(
-        "pool",
-        tuple(f"fanout/upstream/{name}.py" for name in _POOL),
-        tuple(f"tests/upstream/test_{name}.py" for name in _POOL_TESTS),
-        90,
-    ),
-    Room("overload", ("fanout/api/load_shedding.py",), ("tests/api/test_load_shedding.py",), 90),
-)
+@dataclass(slots=True)
+class Result:
+    """The verdicts on a room's chosen mutants."""
+
+    room: Room
+    verdicts: list[Verdict] = field(default_factory=list)
+    explained: set[Name] = field(default_factory=set)  # of those that live
+    stale: set[Name] = field(default_factory=set)  # explained, but killed or gone
+
+    @property
+    def unexplained(self) -> list[Verdict]:
+        return [
+            each for each in self.verdicts if each.outcome in _LIVES and name_of(each) not in self.explained
+        ]
+
+    @property
+    def killed(self) -> int:
+        return sum(each.outcome not in _LIVES for each in self.verdicts)
+
+    def percent(self) -> float:
+        return 100 * self.killed / max(1, len(self.verdicts))
+
+    def is_fine(self) -> bool:
+        return not self.unexplained and not self.stale and self.percent() >= self.room.at_least_percent
+
+    def counts(self, verdicts: Iterable[Verdict]) -> dict[str, int]:
+        counts = Counter[str]()
+        for each in verdicts:
+            lives = each.outcome in _LIVES
+            counts["mutants"] += 1
+            counts["killed"] += not lives
+            counts["explained"] += lives and name_of(each) in self.explained
+            counts["survived"] += lives and name_of(each) not in self.explained
+            counts["hung"] += each.outcome == "hung"  # of the killed
+            counts["not_reached"] += each.outcome == "not reached"  # of those that live
+        return {
+            key: counts[key] for key in ("mutants", "killed", "hung", "explained", "survived", "not_reached")
+        }
 
 
-class MutatedImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from a text, and nothing else."""
-
-    def __init__(self, path: str, source: str) -> None:
-        self._path = path
-        self._source = source
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._path.removesuffix(".py").replace("/", "."):
-            return None
-        return importlib.util.spec_from_loader(fullname, self, origin=self._path)
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._source, self._path, "exec"), module.__dict__)
+def name_of(verdict: Verdict) -> Name:
+    return verdict.path, verdict.where, verdict.change
 
 
-def is_noticed(path: str, source: str, tests: Sequence[str], *, output: str = os.devnull) -> bool:
-    """Whether a test fails when `source` stands in the place of the file, or the tests never end."""
+class Progress:
+    """Says how far a room is, and each mutant that lives unexplained."""
+
+    def __init__(self, room: Room, total: int, explained: Set[Name]) -> None:
+        self._room = room
+        self._total = total
+        self._explained = explained
+        self._started = self._told = time.monotonic()
+        self._done = self._lived = 0
+
+    def on_verdict(self, verdict: Verdict) -> None:
+        self._done += 1
+        if verdict.outcome in _LIVES and name_of(verdict) not in self._explained:
+            self._lived += 1
+            click.echo(f"\n{verdict.outcome}: {verdict.path}:{verdict.where}\n{verdict.change}")
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            left_s = (now - self._started) / self._done * (self._total - self._done)
+            click.echo(
+                f"{self._room.name}: {self._done} of {self._total}, {self._lived} live unexplained, "
+                f"about {left_s / 60:.0f} minutes left",
+                err=True,
+            )
+
+
+def run_room(
+    room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], options: Options | None
+) -> list[Verdict]:
+    """Judge the chosen mutants in a process for this room. No options: a sample, which keeps nothing."""
+    jobs = options.jobs if options else os.cpu_count() or 1
+    known = _known(room, options) if options else {}
+    wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
+    progress = Progress(room, len(wanted), explained)
+    verdicts = [
+        known[name] for path, mutant in chosen if (name := (path, mutant.where, mutant.change)) in known
+    ]
+    if not wanted:
+        return verdicts
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(1, 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-        sys.meta_path.insert(0, MutatedImport(path, source))
-        os._exit(pytest.main([*_PYTEST, *tests]))
+        os.close(reading)
+        code = 1
+        try:
+            judge(room, wanted, jobs, lambda verdict: _send(writing, asdict(verdict)))
+            code = 0
+        except RoomFailed as failed:
+            _send(writing, {"failed": str(failed)})
+        except BaseException:  # noqa: BLE001 - the room's process reports and ends
+            _send(writing, {"failed": traceback.format_exc()})
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        for line in lines:
+            record = json.loads(line)
+            if "failed" in record:
+                raise click.ClickException(f"{room.name}: {record['failed']}")
+            verdict = Verdict(**record)
+            verdicts.append(verdict)
+            if options:
+                _keep(room, [verdict], options.tree, mode="a")
+            progress.on_verdict(verdict)
     _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    code = os.WEXITSTATUS(status)
-    if code not in {pytest.ExitCode.OK, *_NOTICED}:
-        raise click.ClickException(f"pytest could not run: exit code {code}")
-    return code in _NOTICED
+    if status:
+        raise click.ClickException(f"{room.name}: the process of the room ended with {status}")
+    return verdicts
 
 
-def prepare(room: Room) -> None:
-    """Import once what the tests import, but nothing of ours, and see that they pass and can fail."""
-    with redirect_stdout(io.StringIO()):
-        pytest.main(["--collect-only", "-p", "no:cacheprovider", *room.tests])
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
-        del sys.modules[name]
-    path = next(path for path in files_of(room) if not path.endswith("__init__.py"))
-    if is_noticed(path, Path(path).read_text(), room.tests, output="output"):
-        raise click.ClickException(f"the tests fail without a mutant:\n{Path('output').read_text()}")
-    if not is_noticed(path, "raise ZeroDivisionError", room.tests):
-        raise click.ClickException(f"the tests of {room.name} do not use {path}")
+def _send(to: int, record: Mapping[str, object]) -> None:
+    data = json.dumps(record).encode() + b"\n"
+    while data:
+        data = data[os.write(to, data) :]
 
 
-def files_of(room: Room) -> list[str]:
-    return sorted(str(path) for pattern in room.files for path in Path().glob(pattern))
+def _known(room: Room, options: Options) -> dict[Name, Verdict]:
+    """What earlier runs found and still holds; the file is written again with it alone."""
+    file = _KEPT / f"{room.name}.jsonl"
+    kept: dict[Name, tuple[str, Verdict]] = {}
+    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+        record = json.loads(line)
+        tree = record.pop("tree")
+        verdict = Verdict(**record)
+        if tree == options.tree or (options.survivors_alone and verdict.outcome not in _LIVES):
+            kept[name_of(verdict)] = tree, verdict
+    known = {name: verdict for name, (_, verdict) in kept.items()}
+    if options.survivors_alone:
+        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in _LIVES}
+    _KEPT.mkdir(exist_ok=True)
+    _keep(room, known.values(), options.tree, mode="w")
+    return known
 
 
-def survivors_of(path: str, mutants: Sequence[Mutant], room: Room, explained: Set[Name]) -> set[Name]:
-    survived = set()
-    with click.progressbar(mutants, label=f"{path:32}", show_pos=True) as shown:
-        for mutant in shown:
-            if not is_noticed(path, mutant.source, room.tests):
-                name = path, mutant.where, mutant.change
-                survived.add(name)
-                if name not in explained:
-                    click.echo(f"\nsurvived: {path}:{mutant.where}\n{mutant.change}")
-    return survived
+def _keep(room: Room, verdicts: Iterable[Verdict], tree: str, mode: str) -> None:
+    with (_KEPT / f"{room.name}.jsonl").open(mode, encoding="utf-8") as kept:
+        for verdict in verdicts:
+            kept.write(json.dumps({**asdict(verdict), "tree": tree}) + "\n")
 
 
-def run_room(room: Room, parts: Sequence[str], explained: Set[Name]) -> bool:
-    """Report one room; True when nothing is left to do about it."""
+def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
+    return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
 
-    def is_chosen(path: str, where: str) -> bool:
-        return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
 
-    chosen = {
-        path: [mutant for mutant in mutants_of(Path(path).read_text()) if is_chosen(path, mutant.where)]
-        for path in files_of(room)
-    }
-    total = sum(len(mutants) for mutants in chosen.values())
-    if not total:
-        return True
-    prepare(room)
-    survived: set[Name] = set()
-    for path, mutants in chosen.items():
-        if mutants:
-            survived |= survivors_of(path, mutants, room, explained)
-    stale = {
-        (path, where, change)
-        for path, where, change in explained - survived
-        if path in chosen and is_chosen(path, where)
-    }
-    for path, where, change in sorted(stale):
-        click.echo(f"\nexplained, but killed or gone: {path}:{where}\n{change}")
-    percent = 100 * (total - len(survived)) / total
-    unexplained = len(survived - explained)
-    click.echo(
-        f"{room.name}: {total} mutants, {percent:.1f} % killed (at least {room.at_least_percent:g}), "
-        f"{len(survived) - unexplained} explained, {unexplained} survived\n"
+def choose(room: Room, parts: Sequence[str]) -> list[tuple[str, Mutant]]:
+    return [
+        (path, mutant)
+        for path in room.paths()
+        if not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
+        for mutant in mutants_of(Path(path).read_text("utf-8"))
+        if is_chosen(room, path, mutant.where, parts)
+    ]
+
+
+def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) -> list[Result]:
+    results = []
+    for room in ROOMS:
+        chosen = choose(room, parts)
+        if not chosen:
+            continue
+        result = Result(room, run_room(room, chosen, explained, options))
+        lives = {name_of(each) for each in result.verdicts if each.outcome in _LIVES}
+        result.explained = lives & explained
+        paths = {*room.paths()}
+        result.stale = {
+            name
+            for name in explained - lives
+            if name[0] in paths and is_chosen(room, name[0], name[1], parts)
+        }
+        for path, where, change in sorted(result.stale):
+            click.echo(f"\nexplained, but killed or gone: {path}:{where}\n{change}")
+        click.echo(
+            f"{room.name}: {len(result.verdicts)} mutants, {result.percent():.1f} % killed "
+            f"(at least {room.at_least_percent:g}), {len(result.explained)} explained, "
+            f"{len(result.unexplained)} survived\n"
+        )
+        results.append(result)
+    return results
+
+
+def judge_sample(size: int, seed: int, explained: Set[Name]) -> list[Result]:
+    click.echo(f"{size} mutants of all rooms, seed {seed} (--sample {size} --seed {seed} draws them again)")
+    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, ())]
+    drawn = random.Random(seed).sample(every, size)
+    results = []
+    for room in ROOMS:
+        chosen = [(path, mutant) for its_room, path, mutant in drawn if its_room is room]
+        if chosen:
+            result = Result(room, run_room(room, chosen, explained, None))
+            result.explained = {
+                name_of(each) for each in result.verdicts if each.outcome in _LIVES
+            } & explained
+            results.append(result)
+    return results
+
+
+def is_unlikely(results: Sequence[Result]) -> bool:
+    """Whether so many live unexplained as rooms that kill their share would hardly ever show."""
+    mutants = sum(len(result.verdicts) for result in results)
+    lived = sum(len(result.unexplained) for result in results)
+    share = sum(len(result.verdicts) * (1 - result.room.at_least_percent / 100) for result in results) / max(
+        1, mutants
     )
-    return not unexplained and not stale and percent >= room.at_least_percent
+    at_least = sum(
+        math.comb(mutants, n) * share**n * (1 - share) ** (mutants - n) for n in range(lived, mutants + 1)
+    )
+    return at_least < 1 / _ONCE_IN
+
+
+def table(results: Sequence[Result]) -> str:
+    """Markdown, which `python -m tests.project.figures mutants` takes."""
+    columns = ("mutants", "killed", "explained", "survived")
+    lines = [("package", *columns), ("---",) * (1 + len(columns))]
+    for result in results:
+        counts = result.counts(result.verdicts)
+        lines.append((result.room.title, *(f"{counts[column]:,}" for column in columns)))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def files_table(results: Sequence[Result]) -> str:
+    """For a terminal: one line per file."""
+    lines = []
+    for result in results:
+        for path, counts in by_file(result).items():
+            percent = 100 * counts["killed"] / counts["mutants"]
+            shown = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if value)
+            lines.append(f"{path:38} {percent:5.1f} %  {shown}")
+    return "\n".join(lines)
+
+
+def by_file(result: Result) -> dict[str, dict[str, int]]:
+    paths = sorted({each.path for each in result.verdicts})
+    return {path: result.counts(each for each in result.verdicts if each.path == path) for path in paths}
+
+
+def as_json(results: Sequence[Result], tree: str, seed: int | None) -> dict[str, Any]:
+    return {
+        "tree": tree,
+        "python": platform.python_version(),
+        "seed": seed,
+        "rooms": [
+            {
+                "name": result.room.name,
+                "title": result.room.title,
+                "at_least_percent": result.room.at_least_percent,
+                **result.counts(result.verdicts),
+                "files": by_file(result),
+                "unexplained": [asdict(each) for each in result.unexplained],
+                "stale": sorted(result.stale),
+            }
+            for result in results
+        ],
+    }
+
+
+def digest() -> str:
+    """Of all that a verdict follows from, in the current folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py")):
+        if not path.is_relative_to("tests/project"):
+            digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @click.command()
 @click.argument("parts", nargs=-1)
-def main(parts: tuple[str, ...]) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per processor")
+@click.option("--survivors", is_flag=True, help="Judge again only the mutants that lived, or are new.")
+@click.option("--sample", type=click.IntRange(1), help="So many mutants at random, from all rooms.")
+@click.option("--seed", type=int, help="Of the sample; drawn and printed if not given.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file.")
+def main(
+    parts: tuple[str, ...],
+    jobs: int,
+    survivors: bool,
+    sample: int | None,
+    seed: int | None,
+    json_file: Path | None,
+) -> None:
     """Kill the mutants of each room, or of the chosen PARTS. Exit 1 when one survives unexplained."""
-    entries = tomllib.loads(Path("tests/mutation/explained.toml").read_text())["explained"]
+    entries = tomllib.loads((_ROOT / "tests/mutation/explained.toml").read_text("utf-8"))["explained"]
     explained = {(entry["file"], entry["where"], entry["change"].strip()) for entry in entries}
+    json_file = json_file and json_file.absolute()
     with tempfile.TemporaryDirectory() as copy:
         for folder in ("fanout", "tests"):
-            shutil.copytree(folder, f"{copy}/{folder}", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy("setup.cfg", copy)
+            shutil.copytree(_ROOT / folder, f"{copy}/{folder}", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(_ROOT / "setup.cfg", copy)
         os.chdir(copy)
         sys.path[0] = copy
-        results = [run_room(room, parts, explained) for room in ROOMS]
-    sys.exit(not all(results))
+        tree = digest()
+        if sample is None:
+            results = judge_rooms(parts, explained, Options(jobs, survivors, tree))
+            is_fine = all(result.is_fine() for result in results)
+            click.echo(f"{files_table(results)}\n\n{table(results)}")
+        else:
+            seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+            results = judge_sample(sample, seed, explained)
+            is_fine = not is_unlikely(results)
+            killed, lived = (
+                sum(counts) for counts in zip(*((r.killed, len(r.unexplained)) for r in results), strict=True)
+            )
+            click.echo(f"\nseed {seed}: of {sample} mutants {killed} were killed, {lived} live unexplained")
+        os.chdir(_ROOT)
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps(as_json(results, tree, seed), indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
+    sys.exit(not is_fine)
 
 
 if __name__ == "__main__":
