@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,7 +15,7 @@ import trio
 from fanout.tools.load.answer import AnswerReader
 from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.generator import Generator
-from fanout.tools.load.histogram import Latencies
+from fanout.tools.load.histogram import Latencies, MissingExtra, require_hdrhistogram
 from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_mix, parsed_target
 from fanout.tools.load.report import Report
@@ -415,3 +416,18 @@ def test_what_is_out_of_range_is_kept_at_its_edge(seconds: float, ms: float) -> 
     latencies = Latencies()
     latencies.record(seconds)
     assert latencies.min_ms() == pytest.approx(ms, rel=2e-3)
+
+
+@pytest.mark.parametrize(("seconds", "ms"), [(0.001, 1.0), (0.0015, 1.5), (0.002_047_999, 2.047)])
+def test_what_three_digits_can_hold_is_exact(seconds: float, ms: float) -> None:
+    latencies = Latencies()
+    latencies.record(seconds)
+    assert (latencies.min_ms(), latencies.at(50), latencies.max_ms()) == (ms, ms, ms)
+    assert [point[1] for point in latencies.spectrum()] == [ms] * len(list(latencies.spectrum()))
+
+
+def test_without_the_package_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_hdrhistogram()
+    monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'fanout-server\[load\]'"):
+        require_hdrhistogram()
