@@ -22,8 +22,8 @@ def bug() -> None:
     raise BUG
 
 
-def forbid() -> None:
-    abort(403)
+def not_acceptable() -> None:
+    abort(406)
 
 
 def lose() -> None:
@@ -73,7 +73,7 @@ def ended_for(replay: Replay) -> str | None:
 @pytest.mark.parametrize(
     ("raises", "status", "reason", "title", "detail"),
     [
-        (forbid, 403, "forbidden", "Forbidden", "The request could not be served."),
+        (not_acceptable, 406, "not_acceptable", "Not Acceptable", "The request could not be served."),
         (conflict, 409, "conflict", "Conflict", "The request could not be served."),
         (
             lose,

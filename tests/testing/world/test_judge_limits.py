@@ -341,3 +341,75 @@ def test_a_wait_ends_with_the_connection_to_another_address() -> None:
     called(asked(one), None, quick, ended_at=0.9)
     called(asked(one), None, Attempt(dials=[(1.0, SWALLOWED)]), ended_at=1.0)
     assert list(judge_addresses(ended_run(one, plan=Plan((), silent_addresses=1), look_ups=[0.0]))) == []
+
+
+# When the loop stood still
+
+
+@pytest.mark.parametrize(
+    ("began_at", "ended_at", "slack_s"),
+    [
+        (0.0, 1.0 - INSTANT_S, 0.25),  # in the instant in which it begins
+        (0.0, 0.9, 0.0),
+        (0.0, 1.5, 0.25),
+        (1.25 + INSTANT_S, 9.0, 0.75),  # in the instant in which it ends
+        (1.3, 1.4, 0.0),
+        (1.3, 9.0, 0.5),
+        (0.0, 9.0, 0.75),
+        (1.1, 1.2, 0.25),  # the whole of it, for nothing runs before it ends
+        (9.0, 9.0, 0.0),
+    ],
+)
+def test_for_how_long_the_loop_stood_still(began_at: float, ended_at: float, slack_s: float) -> None:
+    assert ended_run(stalls=[(1.0, 1.25), (2.0, 2.5)]).slack_s(began_at, ended_at) == slack_s
+
+
+def test_a_stall_counts_to_the_instant() -> None:
+    ended = ended_run(stalls=[(1.0, 1.25)])
+    first, last = 1.0 - INSTANT_S, 1.25 + INSTANT_S
+    while first + INSTANT_S < 1.0:
+        first = after(first)
+    while last - INSTANT_S > 1.25:
+        last = before(last)
+    assert (ended.slack_s(0.0, first), ended.slack_s(last, 9.0)) == (0.25, 0.25)
+    assert (ended.slack_s(0.0, first - 1e-9), ended.slack_s(last + 1e-9, 9.0)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("stalls", "passes"),
+    [
+        ([], []),
+        ([(1.0, 1.25)], [(1.0, 0.25)]),
+        ([(1.0, 1.25), (1.25, 1.5)], [(1.0, 0.5)]),
+        ([(1.0, 1.25), (1.25 + INSTANT_S, 1.5)], [(1.0, 0.5)]),
+        (
+            [(1.0, 1.25), (after(1.25 + INSTANT_S), 1.5)],
+            [(1.0, 0.25), (after(1.25 + INSTANT_S), 0.25 - INSTANT_S)],
+        ),
+        ([(1.0, 1.25), (1.25, 1.5), (1.5, 2.0)], [(1.0, 1.0)]),
+        ([(1.0, 1.25), (2.0, 2.5), (2.5, 3.0)], [(1.0, 0.25), (2.0, 1.0)]),
+    ],
+)
+def test_stalls_with_no_time_between_them_may_be_one_iteration(
+    stalls: list[tuple[float, float]], passes: list[tuple[float, float]]
+) -> None:
+    assert ended_run(stalls=stalls).long_passes() == [
+        (began, pytest.approx(took, abs=1e-12)) for began, took in passes
+    ]
+
+
+@pytest.mark.parametrize(
+    ("moment", "stalls", "by"),
+    [
+        (5.0, [], 10.0),
+        (15.0, [(10.5, 11.0)], 10.5),
+        (15.0, [(9.5, 10.25)], 10.75),
+        (10.2, [(10.5, 11.0)], 10.0),
+        (5.0, [(9.0, 9.5), (10.5, 11.0)], 10.0),
+        (5.0, [(9.5, 10.25)], 10.75),
+    ],
+)
+def test_by_when_the_drain_had_begun_everywhere(
+    moment: float, stalls: list[tuple[float, float]], by: float
+) -> None:
+    assert ended_run(stalls=stalls, drained_at=10.0).drained_by(moment) == by + INSTANT_S
