@@ -59,11 +59,12 @@ async def test_a_framework_that_raises_is_one_bug_and_one_500_with_its_request_i
         for number in range(2):
             status, fields, body = await client.ask(get("/x", f"X-Request-Id: mine-{number}"))
             assert (status, fields["x-request-id"]) == (500, f"mine-{number}")
+            assert fields["content-type"] == "application/problem+json"
             assert b'"reason": "internal"' in body
             assert b'"request_id": "mine-%d"' % number in body
-    assert [(found.request_id, found.where, found.exception) for found in of_kind(server, BugFound)] == [
-        ("mine-0", "GET /x", BUG),
-        ("mine-1", "GET /x", BUG),
+    assert of_kind(server, BugFound) == [
+        BugFound("mine-0", "GET /x", BUG, 0.0),
+        BugFound("mine-1", "GET /x", BUG, 0.0),
     ]
     assert [(end.status, end.reason) for end in of_kind(server, RequestEnded)] == [(500, "internal")] * 2
     assert len(of_kind(server, AnswerSent)) == 2
@@ -214,9 +215,10 @@ def test_a_rejected_head_request_has_no_body_and_the_same_fields() -> None:
 
 
 class Connected:
-    """A client that stays."""
+    """A client that stays, or is noticed to have left."""
 
-    left_at = None
+    def __init__(self, left_at: float | None = None) -> None:
+        self.left_at = left_at
 
     def reads_too_slowly(self) -> None:
         raise AssertionError
@@ -291,6 +293,22 @@ async def test_an_answer_in_parts_is_sent_with_its_last_part(autojump_clock: Moc
     assert [message.get("body") for message in sent] == [None, b"a", b"b"]
     assert sent[0]["headers"] == [(b"cache-control", b"no-store"), (b"x-request-id", b"test-1")]
     assert [end.at for end in of_kind(server, RequestEnded)] == [2.0]
+
+
+async def test_a_client_that_was_answered_did_not_leave() -> None:
+    """Whatever was noticed of it meanwhile."""
+
+    async def framework(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"done")
+
+    async def send(message: Message) -> None:
+        pass
+
+    server = Server("")
+    exchanges = Exchanges(framework, Admission(1), server, id_prefix="test")
+    await exchanges(http_scope() | {CLIENT_KEY: Connected(left_at=0.5)}, never_received, send)
+    (ended,) = of_kind(server, RequestEnded)
+    assert (ended.status, ended.reason, ended.client_left_at) == (200, None, None)
 
 
 async def test_an_answer_to_head_in_parts_has_no_bytes() -> None:

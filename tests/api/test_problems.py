@@ -190,7 +190,7 @@ def document_of(status: int, reason: str, title: str, detail: str, request_id: s
     }
 
 
-def test_a_server_that_drains_says_so_and_closes() -> None:
+def test_a_server_that_drains_says_so_and_a_rejection_says_when_to_ask_again() -> None:
     """G9: the client is told to ask again, on another connection."""
     problem = problems.DRAINING
     assert json.loads(problem.body("r")) == document_of(
@@ -201,6 +201,9 @@ def test_a_server_that_drains_says_so_and_closes() -> None:
         "r",
     )
     assert problem.headers == (("Retry-After", "1"), ("Connection", "close"))
+    assert problems.OVERLOADED.headers == (("Retry-After", "1"),)
+    assert problems.UNEXPECTED_BODY.headers == (("Connection", "close"),)
+    assert problems.method_not_allowed("PUT", "GET").headers == (("Allow", "GET"),)
 
 
 def test_what_the_server_itself_rejects_has_no_id_and_is_not_stored() -> None:
