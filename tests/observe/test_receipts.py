@@ -73,7 +73,7 @@ def test_at_the_deadline_it_counts_from_the_deadline() -> None:
     careless.cleanup_ms = 7
     receipt = receipt_of("/api/all?timeout=200", [fails(10, "broken"), careless], reserve_ms=20)
     failed, cancelled = receipt.calls
-    assert (receipt.status, receipt.reason) == (500, "deadline")
+    assert (receipt.endpoint, receipt.status, receipt.reason) == ("all", 500, "deadline")
     assert (failed.outcome, failed.error, failed.status) == ("failed", "broken", None)
     assert cancelled.cancel_source == "deadline"
     assert cancelled.cancel_to_exit_ms == pytest.approx(7)
