@@ -9,9 +9,9 @@ import re
 import sys
 import threading
 import warnings
-from collections import namedtuple
 from collections.abc import Iterator
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -318,10 +318,11 @@ def test_what_python_reports_by_itself_is_in_the_log(monkeypatch: pytest.MonkeyP
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn("beware", stacklevel=1)
-        Report = namedtuple("Report", "exc_value err_msg object")
-        sys.unraisablehook(Report(bug(), "no message of ours", 7))
-        sys.unraisablehook(Report(bug(), None, "x"))
-        threading.excepthook(Report(bug(), None, None))
+        for message, what in (("no message of ours", 7), (None, "x")):
+            reported: Any = SimpleNamespace(exc_value=bug(), err_msg=message, object=what)
+            sys.unraisablehook(reported)
+        ended_by: Any = SimpleNamespace(exc_value=bug())
+        threading.excepthook(ended_by)
     finally:
         logging.captureWarnings(capture=False)
     warned, named, unnamed, ended = entries(stream)

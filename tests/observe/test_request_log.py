@@ -417,9 +417,9 @@ def test_a_row_is_coloured_where_it_helps_to_find_something() -> None:
     assert row_of(calls, has_colour=True).startswith(f"{bold}INFO   {end} {dim}")
     for status, colour in ((200, "32"), (404, "33"), (500, "31")):
         assert f" \x1b[{colour}m{status}{end} " in row_of(calls._replace(status=status), has_colour=True)
-    for status, shown in ((302, "302"), (None, "---")):
-        assert f" {shown}{end} " in row_of(calls._replace(status=status), has_colour=True)
-        assert f"m{shown}{end}" not in row_of(calls._replace(status=status), has_colour=True)
+    for receipt, shown in ((calls._replace(status=302), "302"), (calls._replace(status=None), "---")):
+        assert f" {shown}{end} " in row_of(receipt, has_colour=True)
+        assert f"m{shown}{end}" not in row_of(receipt, has_colour=True)
     assert f" {dim}(192.0.2.1:7, id id-1){end}\n" in row_of(calls, has_colour=True)
     assert "\x1b" not in row_of(calls)
 

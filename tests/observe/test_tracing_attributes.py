@@ -206,8 +206,8 @@ def test_an_address_is_a_name_and_perhaps_a_port(host: str, address: str, port: 
 
 
 def test_a_request_without_a_race_has_no_route_and_no_timeout() -> None:
-    for changes in ({"timeout_ms": None}, {"reserve_ms": None}):
-        attributes, _ = server_attributes(RECEIPT._replace(**changes), OF_REQUEST)
+    for receipt in (RECEIPT._replace(timeout_ms=None), RECEIPT._replace(reserve_ms=None)):
+        attributes, _ = server_attributes(receipt, OF_REQUEST)
         assert not {"http.route", "fanout.timeout_ms", "fanout.reserve_ms"} & set(attributes)
     assert "http.route" in OF_REQUEST, "what is given is not changed"
 

@@ -110,10 +110,9 @@ async def test_a_request_is_a_server_span_around_a_client_span_for_each_call() -
     began = ms(server, base_ns)[0]
     assert [at - began for at in ms(winner, base_ns)] == pytest.approx([0, 250], abs=0.01)
     assert [at - began for at in ms(loser, base_ns)] == pytest.approx([0, 250.1], abs=0.01)
-    assert [(event.name, (event.timestamp - base_ns) / 1e6 - began) for event in winner.events] == [
-        ("fanout.phase.connect", pytest.approx(0, abs=0.01)),
-        ("fanout.phase.wait", pytest.approx(125, abs=0.01)),
-    ]
+    assert [event.name for event in winner.events] == ["fanout.phase.connect", "fanout.phase.wait"]
+    phases_ms = [(event.timestamp - base_ns) / 1e6 - began for event in winner.events]
+    assert phases_ms == pytest.approx([0, 125], abs=0.01)
     assert dict(winner.attributes or {}) == {
         "http.request.method": "GET",
         "url.full": "http://a.test:81/x",

@@ -123,8 +123,10 @@ def raced(
     request = asked(one, race(1, ask=ask))
     for outcome in outcomes:
         called(request, outcome=outcome)
-    if answer is not None:
-        answered(one, answer, 0.0, **({"reason": "deadline"} if answer != 200 else {}))
+    if answer == 200:
+        answered(one, 200, 0.0)
+    elif answer is not None:
+        answered(one, answer, 0.0, reason="deadline")
     return met_in(one)
 
 
@@ -264,7 +266,8 @@ def tied(
     request = asked(one, race(1, ask=ask, timeout_ms=500))
     called(request, script, outcome="success", delay_ms=delay_ms)
     called(request, CallScript(delay_ms=600), outcome="success", delay_ms=600)
-    answered(one, status, first_at, **({} if status == 200 else {"reason": "deadline"}))
+    said: dict[str, Any] = {} if status == 200 else {"reason": "deadline"}
+    answered(one, status, first_at, **said)
     return set(met_in(one, stalls=list(stalls)))
 
 

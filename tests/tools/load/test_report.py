@@ -241,7 +241,7 @@ async def test_the_verdict_is_the_worst_that_happened(
 async def test_a_run_of_nothing_has_shares_of_nothing() -> None:
     course = Course(COURSE.began, elapsed_s=0.0, cpu_s=0.0, span_s=0.0, ended_early=False)
     report = await report_with(lambda generator: None, course=course)
-    numbers = [report[key] for key in ("offered_per_s", "useful_per_s", "useful_share", "on_time_share")]  # type: ignore[literal-required]
+    numbers = [report[key] for key in ("offered_per_s", "useful_per_s", "useful_share", "on_time_share")]
     assert numbers == [0.0] * 4
     assert (report["client"]["cpu_us_per_request"], report["client"]["cpu_share"]) == (0.0, 0.0)
     assert report["latency_ms"]["answered"]["from_intended"] == dict.fromkeys(
@@ -398,12 +398,13 @@ def test_latencies_are_in_milliseconds_and_can_be_added() -> None:
         one.record(seconds)
     two.record(0.010)
     one.add(two)
-    assert (one.count, one.min_ms(), one.mean_ms()) == (4, 1.0, pytest.approx(4.0))
+    assert (one.count, one.min_ms()) == (4, 1.0)
+    assert one.mean_ms() == pytest.approx(4.0)
     assert one.max_ms() == pytest.approx(10.0, rel=2e-3)
     assert one.at(50) == pytest.approx(2.0, rel=2e-3)
     points = list(one.spectrum())
-    assert points[0] == (0.0, pytest.approx(1.0, rel=2e-3), 1)
-    assert points[-1] == (100.0, pytest.approx(10.0, rel=2e-3), 4)
+    assert points[0] == pytest.approx((0.0, 1.0, 1), rel=2e-3)
+    assert points[-1] == pytest.approx((100.0, 10.0, 4), rel=2e-3)
     empty = Latencies()
     assert (empty.count, empty.at(50), empty.mean_ms(), empty.min_ms(), empty.max_ms()) == (0, 0, 0, 0, 0)
 
