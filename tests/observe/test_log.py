@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import logging
@@ -73,7 +74,8 @@ def test_a_bug_is_one_json_line_with_its_traceback_and_request() -> None:
     LogObserver().notify(BugFound("r-1", "call 0", bug(), at=0))
     (entry,) = entries(stream)
     assert (entry["level"], entry["message"], entry["request_id"]) == ("error", "bug in call 0", "r-1")
-    assert "ZeroDivisionError" in entry["traceback"]
+    assert entry["traceback"].startswith("Traceback (most recent call last):\n")
+    assert entry["traceback"].endswith("ZeroDivisionError: division by zero")
     assert "in bug" in entry["traceback"]
 
 
@@ -250,8 +252,11 @@ def test_what_is_text_and_what_json(log_format: str, stream: io.StringIO, expect
 def test_the_next_log_takes_over_and_the_last_lines_of_the_one_before_are_written() -> None:
     configure_logging("info", "json", first := io.StringIO())
     logger.info("one")
+    others: list[str] = []
+    logger.add(others.append, format="{message}")
     logs = configure_logging("info", "json", second := io.StringIO())
     logger.info("two")
+    assert others == [], "every line has one place"
     assert configured_logs() is logs
     assert (json.loads(first.getvalue())["message"], [e["message"] for e in entries(second)]) == (
         "one",
@@ -410,3 +415,14 @@ def test_what_is_printable_has_no_control_characters_but_breaks_and_tabs() -> No
     assert "\n" in shown
     assert all(character.isprintable() or character in "\t\n\xa0\xad" for character in shown)
     assert printable("\x00\x08\x0b\x1f\x7f\x9f ~ä") == "\\x00\\x08\\x0b\\x1f\\x7f\\x9f ~ä"
+
+
+def test_what_is_queued_at_the_end_of_the_process_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_exit: list[object] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(atexit, "unregister", at_exit.remove)
+    monkeypatch.setattr(log_module, "_configured", None)
+    first = configure_logging("info", "json", io.StringIO())
+    assert at_exit == [first.writer.close]
+    second = configure_logging("info", "json", io.StringIO())
+    assert at_exit == [second.writer.close]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from fanout.observe import loop as loop_module
 from fanout.observe.loop import USUAL_OVER_S, LoopWatch
 
 
@@ -312,3 +313,62 @@ def test_is_behind_asks_again_only_for_what_it_does_not_know(loop: Loop) -> None
     assert len(asked) == 2
     loop.sleep(1)
     assert not loop.watch.is_behind(0.0)
+
+
+def test_the_statistics_are_exactly_in_milliseconds(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SimpleNamespace(tasks_living=1, tasks_runnable=1)
+    monkeypatch.setattr(trio.lowlevel, "current_statistics", lambda: told)
+    loop.watch._usual_s = 0.0
+    loop.work(0.5)
+    loop.sleep()
+    statistics = loop.watch.statistics()
+    assert (statistics.lateness_ms, statistics.worst_iteration_ms, statistics.usual_iteration_ms) == (
+        500,
+    ) * 3
+
+
+def test_a_long_iteration_is_forgotten_by_half_in_each_half_life(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "HALF_LIFE_S", 2.0)
+    loop.work(0.040)
+    loop.sleep()
+    loop.sleep(2)
+    assert loop.watch.lateness_s() == pytest.approx(0.020)
+    loop.sleep(4)
+    assert loop.watch.lateness_s() == pytest.approx(0.005)
+
+
+def test_the_threads_clock_is_read_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread does between iterations would add up otherwise."""
+    now_s, read = 100.0, 0
+
+    def work_clock() -> float:
+        nonlocal read
+        read += 1
+        return now_s
+
+    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+    watch = LoopWatch(work_clock=work_clock)
+    watch.before_io_wait(0)
+    for _ in range(32 * 10):
+        watch.after_io_wait(0)
+        now_s += 0.0002
+        watch.before_io_wait(0)
+    assert read == 1 + 10
+
+
+def test_short_iterations_that_grow_are_work_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, work_s = 100.0, 5.0
+    monkeypatch.setattr(trio, "current_time", lambda: now_s)
+    watch = LoopWatch(work_clock=lambda: work_s)
+    watch.before_io_wait(0)
+    for took_s in (0.0003, 0.0005):
+        watch.after_io_wait(0)
+        now_s += took_s
+        work_s += took_s
+        watch.before_io_wait(0)
+    watch.after_io_wait(0)
+    now_s += 0.050
+    work_s += 0.010
+    assert watch.behind_s() == pytest.approx(0.010, abs=1e-9)
