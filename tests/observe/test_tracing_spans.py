@@ -142,8 +142,9 @@ async def test_a_service_has_the_name_that_the_environment_gives_it(monkeypatch:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.version=9,team=blue")
     kept = Kept()
     tracer = tracing(kept)
-    tracer.consume(ended(tracer))
+    tracer.consume(ended(tracer, sent=[]))
     await tracer.close()
+    assert {span.context.trace_flags for span in kept.spans} == {0x03}, "sampled, and of a random id"
     said = kept.spans[0].resource.attributes
     assert (said["service.name"], said["service.version"], said["team"]) == ("shop", "9", "blue")
 
