@@ -7,9 +7,9 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults breakages lab lab-breakages \
-  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench axe \
-  pictures consoles documents check format image lock clean $(CHECKS)
+.PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
+  axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -124,6 +124,9 @@ balancers: $(VENV)/.dev .venv-balancers/.ready ## nginx, Envoy, Caddy and Traefi
 	  --no-input install --require-hashes --only-binary :all: --requirement tests/deploy/balancers/requirements.lock
 	@touch $@
 
+formulas: $(VENV)/.dev ## break a copy of the code on purpose: which formula of docs/guarantees.md is broken? (ARGS="NAME --why")
+	@$(BIN)/python -m tests.testing.monitor $(ARGS)
+
 breakages: $(VENV)/.dev ## break a copy of the code on purpose: does each layer of tests notice? (ARGS=--short: 2 minutes; ARGS="NAME --why")
 	@$(BIN)/python -m tests.breakages $(ARGS)
 
@@ -140,9 +143,15 @@ lab-breakages: $(VENV)/.dev ## each mistake in the lab's servers: what did the e
 consoles: $(VENV)/.dev ## every console block of the documents, the long ones too (ARGS=docs/api.md: one document)
 	@$(BIN)/python -m tests.project.consoles --long $(ARGS)
 
+figures: $(VENV)/.dev ## the figures of docs/guarantees.md: how long each takes, how old it is (ARGS="sweep lab": measure and publish)
+	@$(BIN)/python -m tests.project.figures $(ARGS)
+
 documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, pictures, figures, the runs in docs/lab.md
 	@$(BIN)/python -m benchmarks.page
+	@$(BIN)/python -m tests.project.figures --render
+	@$(BIN)/python -m tests.project.record
 	@$(BIN)/python -m tests.project.settings_page
+	@$(BIN)/python -m tests.project.formulas
 	@$(BIN)/python -m tests.project.picture
 	@$(BIN)/python -m tests.project.lab_page
 
@@ -150,7 +159,7 @@ garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collec
 	@$(BIN)/python -m tests.garbage $(ARGS)
 
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
-	@$(BIN)/python -m tests.breakages.httpcore_pool
+	@$(BIN)/python -m tests.breakages.httpcore_pool $(ARGS)
 
 axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe

@@ -18,9 +18,9 @@ from functools import partial
 
 import trio
 
+from benchmarks.varied import VariedGenerator
 from fanout.tools.load.connection import Connection
 from fanout.tools.load.endpoint import ENDPOINTS
-from fanout.tools.load.generator import Generator
 from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_target
 from fanout.tools.load.run import run_load
@@ -28,7 +28,7 @@ from fanout.tools.load.run import run_load
 added_ms: list[float] = []
 
 
-class Added(Generator):
+class Added(VariedGenerator):
     """Compares each useful answer with the time that it names."""
 
     def settled(

@@ -1,7 +1,7 @@
 """fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
 
     make bench                          all of it, on a machine that does nothing else
-    make bench ARGS=--short             all of it, about 7 minutes; shows that it works, not how fast
+    make bench ARGS=--short             all of it, about 9 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
     make bench ARGS=--render            only write the page and the plots anew
 
@@ -13,21 +13,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import signal
-import subprocess
-import sysconfig
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks import page, plots
+from benchmarks import history, page, plots
+from benchmarks.provenance import PRODUCT, Measuring, sealed
+from benchmarks.provenance import write as write_figures
 from benchmarks.section import OTHER_CORE, WHERE, Section, Settings
 from benchmarks.sections import SECTIONS
+
+# What every section measures, as git names it: not what only shows figures, or what no section runs.
+MEASURED = (
+    *PRODUCT,
+    "fanout/tools/load",
+    "benchmarks",
+    *(
+        f":!benchmarks/{name}"
+        for name in ("*.md", "comparison.py", "page.py", "plots.py", "history.py", "provenance.py", "results")
+    ),
+)
 
 
 def main() -> None:
@@ -50,10 +59,11 @@ def main() -> None:
         os.sched_setaffinity(0, {OTHER_CORE})
         for number, name in enumerate(wanted):
             say(f"--- {name}: {number + 1} of {len(wanted)}{_left(wanted[number:], options.short)}")
-            entry = measured(SECTIONS[name], options)
-            page.save(
-                {**page.load(options.json), name: entry}, options.json
-            )  # at once: a run that is ended keeps what it has
+            try:
+                entry = measured(SECTIONS[name], options)
+            except click.ClickException as wrong:
+                parser.exit(1, f"{wrong.message}\n")
+            save(name, entry, options)  # at once: a run that is ended keeps what it has
     if options.json == page.FIGURES:
         write()
 
@@ -67,27 +77,40 @@ def _left(names: list[str], short: bool) -> str:
 
 
 def measured(section: Section, options: argparse.Namespace) -> dict[str, Any]:
-    """What the section found, and when, where and with what."""
-    began, before = time.monotonic(), os.getloadavg()[0]
+    """What the section found, and when, where and with what.
+
+    Raises `click.ClickException` as `Measuring` does: a figure is published of what is committed.
+    """
+    measuring = Measuring(_command(section, options), MEASURED, published=_is_published(options))
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # nginx's worker is another user
         found = section.run(Settings(options.short, options.repeats, Path(folder), say))
-    took_s = time.monotonic() - began
-    say(f"    took {took_s:.0f} s")
-    return {
-        "measured": {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "commit": _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
-            "python": f"{platform.python_version()} ({_build()})",
-            "machine": machine(),
-            "where": getattr(section, "WHERE", WHERE),
-            "load_before": before,
-            "load_after": os.getloadavg()[0],
-            "took_s": round(took_s),
-            "short": options.short,
-        },
-        "found": rounded(found),
-    }
+    how = measuring.done()
+    say(f"    took {how['took_s']} s")
+    how |= {"where": getattr(section, "WHERE", WHERE), "short": options.short}
+    return sealed({"measured": how, "found": rounded(found)})
+
+
+def save(name: str, entry: dict[str, Any], options: argparse.Namespace) -> None:
+    """Among the other figures; with a record of it, if it is published."""
+    figures = page.in_order({**page.load(options.json), name: entry})
+    if _is_published(options):
+        history.publish(options.json, figures, name, history.main_figures(SECTIONS[name], entry["found"]))
+    else:
+        write_figures(options.json, figures)
+
+
+def _is_published(options: argparse.Namespace) -> bool:
+    return options.json == page.FIGURES and not options.short
+
+
+def _command(section: Section, options: argparse.Namespace) -> str:
+    """What somebody types to measure this section in the same way."""
+    words = [f"--only {section.NAME}"]
+    words += ["--short"] * options.short
+    words += [f"--repeats {options.repeats}"] * (options.repeats is not None)
+    python = getattr(section, "PYTHON", "")
+    return f'make bench {python and f"PYTHON={python} "}ARGS="{" ".join(words)}"'
 
 
 def write() -> None:
@@ -96,25 +119,6 @@ def write() -> None:
         if draw := getattr(SECTIONS[name], "plot", None):
             plots.draw(draw, entry["found"], page.image(name))
     page.write(figures)
-
-
-def machine() -> str:
-    models = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    ]
-    model = models[0].partition(":")[2].strip() if models else platform.machine()
-    return f"{os.cpu_count()} cores ({model}), Linux {platform.release()}"
-
-
-def _build() -> str:
-    """How this Python was built. With the help of a profile it takes 5 to 10 % less, measured."""
-    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
-    found = [
-        word
-        for option, word in (("--enable-optimizations", "PGO"), ("--with-lto", "LTO"))
-        if option in options
-    ]
-    return f"built with {' and '.join(found)}" if found else "a plain build, without PGO"
 
 
 def rounded(value: Any) -> Any:
@@ -128,11 +132,6 @@ def rounded(value: Any) -> Any:
             return [rounded(each) for each in value]
         case _:
             return value
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], capture_output=True, text=True, cwd=page.ROOT, check=False)
-    return done.stdout.strip()
 
 
 def say(line: str) -> None:

@@ -3,8 +3,9 @@
     python -m benchmarks.closed_loop URL first 1000 200 2 5 0
 
 200 clients, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
-timeout of 1000 ms. Who is refused asks again after 0 s, so at once, whatever `Retry-After` says: the worst
-clients a server can have. Who loses the connection opens another. Prints the report of `fanout load --json`.
+timeout of 1000 ms. No two requests are alike (`varied.py`). A client that is shed asks again after 0 s, so at
+once, whatever `Retry-After` says: the worst clients a server can have. One that loses its connection opens
+another. Prints the report of `fanout load --json`.
 
 The report's `client.cpu_share` tells how near the generator came to what its core can do.
 """
@@ -20,15 +21,15 @@ from typing import Any
 
 import trio
 
+from benchmarks.varied import VariedGenerator
 from fanout.tools.load.connection import Connection
 from fanout.tools.load.endpoint import ENDPOINTS
-from fanout.tools.load.generator import Generator
 from fanout.tools.load.outcome import Outcome
 from fanout.tools.load.plan import LoadPlan, parsed_target
 from fanout.tools.load.run import run_load
 
 
-class ClosedLoop(Generator):
+class ClosedLoop(VariedGenerator):
     """A connection that is idle or gone is a client whose next request is due, until the time is over."""
 
     retry_after_s = 0.0

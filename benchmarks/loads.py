@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.comparison import NOT_TRUSTED
 from benchmarks.programs import HERE
 from benchmarks.section import OTHER_CORE
 from fanout.tools.load.outcome import ON_TIME
@@ -65,7 +66,7 @@ def doubts(useful: float, late_launches: float) -> str:
         words.append(f"only {useful:.0%} useful")
     if late_launches > LATE_ALLOWED:
         words.append(f"{late_launches:.0%} sent late")
-    return "not trusted: " + ", ".join(words) if words else ""
+    return f"{NOT_TRUSTED}: {', '.join(words)}" if words else ""
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ def _run(variant: str, report: Any, cpu_s: float) -> Run:
 
 
 def _load(url: str, rate: float, seconds: int) -> Any:
-    command = [sys.executable, "benchmarks/stepped_load.py", url, "first", str(TIMEOUT_MS)]
+    command = [sys.executable, "-m", "benchmarks.stepped_load", url, "first", str(TIMEOUT_MS)]
     done = subprocess.run(
         [*command, f"{rate:g}x{seconds}"],
         stdout=subprocess.PIPE,

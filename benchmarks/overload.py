@@ -96,7 +96,7 @@ def measure(
     load_average = os.getloadavg()[0]
     with running(server, upstream_url, SERVER_CORE) as program:
         others_s, cpu_s = program.others_s(SERVER_CORE), program.cpu_s()
-        command = [sys.executable, "benchmarks/stepped_load.py", program.url, endpoint, str(TIMEOUT_MS)]
+        command = [sys.executable, "-m", "benchmarks.stepped_load", program.url, endpoint, str(TIMEOUT_MS)]
         done = subprocess.run(
             ["taskset", "-c", str(OTHER_CORE), *command, *steps],
             stdout=subprocess.PIPE,

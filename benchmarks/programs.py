@@ -3,6 +3,8 @@
 Every server is one process on one core and gets the same upstream, nginx with Lua, else fanout's simulator.
 Needs Linux's taskset; Go for the Go peer, aiohttp for the aiohttp peer: without one, `servers` leaves it out.
 
+Every server that is started gets the same answers from the upstream, in the same order.
+
 Rule 1: a port is given once in a run, and is below those that the system gives to outgoing connections.
 Rule 2: a program has started when only it, or a process that it started, owns the listener of its port:
 another program might answer there, too.
@@ -18,9 +20,11 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,9 +35,11 @@ HERE: Final = Path(__file__).parent
 PEERS: Final = HERE / "peers"
 NGINX_MODULES: Final = Path("/usr/lib/nginx/modules")  # Debian's
 FANOUT: Final = (sys.executable, "-m", "fanout")
-_START_S: Final = 15.0
+_START_S: Final = 30.0
 _STOP_S: Final = 5.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+VARIED: Final = "nginx with Lua"
+_of_nginx: set[str] = set()  # the URLs of running upstreams that can begin again
 
 
 class CannotStart(Exception):
@@ -59,12 +65,14 @@ class Certificate:
     authority: Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Program:
     """A running one. `url` is where it listens."""
 
     pid: int
     url: str
+    whole_cpu_s: float | None = None
+    """Once it has ended: processor time from its start to its exit, of all its threads and children."""
 
     def cpu_s(self) -> float:
         """Processor time used so far, user and system, all threads."""
@@ -110,11 +118,15 @@ def servers(folder: Path, fanout_options: Sequence[str] = ()) -> dict[str, Serve
 
 @contextmanager
 def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Program]:
-    """The server on `core` (several: `0,1`), from the moment it accepts connections until it has ended."""
+    """The server on `core` (several: `0,1`), from the moment it accepts connections until it has ended.
+
+    The shared upstream begins again with its first answer, so the servers are asked one after another.
+    """
     bind = f"127.0.0.1:{free_port()}"
     fill = {"bind": bind, "port": bind.rpartition(":")[2], "upstream": upstream_url}
     command = [part.format(**fill) for part in server.command]
     environment = {name: value.format(**fill) for name, value in server.environment.items()}
+    _begin_again(upstream_url)
     with ExitStack() as stack:
         log = stack.enter_context(server.log.open("ab")) if server.log else None
         yield stack.enter_context(_running(command, core, bind, environment, log))
@@ -124,7 +136,8 @@ def running(server: Server, upstream_url: str, core: int | str) -> Iterator[Prog
 def upstream(folder: Path, core: int, certificate: Certificate | None = None) -> Iterator[tuple[str, str]]:
     """The shared upstream on `core`: its URL, and what it is. 100 to 600 ms, one call in ten fails.
 
-    With `?delay_ms=MS` it takes MS, and does not fail if it is nginx. TLS with a certificate, if it is nginx.
+    nginx answers no two calls alike; fanout's simulator varies only `time`. With `?delay_ms=MS` it takes MS,
+    and does not fail if it is nginx. TLS with a certificate, if it is nginx.
     """
     port = free_port()
     bind = f"127.0.0.1:{port}"
@@ -145,14 +158,28 @@ def upstream(folder: Path, core: int, certificate: Certificate | None = None) ->
             text = text.replace(f"@{name}@", str(value))
         (folder / "upstream.conf").write_text(text)
         command = ["nginx", "-p", str(folder), "-c", "upstream.conf", "-e", "stderr"]
-        what = "nginx with Lua"
+        what = VARIED
     elif certificate:
         raise CannotStart("only nginx speaks TLS here")
     else:
         command = [*FANOUT, "upstream", "--bind", bind, "--reliable", "--fault", "status=0.1"]
         what = "fanout's simulator"
-    with _running(command, core, bind):
-        yield f"http{'s' if certificate else ''}://{bind}/api/work", what
+    url = f"http{'s' if certificate else ''}://{bind}/api/work"
+    with _running(command, core, bind), ExitStack() as stack:
+        if what == VARIED:
+            _of_nginx.add(url)
+            stack.callback(_of_nginx.discard, url)
+        yield url, what
+
+
+def _begin_again(upstream_url: str) -> None:
+    """Let the next server have the same answers as the one before."""
+    url, _, _ = upstream_url.partition("?")
+    if url in _of_nginx:
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # our own, on loopback
+        with urllib.request.urlopen(url.replace("/api/work", "/begin_again"), context=trust):
+            pass
 
 
 def has_nginx() -> bool:
@@ -176,10 +203,12 @@ def _running(
         stderr=log,
         cwd=HERE.parent,
     )
+    program = Program(process.pid, f"http://{bind}")
     try:
         _wait_until_it_listens(process, int(bind.rpartition(":")[2]), command[0])
-        yield Program(process.pid, f"http://{bind}")
+        yield program
     finally:
+        before_s = _ended_children_s()
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(_STOP_S)
@@ -188,6 +217,13 @@ def _running(
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             process.wait()
+        program.whole_cpu_s = _ended_children_s() - before_s
+
+
+def _ended_children_s() -> float:
+    """Processor time of all children of this process that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, name: str) -> None:

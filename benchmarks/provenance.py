@@ -21,8 +21,10 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sysconfig
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -46,6 +48,18 @@ FIELDS: Final = {
 }
 """What every entry says of how it was measured. `Measuring.done` writes it; a section may add more."""
 
+PRODUCT: Final = (
+    *(f"fanout/{name}" for name in ("api", "loop", "observe", "process", "race", "server", "upstream")),
+    "fanout/bounded_json.py",
+    "fanout/config.py",
+    "requirements.lock",
+)
+"""What serves: every figure measures it, and something more."""
+
+CHANGES_AT_MOST: Final = 40
+"""How many commits may change what a figure measures. After more, the tests ask to measure it again."""
+
+_LINE: Final = 110  # characters, in the files
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it in every repository
 
 Entry = dict[str, Any]
@@ -56,16 +70,21 @@ class Measuring:
     """One run, from before its first sample to after its last.
 
     command: what somebody types to repeat it. paths: what it measures. Raises `click.ClickException` when one
-    of them is not committed. published=False: a run that is only tried notes that in `changed` instead.
+    of them is not committed, or without git. published=False: a run that is only tried notes that instead.
     """
 
     def __init__(self, command: str, paths: Sequence[str], *, published: bool = True) -> None:
         self._command = command
         self._paths = list(paths)
         self._published = published
+        self._is_in_git = has_history()
+        if published and not self._is_in_git:
+            raise click.ClickException(
+                "a figure is published of a commit: measure in a clone of the repository"
+            )
         self._changed = self._changes()
-        self._commit = git("rev-parse", "HEAD")
-        self._tree = tree_at(self._commit, self._paths)
+        self._commit = git("rev-parse", "HEAD") if self._is_in_git else "unknown"
+        self._tree = tree_at(self._commit, self._paths) if self._is_in_git else "unknown"
         self._load = load_average()
         self._began_at = time.monotonic()
 
@@ -89,7 +108,7 @@ class Measuring:
         return measured | ({"changed": self._changed} if self._changed else {})
 
     def _changes(self) -> list[str]:
-        changed = changed_in(self._paths)
+        changed = changed_in(self._paths) if self._is_in_git else []
         if changed and self._published:
             raise click.ClickException(
                 f"a figure is published of a commit, and {len(changed)} of the files that it measures are "
@@ -119,8 +138,28 @@ def load(path: Path) -> dict[str, Any]:
 def write(path: Path, figures: Any) -> None:
     """The whole file, or nothing: a run that is ended leaves the figures of the one before."""
     new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    new.write_text(_laid_out(figures) + "\n", "utf-8")
     new.replace(path)
+
+
+def _laid_out(value: Any, indent: int = 0) -> str:
+    """As JSON: what fits into a line is one, so that a column of samples is not a page of lines."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(line) + indent <= _LINE or not isinstance(value, dict | list):
+        return line
+    begins, ends = line[0], line[-1]
+    inner = "\n" + " " * (indent + 1)
+    if isinstance(value, dict):
+        parts = [
+            f"{json.dumps(name, ensure_ascii=False)}: {_laid_out(each, indent + 1)}"
+            for name, each in value.items()
+        ]
+    elif not any(isinstance(each, str | dict | list) for each in value):
+        parts = textwrap.wrap(line[1:-1], _LINE - indent, break_long_words=False, break_on_hyphens=False)
+        return f"{begins}{inner}{inner.join(parts)}\n{' ' * indent}{ends}"
+    else:
+        parts = [_laid_out(each, indent + 1) for each in value]
+    return f"{begins}{inner}{f',{inner}'.join(parts)}\n{' ' * indent}{ends}"
 
 
 # --- what the tests ask
@@ -155,7 +194,10 @@ def problems(entry: Entry, *, changes_at_most: int | None = None) -> list[str]:
 
 def has_history() -> bool:
     """Whether this is a clone of git, and a whole one: only then commits of the past can be looked up."""
-    return git("rev-parse", "--is-shallow-repository", check=False) == "false"
+    return (
+        shutil.which("git") is not None
+        and git("rev-parse", "--is-shallow-repository", check=False) == "false"
+    )
 
 
 def is_in_history(commit: str) -> bool:

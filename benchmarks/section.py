@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any, Protocol
 
+from benchmarks.contenders import AIOHTTP_NAME, FANOUT_NAME, GO_NAME, PATIENT_NAME
+
 SERVER_CORE, OTHER_CORE = 0, 1
 WHERE = "the server on core 0; the generator and the upstream on core 1"
 
-SHORT = ("fanout", "fanout, never refusing", "aiohttp, uvloop", "Go")
+SHORT = (FANOUT_NAME, PATIENT_NAME, AIOHTTP_NAME, GO_NAME)
 
 Found = dict[str, Any]
 """What a section has found: JSON, so no key but strings."""
@@ -40,7 +42,10 @@ class Settings:
 
 
 class Section(Protocol):
-    """One question. `plots` draws into axes of matplotlib, and only there it may be imported."""
+    """One question. `plots` draws into axes of matplotlib, and only there it may be imported.
+
+    One that compares servers has `compared(found) -> list[Comparison]`, too (`comparison.py`).
+    """
 
     NAME: str
     TITLE: str
@@ -74,6 +79,11 @@ def ratio(values: Sequence[float], bases: Sequence[float]) -> str:
     """Of each round to the same round of the base, as Markdown."""
     found = figure([value / base for value, base in zip(values, bases, strict=True)])
     return f"{found.value:.2f}" if found.error != found.error else str(found)
+
+
+def remarked(value: str, remark: str) -> str:
+    """A figure of a table or a text, with what must be known of it wherever it stands."""
+    return f"{value} ({remark})" if remark else value
 
 
 def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -1,9 +1,10 @@
 """`fanout load` with a rate that changes in steps: one process, one schedule, one report.
 
-    python benchmarks/stepped_load.py URL first 1000 500x2 4000x5 500x2
+    python -m benchmarks.stepped_load URL first 1000 500x2 4000x5 500x2
 
 Offers 500/s for 2 s, 4,000/s for 5 s, 500/s for 2 s, with a timeout of 1000 ms, and prints the report of
-`fanout load --json`. Its `seconds` tell the steps apart, so a step lasts whole seconds.
+`fanout load --json`. No two requests are alike (`varied.py`). The report's `seconds` tell the steps apart, so
+a step lasts whole seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 
 import trio
 
+from benchmarks.varied import VariedGenerator
 from fanout.tools.load.endpoint import ENDPOINTS
 from fanout.tools.load.plan import LoadPlan, parsed_target
 from fanout.tools.load.run import run_load
@@ -51,7 +53,7 @@ def main() -> None:
         timeouts_ms=(int(timeout_ms),),
     )
     gc.freeze()  # a pause of the generator would look like one of the server
-    report = trio.run(partial(run_load, plan, offsets=offsets(steps)))
+    report = trio.run(partial(run_load, plan, offsets=offsets(steps), generator_class=VariedGenerator))
     json.dump(report, sys.stdout)
 
 

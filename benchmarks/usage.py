@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import clock_gettime, monotonic, sleep
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_CLOCK_OF_PROCESS = 2  # in Linux's numbers of clocks; what clock_getcpuclockid(3) returns
 _QUIET_SHARE = 0.03
 _LOOK_S = 0.2
 _QUIET_WITHIN_S = 6.0
@@ -23,13 +23,8 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of the process, its threads and its descendants, to the nanosecond."""
-    used = 0
-    for member in family(pid):
-        for task in Path(f"/proc/{member}/task").glob("*/schedstat"):
-            with suppress(OSError):  # a thread that has ended
-                used += int(task.read_text().split()[0])
-    return used / 1e9
+    """Processor time of the process and its descendants, to the nanosecond, with threads that have ended."""
+    return sum(clock_gettime(~member << 3 | _CLOCK_OF_PROCESS) for member in family(pid))
 
 
 def user_and_system_s(pid: int) -> tuple[float, float]:

@@ -52,6 +52,7 @@ class Commands(click.Group):
 
     context_class = Context
     LATE: ClassVar = {
+        "check-trace": "fanout.testing.monitor.command",
         "lab": "fanout.lab.command",
         "load": "fanout.tools.load.command",
         "replay": "fanout.testing.world.replay",
@@ -65,7 +66,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
         if name in self.LATE:
-            command = getattr(importlib.import_module(self.LATE[name]), name)
+            command = getattr(importlib.import_module(self.LATE[name]), name.replace("-", "_"))
         if command is not None:
             command.context_class = Context
         return command

@@ -40,7 +40,21 @@ def completions(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["config", "demo", "health", "lab", "load", "replay", "serve", "simulate", "upstream"]),
+        (
+            [""],
+            [
+                "check-trace",
+                "config",
+                "demo",
+                "health",
+                "lab",
+                "load",
+                "replay",
+                "serve",
+                "simulate",
+                "upstream",
+            ],
+        ),
         (["s"], ["serve", "simulate"]),
         (["serve", "--log-"], ["--log-level", "--log-format", "--log-requests"]),
         (["serve", "--log-level", ""], ["debug", "info", "warning", "error"]),

@@ -1,36 +1,56 @@
-"""CPU of a request, in paired rounds: every server runs at once, and in turn gets the same open-loop load."""
+"""CPU of a useful answer, over the whole life of a server: a new process for each load and round."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
+from time import monotonic, sleep
 from typing import Any
 
-from benchmarks import usage
+from benchmarks.comparison import Comparison, shown_ratio
 from benchmarks.contenders import (
     AIOHTTP_NAME,
     ASYNCIO_NAME,
     BARE_NAME,
     BASE_NAME,
     FANOUT_NAME,
+    FASTAPI_AIOHTTP_NAME,
     FASTAPI_NAME,
     GO_NAME,
+    GRANIAN_NAME,
     QUART_NAME,
+    UVLOOP_NAME,
     contenders,
 )
-from benchmarks.loads import doubts, on_time_share, open_loop, useful_share
-from benchmarks.programs import Program, Server, running, upstream
-from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure, ratio, rows
+from benchmarks.life import REST_S, Life, Unasked, Watched, unasked, us_per_useful
+from benchmarks.loads import doubts, open_loop, useful_share
+from benchmarks.programs import Server, running, upstream
+from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, figure, rows
 
 NAME = "cpu"
-TITLE = "CPU per request"
-LOADS = [(endpoint, rate) for endpoint in ("first", "all") for rate in (250, 500, 1500)]
-PAIR = (FANOUT_NAME, BASE_NAME)
-SERVERS = (FANOUT_NAME, BARE_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
-SLOW = (FASTAPI_NAME, QUART_NAME)  # which of these is how many times dearer needs no second decimal
-SLOW_ROUNDS = 3
-ROUNDS_A_SET = 3  # of fresh processes
-SLOW_UP_TO = 500  # requests a second; more would only be an overload
+TITLE = "CPU per useful answer"
+RATES = (250, 500, 1500)
+LOADS = [(endpoint, rate) for endpoint in ("first", "all") for rate in RATES]
+IN_SHORT = [("first", 250), ("first", 500), ("all", 500)]
+# The highest rate at which each answers on a core of ours; more would measure an overload.
+UP_TO = {
+    FANOUT_NAME: 1500,
+    BARE_NAME: 500,
+    AIOHTTP_NAME: 1500,
+    UVLOOP_NAME: 1500,
+    ASYNCIO_NAME: 500,
+    FASTAPI_NAME: 250,
+    FASTAPI_AIOHTTP_NAME: 500,
+    GRANIAN_NAME: 500,
+    QUART_NAME: 250,
+    GO_NAME: 1500,
+}
+SERVERS = tuple(UP_TO)
+IN_EVERY_ROUND = (FANOUT_NAME, AIOHTTP_NAME)  # the others are asked once a load
+ROUNDS = 3
 
 
 def run(settings: Settings) -> Found:
@@ -38,119 +58,197 @@ def run(settings: Settings) -> Found:
 
 
 def measure(settings: Settings, servers: Sequence[str]) -> Found:
-    seconds, rounds = settings.seconds(2, 1), settings.times(6)
-    found: dict[str, list[Found]] = {}
+    seconds, rounds = settings.seconds(3, 1), settings.times(ROUNDS)
+    rest_s = settings.seconds(REST_S, 1)
     with upstream(settings.folder, OTHER_CORE) as (url, what):
-        all_of_them = contenders(settings.folder, servers)
-        for endpoint, rate in LOADS:
-            found[f"{endpoint} {rate}"] = taken = []
-            for begin in range(0, rounds, ROUNDS_A_SET):
-                its = {
-                    name: server
-                    for name, server in all_of_them.items()
-                    if name not in SLOW or (rate <= SLOW_UP_TO and begin < SLOW_ROUNDS)
-                }
-                numbers = range(begin, min(begin + ROUNDS_A_SET, rounds))
-                for number, one in _a_set(its, url, endpoint, rate, seconds, numbers):
-                    taken.append(one)
-                    settings.say(
-                        f"{endpoint} at {rate}/s, round {number + 1} of {rounds}: "
-                        + ", ".join(f"{name} {each['cpu_us']:.0f} µs" for name, each in one.items())
-                    )
-    return {"upstream": what, "seconds": seconds, "rounds_a_set": ROUNDS_A_SET, "rounds": found}
+        here = contenders(settings.folder, servers)
+        without = lives_without_requests(here, url, settings.seconds(12, 2))
+        found: dict[str, list[Found]] = {}
+        for endpoint, rate in IN_SHORT if settings.short else LOADS:
+            asked = Asked(endpoint, rate, seconds, rest_s, [{} for _ in range(rounds)])
+            with ExitStack() as alive:
+                for number in range(rounds):
+                    names = [name for name in here if is_asked(name, rate, number)]
+                    first = number % len(names)  # who comes first has it easier
+                    for name in names[first:] + names[:first]:
+                        asked.ask(alive, number, here[name], url)
+                asked.end_all()
+            found[f"{endpoint} {rate}"] = asked.rounds
+            settings.say(f"{endpoint} at {rate}/s: {_said(asked.rounds, without)}")
+    return {"upstream": what, "seconds": seconds, "rest_s": rest_s, "unasked": without, "rounds": found}
 
 
-def _a_set(
-    servers: Mapping[str, Server], url: str, endpoint: str, rate: int, seconds: int, numbers: range
-) -> Iterator[tuple[int, Found]]:
-    """These rounds, each as it ends, with new processes: a pool that grew in an overload would be slow for
-    ever after, and where its memory lies makes a process dearer by some percent for as long as it lives."""
-    with ExitStack() as stack:
-        programs = {
-            name: stack.enter_context(running(server, url, SERVER_CORE)) for name, server in servers.items()
+def is_asked(name: str, rate: int, number: int) -> bool:
+    """Whether a server is asked so much, in that round."""
+    return rate <= UP_TO[name] and (number == 0 or name in IN_EVERY_ROUND)
+
+
+def lives_without_requests(servers: Mapping[str, Server], url: str, seconds: float) -> dict[str, Found]:
+    """What each server uses that nobody asks: all of them at once, then one exit after the other."""
+    watched: dict[str, Watched] = {}
+    with ExitStack() as alive:
+        stacks = {}
+        for name, server in servers.items():
+            stacks[name] = alive.enter_context(ExitStack())
+            watched[name] = Watched(stacks[name].enter_context(running(server, url, SERVER_CORE)))
+        sleep(seconds)
+        for name, each in watched.items():
+            each.ends()
+            stacks[name].close()
+    return {name: asdict(each.life()) for name, each in watched.items()}
+
+
+@dataclass(slots=True)
+class Asked:
+    """The servers of one load. Each is asked alone; it then rests while others are asked, and is ended."""
+
+    endpoint: str
+    rate: int
+    seconds: int
+    rest_s: int
+    rounds: list[Found]
+    _resting: deque[tuple[float, Watched, ExitStack, Found]] = field(default_factory=deque)
+
+    def ask(self, alive: ExitStack, number: int, server: Server, url: str) -> None:
+        self._end_rested()
+        stack = alive.enter_context(ExitStack())
+        watched = Watched(stack.enter_context(running(server, url, SERVER_CORE)))
+        report = open_loop(watched.program.url, self.endpoint, f"{self.rate}x{self.seconds}")
+        its: Found = {
+            "offered": report["offered"],
+            "useful": report["useful"],
+            "useful_share": useful_share(report),
+            "late_launches": report["client"]["late_launch_share"],
         }
-        for program in programs.values():
-            offer(program, endpoint, rate, 1)
-        for number in numbers:
-            names = [name for name in programs if name not in SLOW or number < SLOW_ROUNDS]
-            first = number % len(names)  # who comes first has it easier
-            one = {
-                name: offer(programs[name], endpoint, rate, seconds) for name in names[first:] + names[:first]
-            }
-            yield number, {name: one[name] for name in names}
+        self.rounds[number][server.name] = its
+        self._resting.append((monotonic() + self.rest_s, watched, stack, its))
+
+    def end_all(self) -> None:
+        while self._resting:
+            sleep(max(0.0, self._resting[0][0] - monotonic()))
+            self._end_rested()
+
+    def _end_rested(self) -> None:
+        while self._resting and self._resting[0][0] <= monotonic():
+            _, watched, stack, its = self._resting.popleft()
+            watched.ends()
+            stack.close()
+            its["life"] = asdict(watched.life())
 
 
-def offer(program: Program, endpoint: str, rate: int, seconds: int) -> Found:
-    """What one server uses for one load, until it has come to rest. Shares are 0 to 1."""
-    before = usage.cpu_s(program.pid)
-    report = open_loop(program.url, endpoint, f"{rate}x{seconds}")
-    usage.wait_until_quiet(program.pid)
-    return {
-        "cpu_us": (usage.cpu_s(program.pid) - before) * 1e6 / report["offered"],
-        "useful": useful_share(report),
-        "on_time": on_time_share(report),
-        "late_launches": report["client"]["late_launch_share"],
-    }
+# --- what is shown
 
 
-def render(found: Found) -> str:
-    rounds: dict[str, list[dict[str, Any]]] = found["rounds"]
-    count = len(next(iter(rounds.values())))
-    cells = []
-    for load, taken in rounds.items():
-        endpoint, rate = load.split()
-        for name in taken[0]:
-            its = [one for one in taken if name in one]
-            mine = [one[name]["cpu_us"] for one in its]
-            useful = figure([one[name]["useful"] for one in its]).value
-            late = figure([one[name]["late_launches"] for one in its]).value
-            base = ratio(mine, [one[BASE_NAME]["cpu_us"] for one in its]) if BASE_NAME in taken[0] else "–"
-            remark = doubts(useful, late)
-            cells.append(
-                [f"`{endpoint}` {rate}/s", name, f"{figure(mine).value:,.0f}", base, f"{useful:.1%}", remark]
-            )
-    return (
-        "All servers run at the same time on the server's core, and in turn get the same open-loop load for "
-        f"{found['seconds']} s. The order rotates every round; {count} "
-        f"{'rounds' if count > 1 else 'round'} (FastAPI and quart-trio: at most {SLOW_ROUNDS})"
-        f"{_sets(found)}. "
-        "The CPU time is what the kernel counts for the process and its "
-        "threads (`schedstat`), until the process is idle again. The ratio is the median over the rounds of "
-        "the ratio within a round, ± its standard error. *Useful* is the share of successful answers in "
-        "time; do not trust a row with less than 85 %. At low rates caches go cold between requests, so a "
-        "request costs less at a higher rate.\n\n"
-        + rows(["load", "server", "µs per request", f"ratio to {BASE_NAME}", "useful", ""], cells)
+def cost_us(found: Found, name: str, one: Found) -> float:
+    """Of one server in one round: microseconds for each useful answer."""
+    return us_per_useful(Life(**one["life"]), _without(found["unasked"], name), one["useful"])
+
+
+def _without(lives: Mapping[str, Any], name: str) -> Unasked:
+    return unasked(Life(**lives[name]))
+
+
+def compared(found: Found) -> list[Comparison]:
+    return [*(_comparison(found, load) for load in found["rounds"]), _idle(found)]
+
+
+def _comparison(found: Found, load: str) -> Comparison:
+    taken: list[dict[str, Any]] = found["rounds"][load]
+    of_each = {name: [one[name] for one in taken if name in one] for name in taken[0]}
+    return Comparison(
+        f"CPU per useful answer, `{load.replace(' ', '` at ')}/s",
+        "µs",
+        {name: [cost_us(found, name, one) for one in its] for name, its in of_each.items()},
+        {name: _doubts(its) for name, its in of_each.items()},
     )
 
 
-def _sets(found: Found) -> str:
-    """Older figures are of one set of processes."""
-    rounds = found.get("rounds_a_set")
-    return f", with fresh processes every {rounds} rounds" if rounds else ""
+def _idle(found: Found) -> Comparison:
+    shares = {name: _without(found["unasked"], name).idle_share for name in found["unasked"]}
+    return Comparison(
+        "CPU of a process that nobody asks",
+        "ms per minute",
+        {n: [s * 60_000] for n, s in shares.items()},
+        digits=1,
+    )
 
 
-def glance(found: Found) -> list[list[str]]:
-    return [
-        [
-            f"CPU per request, `{load.replace(' ', '` at ')}/s",
-            *(f"{figure([one[name]['cpu_us'] for one in taken]).value:,.0f} µs" for name in PAIR),
-            ratio(*([one[name]["cpu_us"] for one in taken] for name in PAIR)),
-        ]
-        for load, taken in found["rounds"].items()
-        if BASE_NAME in taken[0]
-    ]
+def _doubts(its: Sequence[Found]) -> str:
+    useful, late = (figure([one[key] for one in its]).value for key in ("useful_share", "late_launches"))
+    return doubts(useful, late)
+
+
+def _said(taken: Sequence[Found], without: Mapping[str, Any]) -> str:
+    found = {"unasked": without, "rounds": {"load": taken}}
+    comparison = _comparison(found, "load")
+    return ", ".join(f"{name} {comparison.shown(name)}" for name in comparison.samples)
+
+
+def render(found: Found) -> str:
+    cells = []
+    for load, taken in found["rounds"].items():
+        endpoint, rate = load.split()
+        comparison = _comparison(found, load)
+        for name in comparison.samples:
+            its = [one[name] for one in taken if name in one]
+            cells.append(
+                [
+                    f"`{endpoint}` {rate}/s",
+                    name,
+                    f"{comparison.value(name):,.0f}",
+                    shown_ratio(comparison.ratio_to(name, BASE_NAME)),
+                    f"{figure([one['useful_share'] for one in its]).value:.1%}",
+                    comparison.remark(name),
+                ]
+            )
+    without = {name: _without(found["unasked"], name) for name in found["unasked"]}
+    ready = {name: Life(**life).ready_cpu_s for name, life in found["unasked"].items()}
+    rounds = max(len(taken) for taken in found["rounds"].values())
+    names = " and ".join(name for name in IN_EVERY_ROUND if name in without)
+    return (
+        f"A new process for each row and round gets the open-loop load for {found['seconds']} s, alone on "
+        f"its core. It then rests for {found['rest_s']:g} s, while others are asked, and is ended. *CPU* is "
+        "all that the kernel counts for the process, its threads and its children until it has exited, so "
+        "what a server puts off counts as well. Two things are subtracted: what the process had used when it "
+        "was ready, and what the same program uses when nobody asks it, for as many seconds and for its exit "
+        "(second table). The rest is divided by the useful answers, so a failed request is not free. "
+        "*Useful* is a successful answer in time; do not trust a row with less than 85 %. A server has no "
+        f"row at a rate at which it does not answer. {names}: the median of {rounds} "
+        f"{'rounds' if rounds > 1 else 'round'}, and the ratio is the median of the ratios within a round, "
+        "± its standard error; the other servers: one round. At low rates caches go cold between requests, "
+        "so a request costs less at a higher rate.\n\n"
+        + rows(["load", "server", "µs per useful answer", f"ratio to {BASE_NAME}", "useful", ""], cells)
+        + "\n\nWhat is not counted above, of a process that nobody asks:\n\n"
+        + rows(
+            ["server", "until it is ready, ms", "idle, ms per minute", "exit, ms"],
+            [
+                [
+                    name,
+                    f"{ready[name] * 1000:,.0f}",
+                    f"{of.idle_share * 60_000:,.1f}",
+                    f"{of.exit_s * 1000:,.1f}",
+                ]
+                for name, of in without.items()
+            ],
+        )
+    )
 
 
 def plot(found: Found, figure_of: Any) -> None:
-    rounds: dict[str, list[dict[str, Any]]] = found["rounds"]
+    """Hatched: a figure with a remark. Without a useful answer there is no bar."""
     axes = figure_of.subplots(1, 1)
-    names = list(next(iter(rounds.values()))[0])
+    comparisons = [_comparison(found, load) for load in found["rounds"]]
+    names = list(found["unasked"])
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        its = [[one[name]["cpu_us"] for one in taken if name in one] for taken in rounds.values()]
-        heights = [figure(each).value if each else 0.0 for each in its]
-        places = [place + (number - len(names) / 2 + 0.5) * width for place in range(len(rounds))]
-        axes.bar(places, heights, width, label=name)
-    axes.set_xticks(range(len(rounds)), [f"{load}/s" for load in rounds])
-    axes.set_ylabel("CPU of a request, µs")
+        its = [
+            (place, each)
+            for place, each in enumerate(comparisons)
+            if isfinite(each.samples.get(name, [inf])[0])
+        ]
+        places = [place + (number - len(names) / 2 + 0.5) * width for place, _ in its]
+        hatches = ["////" if each.remark(name) else "" for _, each in its]
+        axes.bar(places, [each.value(name) for _, each in its], width, label=name, hatch=hatches)
+    axes.set_xticks(range(len(comparisons)), [f"{load}/s" for load in found["rounds"]])
+    axes.set_ylabel("CPU of a useful answer, µs")
     axes.legend(fontsize="small")

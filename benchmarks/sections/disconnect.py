@@ -29,7 +29,7 @@ from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 NAME = "disconnect"
 TITLE = "Does the work stop when the client disconnects?"
 WHERE = "the servers on core 0; the clients and the upstream on core 1"
-REPEATS: Final = 5
+REPEATS: Final = 3
 DISCONNECTS_AFTER_S: Final = 0.3
 GOES_ON_S: Final = 5.0  # from the disconnect to the upstream's answer
 AT_ONCE_MS: Final = 1000  # on a busy machine; a server that waits waits for seconds

@@ -10,12 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import usage
+from benchmarks.comparison import NOT_TRUSTED, Comparison
 from benchmarks.contenders import (
     AIOHTTP_NAME,
     ASYNCIO_NAME,
     BASE_NAME,
     FANOUT_NAME,
-    FASTAPI_NAME,
+    FASTAPI_AIOHTTP_NAME,
     GO_NAME,
     QUART_NAME,
     contenders,
@@ -23,6 +24,7 @@ from benchmarks.contenders import (
 from benchmarks.loads import open_loop
 from benchmarks.programs import Program, Server, running, upstream
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
+from benchmarks.varied import filled, templates
 
 NAME = "memory"
 TITLE = "Memory of a request in flight"
@@ -31,7 +33,8 @@ HANG_MS = 25_000
 TIMEOUT_MS = 30_000
 PAUSE_S = 0.004  # between two requests: at most 250 a second
 SETTLE_S = 1.0
-SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_NAME, QUART_NAME, GO_NAME)
+SEED = 1
+SERVERS = (FANOUT_NAME, AIOHTTP_NAME, ASYNCIO_NAME, FASTAPI_AIOHTTP_NAME, QUART_NAME, GO_NAME)
 
 
 def run(settings: Settings) -> Found:
@@ -53,7 +56,12 @@ def grow(server: Server, upstream_url: str) -> Found:
         open_loop(program.url, "first", "50x2", timeout_ms=300)
         usage.wait_until_quiet(program.pid)
         idle_kib = usage.resident_kib(program.pid)
-        clients = [stack.enter_context(ask(program)) for _ in range(HANGING)]
+        host = program.url.removeprefix("http://")
+        kinds = templates("/api/first", host, SEED)
+        clients = [
+            stack.enter_context(ask(program, filled(kinds[number % len(kinds)], TIMEOUT_MS, number)))
+            for number in range(HANGING)
+        ]
         time.sleep(SETTLE_S)
         kib = usage.resident_kib(program.pid)
         poll = select.poll()
@@ -63,20 +71,28 @@ def grow(server: Server, upstream_url: str) -> Found:
     return {"idle_kib": idle_kib, "hang": hang, "kib_a_request": (kib - idle_kib) / HANGING}
 
 
-def ask(program: Program) -> socket.socket:
+def ask(program: Program, request: bytes) -> socket.socket:
     parts = urlsplit(program.url)
     client = socket.create_connection((parts.hostname, parts.port))
-    client.sendall(f"GET /api/first?timeout={TIMEOUT_MS} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    client.sendall(request)
     time.sleep(PAUSE_S)
     return client
 
 
-def glance(found: Found) -> list[list[str]]:
-    servers = found["servers"]
-    if BASE_NAME not in servers:
-        return []
-    mine, base = (servers[name]["kib_a_request"] for name in (FANOUT_NAME, BASE_NAME))
-    return [["memory of a request in flight", f"{mine:.1f} KiB", f"{base:.1f} KiB", f"{mine / base:.2f}"]]
+def compared(found: Found) -> list[Comparison]:
+    servers: dict[str, Any] = found["servers"]
+    remarks = {name: _doubts(one) for name, one in servers.items()}
+    in_flight = {name: [one["kib_a_request"]] for name, one in servers.items()}
+    idle = {name: [one["idle_kib"] / 1024] for name, one in servers.items()}
+    return [
+        Comparison("memory of a request in flight", "KiB", in_flight, remarks, digits=1),
+        Comparison("memory of an idle process", "MiB", idle),
+    ]
+
+
+def _doubts(one: Found) -> str:
+    missing = HANGING - one["hang"]
+    return f"{NOT_TRUSTED}: {missing} did not hang" if missing else ""
 
 
 def render(found: Found) -> str:
@@ -84,14 +100,13 @@ def render(found: Found) -> str:
     servers = found["servers"]
     base = servers.get(BASE_NAME, {}).get("kib_a_request")
     for name, one in servers.items():
-        missing = HANGING - one["hang"]
         cells.append(
             [
                 name,
                 f"{one['idle_kib'] / 1024:.0f}",
                 f"{one['kib_a_request']:.1f}",
                 f"{one['kib_a_request'] / base:.2f}" if base else "–",
-                f"not trusted: {missing} did not hang" if missing else "",
+                _doubts(one),
             ]
         )
     return (

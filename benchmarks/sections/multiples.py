@@ -6,28 +6,28 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import overload
-from benchmarks.contenders import AIOHTTP_NAME, FANOUT_NAME, FASTAPI_NAME, GO_NAME, contenders
+from benchmarks.comparison import NOT_TRUSTED, Comparison
+from benchmarks.contenders import AIOHTTP_NAME, FANOUT_NAME, GO_NAME, contenders
+from benchmarks.loads import LATE_ALLOWED
 from benchmarks.programs import upstream
 from benchmarks.section import OTHER_CORE, Found, Settings, rows
-from benchmarks.sections.peak import ask
+from benchmarks.sections.peak import RETRY_AFTER_S, ask
 
 NAME = "multiples"
 TITLE = "Behaviour at 0.5 to 10 times the peak"
 MULTIPLES = (0.5, 1.0, 2.0, 4.0, 10.0)
-# Where the search for the peak begins, requests a second: below the peak, so that it only saves time.
-FROM = {FANOUT_NAME: 1600.0, AIOHTTP_NAME: 1300.0, FASTAPI_NAME: 200.0, GO_NAME: 2400.0}
+SERVERS = (FANOUT_NAME, AIOHTTP_NAME, GO_NAME)
+CLIENTS = 1000  # whose goodput is the peak
 HIGHEST_MULTIPLE_RATE = 24_000.0  # more the generator cannot send on time
 
 
 def run(settings: Settings) -> Found:
     found: dict[str, Any] = {}
-    seconds = settings.seconds(4, 2)
+    seconds = settings.seconds(3, 2)
     with upstream(settings.folder, OTHER_CORE) as (url, what):
-        for name, server in contenders(settings.folder, settings.servers(list(FROM))).items():
-            if settings.short:
-                peak = ask(server, url, 200, 2)["useful_per_s"]
-            else:
-                peak = overload.find_peak(server, url, "first", overload.say_run, FROM[name]).useful
+        for name, server in contenders(settings.folder, settings.servers(SERVERS)).items():
+            clients = 200 if settings.short else CLIENTS
+            peak = ask(server, url, clients, seconds, RETRY_AFTER_S)["useful_per_s"]
             settings.say(f"peak of {name}: {peak:,.0f} useful/s")
             runs = []
             for multiple in MULTIPLES:
@@ -41,16 +41,53 @@ def run(settings: Settings) -> Found:
     return {"upstream": what, "seconds": seconds, "servers": found}
 
 
+def compared(found: Found) -> list[Comparison]:
+    """The goodput that a server keeps, as a share of its own peak, and the answers in time."""
+    servers: dict[str, Any] = found["servers"]
+    return [
+        Comparison(
+            f"{what} at {multiple:g} × its own peak",
+            "%",
+            {name: [100 * share(run, peak)] for name, (run, peak) in its.items()},
+            {name: _doubts(run, peak) for name, (run, peak) in its.items()},
+            more_is_better=True,
+        )
+        for multiple in MULTIPLES
+        if FANOUT_NAME in (its := _at(servers, multiple)) and multiple > 1
+        for what, share in (("goodput kept", _kept), ("answers on time", _on_time))
+    ]
+
+
+def _kept(run: Found, peak: float) -> float:
+    return float(run["useful"] / peak)
+
+
+def _on_time(run: Found, _peak: float) -> float:
+    return float(run["on_time"])
+
+
+def _at(servers: dict[str, Any], multiple: float) -> dict[str, tuple[Found, float]]:
+    """The run at this multiple, and the peak, of each server that was offered so much."""
+    return {
+        name: (run, server["peak"])
+        for name, server in servers.items()
+        for run in server["runs"]
+        if run["multiple"] == multiple
+    }
+
+
+def _doubts(run: Found, peak: float) -> str:
+    late, others = run["late_launches"], run["others"]
+    found = [f"{late:.0%} sent late"] * (late > LATE_ALLOWED)
+    found += ["its peak was not found"] * (run["useful"] > 1.1 * peak)
+    found += [f"other programs used {others:.0%} of the core"] * (others > overload.ALLOWED_TO_OTHERS)
+    return f"{NOT_TRUSTED}: {'; '.join(found)}" if found else ""
+
+
 def render(found: Found) -> str:
     cells = []
     for name, server in found["servers"].items():
         for run in server["runs"]:
-            late, others = run["late_launches"], run["others"]
-            doubts = [f"{late:.0%} sent late"] * (late > 0.01)
-            doubts += ["its peak was not found"] * (run["useful"] > 1.1 * server["peak"])
-            doubts += [f"other programs used {others:.0%} of the core"] * (
-                others > overload.ALLOWED_TO_OTHERS
-            )
             refusal, after = run["refusal_p99_ms"], run["after_1s"]
             cells.append(
                 [
@@ -63,11 +100,11 @@ def render(found: Found) -> str:
                     f"{run['on_time']:.1%}",
                     "–" if refusal is None else f"{refusal:.1f}",
                     "–" if after is None else f"{after:.0%}",
-                    "; ".join(doubts),
+                    _doubts(run, server["peak"]),
                 ]
             )
     return (
-        "First, the peak of each server is measured: the highest goodput that any offered rate brings. "
+        f"First, the peak of each server is measured: its goodput with {CLIENTS:,} clients, as above. "
         "Then a fresh process gets half of its peak for two seconds, a multiple of it for "
         f"{found['seconds']} s, and half of it again. *After* is the share of useful answers in the first "
         "second of that. Open loop, `/api/first`, `timeout=1000`. *On time* is the share of all requests "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks import usage
 from benchmarks.contenders import fanout
-from benchmarks.loads import START_S, beside
+from benchmarks.loads import START_S, beside, useful_share
 from benchmarks.programs import running, upstream
 from benchmarks.section import OTHER_CORE, SERVER_CORE, Found, Settings, rows
 
@@ -59,10 +60,10 @@ def run(settings: Settings) -> Found:
             then = usage.user_and_system_s(program.pid)
             before = usage.cpu_s(program.pid)
             sleep(seconds)  # before py-spy: it stops the process for each sample
-            cpu_us = (usage.cpu_s(program.pid) - before) * 1e6 / (RATE * seconds)
+            cpu_s = usage.cpu_s(program.pid) - before
             now = usage.user_and_system_s(program.pid)
             _sample(program.pid, seconds, stacks)
-            load.communicate()
+            report = json.loads(load.communicate()[0])
     counted = layers(stacks.read_text())
     samples = sum(counted.values())
     names = sorted((*(name for name, _ in LAYERS), REST), key=lambda name: -counted.get(name, 0))
@@ -72,7 +73,7 @@ def run(settings: Settings) -> Found:
     return {
         "upstream": what,
         "seconds": seconds,
-        "cpu_us": cpu_us,
+        "cpu_us": cpu_s * 1e6 / (RATE * seconds * useful_share(report)),
         "system_share": system / (user + system),
         "shares": shares,
         "samples": samples,
@@ -126,8 +127,8 @@ def render(found: Found) -> str:
         f"per second for {found['seconds']} s by py-spy, native frames included: {found['samples']:,} "
         "samples while it was not idle. Each sample belongs to the innermost frame whose layer is known. So "
         "the time of a layer includes the library functions that it uses. Without py-spy, the server uses "
-        f"{found['cpu_us']:,.0f} µs of processor time per request at this rate.\n\n"
-        + rows(["layer", "share", "µs per request"], cells)
+        f"{found['cpu_us']:,.0f} µs of processor time per useful answer at this rate.\n\n"
+        + rows(["layer", "share", "µs per useful answer"], cells)
         + f"\n\nAccording to the kernel (`/proc/PID/stat`), {split:.0%} of the processor time was spent "
         f"in the kernel and {1 - split:.0%} in the process."
     )
@@ -146,5 +147,5 @@ def plot(found: Found, figure_of: Any) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     axes.grid(visible=False)
-    axes.set_xlabel(f"of {found['cpu_us']:,.0f} µs a request")
+    axes.set_xlabel(f"of {found['cpu_us']:,.0f} µs a useful answer")
     axes.legend(fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -186,6 +186,28 @@ def test_a_worker_without_memory_may_end_and_another_takes_its_place() -> None:
         assert program.stop() in (0, 3)
 
 
+def test_the_demo_has_two_threads_before_during_and_after_a_load() -> None:
+    """G12: exactly as many as docs/guarantees.md shows. One is the event loop, the other writes the log."""
+    with (
+        running("demo", *FREE, "--reliable", "--min-delay-ms", "200") as program,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        tasks = Path(f"/proc/{program.process.pid}/task")
+
+        def counted() -> int:
+            return len(list(tasks.iterdir()))
+
+        while counted() < 2:  # the log's begins with the first line
+            time.sleep(0.01)
+        asked = [clients.submit(request, program.urls["api"], "/api/first") for _ in range(8)]
+        during = {counted()}
+        while not all(future.done() for future in asked):
+            during.add(counted())
+            time.sleep(0.01)
+        assert [future.result().status for future in asked] == [200] * 8
+        assert during | {counted()} == {2}
+
+
 def is_ready(admin: str) -> bool:
     with suppress(OSError, HTTPException):
         return request(admin, "/readyz").status == 200

@@ -4,14 +4,17 @@ Each breakage names the layers that must catch it. One that does not has gone bl
 when others do, and also when it is the only one that is tried. So is a patch that no longer applies.
 
 `--short` takes two minutes. It leaves out the lab, and the layers that take long to catch the breakage.
+`--json` prints at the end what each layer saw of each breakage: the samples of docs/guarantees.md.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,16 +31,18 @@ LEFT_OUT = "·"  # by --short
 @click.option("--layer", "layers", multiple=True, type=click.Choice(list(LAYERS)), default=list(LAYERS))
 @click.option("--short", is_flag=True, help="Two minutes: without the lab, and without what takes long.")
 @click.option("--why", is_flag=True, help="Print what each layer saw.")
-def main(names: tuple[str, ...], layers: tuple[str, ...], short: bool, why: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, and the table as progress.")
+def main(names: tuple[str, ...], layers: tuple[str, ...], short: bool, why: bool, as_json: bool) -> None:
     """NAMES: some breakages, by the names of their files without the ending; none: all."""
     known = breakages()
     if not known.keys() >= set(names):
         raise click.BadParameter(f"there are {', '.join(known)}")
     if short:
         layers = tuple(layer for layer in layers if layer != "lab")
-    click.echo("| breakage | breaks | " + " | ".join(layers) + " |")
-    click.echo("| --- | --- |" + " --- |" * len(layers))
+    click.echo("| breakage | breaks | " + " | ".join(layers) + " |", err=as_json)
+    click.echo("| --- | --- |" + " --- |" * len(layers), err=as_json)
     wrong = []
+    samples = {}
     # What takes time is in other processes. The lab measures time, so there only one thing runs.
     with ThreadPoolExecutor((os.cpu_count() or 1) if short else 1) as threads:
         chosen = [known[name] for name in names or known]
@@ -55,13 +60,16 @@ def main(names: tuple[str, ...], layers: tuple[str, ...], short: bool, why: bool
                 wrong.append(f"{breakage.name}: no verdict: {error}")
                 continue
             cells = [breakage.title, ", ".join(breakage.guarantees), *map(_cell, catches.values())]
-            click.echo(f"| {' | '.join(cells)} |")
+            click.echo(f"| {' | '.join(cells)} |", err=as_json)
             if why:
                 for layer, catch in catches.items():
-                    click.echo(f"    {layer}: {'left out' if catch is None else catch.why}")
+                    click.echo(f"    {layer}: {'left out' if catch is None else catch.why}", err=as_json)
+            samples[breakage.name] = {layer: catch and asdict(catch) for layer, catch in catches.items()}
             wrong += _blind(breakage, catches.items())
     for line in wrong:
         click.echo(line, err=True)
+    if as_json:
+        click.echo(json.dumps(samples))
     raise SystemExit(1 if wrong else 0)
 
 

@@ -6,17 +6,19 @@ and the next checkpoint, which is the lock of the new connection: the client lea
 sibling succeeds. Nothing here aims at that: the worlds are those of `make simulate`, and the runs of the
 sweep come in their usual order.
 
-Prints the table of docs/guarantees.md, with our pool in the same worlds and runs beside it. Exit code 1 when
-httpcore loses no slot (then a reason for a pool of our own is gone), or ours does.
+Prints a table, with our pool in the same worlds and runs next to it; with `--json`, the samples of
+docs/guarantees.md. Exit code 1 when httpcore loses no slot (then a reason for a pool of our own is gone), or
+ours does.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from math import inf
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 import click
@@ -121,25 +123,41 @@ def _asked_until_seen(ended: Ended) -> int:
 
 
 @click.command()
-def main() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print each search as JSON.")
+def main(as_json: bool) -> None:
     """Search, and the same again with our pool."""
     logger.disable("fanout")  # the leak_check sees it, too, and says so
     theirs = search_worlds(HttpcoreTransport, WORLDS), search_sweep(HttpcoreTransport)
     ours = search_worlds(PoolTransport, theirs[0].rounds), search_sweep(PoolTransport, theirs[1].rounds)
-    click.echo("| pool | simulated worlds | sweep |")
-    click.echo("| --- | --- | --- |")
-    for name, (worlds, sweep) in ((f"httpx's, httpcore {httpcore.__version__}", theirs), ("fanout's", ours)):
-        click.echo(f"| {name} | {_cell(worlds, 'requests')} | {_cell(sweep, 'runs')} |")
+    samples = {
+        name: {"simulation": asdict(worlds), "sweep": asdict(sweep)}
+        for name, (worlds, sweep) in (
+            (f"httpx's, httpcore {httpcore.__version__}", theirs),
+            ("fanout's", ours),
+        )
+    }
+    if as_json:
+        click.echo(json.dumps(samples))
+    else:
+        for line in (["pool", "simulation", "sweep"], ["---"] * 3, *rows(samples)):
+            click.echo(f"| {' | '.join(line)} |")
     for search in (*theirs, *ours):
         if search.lost:
-            click.echo(search.lost)
+            click.echo(search.lost, err=True)
     raise SystemExit(not all(search.lost for search in theirs) or any(search.lost for search in ours))
 
 
-def _cell(search: Search, measure: str) -> str:
-    return (
-        f"a slot lost after {search.tried} {measure}" if search.lost else f"none in {search.tried} {measure}"
-    )
+def rows(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Those of the table, from what `--json` prints."""
+    return [
+        [name, _cell(of["simulation"], "requests"), _cell(of["sweep"], "runs")]
+        for name, of in samples.items()
+    ]
+
+
+def _cell(search: Mapping[str, Any], measure: str) -> str:
+    how = "a slot lost after" if search["lost"] else "none in"
+    return f"{how} {search['tried']:,} {measure}"
 
 
 if __name__ == "__main__":

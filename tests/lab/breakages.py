@@ -1,7 +1,7 @@
 """`make lab-breakages`: every breakage in the lab, and what each experiment saw of it.
 
-Prints the table of docs/guarantees.md. Exit code 1 when an experiment that must see a breakage did not, in
-any round, or saw nothing of it but that the server hangs: none of these does.
+`--json` prints every round: the samples of docs/guarantees.md. Exit code 1 when an experiment that must see a
+breakage did not, in any round, or saw nothing of it but that the server hangs: none of these does.
 """
 
 from __future__ import annotations
@@ -54,32 +54,52 @@ def sights(whole: Json, broken: Json) -> list[str]:
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--rounds", default=1, help="How often each.")
-def main(names: Sequence[str], rounds: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print every round as JSON, and the table as progress.")
+def main(names: Sequence[str], rounds: int, as_json: bool) -> None:
     """NAMES: some breakages; none: all."""
     chosen = [breakage for breakage in in_order() if not names or breakage.name in names]
     code, whole = run_lab(*{experiment.id for breakage in chosen for experiment in must_see(breakage)})
     if code != DONE:
         raise click.ClickException("without a breakage, not every guarantee is kept: run fanout lab")
-    click.echo("| breakage | red | without it → with it | time |\n| --- | --- | --- | --- |")
-    missed = []
+    click.echo("| breakage | red | without it → with it | time |\n| --- | --- | --- | --- |", err=as_json)
+    samples: dict[str, list[Json]] = {}
     for breakage in chosen:
-        seen: list[str] = []
-        took_s = []
-        for number in range(rounds):
-            began_at = time.monotonic()
-            code, found = run_lab("--break", breakage.name)
-            took_s.append(time.monotonic() - began_at)
-            seen = seen or sights(whole, found)
-            if code != NO or found["missed_by"] or not found["seen_by"]:
-                missed.append(f"{breakage.name}, round {number + 1}: exit code {code}, {found['missed_by']}")
-            elif any(HANGS in sight for sight in sights(whole, found)):
-                missed.append(f"{breakage.name}, round {number + 1}: nothing but that an experiment hangs")
-        red = f"{rounds - sum(line.startswith(breakage.name + ',') for line in missed)} of {rounds}"
-        span = f"{min(took_s):.0f} to {max(took_s):.0f} s" if rounds > 1 else f"{took_s[0]:.0f} s"
-        click.echo(f"| `{breakage.name}` | {red} | {'; '.join(seen)} | {span} |")
+        samples[breakage.name] = [_round(breakage.name, whole) for _ in range(rounds)]
+        click.echo(f"| {' | '.join(row(breakage.name, samples[breakage.name]))} |", err=as_json)
+    missed = [
+        f"{name}, round {number + 1}: {each['missed']}"
+        for name, all_rounds in samples.items()
+        for number, each in enumerate(all_rounds)
+        if each["missed"]
+    ]
     for line in missed:
         click.echo(f"not seen: {line}", err=True)
+    if as_json:
+        click.echo(json.dumps(samples, ensure_ascii=False))
     raise SystemExit(NO if missed else DONE)
+
+
+def _round(name: str, whole: Json) -> Json:
+    """missed: why this round is not red, empty if it is. seen: as of `sights`."""
+    began_at = time.monotonic()
+    code, found = run_lab("--break", name)
+    took_s = time.monotonic() - began_at
+    seen = sights(whole, found)
+    missed = ""
+    if code != NO or found["missed_by"] or not found["seen_by"]:
+        missed = f"exit code {code}, {found['missed_by']}"
+    elif any(HANGS in sight for sight in seen):
+        missed = "nothing but that an experiment hangs"
+    return {"missed": missed, "took_s": round(took_s, 1), "seen": seen}
+
+
+def row(name: str, all_rounds: Sequence[Json]) -> list[str]:
+    """A row of the table, from the rounds of one breakage."""
+    red = sum(not each["missed"] for each in all_rounds)
+    took_s = [each["took_s"] for each in all_rounds]
+    span = f"{min(took_s):.0f} to {max(took_s):.0f} s" if len(took_s) > 1 else f"{took_s[0]:.0f} s"
+    seen: list[str] = next((each["seen"] for each in all_rounds if each["seen"]), [])
+    return [f"`{name}`", f"{red} of {len(all_rounds)}", "; ".join(seen), span]
 
 
 if __name__ == "__main__":

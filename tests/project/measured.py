@@ -1,8 +1,8 @@
 """The quantities in the documents' prose: a number with a unit of time, memory or share.
 
-Each is measured (docs/figures/measured.json says by which command), a bound of the code (there, or in
-the table of bounds in docs/guarantees.md), or chosen for an example or by somebody else (`CHOSEN`, with
-the reason).
+Each is measured and transcribed by hand (docs/figures/measured.json says by which command, and a commit in
+which the document had it), a bound of the code (there, or in the table of bounds in docs/guarantees.md), or
+chosen for an example or by somebody else (`CHOSEN`, with the reason).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
-MEASURED: Final = ROOT / "docs/figures/measured.json"
+MEASURED: Final = "docs/figures/measured.json"
+CLIENTS: Final = "benchmarks/results/pool.json"
 DOCUMENTS: Final = [
     *sorted(ROOT.glob("*.md")),
     # docs/performance.md is made from this and from its figures; the tutorial shows what its reader chose.
@@ -86,19 +87,57 @@ _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
 _QUANTITY: Final = re.compile(
     rf"(?<![\w.:/=-]){_NUMBER}(?:(?: to |–|, | and | or ){_NUMBER})*\s{_UNIT}(?![\w/])"
 )
-_NO_PROSE: Final = re.compile(r"```.*?```|<!-- figures?: .*?<!-- end -->|`[^`]*`", re.DOTALL)
+_ELSEWHERE: Final = r"```.*?```|<!-- figures?: .*?<!-- end -->"
+_NO_PROSE: Final = re.compile(rf"{_ELSEWHERE}|`[^`]*`", re.DOTALL)
+_TABLE: Final = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+_COUNT: Final = re.compile(rf" {_NUMBER}(?: of {_NUMBER}| [a-z]+)* $")
 _ROW: Final = re.compile(rf"^\| .+ \| ({_NUMBER} {_UNIT})[^|]*\| `", re.MULTILINE)
 _IN_SMALLEST: Final = {"ms": 1.0, "s": 1000.0, "seconds": 1000.0, "KiB": 1024.0}
 
 
-def load() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(MEASURED.read_text("utf-8"))
+def load(root: Path = ROOT) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((root / MEASURED).read_text("utf-8"))
     return loaded
+
+
+def unsourced(root: Path, name: str, sources: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Of one document: the quantities without a source, and those of its sources that it does not have."""
+    found = quantities((root / name).read_text("utf-8"))
+    transcribed = {
+        figure for each in sources["measured"] if each["document"] == name for figure in each["figures"]
+    }
+    bounds = bounds_in((root / "docs/guarantees.md").read_text("utf-8")) | set(sources["bounds"])
+    known = transcribed | {*CHOSEN.get(name, {})}
+    return found - bounds - known, known - found
+
+
+def shows_clients(text: str, clients: dict[str, Any]) -> bool:
+    """Whether docs/upstream.md has the tables of `CLIENTS`: `python benchmarks/pool.py` measures them."""
+    for scheme, rows in clients.items():
+        _, _, after = text.partition(f"CPU per call over {scheme}, in µs")
+        table = after.partition("\n\n")[2].partition("\n\n")[0]
+        shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        if shown != [
+            [name, *(f"{cell:.0f}" if isinstance(cell, float) else cell for cell in cells.values())]
+            for name, cells in rows.items()
+        ]:
+            return False
+    return True
 
 
 def quantities(text: str) -> set[str]:
     """Every quantity in the prose: not in code, in a console, or between the marks of another source."""
     return set(_QUANTITY.findall(" ".join(_NO_PROSE.sub(" ", text).split())))
+
+
+def tables(text: str) -> list[str]:
+    """Every table with figures: at least two in a row. Not those between the marks of another source."""
+    found = _TABLE.findall(re.sub(_ELSEWHERE, "", text, flags=re.DOTALL))
+    return [
+        table
+        for table in found
+        if any(sum(bool(_COUNT.match(cell)) for cell in row.split("|")) > 1 for row in table.splitlines())
+    ]
 
 
 def bounds_in(guarantees: str) -> set[str]:

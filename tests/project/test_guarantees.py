@@ -16,10 +16,8 @@ import pytest
 
 from fanout.cli import cli
 from fanout.config import SETTINGS
-from fanout.lab.broken import in_order
 from fanout.lab.experiments import EXPERIMENTS
-from fanout.testing.breakages.patches import breakages
-from tests.project.figures import DOCUMENT, ROOT, load, marks, shown, taken
+from tests.project.figures import DOCUMENT, ROOT
 
 pytestmark = pytest.mark.same_on_every_python
 
@@ -175,47 +173,3 @@ def in_code(name: str) -> float:
     found = resolve_name(owner)
     bound: float = getattr(found() if isinstance(found, type) else found, field)
     return bound
-
-
-def test_the_figures_are_those_of_the_file() -> None:
-    """Red after the JSON was changed: `python -m tests.project.figures` writes the tables."""
-    tables = load()
-    assert shown(TEXT, tables) == TEXT
-    assert sorted(marks(TEXT)) == sorted(tables)
-    for name, table in tables.items():
-        assert {len(row) for row in table["rows"]} <= {len(table["columns"])}, name
-
-
-def test_the_breakages_in_the_figures_are_those_that_there_are() -> None:
-    rows = load()["breakages"]["rows"]
-    assert not rows or [row[:2] for row in rows] == [
-        [each.title, ", ".join(each.guarantees)] for each in breakages().values()
-    ]
-
-
-def test_the_lab_in_the_figures_has_seen_every_breakage_in_every_round() -> None:
-    rows = load()["lab"]["rows"]
-    assert not rows or [row[0] for row in rows] == [f"`{each.name}`" for each in in_order()]
-    for _, red, change, _ in rows:
-        seen, _, of = red.partition(" of ")
-        assert seen == of
-        assert change
-
-
-def test_a_table_is_taken_from_what_a_command_prints() -> None:
-    tables = {"t": {"title": "T", "command": "c", "columns": [], "rows": []}}
-    empty = "before\n\n<!-- figures: t -->\n<!-- end -->\n\nafter\n"
-    printed = "noise\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\nmore noise\n"
-    filled = taken(tables, "t", printed, "today, commit 0")
-    assert filled["t"] == {
-        **tables["t"],
-        "measured": "today, commit 0",
-        "columns": ["a", "b"],
-        "rows": [["1", "`x` (2 s)"]],
-    }
-    page = shown(empty, filled)
-    assert (
-        "-->\n\nT, `c` (today, commit 0):\n\n| a | b |\n| --- | --- |\n| 1 | `x` (2 s) |\n\n<!-- end" in page
-    )
-    assert shown(page, filled) == page
-    assert shown(page, tables) == empty

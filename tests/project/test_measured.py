@@ -8,32 +8,40 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.measured import CHOSEN, DOCUMENTS, ROOT, bounds_in, load, quantities, value
+from tests.project.measured import (
+    CLIENTS,
+    DOCUMENTS,
+    ROOT,
+    load,
+    quantities,
+    shows_clients,
+    tables,
+    unsourced,
+    value,
+)
 from tests.project.test_guarantees import in_code
 
 pytestmark = pytest.mark.same_on_every_python
 
 SOURCES = load()
-BOUNDS = bounds_in((ROOT / "docs/guarantees.md").read_text("utf-8")) | set(SOURCES["bounds"])
-
-
-def measured_in(name: str) -> list[str]:
-    return [figure for each in SOURCES["measured"] if each["document"] == name for figure in each["figures"]]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_quantity_of_a_document_has_a_source_and_every_source_is_quoted(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    found = quantities(path.read_text("utf-8"))
-    known = {*measured_in(name), *CHOSEN.get(name, {})}
-    assert found - BOUNDS - known == set(), "not in docs/figures/measured.json"
-    assert known - found == set(), "no longer in the document"
+    unknown, unquoted = unsourced(ROOT, path.relative_to(ROOT).as_posix(), SOURCES)
+    assert unknown == set(), "not in docs/figures/measured.json"
+    assert unquoted == set(), "no longer in the document"
 
 
 def test_every_measured_figure_names_its_command_and_stands_in_one_place() -> None:
     assert all(each["what"] and each["command"] and each["figures"] for each in SOURCES["measured"])
     assert {each["document"] for each in SOURCES["measured"]} <= {
         p.relative_to(ROOT).as_posix() for p in DOCUMENTS
+    }
+    assert all(each["what"] and each["command"] for each in SOURCES["tables"])
+    assert all(each["command"] for each in SOURCES["files"])
+    assert {each["file"] for each in SOURCES["files"]} == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks/results").iterdir()
     }
     places = Counter(each["what"] for each in SOURCES["measured"])
     assert set(places.values()) == {1}
@@ -48,17 +56,19 @@ def test_every_bound_is_that_of_the_code(quantity: str) -> None:
 
 def test_the_table_of_clients_is_that_of_its_run() -> None:
     """`python benchmarks/pool.py --json benchmarks/results/pool.json` measures it."""
-    results = json.loads((ROOT / "benchmarks/results/pool.json").read_text("utf-8"))
+    clients = json.loads((ROOT / CLIENTS).read_text("utf-8"))
     text = (ROOT / "docs/upstream.md").read_text("utf-8")
-    for scheme, clients in results.items():
-        table = (
-            text.partition(f"CPU per call over {scheme}, in µs")[2].partition("\n\n")[2].partition("\n\n")[0]
-        )
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
-        assert rows == [
-            [name, *(f"{cell:.0f}" if isinstance(cell, float) else cell for cell in cells.values())]
-            for name, cells in clients.items()
-        ]
+    assert shows_clients(text, clients)
+    clients["http"]["fanout"]["10"] += 1
+    assert not shows_clients(text, clients)
+
+
+def test_a_table_with_figures_is_found_and_no_other() -> None:
+    text = (
+        "| a | b |\n| --- | --- |\n| `x` | 1 of 2,000 | 3 lost |\n\n| a | b |\n| --- | --- |\n| 1 | word |\n"
+    )
+    text += "```\n| 1 | 2 |\n```\n<!-- figures: x -->\n| 1 | 2 |\n<!-- end -->\n"
+    assert tables(text) == [text.partition("\n\n")[0] + "\n"]
 
 
 def test_a_quantity_is_found_in_prose_and_not_in_code() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks import provenance
 from benchmarks.provenance import (
@@ -20,6 +23,7 @@ from benchmarks.provenance import (
     digest,
     git,
     has_history,
+    load,
     problems,
     sealed,
     tree_at,
@@ -165,6 +169,12 @@ def test_a_shallow_clone_knows_no_history(
     assert not has_history()
     monkeypatch.setattr(provenance, "ROOT", Path("/"))
     assert not has_history()
+    with pytest.raises(click.ClickException, match="in a clone of the repository"):
+        Measuring("make x", PATHS)
+    tried = Measuring("make x", PATHS, published=False).done()
+    assert (tried["commit"], tried["tree"]) == ("unknown", "unknown")
+    monkeypatch.setenv("PATH", "")
+    assert not has_history()
 
 
 def test_the_digest_is_that_of_the_content_and_not_of_its_layout() -> None:
@@ -180,6 +190,31 @@ def test_a_file_of_figures_is_written_whole_or_not_at_all(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="JSON"):
         write(path, {"cpu": float("nan")})
     assert json.loads(path.read_text("utf-8")) == {"cpu": 1}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_the_layout_of_a_file_changes_nothing_in_it(value: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "figures.json", {"of a section": [value] * 9})
+        assert load(Path(folder) / "figures.json") == {"of a section": [value] * 9}
+
+
+def test_what_fits_into_a_line_is_one(tmp_path: Path) -> None:
+    write(tmp_path / "figures.json", {"short": [1, 2], "long": [1000] * 40, "words": ["a, b" * 20] * 2})
+    lines = (tmp_path / "figures.json").read_text("utf-8").splitlines()
+    assert lines[:2] == ["{", ' "short": [1, 2],']
+    assert len(lines) == 2 + 5 + 4 + 1
+    assert max(map(len, lines)) <= 110
 
 
 def test_the_files_that_changed_are_named_with_their_folders(repository: Path) -> None:

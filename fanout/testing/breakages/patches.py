@@ -45,10 +45,10 @@ class Breakage:
 @cache
 def breakages() -> dict[str, Breakage]:
     """All of them by name, which is that of the file without its ending, in this order."""
-    return {path.stem: _read(path) for path in sorted(_FOLDER.glob("*.patch"))}
+    return {path.stem: read(path) for path in sorted(_FOLDER.glob("*.patch"))}
 
 
-def _read(path: Path) -> Breakage:
+def read(path: Path) -> Breakage:
     head, _, diff = path.read_text("utf-8").partition("--- a/")
     title, guarantees, tests, caught_by = head.strip().split("\n")
     layers = caught_by.removeprefix("Caught by: ").split(", ")

@@ -19,6 +19,13 @@ class Ended:
     signalled_at: the time of SIGTERM. drained_at: when the drain began, after the lame duck.
     ends: how the connections ended, as the server counts them.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
+
+    The rest is for the monitor, which does not read `wrong`. left: counts that must be zero at the end.
+    leaks, leak_checked: the counts of the leak check, and of the requests that it has looked at.
+    pools: each pool's counts when the last request had ended, and the `sockets` that there were.
+    dead_but_open: upstream connections that were open then, although the upstream had ended them.
+    cut_off: the graceful shutdown ended by its grace. bugs_raised, bugs_reported: by name, sorted.
+    threads_started: how many, by anybody. noted: what is no fact about fanout.
     """
 
     plan: Plan
@@ -34,6 +41,16 @@ class Ended:
     stalls: list[tuple[float, float]] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
+    leaks: dict[str, int] = field(default_factory=dict)
+    leak_checked: int = 0
+    pools: list[dict[str, int]] = field(default_factory=list)
+    dead_but_open: int = 0
+    cut_off: bool = True
+    bugs_raised: list[str] = field(default_factory=list)
+    bugs_reported: list[str] = field(default_factory=list)
+    threads_started: int = 0
+    noted: list[str] = field(default_factory=list)
 
     def slack_s(self, began_at: float, ended_at: float) -> float:
         """For how long the loop stood still in that time: nothing can be on time then."""

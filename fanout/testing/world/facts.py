@@ -80,6 +80,8 @@ class RequestFacts:
     head_end: the place of the byte behind it, counted from the first byte on its connection.
     entered_at: when the application was given it. was_full: as many as may be were in flight then.
     in_flight: how many were in flight then, this one included: those whose answer had not begun.
+    first_byte: when its answer began, the admission permits taken, the requests unanswered, the upstream
+        connections in use, and the calls running.
     """
 
     script: RequestScript
@@ -89,6 +91,7 @@ class RequestFacts:
     entered_at: float | None = None
     was_full: bool = False
     in_flight: int = 0
+    first_byte: tuple[int, int, int, int] | None = None
     calls: dict[int, CallFacts] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
 
@@ -103,7 +106,7 @@ class ConnectionFacts:
     """One client's connection. `reads`: how many bytes the server had read, and when.
 
     left_at: when the client's FIN or RST had come to the server. closed_at: when the server closed.
-    too_many: it came while as many were open as may be.
+    open: how many connections the server had open with it. too_many: as many as may be were open before it.
     """
 
     number: int
@@ -115,6 +118,7 @@ class ConnectionFacts:
     read_times: list[float] = field(default_factory=list)
     left_at: float | None = None
     closed_at: float | None = None
+    open: int = 0
     too_many: bool = False
     bad: list[str] = field(default_factory=list)
 

@@ -19,9 +19,7 @@ from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.timeline import summary, told
 from fanout.testing.world.world import run_plan
 
-_TRACE: Final = click.File(
-    "w", encoding="utf-8", lazy=False
-)  # opened before the run: a bad path is bad usage
+TRACE: Final = click.File("w", encoding="utf-8", lazy=False)  # opened before the run: a bad path is bad usage
 
 
 @click.command("replay")
@@ -43,7 +41,7 @@ _TRACE: Final = click.File(
     help="How many requests to show.",
 )
 @click.option("--only", metavar="NAME", multiple=True, help="Show this request, such as w17. Repeatable.")
-@click.option("--trace", type=_TRACE, metavar="PATH", help="Write a Chrome trace here.")
+@click.option("--trace", type=TRACE, metavar="PATH", help="Write a Chrome trace here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything in order.")
 def replay(
     seed: int, requests: int, show: int, only: tuple[str, ...], trace: TextIO | None, as_json: bool

@@ -7,13 +7,15 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from fanout.process.exits import DONE, FAILED, NO
 from fanout.testing.world.met import MOST_PER_RUN, SITUATIONS, missed
+from fanout.testing.world.replay import TRACE
 from fanout.testing.world.sweep import SeedReport, sweep
 
 _SHOWN = 5
@@ -51,20 +53,28 @@ _SHOWN = 5
     metavar="COUNT",
     help="Processes that run them.  [default: one per core]",
 )
+@click.option("--trace", type=TRACE, metavar="PATH", help="Write all runs here, for `fanout check-trace`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json: bool) -> None:
+def simulate(
+    seeds: int, first_seed: int, requests: int, processes: int, trace: TextIO | None, as_json: bool
+) -> None:
     """Run the whole server in a simulation and check every guarantee.
 
     Each simulation run is drawn from its seed: clients, upstreams, the network, a graceful shutdown. The
-    same seed is the same run, on any machine. Every guarantee is checked on every request. Exit code 1 if
-    one was broken, or if a situation, such as an answer at the deadline, did not occur although there were
-    enough requests: then nothing was proved about it.
+    same seed is the same run, on any machine. Every guarantee is checked on every request, twice: by the
+    judge, with an oracle that knows which answers are allowed, and by the monitor, which evaluates the
+    formulas of docs/guarantees.md. Exit code 1 if a guarantee was broken, if only one of the two has seen it,
+    or if a situation, such as an answer at the deadline, did not occur although there were enough requests:
+    then nothing was proved about it.
 
     \b
     Example:
       fanout simulate --seeds 1000 --requests 1000
     """
-    reports = sweep(range(first_seed, first_seed + seeds), requests, min(processes, seeds))
+    runs = range(first_seed, first_seed + seeds)
+    reports = sweep(runs, requests, min(processes, seeds), traced=trace is not None)
+    if trace is not None:
+        reports = _written(reports, trace)
     try:
         if sys.stderr.isatty():
             with click.progressbar(reports, length=seeds, label="runs", file=sys.stderr) as progress:
@@ -76,13 +86,25 @@ def simulate(seeds: int, first_seed: int, requests: int, processes: int, as_json
     _finish(ordered, requests, as_json=as_json)
 
 
+def _written(reports: Iterator[SeedReport], trace: TextIO) -> Iterator[SeedReport]:
+    """The reports, once the trace of each is in the file."""
+    try:
+        with trace:
+            for report in reports:
+                trace.write(report.trace)
+                yield dataclasses.replace(report, trace="")
+    except OSError as error:
+        click.echo(f"fanout simulate: --trace {trace.name!r} cannot be written: {error.strerror}", err=True)
+        sys.exit(FAILED)
+
+
 def _finish(reports: list[SeedReport], requests: int, *, as_json: bool) -> NoReturn:
     summary = _summary(reports)
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
         _say(summary, reports, requests)
-    sys.exit(NO if summary["violations"] or summary["missed"] else DONE)
+    sys.exit(NO if summary["violations"] or summary["disagreements"] or summary["missed"] else DONE)
 
 
 def _summary(reports: list[SeedReport]) -> dict[str, Any]:
@@ -96,7 +118,16 @@ def _summary(reports: list[SeedReport]) -> dict[str, Any]:
         "requests": asked,
         "seeds": len(reports),
         "violations": sum(report.broken for report in reports),
-        "failing_seeds": [dataclasses.asdict(report) for report in reports if report.violations],
+        "runs": {
+            "seed": [report.seed for report in reports],
+            "requests": [report.requests for report in reports],
+            "violations": [report.broken for report in reports],
+            "cpu_s": [round(report.cpu_s, 3) for report in reports],
+        },
+        "failing_seeds": [
+            dataclasses.asdict(report) for report in reports if report.violations or report.formulas
+        ],
+        "disagreements": [report.seed for report in reports if report.disagree],
         "met": {name: counts[name] for name in SITUATIONS},
         "missed": missed(counts, varied),
         "cpu_s": round(cpu_s, 1),
@@ -110,16 +141,23 @@ def _say(summary: dict[str, Any], reports: list[SeedReport], requests: int) -> N
         f"{summary['violations']:,} with a broken guarantee; "
         f"{summary['requests_per_cpu_hour']:,} requests per CPU-hour"
     )
+    click.echo(
+        "the judge and the monitor agree on every run"
+        if not summary["disagreements"]
+        else f"the judge and the monitor disagree on {len(summary['disagreements']):,} runs"
+    )
     click.echo("situations that were met:")
     for name, count in summary["met"].items():
         click.echo(f"  {count:>9,}  {name}")
     for name in summary["missed"]:
         click.echo(f"not met, though {SITUATIONS[name]:,} requests always do: {name}")
-    broken = [report for report in reports if report.violations]
+    broken = [report for report in reports if report.violations or report.formulas]
     for report in broken[:_SHOWN]:
         click.echo(f"\nseed {report.seed}: {report.broken} of {report.requests} requests")
         for violation in report.violations[:_SHOWN]:
             click.echo(f"  {violation}")
+        formulas = ", ".join(f"{name} ({count}x)" for name, count in report.formulas.items())
+        click.echo(f"  broken formulas, by the monitor: {formulas or 'none'}")
         click.echo(f"  replay it: fanout replay --seed {report.seed} --requests {requests}")
     if len(broken) > _SHOWN:
         click.echo(f"\nand {len(broken) - _SHOWN} more runs; --json lists them")

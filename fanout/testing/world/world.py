@@ -18,6 +18,7 @@ from fanout.server.http1 import serve_stream
 from fanout.testing.world import clients
 from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
+from fanout.testing.world.counted import Counts, ThreadStarts, bugs_in
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
@@ -40,7 +41,10 @@ def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
     async def main(clock: trio.testing.MockClock) -> Ended:
         return await World(plan, seed, clock, Trace(kept=traced)).run()
 
-    return run_seeded(main, seed)
+    with ThreadStarts() as threads:
+        ended = run_seeded(main, seed)
+    ended.threads_started = threads.started
+    return ended
 
 
 class World:
@@ -70,7 +74,7 @@ class World:
                 outside.start_soon(server.driver.run)
                 await outside.start(upstreams.run)
                 await trio.testing.wait_all_tasks_blocked()
-                baseline = Baseline()
+                baseline, counts = Baseline(), Counts()
                 for instrument in server.instruments:
                     trio.lowlevel.add_instrument(instrument)
                 async with server.transport, trio.open_nursery() as background:
@@ -79,9 +83,11 @@ class World:
                         await self._play()
                     if self._connections.cancel_scope.cancelled_caught:
                         ended.wrong.append("G9: the drain ended by its grace, and not by its last connection")
+                    ended.cut_off = self._connections.cancel_scope.cancelled_caught
                     ended.ended_at = trio.current_time()
                     ended.ends = server.driver.statistics().ended
                     ended.wrong += pool_leftovers(server, upstreams)
+                    counts.at_last_answer(ended, server, upstreams)
                     background.cancel_scope.cancel()
                 for instrument in server.instruments:
                     trio.lowlevel.remove_instrument(instrument)
@@ -89,6 +95,8 @@ class World:
                 ended.wrong += leftovers(baseline, server, upstreams, self._ends)
                 ended.wrong += not_looked_at(ended.requests, server)
                 ended.wrong += bugs_told(self._bugs, upstreams)
+                counts.at_end(ended, server, upstreams, self._ends)
+                ended.bugs_reported = sorted(name for bug in self._bugs for name in bugs_in(bug))
                 outside.cancel_scope.cancel()
         if horizon.cancelled_caught:
             ended.wrong.append("something hung until the end of the world")
@@ -155,7 +163,7 @@ class World:
 
     async def _serve(self, facts: ConnectionFacts, end: End) -> None:
         count = self._server.driver.statistics().open
-        facts.too_many = count >= self._plan.max_connections
+        facts.open, facts.too_many = count, count >= self._plan.max_connections
         if count > self._plan.max_connections:
             facts.bad.append(f"G10: {count} connections are open, of {self._plan.max_connections}")
 
@@ -199,6 +207,8 @@ class World:
         taken, holders = self._server.admission.in_flight, len(self._holders)
         if taken != holders:
             request.bad.append(f"G3: {taken} tokens were taken by {holders} requests")
+        if request.first_byte is None:
+            request.first_byte = taken, holders, in_use, running
 
     # What the application is asked.
 

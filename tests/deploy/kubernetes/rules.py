@@ -292,7 +292,7 @@ def memory_is_limited_and_cpu_is_not(documents: Documents) -> Iterator[str]:
 
 
 FIGURES: Final = page.load()
-IDLE_MIB, REQUEST_KIB = (float(page.QUOTED[name](FIGURES)) for name in ("idle_mib", "kib"))
+IDLE_MIB, REQUEST_KIB = (float(page.QUOTED[name].value(FIGURES)) for name in ("idle_mib", "kib"))
 
 
 @rule

@@ -1,0 +1,397 @@
+"""The sections of docs/figures/guarantees.json: what each runs, and what its table makes of the samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any, Final
+
+from benchmarks.section import figure
+from fanout.lab.broken import in_order
+from fanout.testing.breakages.patches import LAYERS, breakages
+from fanout.testing.world import met
+from tests.breakages import httpcore_pool
+from tests.lab import breakages as lab_breakages
+from tests.mutation.rooms import ROOMS
+from tests.sweep.actions import ACTIONS
+from tests.sweep.situations import ENDPOINTS, SITUATIONS
+
+Table = tuple[Sequence[str], list[list[str]]]
+"""The columns, and the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """command: prints the samples as JSON, and ends with 0 if all is well. minutes: on two cores.
+
+    paths: what it measures besides the product. table: made of the samples. wrong: how they contradict
+    themselves or the lists in the code, each as a sentence. main: the figures for the record of results.
+    quiet: whether only a machine that does nothing else gives the figure.
+    """
+
+    title: str
+    command: str
+    minutes: float
+    paths: tuple[str, ...]
+    table: Callable[[Any], Table]
+    wrong: Callable[[Any], list[str]]
+    main: Callable[[Any], dict[str, float]]
+    quiet: bool = False
+
+
+def differ(what: str, found: Sequence[str], known: Sequence[str]) -> list[str]:
+    """A sentence, if two lists of names are not the same."""
+    gone, new = sorted({*found} - {*known}), sorted({*known} - {*found})
+    if gone or new:
+        return [f"the {what} are no longer those of the code: {', '.join(gone)} gone, {', '.join(new)} new"]
+    return [] if list(found) == list(known) else [f"the {what} are in another order than in the code"]
+
+
+# --- simulation runs
+
+
+def _worlds_table(samples: Any) -> Table:
+    runs = samples["runs"]
+    rarest = min(samples["met"], key=samples["met"].__getitem__)
+    return ("of the last run", ""), [
+        ["simulation runs", f"{len(runs['seed']):,}"],
+        ["requests", f"{sum(runs['requests']):,}"],
+        ["requests with a broken guarantee", f"{sum(runs['violations']):,}"],
+        [
+            "situations that must occur, and did",
+            f"{sum(map(bool, samples['met'].values()))} of {len(samples['met'])}",
+        ],
+        [f"the rarest of them: {rarest}", f"{samples['met'][rarest]:,}"],
+        ["requests per CPU-hour", f"{_per_cpu_hour(runs):,}"],
+    ]
+
+
+def _per_cpu_hour(runs: Any) -> int:
+    return round(float(sum(runs["requests"])) / float(sum(runs["cpu_s"])) * 3600)
+
+
+def _worlds_wrong(samples: Any) -> list[str]:
+    runs = samples["runs"]
+    wrong = differ("situations of the simulation", list(samples["met"]), list(met.SITUATIONS))
+    if runs["seed"] != list(range(len(runs["seed"]))):
+        wrong.append("a seed is left out")
+    if {len(column) for column in runs.values()} != {len(runs["seed"])}:
+        wrong.append("a run lacks a sample")
+    totals = {
+        "seeds": len(runs["seed"]),
+        "requests": sum(runs["requests"]),
+        "violations": sum(runs["violations"]),
+    }
+    wrong += [
+        f"{name}: {samples[name]:,} is not the sum of its samples, {total:,}"
+        for name, total in totals.items()
+        if samples[name] != total
+    ]
+    if abs(samples["requests_per_cpu_hour"] - _per_cpu_hour(runs)) > 0.001 * samples["requests_per_cpu_hour"]:
+        wrong.append("the requests per CPU-hour do not follow from the samples")
+    if samples["missed"]:
+        wrong.append(f"not met: {', '.join(samples['missed'])}")
+    return wrong
+
+
+def _worlds_main(samples: Any) -> dict[str, float]:
+    runs = samples["runs"]
+    return {
+        "simulated requests": sum(runs["requests"]),
+        "simulated requests with a broken guarantee": sum(runs["violations"]),
+        "simulated requests per CPU-hour": _per_cpu_hour(runs),
+    }
+
+
+# --- the sweep
+
+
+def _sweep_total(samples: Any) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for sweeps in samples.values():
+        for each in sweeps:
+            total.update(each["runs"])
+    return total
+
+
+def _sweep_broken(samples: Any) -> int:
+    return sum(each["broken"] for sweeps in samples.values() for each in sweeps)
+
+
+def _sweep_table(samples: Any) -> Table:
+    total = _sweep_total(samples)
+    points = sum(each["points"] for sweeps in samples.values() for each in sweeps)
+    return ("interruption", "runs"), [
+        *([action.name, f"{total[action.name]:,}"] for action in ACTIONS),
+        [
+            f"all, at {points:,} points in {len(samples)} situations and {len(ENDPOINTS)} endpoints",
+            f"{total.total():,}",
+        ],
+        ["guarantees broken", f"{_sweep_broken(samples):,}"],
+    ]
+
+
+def _sweep_wrong(samples: Any) -> list[str]:
+    wrong = differ("situations of the sweep", list(samples), [situation.name for situation in SITUATIONS])
+    wrong += differ(
+        "interruptions of the sweep", sorted(_sweep_total(samples)), sorted(a.name for a in ACTIONS)
+    )
+    seeds = max(each["seed"] for sweeps in samples.values() for each in sweeps) + 1
+    for name, sweeps in samples.items():
+        if [(each["endpoint"], each["seed"]) for each in sweeps] != [
+            (e, n) for e in ENDPOINTS for n in range(seeds)
+        ]:
+            wrong.append(f"{name}: an endpoint or a seed is left out")
+        if any(count > each["points"] for each in sweeps for count in each["runs"].values()):
+            wrong.append(f"{name}: more runs of one interruption than there are points")
+    return wrong
+
+
+def _sweep_main(samples: Any) -> dict[str, float]:
+    return {
+        "runs of the sweep": _sweep_total(samples).total(),
+        "guarantees broken in the sweep": _sweep_broken(samples),
+    }
+
+
+# --- breakages, in every layer and in the lab
+
+
+def _breakages_table(samples: Any) -> Table:
+    known = breakages()
+    rows = [
+        [known[name].title, ", ".join(known[name].guarantees), *(_catch(catches[layer]) for layer in LAYERS)]
+        for name, catches in samples.items()
+        if name in known
+    ]
+    return ("breakage", "breaks", *LAYERS), rows
+
+
+def _catch(catch: Any) -> str:
+    return f"{catch['after'] or '–'} ({catch['took_s']:.0f} s)"
+
+
+def _breakages_wrong(samples: Any) -> list[str]:
+    known = breakages()
+    wrong = differ("breakages", list(samples), list(known))
+    for name, catches in samples.items():
+        wrong += [f"{name}: {each}" for each in differ("layers", list(catches), LAYERS)]
+        seen = {layer for layer, catch in catches.items() if catch and catch["after"]}
+        if name in known and seen != {*known[name].caught_by}:
+            wrong.append(f"{name}: caught by {', '.join(sorted(seen))}, not by those that its patch names")
+    return wrong
+
+
+def _breakages_main(samples: Any) -> dict[str, float]:
+    return {
+        f"breakages noticed by {layer}": sum(bool(catches[layer]["after"]) for catches in samples.values())
+        for layer in LAYERS
+    }
+
+
+def _lab_table(samples: Any) -> Table:
+    return (
+        ("breakage", "red", "without it → with it", "time"),
+        [lab_breakages.row(name, rounds) for name, rounds in samples.items()],
+    )
+
+
+def _lab_wrong(samples: Any) -> list[str]:
+    wrong = differ("breakages of the lab", list(samples), [breakage.name for breakage in in_order()])
+    if len({len(rounds) for rounds in samples.values()}) != 1:
+        wrong.append("not every breakage has the same number of rounds")
+    wrong += [
+        f"{name}: {each['missed']}" for name, rounds in samples.items() for each in rounds if each["missed"]
+    ]
+    wrong += [
+        f"{name}: nothing seen" for name, rounds in samples.items() for each in rounds if not each["seen"]
+    ]
+    return wrong
+
+
+def _lab_main(samples: Any) -> dict[str, float]:
+    rounds = [each for all_rounds in samples.values() for each in all_rounds]
+    return {
+        "rounds of the lab with a breakage": len(rounds),
+        "of them noticed": sum(not each["missed"] for each in rounds),
+    }
+
+
+# --- mutants
+
+
+_OUTCOMES: Final = ("killed", "explained", "survived")
+
+
+def _mutants_table(samples: Any) -> Table:
+    rows = [
+        [
+            room["title"],
+            *(f"{_in_files(room, column):,}" for column in ("mutants", *_OUTCOMES)),
+            f"{100 * _in_files(room, 'killed') / _in_files(room, 'mutants'):.1f} %",
+        ]
+        for room in samples["rooms"]
+    ]
+    return ("package", "mutants", *_OUTCOMES, "score"), rows
+
+
+def _in_files(room: Any, column: str) -> int:
+    """How many mutants of a room have this outcome, from the counts of each file."""
+    return sum(int(counts[column]) for counts in room["files"].values())
+
+
+def _mutants_wrong(samples: Any) -> list[str]:
+    wrong = differ(
+        "packages that are mutated", [room["name"] for room in samples["rooms"]], [r.name for r in ROOMS]
+    )
+    if samples["seed"] is not None:
+        wrong.append("a sample of the mutants, not all of them")
+    known = {room.name: room for room in ROOMS}
+    for room in samples["rooms"]:
+        name, all_of_it = room["name"], _in_files(room, "mutants")
+        wrong += [
+            f"{name}: {column} is not the sum over its files"
+            for column in ("mutants", *_OUTCOMES)
+            if room[column] != _in_files(room, column)
+        ]
+        for path, counts in room["files"].items():
+            if counts["mutants"] != sum(counts[column] for column in _OUTCOMES):
+                wrong.append(f"{path}: its mutants are not those killed, explained and survived")
+        if name in known:
+            if 100 * _in_files(room, "killed") < known[name].at_least_percent * all_of_it:
+                wrong.append(
+                    f"{name}: fewer than {known[name].at_least_percent:g} % of the mutants are killed"
+                )
+            wrong += [
+                f"{path} is not mutated any more" for path in room["files"].keys() - {*known[name].paths()}
+            ]
+    return wrong
+
+
+def _mutants_main(samples: Any) -> dict[str, float]:
+    mutants, killed = (
+        sum(_in_files(room, column) for room in samples["rooms"]) for column in ("mutants", "killed")
+    )
+    return {"mutants": mutants, "mutants killed, %": round(100 * killed / mutants, 2)}
+
+
+# --- httpx's pool
+
+
+def _httpcore_wrong(samples: Any) -> list[str]:
+    theirs, ours = samples.values()
+    wrong = [f"httpx's pool loses no slot in the {by}" for by, search in theirs.items() if not search["lost"]]
+    wrong += [
+        f"fanout's pool has lost a slot: {search['lost']}" for search in ours.values() if search["lost"]
+    ]
+    wrong += [
+        f"not the same number of runs in the {by}"
+        for by in theirs
+        if theirs[by]["rounds"] != ours[by]["rounds"]
+    ]
+    return wrong
+
+
+def _httpcore_main(samples: Any) -> dict[str, float]:
+    theirs, _ = samples.values()
+    return {
+        f"tries of the {by} until httpx's pool loses a slot": search["tried"] for by, search in theirs.items()
+    }
+
+
+# --- what the leak check costs
+
+
+def _leak_check_more(samples: Any) -> list[float]:
+    """For each set of processes: how much more CPU per request the server takes than without the check."""
+    return [
+        mean(one["default"]["cpu_us"] for one in rounds)
+        / mean(one["logs and metrics"]["cpu_us"] for one in rounds)
+        - 1
+        for rounds in samples
+    ]
+
+
+def _leak_check_table(samples: Any) -> Table:
+    more = figure([100 * each for each in _leak_check_more(samples)])
+    rounds = sum(len(each) for each in samples)
+    row = f"median of {len(samples)} sets of processes, {rounds} rounds, 300 requests per second"
+    return ("", "of a request"), [[row, f"{more.value:.1f} ± {more.error:.1f} %"]]
+
+
+def _leak_check_wrong(samples: Any) -> list[str]:
+    short = [one for rounds in samples for one in rounds if not {"default", "logs and metrics"} <= one.keys()]
+    return [f"{len(short)} rounds lack a variant"] if short else []
+
+
+SECTIONS: Final = {
+    "worlds": Section(
+        "Simulation runs",
+        "make simulate SEEDS=1170 REQUESTS=1000 ARGS=--json",
+        25,
+        ("fanout/testing",),
+        _worlds_table,
+        _worlds_wrong,
+        _worlds_main,
+    ),
+    "sweep": Section(
+        "The sweep, in which a run is one request, interrupted once",
+        'make sweep ARGS="--seeds 1 --json"',
+        1,
+        ("tests/sweep", "fanout/testing"),
+        _sweep_table,
+        _sweep_wrong,
+        _sweep_main,
+    ),
+    "breakages": Section(
+        "Which layer noticed which breakage, and after how much",
+        "make breakages ARGS=--json",
+        40,
+        ("tests/breakages", "tests/sweep", "fanout/testing", "fanout/lab"),
+        _breakages_table,
+        _breakages_wrong,
+        _breakages_main,
+    ),
+    "lab": Section(
+        "What each breakage changes in the lab: the first thing that an experiment sees, "
+        "without it and with it",
+        'make lab-breakages ARGS="--rounds 5 --json"',
+        20,
+        ("fanout/lab", "fanout/testing/breakages", "tests/lab/breakages.py"),
+        _lab_table,
+        _lab_wrong,
+        _lab_main,
+    ),
+    "mutants": Section(
+        "Mutants",
+        'make mutants ARGS="--json /dev/fd/1"',
+        30,
+        ("tests/mutation", "tests/race", "tests/upstream", "tests/api", "tests/server", "tests/observe"),
+        _mutants_table,
+        _mutants_wrong,
+        _mutants_main,
+    ),
+    "httpcore": Section(
+        "httpx's own pool until it loses a slot, and fanout's in the same simulation runs and sweeps",
+        "make httpcore-leak ARGS=--json",
+        0.5,
+        ("tests/breakages", "tests/sweep", "fanout/testing", "requirements-dev.lock"),
+        lambda samples: (("pool", "simulation", "sweep"), httpcore_pool.rows(samples)),
+        _httpcore_wrong,
+        _httpcore_main,
+    ),
+    "leak_check": Section(
+        "What the leak check adds to the processor time of a request",
+        'python -m benchmarks.observability --only "logs and metrics,default" --json /dev/fd/1',
+        4,
+        ("benchmarks/observability.py", "benchmarks/programs.py", "benchmarks/stepped_load.py"),
+        _leak_check_table,
+        _leak_check_wrong,
+        lambda samples: {
+            "leak check, % of a request": round(100 * figure(_leak_check_more(samples)).value, 2)
+        },
+        quiet=True,
+    ),
+}
