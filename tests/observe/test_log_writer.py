@@ -374,3 +374,20 @@ def test_lines_longer_than_a_pipe_takes_at_once_are_written_whole(monkeypatch: p
         sink(short * 5 + long + short + "no end")
     assert [len(piece) for piece in pieces] == [4000, 1000, 9001, 1000, 6]
     assert b"".join(pieces) == (short * 5 + long + short + "no end").encode()
+
+
+def test_the_thread_survives_what_it_cannot_even_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 3: a machine without memory. The lines are not lost."""
+    stream, failures = io.StringIO(), [MemoryError(), MemoryError()]
+    write_some = LogWriter._write_some
+
+    def fail_first(writer: LogWriter) -> None:
+        if failures:
+            raise failures.pop()
+        write_some(writer)
+
+    monkeypatch.setattr(LogWriter, "_write_some", fail_first)
+    writer = LogWriter(sink_of(stream))
+    writer.put(line, 1)
+    writer.close(PROMPTLY_S)
+    assert (stream.getvalue(), failures) == ("1\n", [])
