@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
+.PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
   lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
   axe pictures consoles documents check format image lock clean $(CHECKS)
 
@@ -89,6 +89,9 @@ $(CHECKOV)/.ready: $(VENV)/.dev tests/deploy/kubernetes/checkov.lock
 
 simulate: $(VENV)/.package ## the whole server in a simulation, every guarantee checked (SEEDS= runs, REQUESTS= per run)
 	@$(BIN)/fanout simulate --seeds $(or $(SEEDS),100) --requests $(or $(REQUESTS),1000) $(ARGS)
+
+prove: $(VENV)/.package ## every order of tasks and every interruption, up to a bound (ARGS="--deviations 1": seconds)
+	@$(BIN)/fanout prove $(ARGS)
 
 sweep: $(VENV)/.dev ## interrupt one request at every checkpoint of the whole stack (ARGS="--seeds 10": orders of tasks)
 	@$(BIN)/python -m tests.sweep $(ARGS)

@@ -63,13 +63,13 @@ def cli() -> None:
     \b
     Exit codes:
       0    done
-      1    no: not ready (health), a guarantee was broken (load, simulate, replay,
+      1    no: not ready (health), a guarantee was broken (load, prove, simulate, replay,
            check-trace), no answer was useful, or the server is not fanout (load)
       2    a setting, an argument or a port is wrong, and nothing was started
       3    the command could not finish: the output cannot be written, nothing listens at the address,
            a worker was lost during a graceful shutdown, or memory or threads ran out; or a bug, with
            its traceback
-      130  SIGINT before the command handled signals (143: SIGTERM)
+      130  SIGINT before the command handled signals, or during prove (143: SIGTERM)
 
     \b
     Completion of commands, flags and values:

@@ -55,6 +55,7 @@ class Commands(click.Group):
         "check-trace": "fanout.testing.monitor.command",
         "lab": "fanout.lab.command",
         "load": "fanout.tools.load.command",
+        "prove": "fanout.testing.prove.command",
         "replay": "fanout.testing.world.replay",
         "simulate": "fanout.testing.world.simulate",
         "upstream": "fanout.tools.simulator.command",

@@ -49,6 +49,7 @@ def completions(*words: str) -> list[str]:
                 "health",
                 "lab",
                 "load",
+                "prove",
                 "replay",
                 "serve",
                 "simulate",

@@ -128,6 +128,8 @@ MISTAKES: Final = (
     Mistake(("replay", "--seed", "1", "--trace", "/no/such/folder/x"), "--trace"),
     Mistake(("replay", "--seed", "1", "--requests", "1", "--trace", "/dev/full"), "cannot be written", 3),
     Mistake(("simulate", "--processes", "0"), "--processes"),
+    Mistake(("prove", "--scenario", "first", "--schedule", "x"), "is not a deviation such as"),
+    Mistake(("prove", "--schedule", "1:2nd"), "name the one --scenario"),
     Mistake(("nosuch",), "No such command"),
     Mistake((NOT_UTF_8,), "No such command"),
     Mistake(("serve", "extra"), "unexpected extra argument"),
@@ -136,7 +138,10 @@ MISTAKES: Final = (
     # Streams.
     *(
         Mistake(command, _CANNOT_WRITE, 3, shell)
-        for command in (("config",), ("--help",), ("simulate", "--seeds", "1", "--requests", "1"))
+        for command in (
+            *(("config",), ("--help",), ("simulate", "--seeds", "1", "--requests", "1")),
+            ("prove", "--deviations", "0", "--scenario", "crash"),
+        )
         for shell in (_FULL, _NO_READER)
     ),
     Mistake(("config",), None, 3, "exec <&- >&- 2>&-;"),

@@ -64,6 +64,23 @@ def simulation(tree: Path, breakage: Breakage) -> Catch:
     return _counted(tree, "requests", "tests.breakages.search", str(RUNS), str(REQUESTS))
 
 
+def prove(tree: Path, breakage: Breakage) -> Catch:
+    """Every schedule up to the bound, those with the fewest deviations first."""
+    began_at = time.monotonic()
+    _, output = _run(tree, "-m", "fanout", "prove", "--processes", "1", "--json")
+    took_s = time.monotonic() - began_at
+    try:
+        found = json.loads(output[output.index("{") :])
+        failing = found["failing"]
+    except (KeyError, ValueError):
+        raise NoVerdict(output) from None
+    if failing is None:
+        return Catch(None, "", took_s)
+    deviations = failing["deviations"]
+    after = f"{deviations} deviation{'' if deviations == 1 else 's'}"
+    return Catch(after, f"{failing['violations'][0]}; {failing['repeat']}", took_s)
+
+
 def lab(tree: Path, breakage: Breakage) -> Catch:
     """The experiments against the real server. The lab breaks it in memory, so the tree is the whole one."""
     began_at = time.monotonic()
@@ -85,7 +102,7 @@ def broken_in(found: Any) -> list[str]:
     ]
 
 
-LAYERS: Final[dict[str, Layer]] = dict(zip(NAMES, (unit_tests, sweep, simulation, lab), strict=True))
+LAYERS: Final[dict[str, Layer]] = dict(zip(NAMES, (unit_tests, sweep, simulation, prove, lab), strict=True))
 
 
 def _counted(tree: Path, measure: str, *module: str) -> Catch:

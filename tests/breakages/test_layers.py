@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, blind: str = "", seein
 def test_all_is_well_while_every_layer_sees_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(monkeypatch, ALL, LATE, UNSEEN)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("| breakage | breaks | unit | sweep | simulation | lab |\n")
+    assert result.stdout.startswith("| breakage | breaks | unit | sweep | simulation | prove | lab |\n")
 
 
 @pytest.mark.parametrize("blind", NAMES)
@@ -85,12 +85,12 @@ def test_a_run_that_hangs_is_a_catch(tmp_path: Path) -> None:
 def test_the_short_form_leaves_out_the_lab_and_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(monkeypatch, "--short", ALL, LATE, UNSEEN)
     rows = result.stdout.splitlines()
-    assert (result.exit_code, rows[0]) == (0, "| breakage | breaks | unit | sweep | simulation |")
+    assert (result.exit_code, rows[0]) == (0, "| breakage | breaks | unit | sweep | simulation | prove |")
     assert [row.split(" | ")[3] == "·" for row in rows[2:]] == [False, True, True]
     assert run(monkeypatch, "--short", LATE, blind="simulation").exit_code == 1
 
 
 def test_the_short_form_still_tries_every_other_layer_on_most_breakages() -> None:
     soon = [set(each.caught_by) - set(each.late) for each in breakages().values()]
-    for layer in ("unit", "sweep", "simulation"):
+    for layer in ("unit", "sweep", "simulation", "prove"):
         assert sum(layer in layers for layers in soon) >= len(soon) / 2

@@ -11,6 +11,7 @@ from typing import Any, Final
 from benchmarks.section import figure
 from fanout.lab.broken import in_order
 from fanout.testing.breakages.patches import LAYERS, breakages
+from fanout.testing.prove.scenarios import SCENARIOS as PROGRAMS
 from fanout.testing.world import met
 from tests.breakages import httpcore_pool
 from tests.lab import breakages as lab_breakages
@@ -154,6 +155,58 @@ def _sweep_main(samples: Any) -> dict[str, float]:
         "runs of the sweep": _sweep_total(samples).total(),
         "guarantees broken in the sweep": _sweep_broken(samples),
     }
+
+
+# --- every schedule up to the bound
+
+
+def _prove_table(samples: Any) -> Table:
+    programs = samples["scenarios"]
+    levels = range(samples["deviations"] + 1)
+    rows = [
+        [
+            f"`{name}`: {each['title']}",
+            *(f"{each['runs_by_deviations'][number]:,}" for number in levels),
+            f"{each['traces']:,}",
+            f"{each['states']:,}",
+        ]
+        for name, each in programs.items()
+    ]
+    totals = [sum(each["runs_by_deviations"][number] for each in programs.values()) for number in levels]
+    rows.append(["all", *(f"{one:,}" for one in (*totals, samples["traces"], samples["states"]))])
+    rows.append([f"guarantees broken in {samples['runs']:,} schedules", *[""] * len(levels), "", "0"])
+    return (
+        "program",
+        *(f"{number} deviation{'' if number == 1 else 's'}" for number in levels),
+        "distinct traces",
+        "distinct states",
+    ), rows
+
+
+def _prove_wrong(samples: Any) -> list[str]:
+    programs = samples["scenarios"]
+    wrong = differ("programs of fanout prove", list(programs), list(PROGRAMS))
+    if samples["deviations"] < 2 or any(
+        len(each["runs_by_deviations"]) != samples["deviations"] + 1 for each in programs.values()
+    ):
+        wrong.append("the bound is lower than two deviations, or a program was not run up to it")
+    if samples["failing"] is not None:
+        wrong.append(f"a schedule broke a guarantee: {samples['failing']['repeat']}")
+    wrong += [
+        f"the {what} are not the sum over the programs"
+        for what in ("runs", "traces", "states")
+        if samples[what] != sum(each[what] for each in programs.values())
+    ]
+    wrong += [
+        f"{name}: its runs are not those of each number of deviations"
+        for name, each in programs.items()
+        if each["runs"] != sum(each["runs_by_deviations"])
+    ]
+    return wrong
+
+
+def _prove_main(samples: Any) -> dict[str, float]:
+    return {name: samples[key] for name, key in (("schedules of fanout prove", "runs"), ("states", "states"))}
 
 
 # --- breakages, in every layer and in the lab
@@ -344,6 +397,15 @@ SECTIONS: Final = {
         _sweep_table,
         _sweep_wrong,
         _sweep_main,
+    ),
+    "prove": Section(
+        "Every schedule with at most two deviations from the usual run of each program of `fanout prove`",
+        "make prove ARGS=--json",
+        8,
+        ("fanout/testing",),
+        _prove_table,
+        _prove_wrong,
+        _prove_main,
     ),
     "breakages": Section(
         "Which layer noticed which breakage, and after how much",

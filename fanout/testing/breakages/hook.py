@@ -42,6 +42,11 @@ def install(breakage: Breakage) -> None:
     sys.meta_path.insert(0, Finder(broken))
 
 
+def is_installed() -> bool:
+    """Whether this process has a breakage. Processes that it spawns have none."""
+    return any(isinstance(finder, Finder) for finder in sys.meta_path)
+
+
 def broken_modules(breakage: Breakage) -> dict[str, Broken]:
     """The modules that it changes, by name, each with the text that it is to be loaded from.
 

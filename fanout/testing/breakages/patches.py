@@ -17,7 +17,7 @@ _FOLDER: Final = Path(__file__).parent
 _FILE: Final = re.compile(r"^--- a/(\S+)\n\+\+\+ b/\1\n", re.MULTILINE)
 _HUNK: Final = re.compile(r"^@@ .*\n", re.MULTILINE)
 _LATE: Final = " (late)"
-LAYERS: Final = ("unit", "sweep", "simulation", "lab")  # of tests, in the order of their cost
+LAYERS: Final = ("unit", "sweep", "simulation", "prove", "lab")  # of tests, in the order of their cost
 
 Hunk = tuple[str, str]
 """The lines before, and the lines after."""

@@ -33,6 +33,8 @@ def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: End
 
 def race_ends(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> Span:
     """When the time of the request's calls is over."""
+    if request.deadline_at is not None:
+        return at(request.deadline_at)
     ends_at = (
         arrived_at + (request.script.timeout_ms - (ended.plan.reserve_ms + request.more_reserve_ms)) / 1000
     )

@@ -80,6 +80,7 @@ class RequestFacts:
     head_end: the place of the byte behind it, counted from the first byte on its connection.
     entered_at: when the application was given it. was_full: as many as may be were in flight then.
     in_flight: how many were in flight then, this one included: those whose answer had not begun.
+    deadline_at: when the deadline of its race was made to come, if before its time.
     first_byte: when its answer began, the admission permits taken, the requests unanswered, the upstream
         connections in use, and the calls running.
     """
@@ -91,6 +92,7 @@ class RequestFacts:
     entered_at: float | None = None
     was_full: bool = False
     in_flight: int = 0
+    deadline_at: float | None = None
     first_byte: tuple[int, int, int, int] | None = None
     calls: dict[int, CallFacts] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts
 from fanout.testing.world.oracle import INSTANT_S, CallEnd
+
+# Faults that send more than was asked for.
+UNASKED: Final = frozenset({"late_408", "two_answers", "trailing_bytes", "length_too_short"})
 
 
 def judge_call(call: CallFacts, ended: Ended) -> Iterator[str]:
@@ -26,12 +30,19 @@ def judge_call(call: CallFacts, ended: Ended) -> Iterator[str]:
         yield f"G8: it was kept waiting from {call.started_at} to {begun_at}"
     if len(call.attempts) > 2 or (len(call.attempts) == 2 and not first.reused):
         yield f"it was tried {len(call.attempts)} times"
+    if last is not first and first.heard_bytes > 0 and not _may_be_of_another(first):
+        yield "G7: it was tried again, although its answer had begun"
     end = ending(call, ended.plan, slack_s)
     if call.ended_at > end.when.latest + INSTANT_S:
         yield f"it ended at {call.ended_at}, {end} is how it should have"
     if end.when.earliest > call.ended_at + INSTANT_S:
         yield from _stopped(call.ended_at, last, slack_s)
     yield from _outcome(call, end)
+
+
+def _may_be_of_another(attempt: Attempt) -> bool:
+    """Whether the bytes that came may be what the upstream sent behind an earlier answer, unasked."""
+    return attempt.wire is None or any(call.script.fault in UNASKED for call in attempt.wire.calls)
 
 
 def _stopped(ended_at: float, attempt: Attempt, slack_s: float) -> Iterator[str]:

@@ -234,6 +234,11 @@ class End:
                 self.closed_at = trio.current_time()
                 self.peer._wake_writer()
 
+    def wake(self) -> None:
+        """To be called when somebody else has closed this end: who waits for it looks at it again."""
+        self._wake_reader()
+        self._wake_writer()
+
     def reset(self) -> None:
         if self.closed_at is None:
             self.closed_at = trio.current_time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 import trio._core._run as trio_run
@@ -19,21 +19,47 @@ from fanout.observe.loop import LoopWatch
 T = TypeVar("T")
 
 
+Order = Callable[[list[trio.lowlevel.Task]], None]
+"""Gets the tasks of one event-loop iteration, oldest first. It puts them in the order in which they run."""
+
+
 def run_seeded(main: Callable[[trio.testing.MockClock], Awaitable[T]], seed: int) -> T:
     """Run `main(clock)` in virtual time, which begins at 0 and jumps whenever nothing is left to do.
 
     Trio is as it was when this returns: other runs in the process have their own chance again.
     """
-    chance: random.Random = trio_run._r
-    before, allowed = chance.getstate(), trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    return _run(main, random.Random(seed))
+
+
+def run_ordered(main: Callable[[trio.testing.MockClock], Awaitable[T]], order: Order) -> T:
+    """As `run_seeded`, but `order` decides the order of tasks, and not chance."""
+    return _run(main, _Ordered(order))
+
+
+class _Shuffles(Protocol):
+    def shuffle(self, batch: list[trio.lowlevel.Task], /) -> None: ...
+
+
+class _Ordered:
+    """Instead of the random source that Trio asks to shuffle the tasks, oldest first, of an iteration."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    def shuffle(self, batch: list[trio.lowlevel.Task], /) -> None:
+        self._order(batch)
+        batch.reverse()  # Trio takes them from the end
+
+
+def _run(main: Callable[[trio.testing.MockClock], Awaitable[T]], chance: _Shuffles) -> T:
+    before, allowed = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    chance.seed(seed)
+    trio_run._r = chance  # type: ignore[assignment]
     clock = trio.testing.MockClock(autojump_threshold=0)
     try:
         return trio.run(main, clock, clock=clock)
     finally:
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING = allowed  # type: ignore[misc]
-        chance.setstate(before)
+        trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before, allowed  # type: ignore[misc]
 
 
 def pending_deadlines() -> int:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 
-from fanout.process.early_signals import blocked_signals
-from fanout.process.exits import FAILED
 from fanout.testing.monitor.monitor import violations_of
 from fanout.testing.world.draw import draw_plan
 from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.met import met
+from fanout.testing.world.processes import Processes
 from fanout.testing.world.records import line_of, records_of
 from fanout.testing.world.world import run_plan
 
@@ -71,32 +67,9 @@ def run_seed(seed: int, requests: int, *, traced: bool = False) -> SeedReport:
 
 
 def sweep(seeds: range, requests: int, processes: int, *, traced: bool = False) -> Iterator[SeedReport]:
-    """Run these simulations, and yield each report when it is ready.
+    """Run these simulations, and yield the reports in the order of their seeds.
 
     Raises `RuntimeError` when no thread can be started, and `BrokenProcessPool` when a process died.
     """
-    if processes == 1:
-        for seed in seeds:
-            yield run_seed(seed, requests, traced=traced)
-        return
-    threading.Thread(target=bool).start()  # without a thread the pool would hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
-        try:
-            with blocked_signals():
-                futures = [pool.submit(run_seed, seed, requests, traced=traced) for seed in seeds]
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(FAILED)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with Processes(processes) as spread:
+        yield from spread.run(partial(run_seed, traced=traced), [(seed, requests) for seed in seeds])

@@ -50,11 +50,18 @@ def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
 class World:
     """The server, those around it, and the watch on it from outside."""
 
-    def __init__(self, plan: Plan, seed: int, clock: trio.testing.MockClock, trace: Trace) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int,
+        clock: trio.testing.MockClock,
+        trace: Trace,
+        network: Network | None = None,
+    ) -> None:
         self._plan = plan
         self._clock = clock
         self._trace = trace
-        self._network = Network(plan.late_iterations, seed)
+        self._network = network or Network(plan.late_iterations, seed)
         self._upstreams = Upstreams(plan, self._network, trace)
         self._server = Server(plan, clock, self._upstreams, self, make_call=self._make_call)
         self._ended = Ended(plan, trace, self._upstreams.wires, self._upstreams.look_ups)
@@ -64,6 +71,7 @@ class World:
         self._bugs: list[BaseException] = []
         self._listening = True
         self._connections: trio.Nursery
+        self._playing: trio.Nursery
 
     async def run(self) -> Ended:
         """Open the server, let the clients play, drain, close, and write down what is left."""
@@ -106,13 +114,13 @@ class World:
         return ended
 
     async def _play(self) -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._playing:
             for client in self._plan.clients:
-                nursery.start_soon(clients.call, client, self)
+                self._playing.start_soon(clients.call, client, self)
             for stall in self._plan.stalls:
-                nursery.start_soon(self._stall, stall)
+                self._playing.start_soon(self._stall, stall)
             if self._plan.drain_at_ms is not None:
-                nursery.start_soon(self._drain, self._plan.drain_at_ms / 1000)
+                self._playing.start_soon(self._drain, self._plan.drain_at_ms / 1000)
         if self._listening:
             await self._drain(trio.current_time())
 

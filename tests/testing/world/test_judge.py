@@ -250,6 +250,11 @@ def a_second_attempt_on_a_new_connection(ended: Ended) -> None:
     request_of(ended, 1).calls[0].attempts *= 2
 
 
+def a_second_attempt_after_half_an_answer(ended: Ended) -> None:
+    call = request_of(ended, 1).calls[0]
+    call.attempts.insert(0, replace(call.attempts[0], reused=True, heard_bytes=9))
+
+
 def a_dead_connection_is_not_replaced(ended: Ended) -> None:
     call = request_of(ended, 1).calls[1]
     attempt = call.attempts[0]
@@ -379,6 +384,7 @@ FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]]
     (sound_world, a_call_is_not_tried, "w1.1", "it was not even tried"),
     (sound_world, a_third_attempt, "w1.0", "it was tried 3 times"),
     (sound_world, a_second_attempt_on_a_new_connection, "w1.0", "it was tried 2 times"),
+    (sound_world, a_second_attempt_after_half_an_answer, "w1.0", "G7: it was tried again"),
     (sound_world, a_dead_connection_is_not_replaced, "w1.1", "its reused connection was dead"),
     (sound_world, a_call_ends_late, "w1.0", "it ended at"),
     (sound_world, a_call_is_taken_for_another, "w3.0", "it was taken for broken"),
