@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -363,3 +364,14 @@ def test_what_the_exporter_logs_is_why_the_collector_fails(
     assert one.failing_for == why
     one.shutdown()
     assert log.filter(record)
+
+
+async def test_nothing_of_it_waits_for_the_collector_when_the_process_exits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G9: `close` has sent what could be sent."""
+    at_exit: list[object] = []
+    monkeypatch.setattr(atexit, "register", lambda function, *_, **__: at_exit.append(function))
+    tracer = tracing(Kept())
+    await tracer.close()
+    assert at_exit == []
