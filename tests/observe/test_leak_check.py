@@ -331,3 +331,15 @@ def test_a_coroutine_that_python_has_not_made_is_told_as_it_shows_itself() -> No
     assert _place_of(task) == "it runs 'a coroutine'"
     task.parent_nursery = nursery
     assert _place_of(task) == "it runs 'a coroutine' in a nursery of 'the parent'"
+
+
+async def test_the_task_that_writes_the_answer_may_be_one_of_the_requests() -> None:
+    """Rule 1: the one exception."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as own:
+            own.start_soon(answer, send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert (world.found.leaked_tasks, world.said) == (0, [])
