@@ -75,10 +75,6 @@ class Connection:
         self._write_by = inf
 
     @property
-    def draining(self) -> bool:
-        return self._timeouts.draining
-
-    @property
     def closes_after_answer(self) -> bool:
         return self._timeouts.closes_after_answer
 
