@@ -133,7 +133,10 @@ ROOMS: Final = (
         "the verdicts of `fanout load` (`fanout/tools/load/`)",
         tuple(
             f"fanout/tools/load/{name}.py"
-            for name in ("answer", "histogram", "outcome", "report", "shot", "tally")
+            for name in (
+                *("answer", "endpoint", "first_look", "histogram", "outcome", "report", "reporting"),
+                *("shot", "tally"),
+            )
         ),
         ("tests/tools/load/test_*.py",),
         90,

@@ -156,7 +156,7 @@ def run_room(
             code = 0
         except RoomFailed as failed:
             _send(writing, {"failed": str(failed)})
-        except BaseException:  # noqa: BLE001 - the room's process reports and ends
+        except Exception:  # noqa: BLE001 - the room's process reports and ends
             _send(writing, {"failed": traceback.format_exc()})
         finally:
             os._exit(code)

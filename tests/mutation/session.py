@@ -338,8 +338,12 @@ class _Chosen:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             return False
-        self._session._items = {item.nodeid: item for item in session.items}
-        self._session._run_tests([test for test in self._tests if test in self._session._items])
+        known = self._session._items
+        self._session._items = items = {item.nodeid: item for item in session.items}
+        renamed = [
+            test for test in items if test not in known
+        ]  # by the mutant: a parameter is in their names
+        self._session._run_tests([*renamed, *(test for test in self._tests if test in items)])
         self.has_run = len(self._session._items) > 0
         return True
 

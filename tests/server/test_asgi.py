@@ -127,3 +127,9 @@ def test_a_rejection_has_a_status_and_one_stable_word(rejection: Rejection, stat
     assert fields[1:] == ([("Retry-After", "1")] if status == 503 else [])
     assert body == f"{rejection.title}. {rejection.detail}\n".encode()
     assert str(rejections.Rejected(rejection)) == reason
+
+
+def test_over_http_2_there_is_no_room_in_two_frames() -> None:
+    """Empty SETTINGS, and a GOAWAY of ENHANCE_YOUR_CALM that excludes every stream: RFC 9113 6.5 and 6.8."""
+    goaway = bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + bytes(4) + bytes([0, 0, 0, 11])
+    assert bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]) + goaway == rejections.OVER_HTTP2
