@@ -40,6 +40,9 @@ class FuzzedWire:
     async def send_all(self, data: bytes) -> None:
         assert not self.is_closed
 
+    def send_now(self, data: bytes) -> bool:
+        raise NotImplementedError
+
     async def receive(self) -> bytes:
         assert not self.is_closed
         return self._pieces.pop(0) if self._pieces else b""

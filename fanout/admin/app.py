@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 from prometheus_client import Metric
 
+from fanout.admin.accept import accept_of, prefers
 from fanout.admin.exposition import expose
 from fanout.admin.index import index_page, index_style
 from fanout.admin.live.app import HEADERS
@@ -68,8 +69,7 @@ def make_admin(
 
     async def show_metrics(scope: Scope) -> Answer:
         await caught_up(turn)
-        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-        exposition = await expose(metrics(), accept, turn)
+        exposition = await expose(metrics(), accept_of(scope), turn)
         # One address has two formats. `no-store` keeps a cache from mixing them up.
         return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
 
@@ -86,7 +86,7 @@ def make_admin(
             error = {"error": "no request with this id races now"}
             return Answer("application/json", json.dumps(error).encode("ascii"), 404)
         vary = (("Vary", "Accept"),)
-        if b"application/json" in dict(scope["headers"]).get(b"accept", b""):
+        if prefers(accept_of(scope), "application/json", over="text/plain"):
             return Answer("application/json", json.dumps(tree).encode("ascii"), fields=vary)
         return Answer(PLAIN, as_text(tree).encode(), fields=vary)
 
@@ -105,6 +105,8 @@ def make_admin(
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _nothing_to_start(receive, send)
+        elif scope["path"] == "*":  # OPTIONS of the server itself, RFC 9110 9.3.7
+            await send_answer(send, 200, [("Allow", "GET, HEAD"), ("Cache-Control", "no-store")], b"")
         elif scope["path"] not in answers:
             await send_json(
                 send, 404, {"error": "there is nothing here, see /"}, head_only=scope["method"] == "HEAD"

@@ -1,4 +1,4 @@
-"""The answer to a scrape: OpenMetrics with exemplars if the client accepts it, else the classic text.
+"""The answer to a scrape: OpenMetrics with exemplars if the client prefers it, else the classic text.
 
 Rule 1: a scrape is written a few dozen samples at a time, each piece in its own turn, so that no event-loop
         iteration gets long. The numbers of one series are read at one moment. Those of two series may be a
@@ -17,8 +17,11 @@ from prometheus_client import exposition as classic
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from fanout.admin.accept import prefers
+
 SAMPLES_PER_TURN: Final = 50  # about 0.3 ms
 _OPENMETRICS: Final = "application/openmetrics-text"
+_CLASSIC: Final = "text/plain"
 _EOF: Final = b"# EOF\n"
 
 
@@ -37,7 +40,7 @@ async def expose(
 
     families: may be lazy, and yield a family in several consecutive pieces. turn: awaited after each piece.
     """
-    is_open = _OPENMETRICS in accept
+    is_open = prefers(accept, _OPENMETRICS, over=_CLASSIC)
     write = openmetrics.generate_latest if is_open else classic.generate_latest
     text = bytearray()
     last_name = ""

@@ -20,8 +20,6 @@ from fanout.api.problems import Problem, ProblemError
 from fanout.race.events import BugFound
 from fanout.server.asgi import Scope
 
-MAX_BODY_BYTES = 1024  # no endpoint takes a body; what comes without a length is not buffered beyond this
-
 
 class PublicApp(App):
     """Answers a request without a route with a problem document, as all other errors."""
@@ -36,7 +34,6 @@ class PublicApp(App):
 def make_app(races: Races) -> App:
     """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
     app = PublicApp("fanout", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # /api//first is not found, and not a redirect in HTML
     app.register_blueprint(make_api(races))
     app.register_blueprint(make_docs(races))

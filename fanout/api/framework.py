@@ -39,6 +39,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from fanout.server.asgi import ANSWER, Receive, Scope, Send
 
+SERVER: Final = "*"  # the path of OPTIONS for the server itself, RFC 9110 9.3.7
 _STARTED, _FINISHED = signals.request_started, signals.request_finished
 _REQUEST_ENDS, _APP_CONTEXT_ENDS = signals.request_tearing_down, signals.appcontext_tearing_down
 
@@ -191,7 +192,7 @@ class App(QuartTrio):
     async def respond(self, scope: Scope) -> ResponseTypes:
         """The response to one request."""
         has_route = (scope["method"], scope["path"]) in self.routes
-        if not has_route and self.has_only_fixed_routes and self.is_plain():
+        if not has_route and (scope["path"] == SERVER or (self.has_only_fixed_routes and self.is_plain())):
             return self.answer_without_route(scope)  # noqa: ASYNC910 - to send it is a checkpoint
         return await self.handle_request(self.make_request(scope))
 
@@ -296,10 +297,11 @@ class App(QuartTrio):
 
     @cached_property
     def _methods(self) -> Mapping[str, Sequence[str]]:
-        """The methods of each path, in alphabetical order."""
-        methods: dict[str, set[str]] = {}
+        """The methods of each path, in alphabetical order. Those of the server are those of any path."""
+        methods: dict[str, set[str]] = {SERVER: {"OPTIONS"}}
         for rule in self.url_map.iter_rules():
             methods.setdefault(rule.rule, set()).update(rule.methods or ())
+            methods[SERVER].update(rule.methods or ())
         return {path: sorted(names) for path, names in methods.items()}
 
     @cached_property

@@ -50,6 +50,7 @@ class Connection:
         "_timeouts",
         "_write_by",
         "end",
+        "is_for_head",
         "is_http2",
         "left_at",
         "now",
@@ -69,12 +70,9 @@ class Connection:
         self.left_at: float | None = None  # Trio's clock, when the disconnect was noticed
         self.reset = False  # close with RST: the client must not take a part of an answer for the whole
         self.is_http2 = False
+        self.is_for_head = False  # the request that is refused is a HEAD: its answer has no content
         self._read_by = inf
         self._write_by = inf
-
-    @property
-    def draining(self) -> bool:
-        return self._timeouts.draining
 
     @property
     def closes_after_answer(self) -> bool:

@@ -115,7 +115,7 @@ class Driver:
         with connection.scope:
             await serve(connection)
         if connection.too_slow() is End.SLOW_HEAD and not connection.is_http2:
-            connection.transport.send_now(self.last_answer(rejections.SLOW_HEAD))
+            connection.transport.send_now(self.last_answer(rejections.SLOW_HEAD, connection.is_for_head))
 
     async def _reject(  # noqa: ASYNC910 - as above
         self, connection: Connection, serve: Callable[[Connection], Awaitable[None]]
@@ -157,13 +157,13 @@ class Driver:
         fields, body = self._render(rejection)
         return [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in fields], body
 
-    def last_answer(self, rejection: Rejection) -> bytes:
-        """A complete HTTP/1.1 answer, after which the connection closes."""
+    def last_answer(self, rejection: Rejection, is_for_head: bool = False) -> bytes:
+        """A complete HTTP/1.1 answer, after which the connection closes. is_for_head: to a HEAD request."""
         fields, body = self.render(rejection)
         fields.append((b"content-length", b"%d" % len(body)))
         fields.append((b"date", self.date.value(trio.current_time())))
         fields.append((b"connection", b"close"))
-        return head_bytes(rejection.status, fields) + body
+        return head_bytes(rejection.status, fields) + (b"" if is_for_head else body)
 
     def enter_lame_duck(self) -> None:
         """Serve as before, but make each answer the last one on its connection, so that clients move away.

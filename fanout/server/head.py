@@ -169,7 +169,11 @@ def _other_form(method: bytes, target: bytes, fields: Fields) -> bytes:
         return target
     check_host(match[1])
     fields[:] = [(b"host", match[1]), *(field for field in fields if field[0] != b"host")]
-    return match[2] if match[2].startswith(b"/") else b"/" + match[2]
+    if match[2].startswith(b"/"):
+        return match[2]
+    if not match[2] and method == b"OPTIONS":
+        return b"*"  # RFC 9110 4.2.3: for any other method an empty path is a slash
+    return b"/" + match[2]
 
 
 def _body_length(ruled: dict[bytes, bytes], version: bytes) -> int:

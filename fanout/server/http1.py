@@ -23,6 +23,7 @@ from fanout.server.statistics import End
 from fanout.server.transport import Transport
 
 _MEMORABLE_BYTES: Final = 1024  # the largest request that is kept per connection
+_HEAD_REQUEST: Final = (b"HEAD ", b"\r\nHEAD ")
 
 
 async def serve_stream(app: App, driver: Driver, transport: Transport) -> None:
@@ -72,7 +73,8 @@ class Http1:
                 self._connection.wait_again()
         except Rejected as rejected:
             self._driver.malformed += 1
-            await self._connection.say_last(self._driver.last_answer(rejected.rejection), End.REFUSED)
+            answer = self._driver.last_answer(rejected.rejection, self._connection.is_for_head)
+            await self._connection.say_last(answer, End.REFUSED)
 
     async def _serve_request(self) -> bool:
         """Serve one request. Returns whether there may be another."""
@@ -125,6 +127,9 @@ class Http1:
             )
             if self._rejection_is_last:
                 self._rejection = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+                if data.startswith(_HEAD_REQUEST):
+                    self._rejection, _, _ = self._rejection.partition(END_OF_HEAD)
+                    self._rejection += END_OF_HEAD
             else:
                 if self._transport.send_now(answer):
                     self._connection.wait_idle()
@@ -169,6 +174,7 @@ class Http1:
             if reader.has_bytes():
                 await connection.wait_for_the_end()
         elif request.rejected is not None and not request.started:
+            connection.is_for_head = head.method == "HEAD"
             raise request.rejected
         else:
             if not crashed:
@@ -176,7 +182,8 @@ class Http1:
             if request.started:
                 connection.end, connection.reset = End.CRASHED, True
             else:
-                await connection.say_last(self._driver.last_answer(rejections.INTERNAL), End.CRASHED)
+                answer = self._driver.last_answer(rejections.INTERNAL, head.method == "HEAD")
+                await connection.say_last(answer, End.CRASHED)
         return False  # noqa: ASYNC910 - it ends here
 
 

@@ -21,6 +21,7 @@ from fanout.server.limits import Limits
 from fanout.server.rejections import Rejected, malformed
 
 END_OF_HEAD: Final = b"\r\n\r\n"
+_HEAD: Final = b"HEAD "
 
 
 class _Events:
@@ -72,21 +73,26 @@ class Reader:
         if end < 0:
             self._connection.wait(State.HEAD, self._limits.head_timeout_s)
         checked = 0
-        while end < 0:
-            check_unfinished(data, checked, self._limits)
-            checked = len(data)
-            more = await self._transport.receive()
-            if not more:
-                return None
-            data += more
-            if not passed_over and data.startswith(b"\r\n"):  # the extra line came in two pieces
-                data, checked, passed_over = data[2:], 0, True
-            end = data.find(END_OF_HEAD, max(0, checked - 3))
-        end += len(END_OF_HEAD)
-        check_size(data, end, self._limits)
-        head_bytes, self.ahead = data[:end], data[end:]
-        head = parse_head(head_bytes, self._limits)
-        self._check(head_bytes, head.body_length)
+        try:
+            while end < 0:
+                check_unfinished(data, checked, self._limits)
+                checked = len(data)
+                self._connection.is_for_head = data.startswith(_HEAD)  # in case the rest comes too slowly
+                more = await self._transport.receive()
+                if not more:
+                    return None
+                data += more
+                if not passed_over and data.startswith(b"\r\n"):  # the extra line came in two pieces
+                    data, checked, passed_over = data[2:], 0, True
+                end = data.find(END_OF_HEAD, max(0, checked - 3))
+            end += len(END_OF_HEAD)
+            check_size(data, end, self._limits)
+            head_bytes, self.ahead = data[:end], data[end:]
+            head = parse_head(head_bytes, self._limits)
+            self._check(head_bytes, head.body_length)
+        except Rejected:
+            self._connection.is_for_head = data.startswith(_HEAD)
+            raise
         return head  # noqa: ASYNC910 - reading its first bytes was a checkpoint
 
     def _check(self, head: bytes, body_length: int) -> None:

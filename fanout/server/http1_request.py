@@ -2,7 +2,8 @@
 
 Rule 1: one write per answer. The head waits for the first bytes of the body. An answer of known length is
         complete with its last byte, not with the empty message behind it.
-Rule 2: once the answer is complete, the app receives no disconnect: it can lose nothing by it any more.
+Rule 2: once the answer is complete, `receive` returns `http.disconnect`, as ASGI has it, and a client
+        disconnect no longer cancels the app: it can lose nothing by it any more.
 Rule 3: while the request runs, nothing behind it is read. A client disconnect cancels the connection, and the
         app with it (`loop/sockets`). FIN counts as a disconnect: a client that half-closes gets no answer.
 """
@@ -14,7 +15,7 @@ from typing import Final
 
 import trio
 
-from fanout.server.answer import LAST_CHUNK, DateField, chunk, head_bytes
+from fanout.server.answer import LAST_CHUNK, NO_CONTENT, DateField, chunk, head_bytes, read_start
 from fanout.server.asgi import Message, start_of
 from fanout.server.connection import Connection
 from fanout.server.head import Head
@@ -24,8 +25,7 @@ from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # the only 1xx: sent when the app asks for a body
-BODYLESS: Final = frozenset((204, 304))
-_OF_FRAMING: Final = frozenset((b"content-length", b"connection", b"transfer-encoding"))
+BODYLESS: Final = frozenset((NO_CONTENT, 304))
 _CHUNKS: Final = -1
 _UNTIL_CLOSE: Final = -2
 _NOTHING: Final = -3
@@ -35,7 +35,8 @@ class Request:
     """The app's side of one request. One task may call `receive` and one `send`, as in ASGI.
 
     An app that breaks the ASGI protocol gets a `RuntimeError`. A client disconnect cancels the app, whatever
-    it waits for. `receive` returns `http.disconnect` only if the disconnect shows in the body.
+    it waits for. Before the answer is complete, `receive` returns `http.disconnect` only if the disconnect
+    shows in the body.
     """
 
     __slots__ = (
@@ -45,7 +46,9 @@ class Request:
         "_date",
         "_framing",
         "_head",
+        "_is_sent",
         "_limits",
+        "_on_sent",
         "_reader",
         "_start",
         "client_left",
@@ -63,6 +66,8 @@ class Request:
         self._date = date
         self._head = head
         self._reader = reader
+        self._is_sent = False  # the kernel has all of the answer
+        self._on_sent: trio.Event | None = None  # only if the app waits for it
         self._body_by = inf
         self._body_told = False
         self._start: Message | None = None
@@ -76,11 +81,15 @@ class Request:
     async def receive(self) -> Message:
         """The body in pieces of at most 64 KiB, each read on demand.
 
-        After the body's end, and once the answer is complete, it does not return.
+        After the body's end it waits for the end of the answer.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.complete or self._body_told:
-            await trio.sleep_forever()  # Rules 2 and 3
+        if (self._body_told or self.complete) and not self._is_sent:
+            self._on_sent = self._on_sent or trio.Event()
+            await self._on_sent.wait()
+        if self._is_sent:
+            await trio.lowlevel.checkpoint()
+            return {"type": "http.disconnect"}
         piece = b"" if self._reader.ended else await self._read_body()
         if self.client_left or self.rejected:
             return {"type": "http.disconnect"}
@@ -108,19 +117,11 @@ class Request:
 
     def _begin(self, start: Message, body: bytes, is_last: bool) -> bytes:
         """The head, which says how the body ends."""
-        fields: list[tuple[bytes, bytes]] = []
-        length: int | None = None
-        for field in start.get("headers", ()):
-            name, value = field
-            if name in _OF_FRAMING:
-                if name == b"content-length":
-                    length = int(value)
-                else:  # the driver writes its own
-                    if name == b"connection":
-                        self.keep_alive = self.keep_alive and value.strip().lower() != b"close"
-                    continue
-            fields.append(field)
-        fields.append((b"date", self._date.value(self._connection.now())))
+        fields, length, has_date, closes = read_start(start)
+        if closes:
+            self.keep_alive = False
+        if not has_date:
+            fields.append((b"date", self._date.value(self._connection.now())))
         status = start["status"]
         if length is None and is_last and status not in BODYLESS:
             length = len(body)
@@ -174,6 +175,9 @@ class Request:
             await trio.lowlevel.checkpoint()  # raises Cancelled
         if self.complete:
             connection.answered()
+            self._is_sent = True
+            if self._on_sent is not None:
+                self._on_sent.set()
 
     async def _read_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
         connection = self._connection

@@ -209,7 +209,7 @@ class Http2:
                 self._answer_now(event, answer)
             return
         driver.requests += 1
-        stream = Stream(driver, self._connection, self._writer, stream_id, head.method)
+        stream = Stream(driver, self._connection, self._writer, stream_id, head)
         self._streams[stream_id] = stream
         scope = http_scope(
             head, self._connection.transport, self._lifespan_state, trio.current_time(), stream

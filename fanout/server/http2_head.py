@@ -88,7 +88,9 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     elif not ended:
         fields.append((b"transfer-encoding", b"chunked"))
     path = head.split_target(pseudo[b":path"])
-    return Head(method.decode("ascii"), "2", *path, [(b"host", host), *fields], True, body_length, False)
+    expects_continue = b"expect" in ruled and not ended
+    fields.insert(0, (b"host", host))
+    return Head(method.decode("ascii"), "2", *path, fields, True, body_length, expects_continue)
 
 
 def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:

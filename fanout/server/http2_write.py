@@ -2,7 +2,8 @@
 
 Rule 1: only the `Writer` asks h2 for bytes. It frames bodies only when all before them was written, so an
         answer takes memory once, and streams take turns, a frame each.
-Rule 2: once the answer is complete, the app receives no disconnect: it can lose nothing by it any more.
+Rule 2: once the answer is complete, `receive` returns `http.disconnect`, as ASGI has it, and a client
+        disconnect no longer cancels the app: it can lose nothing by it any more.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import trio
 from h2.connection import H2Connection
 
 from fanout.server import rejections
+from fanout.server.answer import check_values, read_start
 from fanout.server.asgi import Message, start_of
 from fanout.server.connection import DISCONNECT, Connection
 from fanout.server.driver import Driver
+from fanout.server.head import Head
 from fanout.server.statistics import End
 
 _WRITE_BYTES: Final = 64 * 1024  # of bodies, at once
@@ -32,7 +35,7 @@ class Stream:
     """
 
     def __init__(
-        self, driver: Driver, connection: Connection, writer: Writer, stream_id: int, method: str
+        self, driver: Driver, connection: Connection, writer: Writer, stream_id: int, head: Head
     ) -> None:
         self.stream_id: Final = stream_id
         self.cancel_scope: Final = trio.CancelScope()
@@ -44,10 +47,13 @@ class Stream:
         self._driver = driver
         self._connection = connection
         self._writer = writer
-        self._method = method
+        self._method = head.method
+        self._expects_continue = head.expects_continue  # and has sent nothing of its body yet
+        self._left: int | None = None  # of the body, if the answer says its length
         self._start: Message | None = None
         self._body: list[bytes] = []  # of the request, not yet received
         self._body_told = False
+        self._is_written = False  # the transport has all of the answer
         self._left_at: float | None = None
         self._body_comes = trio.lowlevel.ParkingLot()
         self._is_sent = trio.lowlevel.ParkingLot()
@@ -69,15 +75,22 @@ class Stream:
         if not self.is_last:  # else nobody receives it, and a client that does not read could fill the memory
             self._body.append(data)
         self.request_ended = ended
+        self._expects_continue = False
         self._body_comes.unpark_all()
 
     async def receive(self) -> Message:
-        """The body that has come. After its end, and behind the answer's last part, it does not return."""
+        """The body that has come. After its end it waits for the end of the answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.is_last or self._body_told:
-            await trio.sleep_forever()
-        while not self._body and not self.request_ended:
+        if self._expects_continue and not self.has_started:
+            self._expects_continue = False
+            self._writer.send_continue(self)
+        while not self._is_written and (
+            self.is_last or self._body_told or not (self._body or self.request_ended)
+        ):
             await self._body_comes.park()
+        if self._is_written:
+            await trio.lowlevel.checkpoint()
+            return {"type": "http.disconnect"}
         body = b"".join(self._body)
         self._body.clear()
         self._body_told = self.request_ended
@@ -99,14 +112,17 @@ class Stream:
 
     async def _send_body(self, start: Message, body: bytes, is_last: bool) -> None:
         has_body = start["status"] not in _BODYLESS and self._method != "HEAD"
+        fields, left = self._head(start) if not self.has_started else ([], self._left)
+        if has_body and left is not None:
+            left -= len(body)
+            if left < 0 or (is_last and left):
+                raise RuntimeError(f"the body ends {left} bytes from where content-length says")
+        self._left = left
         self.is_last = is_last or not has_body
         if has_body:  # behind a part whose `send` was cancelled
             self.unsent = memoryview(bytes(self.unsent) + body)
         if not self.has_started:
-            date = (b"date", self._driver.date.value(self._connection.now()))
-            self._writer.send_head(
-                self, [(b":status", b"%d" % start["status"]), *start.get("headers", ()), date]
-            )
+            self._writer.send_head(self, fields)
             self.has_started = True
         self._writer.send_body(self)
         timeouts = self._driver.timeouts
@@ -120,9 +136,20 @@ class Stream:
             self._writer.on_stuck(self)
             await trio.lowlevel.checkpoint()  # raises Cancelled
 
+    def _head(self, start: Message) -> tuple[list[tuple[bytes, bytes]], int | None]:
+        """The fields of the answer, and the length of its body if it says that."""
+        fields, length, has_date, _ = read_start(start)
+        check_values(fields)
+        if not has_date:
+            fields.append((b"date", self._driver.date.value(self._connection.now())))
+        return [(b":status", b"%d" % start["status"]), *fields], length
+
     def part_sent(self) -> None:
         """The transport has all that the app has sent."""
         self._is_sent.unpark_all()
+        if self.is_complete:
+            self._is_written = True
+            self._body_comes.unpark_all()
 
 
 class Writer:
@@ -187,6 +214,11 @@ class Writer:
 
     def send_head(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
         self._h2.send_headers(stream.stream_id, fields)
+
+    def send_continue(self, stream: Stream) -> None:
+        """Send the only interim answer, 100, and no fields with it."""
+        self._h2.send_headers(stream.stream_id, [(b":status", b"100")])
+        self.wake()
 
     def send_body(self, stream: Stream) -> None:
         """Queue what `stream` has to send. `Stream.part_sent` is called when it is written."""

@@ -2,8 +2,8 @@
 
 Verification of chain and host name is always on; there is no switch.
 
-Rule 1: closing closes the wire below at once. It neither sends nor awaits a close_notify: HTTP has its own
-        framing.
+Rule 1: closing closes the wire below at once. It sends a close_notify (RFC 9112 §9.8) and does not await the
+        upstream's: HTTP has its own framing. A reset sends none.
 Rule 2: an end of the wire without a close_notify is an error, so nobody can cut a body that ends with its
         connection short unnoticed.
 Rule 3: closing frees OpenSSL's memory at once, about 80 KiB. A `Cancelled` that travels or is kept holds the
@@ -16,6 +16,7 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -122,6 +123,10 @@ class TlsWire:
         self._tls.encrypt(data)
         await self._flush()
 
+    def send_now(self, data: bytes) -> bool:
+        self._tls.encrypt(data)
+        return self._wire.send_now(self._tls.to_send())
+
     async def receive(self) -> bytes:
         while (data := self._tls.decrypt()) is None:
             await self._flush()
@@ -139,12 +144,23 @@ class TlsWire:
         return data
 
     def close(self) -> None:
-        self._wire.close()
-        self._free()
+        try:
+            self._say_goodbye()
+        finally:  # whatever that raises when there is no memory
+            self._wire.close()
+            self._free()
 
     def abort(self) -> None:
         self._wire.abort()
         self._free()
+
+    def _say_goodbye(self) -> None:
+        if self._tls.is_secure:
+            with suppress(OSError):  # usually: wants the upstream's
+                try:
+                    self._tls.openssl.unwrap()
+                finally:
+                    self._wire.send_now(self._tls.to_send())
 
     def _free(self) -> None:
         self._tls.free()

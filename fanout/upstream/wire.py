@@ -33,6 +33,9 @@ class Wire(Protocol):
     async def send_all(self, data: bytes) -> None:
         """Send all of it. No checkpoint when the bytes fit; after `Cancelled` a part may be sent."""
 
+    def send_now(self, data: bytes) -> bool:
+        """Send without waiting. Returns whether all of it was sent; `close` drops what was not."""
+
     async def receive(self) -> bytes:
         """Wait for at least one byte; `b""` when the upstream has closed. `Cancelled` loses nothing."""
 

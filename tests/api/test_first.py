@@ -13,6 +13,13 @@ def test_the_first_success_is_the_answer_and_the_loser_is_cancelled() -> None:
     replay = run_scenario("/api/first?timeout=1000", [answers(900), answers(100)])
     assert (replay.status, replay.body) == (200, b'{"time": 100}')
     assert replay.took_s == 0.1
+    assert replay.headers == {
+        "content-type": "application/json",
+        "content-length": "13",
+        "server-timing": 'call0;dur=100.0;desc="cancelled", call1;dur=100.0;desc="won"',
+        "cache-control": "no-store",
+        "x-request-id": "scenario-1",
+    }
     assert replay.outcomes == ["cancelled", "won"]
     assert replay.records[0].outcome == Cancelled("explicit", "call 1 settled the race")
 

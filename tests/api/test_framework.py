@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from quart import (
+    Blueprint,
     abort,
     after_this_request,
     current_app,
@@ -18,9 +19,12 @@ from quart import (
     has_app_context,
     has_request_context,
     request,
+    session,
     signals,
     url_for,
 )
+from quart_trio.wrappers import TrioResponse
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import Conflict
 
 from fanout.api.framework import App, BodylessRequest, WholeResponse
@@ -428,3 +432,255 @@ async def test_a_bug_beside_cancelled_is_handled() -> None:
     with trio.move_on_after(0):
         await ask(app, "/short")
     assert seen == [bug]
+
+
+def with_blueprint(look: Handler) -> App:
+    app = App("test", static_folder=None)
+    outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+    inner.add_url_rule("/in", "in", look)
+    outer.add_url_rule("/out", "out", look)
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    app.add_url_rule("/none", "none", look)
+    return app
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_request_knows_the_blueprints_around_its_handler(is_plain: bool) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    async def look() -> str:
+        seen.append((request.endpoint, request.blueprint, request.blueprints))
+        return "done"
+
+    app = with_blueprint(look)
+    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    for path in ("/in", "/out", "/none"):
+        assert (await ask(app, path)).status == 200
+    assert seen == [
+        ("outer.inner.in", "outer.inner", ["outer.inner", "outer"]),
+        ("outer.out", "outer", ["outer"]),
+        ("none", None, []),
+    ]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_an_exception_without_a_handler_is_a_500_and_quarts_to_tell(
+    is_plain: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    bug, told = KeyError("a bug"), list[object]()
+
+    async def handler() -> str:
+        raise bug
+
+    async def tell(sender: object, exception: Exception, **_: object) -> None:
+        told.append(exception)
+
+    app = app_with(handler)
+    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    with signals.got_request_exception.connected_to(tell):
+        answer = await ask(app, "/short")
+    assert (answer.status, told) == (500, [bug])
+    assert answer.kinds == [ANSWER]
+    assert dict(answer.headers)[b"content-type"].startswith(b"text/html")
+
+
+async def test_hooks_run_before_and_after_a_request_and_when_its_contexts_end() -> None:
+    app = app_with(done)
+    ran: list[str] = []
+
+    def note(name: str) -> Any:
+        async def hook(*args: Any) -> Any:
+            ran.append(name)
+            return args[0] if name == "after" else None
+
+        return hook
+
+    app.before_request(note("before"))
+    app.after_request(note("after"))
+    app.teardown_request(note("teardown request"))
+    app.teardown_appcontext(note("teardown app"))
+    assert (await ask(app, "/short")).body == b"done"
+    assert ran == ["before", "after", "teardown request", "teardown app"]
+
+
+@pytest.mark.parametrize(
+    "add",
+    ["before_request", "after_request", "teardown_request", "url_value_preprocessor", "teardown_appcontext"],
+)
+def test_a_hook_of_any_kind_makes_an_app_take_quarts_way(add: str) -> None:
+    app = app_with(done)
+    assert app.is_plain()
+    app = app_with(done)
+
+    async def hook(*_: Any) -> None:
+        pass
+
+    getattr(app, add)(hook)
+    assert not app.is_plain()
+
+
+@pytest.mark.parametrize(
+    "signal", ["request_started", "request_finished", "request_tearing_down", "appcontext_tearing_down"]
+)
+def test_a_receiver_of_any_signal_makes_an_app_take_quarts_way(signal: str) -> None:
+    app = app_with(done)
+
+    async def receive(*_: object, **__: object) -> None:
+        pass
+
+    with getattr(signals, signal).connected_to(receive):
+        assert not app.is_plain()
+    assert app.is_plain()
+
+
+async def test_the_parts_of_a_stream_say_whether_there_are_more() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def handler() -> Any:
+        return parts(), 201, {"x-one": "1"}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return await trio.sleep_forever()
+
+    await app_with(handler)(scope_of("/short"), receive, send)
+    start, *bodies = sent
+    assert (start["type"], start["status"]) == ("http.response.start", 201)
+    assert (b"x-one", b"1") in [(name.lower(), value) for name, value in start["headers"]]
+    assert bodies == [
+        {"type": "http.response.body", "body": b"one ", "more_body": True},
+        {"type": "http.response.body", "body": b"two", "more_body": True},
+        {"type": "http.response.body", "body": b""},
+    ]
+
+
+async def test_a_part_of_a_body_is_answered_as_that_part() -> None:
+    """Quart cuts a body for a range request, and keeps the rest of it."""
+
+    async def handler() -> TrioResponse:
+        response = TrioResponse(b"0123456789")
+        assert isinstance(response.response, TrioResponse.data_body_class)
+        response.response.begin, response.response.end = 2, 5
+        return response
+
+    assert (await ask(app_with(handler), "/short")).body == b"234"
+
+
+@pytest.mark.parametrize(("client", "address"), [(("192.0.2.1", 5), "192.0.2.1"), (None, "<local>")])
+async def test_the_address_of_the_client_is_in_the_request_and_in_its_headers(
+    client: Any, address: str
+) -> None:
+    """Header names are written as Quart writes them."""
+    seen: list[Any] = []
+
+    async def handler() -> str:
+        seen.append((request.remote_addr, list(request.headers)))
+        request.remote_addr = "ignored"
+        assert request.remote_addr == address
+        return "done"
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def receive() -> Message:
+        return await trio.sleep_forever()
+
+    await app_with(handler)(scope_of("/short") | {"client": client}, receive, send)
+    assert seen == [
+        (
+            address,
+            [("Remote-Addr", address), ("Host", "example.test:81"), ("Cookie", "a=b"), ("X-One", "1")],
+        )
+    ]
+
+
+def test_a_whole_response_has_the_headers_it_was_given_until_they_are_changed() -> None:
+    fields = [(b"content-type", b"application/json"), (b"x-one", b"1")]
+    response = WholeResponse(b"{}", list(fields))
+    assert response.encoded_headers() == fields
+    assert list(response.headers) == [("Content-Type", "application/json"), ("X-One", "1")]
+    response.headers["X-One"] = "2"
+    assert [(n.lower(), v) for n, v in response.encoded_headers()] == [fields[0], (b"x-one", b"2")]
+    other = WholeResponse(b"{}", list(fields))
+    other.headers = Headers([("X-Two", "3")])
+    assert [(n.lower(), v) for n, v in other.encoded_headers()] == [(b"x-two", b"3")]
+    assert (other.status_code, other.status) == (200, "200 OK")
+
+
+async def redirect() -> str:
+    return "done"
+
+
+def test_only_fixed_paths_of_coroutines_are_in_the_table() -> None:
+    def plain() -> str:
+        return "done"
+
+    app = App("test", static_folder=None)
+    app.add_url_rule("/", "root", done, methods=["GET", "POST"])
+    app.add_url_rule("/leaf", "leaf", done)
+    app.add_url_rule("/leaf", "second", redirect)
+    assert set(app.routes) == {
+        ("GET", "/"),
+        ("HEAD", "/"),
+        ("POST", "/"),
+        ("GET", "/leaf"),
+        ("HEAD", "/leaf"),
+    }
+    assert app.routes["GET", "/leaf"].view is done, "the first of two, as the matcher has it"
+    assert app.has_only_fixed_routes
+    for path, view in (("/branch/", done), ("/<name>", done), ("/plain", plain)):
+        other = App("test", static_folder=None)
+        other.add_url_rule("/leaf", "leaf", done)
+        other.add_url_rule(path, "other", view)
+        assert set(other.routes) == {("GET", "/leaf"), ("HEAD", "/leaf")}
+        assert not other.has_only_fixed_routes
+
+
+async def test_an_app_with_other_routes_asks_the_matcher_for_what_is_not_in_the_table() -> None:
+    app = App("test", static_folder=None)
+    app.add_url_rule("/branch/", "branch", done)
+    assert (await ask(app, "/branch/")).body == b"done"
+    assert (await ask(app, "/branch")).status == 308
+    assert (await ask(app, "/none")).status == 404
+    assert (await ask(app, "/branch/", "POST")).status == 405
+
+
+async def test_what_is_allowed_is_said_in_alphabetical_order() -> None:
+    app = App("test", static_folder=None)
+    app.add_url_rule("/short", "get", done, methods=["GET"])
+    app.add_url_rule("/short", "put", done, methods=["PUT", "DELETE"])
+    options = await ask(app, "/short", "OPTIONS")
+    assert (options.status, options.body) == (200, b"")
+    assert dict(options.headers)[b"allow"] == b"DELETE, GET, HEAD, OPTIONS, PUT"
+    refused = await ask(app, "/short", "PATCH")
+    assert {part.strip() for part in dict(refused.headers)[b"allow"].split(b",")} == {
+        *(b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PUT"),
+    }
+
+
+async def test_the_session_of_a_request_is_none_that_could_be_used() -> None:
+    async def handler() -> str:
+        assert not session.accessed
+        with pytest.raises(RuntimeError):
+            session["a"] = 1
+        return "done"
+
+    assert (await ask(app_with(handler), "/short")).body == b"done"
+
+
+async def test_the_body_of_a_request_is_there_and_empty() -> None:
+    async def handler() -> str:
+        assert request.content_length is None
+        assert await request.get_data() == b""
+        assert await request.form == {}
+        return "done"
+
+    with trio.fail_after(5):
+        assert (await ask(app_with(handler), "/short")).body == b"done"

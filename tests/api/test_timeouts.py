@@ -14,6 +14,7 @@ from fanout.api.timeouts import read_timeout_ms
         (b"timeout=1", 1),
         (b"timeout=30000", 30000),
         (b"timeout=000300", 300),
+        (b"timeout=030000", 30000),
         (b"a=b&timeout=300&c=", 300),
         (b"timeout=%33%30%30", 300),
         (b"Timeout=5", 1000),
@@ -56,3 +57,9 @@ def test_a_bad_timeout_is_a_400_that_says_what_is_wrong(query: bytes) -> None:
     problem = raised.value.problem
     assert (problem.status, problem.reason) == (400, "invalid_timeout")
     assert "timeout" in problem.detail
+
+
+def test_queries_of_clients_do_not_fill_the_memory() -> None:
+    for timeout_ms in range(1, 300):
+        read_timeout_ms(b"timeout=%d" % timeout_ms, 1000, 30_000)
+    assert read_timeout_ms.cache_info().currsize == 256

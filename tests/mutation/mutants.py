@@ -7,8 +7,9 @@ the limits; and it leaves every statement and every condition in its place.
 Not mutated, because nothing at run time depends on them, or the type checker holds them: annotations, type
 aliases, decorators, `__slots__`, imports, `TYPE_CHECKING`, the first argument of `cast`.
 
-Not mutated, because only people read it: a text in a `raise`, in a call of a logger, or given as the `reason`
-of a cancellation. A text has a space in it. One word alone is a name or a code, which programs read.
+Not mutated, because only people read it: a text in a `raise`, in a call of a logger, in a `Rejection` (its
+title and detail), or given as the `reason` of a cancellation. A text has a space in it. One word alone is a
+name or a code, which programs read.
 
 Not made, because nobody can tell the difference: `None` instead of `False`, whose truth alone is asked for
 (`True` is made); a last `return False` or `return None` left out; a codec's name in capitals.
@@ -37,12 +38,18 @@ class Mutant:
 
     Together they name a mutant for as long as its line stands, wherever that moves to. The second of two
     that read the same is at `Race.run #2`. lines: a test that runs none of them cannot tell the difference.
+    start, end, text: what is in the place of these characters.
     """
 
     where: str
     change: str
-    source: str
     lines: range
+    start: int
+    end: int
+    text: str
+
+    def applied_to(self, source: str) -> str:
+        return f"{source[: self.start]}{self.text}{source[self.end :]}"
 
 
 def mutants_of(source: str) -> list[Mutant]:
@@ -52,7 +59,8 @@ def mutants_of(source: str) -> list[Mutant]:
     seen: set[str] = {source}
     mutants = []
     for found in file.replacements():
-        mutated = file.with_replaced(found.node, found.replacement)
+        start, end, text = file.replaced(found.node, found.replacement)
+        mutated = f"{source[:start]}{text}{source[end:]}"
         if mutated in seen or not _compiles(mutated):
             continue
         seen.add(mutated)
@@ -60,7 +68,7 @@ def mutants_of(source: str) -> list[Mutant]:
         names[found.where, change] += 1
         nth = names[found.where, change]
         where = found.where if nth == 1 else f"{found.where} #{nth}"
-        mutants.append(Mutant(where, change, mutated, found.lines))
+        mutants.append(Mutant(where, change, found.lines, start, end, text))
     return mutants
 
 
@@ -122,13 +130,15 @@ class _File:
             WhitespaceInclusivePositionProvider
         )
 
-    def with_replaced(self, node: cst.CSTNode, replacement: cst.CSTNode) -> str:
+    def replaced(self, node: cst.CSTNode, replacement: cst.CSTNode) -> tuple[int, int, str]:
+        """From which character to which, and what is there instead."""
         if isinstance(node, cst.Try | cst.Match):  # a block, whose text depends on where it stands
-            return cst.ensure_type(self._module.deep_replace(node, replacement), cst.Module).code
+            text = cst.ensure_type(self._module.deep_replace(node, replacement), cst.Module).code
+            return 0, len(self._source), text
         place = self._positions[node]
         start = self._starts[place.start.line - 1] + place.start.column
         end = self._starts[place.end.line - 1] + place.end.column
-        return f"{self._source[:start]}{self._module.code_for_node(replacement)}{self._source[end:]}"
+        return start, end, self._module.code_for_node(replacement)
 
     def replacements(self) -> Iterator[_Replacement]:
         whole = range(1, len(self._lines) + 1)
@@ -201,6 +211,8 @@ def _is_for_people(node: cst.CSTNode) -> bool:
     match node:
         case cst.Raise() | cst.Arg(keyword=cst.Name(value="reason")):
             return True
+        case cst.Call(func=cst.Name(value="Rejection" | "malformed")):
+            return True
         case cst.Call(func=cst.Attribute(value=receiver)):
             while isinstance(receiver, cst.Call | cst.Attribute):  # logger.bind(...).error(...)
                 receiver = receiver.func if isinstance(receiver, cst.Call) else receiver.value
@@ -226,6 +238,8 @@ def _change(before: str, after: str) -> str:
     same = 0
     while same < min(len(old), len(new)) and old[same] == new[same]:
         same += 1
-    same = max(0, same - 2)
+    while old and new and len(old) > same and len(new) > same and old[-1] == new[-1]:
+        old.pop()
+        new.pop()
     lines = difflib.ndiff(old[same:], new[same:])
     return "\n".join(f"{line[0]} {line[2:]}" for line in lines if line[0] in "+-")

@@ -34,6 +34,11 @@ class Room:
 _POOL: Final = tuple(f"fanout/upstream/{name}.py" for name in ("pool", "transport", "messages"))
 _BRIDGE: Final = ("fanout/upstream/asyncio_call.py",)
 
+_CLIENT_TESTS: Final = (
+    *("answer", "answer_whole", "call", "cancelled", "conformance", "connect", "dead_address", "exchange"),
+    *("resolver", "resolver_survives", "tls", "tls_records", "transport", "wire_edges"),
+)
+
 ROOMS: Final = (
     Room(
         "race",
@@ -64,7 +69,7 @@ ROOMS: Final = (
         "upstream",
         "the rest of the upstream client (`fanout/upstream/`)",
         ("fanout/upstream/*.py",),
-        ("tests/upstream/test_[!a]*.py", "tests/upstream/test_answer*.py"),
+        tuple(f"tests/upstream/test_{name}.py" for name in _CLIENT_TESTS),
         90,
         apart=(*_POOL, *_BRIDGE),
     ),
@@ -104,7 +109,10 @@ ROOMS: Final = (
         "the verdicts of `fanout load` (`fanout/tools/load/`)",
         tuple(
             f"fanout/tools/load/{name}.py"
-            for name in ("answer", "histogram", "outcome", "report", "shot", "tally")
+            for name in (
+                *("answer", "endpoint", "first_look", "histogram", "outcome", "report", "reporting"),
+                *("shot", "tally"),
+            )
         ),
         ("tests/tools/load/test_*.py",),
         90,

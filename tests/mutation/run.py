@@ -27,12 +27,14 @@ import tomllib
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from tests.mutation.measured import Cache
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.rooms import ROOMS, Room
 from tests.mutation.session import RoomFailed, Verdict, judge
@@ -44,11 +46,13 @@ _KEPT: Final = _ROOT / ".mutants"
 _LIVES: Final = frozenset({"survived", "not reached"})
 _TELL_EVERY_S: Final = 20.0
 _ONCE_IN: Final = 1000
+_ENOUGH_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     jobs: int
+    enough_s: float
     survivors_alone: bool
     tree: str  # of the code and the tests, a digest
 
@@ -127,7 +131,6 @@ def run_room(
     room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], options: Options | None
 ) -> list[Verdict]:
     """Judge the chosen mutants in a process for this room. No options: a sample, which keeps nothing."""
-    jobs = options.jobs if options else os.cpu_count() or 1
     known = _known(room, options) if options else {}
     wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
     progress = Progress(room, len(wanted), explained)
@@ -142,11 +145,18 @@ def run_room(
         os.close(reading)
         code = 1
         try:
-            judge(room, wanted, jobs, lambda verdict: _send(writing, asdict(verdict)))
+            judge(
+                room,
+                wanted,
+                lambda verdict: _send(writing, asdict(verdict)),
+                jobs=options.jobs if options else os.cpu_count() or 1,
+                enough_s=options.enough_s if options else _ENOUGH_S,
+                cache=Cache(_KEPT / f"{room.name}-measured.json" if options else None),
+            )
             code = 0
         except RoomFailed as failed:
             _send(writing, {"failed": str(failed)})
-        except BaseException:  # noqa: BLE001 - the room's process reports and ends
+        except Exception:  # noqa: BLE001 - the room's process reports and ends
             _send(writing, {"failed": traceback.format_exc()})
         finally:
             os._exit(code)
@@ -201,20 +211,34 @@ def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
     return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
 
 
-def choose(room: Room, parts: Sequence[str]) -> list[tuple[str, Mutant]]:
+def choose(
+    room: Room, parts: Sequence[str], made: Mapping[str, Sequence[Mutant]]
+) -> list[tuple[str, Mutant]]:
     return [
         (path, mutant)
         for path in room.paths()
-        if not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
-        for mutant in mutants_of(Path(path).read_text("utf-8"))
+        if path in made
+        for mutant in made[path]
         if is_chosen(room, path, mutant.where, parts)
     ]
+
+
+def make(rooms: Iterable[Room], parts: Sequence[str], jobs: int) -> dict[str, list[Mutant]]:
+    """By path, the mutants of the files that the parts may choose from."""
+    paths = [path for room in rooms for path in room.paths() if may_be_chosen(room, path, parts)]
+    with ProcessPoolExecutor(jobs) as executor:
+        texts = [Path(path).read_text("utf-8") for path in paths]
+        return dict(zip(paths, executor.map(mutants_of, texts), strict=True))
+
+
+def may_be_chosen(room: Room, path: str, parts: Sequence[str]) -> bool:
+    return not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
 
 
 def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) -> list[Result]:
     results = []
     for room in ROOMS:
-        chosen = choose(room, parts)
+        chosen = choose(room, parts, make([room], parts, options.jobs))
         if not chosen:
             continue
         result = Result(room, run_room(room, chosen, explained, options))
@@ -239,7 +263,8 @@ def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) ->
 
 def judge_sample(size: int, seed: int, explained: Set[Name]) -> list[Result]:
     click.echo(f"{size} mutants of all rooms, seed {seed} (--sample {size} --seed {seed} draws them again)")
-    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, ())]
+    made = make(ROOMS, (), os.cpu_count() or 1)
+    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, (), made)]
     drawn = random.Random(seed).sample(every, size)
     results = []
     for room in ROOMS:
@@ -316,7 +341,7 @@ def digest() -> str:
     """Of all that a verdict follows from, in the current folder."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py")):
-        if not path.is_relative_to("tests/project"):
+        if path.parts[1] not in {"project", "mutation"}:
             digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -324,6 +349,7 @@ def digest() -> str:
 @click.command()
 @click.argument("parts", nargs=-1)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per processor")
+@click.option("--enough-s", type=float, default=_ENOUGH_S, show_default=True, help="Of tests, per mutant.")
 @click.option("--survivors", is_flag=True, help="Judge again only the mutants that lived, or are new.")
 @click.option("--sample", type=click.IntRange(1), help="So many mutants at random, from all rooms.")
 @click.option("--seed", type=int, help="Of the sample; drawn and printed if not given.")
@@ -331,6 +357,7 @@ def digest() -> str:
 def main(
     parts: tuple[str, ...],
     jobs: int,
+    enough_s: float,
     survivors: bool,
     sample: int | None,
     seed: int | None,
@@ -348,7 +375,7 @@ def main(
         sys.path[0] = copy
         tree = digest()
         if sample is None:
-            results = judge_rooms(parts, explained, Options(jobs, survivors, tree))
+            results = judge_rooms(parts, explained, Options(jobs, enough_s, survivors, tree))
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
         else:

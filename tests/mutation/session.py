@@ -9,7 +9,7 @@
 A test that runs none of a mutant's lines cannot notice it, so a mutant on lines that no test runs survives at
 once. Two limits let a mutant survive that some test would kill, and never the other way round: if a cache
 spares a test some work, that test does not count as running the lines of that work; and of tests that take
-longer than `_ENOUGH_S` together only the first are run.
+longer than `enough_s` together only the first are run.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
-from typing import Final
+from typing import Any, Final, TextIO
 
-import coverage
 import pytest
 
+from tests.mutation.measured import Cache, Measured, coverage_of, lines_of
 from tests.mutation.mutants import Mutant
+from tests.mutation.replace import MutatedImport, functions_of, module_of, replace_functions
 from tests.mutation.rooms import Room
 
 _HANGS_AFTER_S: Final = 5.0  # no test of a room takes a second of processor time; or ten times what it took
-_ENOUGH_S: Final = 30.0
 _CPU_S: Final = 60
+_LONGEST_S: Final = 300
 _MEMORY_BYTES: Final = 4 << 30  # a mutant that fills memory ends alone
 # Measurements may fail by themselves on a busy machine, and would seem to have noticed something.
 _PYTEST: Final = (
     "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone", "-k", "not cost_the_same"
 )  # fmt: skip
 _KILLED, _SURVIVED, _IMPORT_ANEW = 10, 11, 12  # exit codes; any other is that of a process that hung or died
-_CO_OPTIMIZED: Final = 1  # a function's code, not a class's or a module's
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +72,25 @@ class RoomFailed(Exception):
 
 
 def judge(
-    room: Room, mutants: Sequence[tuple[str, Mutant]], jobs: int, report: Callable[[Verdict], None]
+    room: Room,
+    mutants: Sequence[tuple[str, Mutant]],
+    report: Callable[[Verdict], None],
+    *,
+    jobs: int,
+    enough_s: float,
+    cache: Cache,
 ) -> None:
     """Judge mutants with their paths. The process is of no other use afterwards. Raises `RoomFailed`."""
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    errors = os.fdopen(os.dup(2), "w")
     os.dup2(output, 1)
     os.dup2(output, 2)
-    session = _Session(room, mutants, jobs, report)
+    session = _Session(room, mutants, report, jobs, enough_s, cache, errors)
     code = pytest.main([*_PYTEST, *room.test_files()], plugins=[session])
     if session.failed is not None:
         raise session.failed
     if not session.has_run:
         raise RoomFailed(f"pytest could not run: exit code {code}\n{Path('output').read_text()[-3000:]}")
-
-
-@dataclass(slots=True)
-class _Measured:
-    """What a run without mutants has shown. runs: by path and line, the tests (at import: none of them)."""
-
-    took_s: dict[str, float] = field(default_factory=dict)
-    runs: dict[str, dict[int, set[str]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(set))
-    )
-    at_import: dict[str, set[int]] = field(default_factory=dict)
 
 
 class _Session:
@@ -104,19 +100,27 @@ class _Session:
         self,
         room: Room,
         mutants: Sequence[tuple[str, Mutant]],
-        jobs: int,
         report: Callable[[Verdict], None],
+        jobs: int,
+        enough_s: float,
+        cache: Cache,
+        errors: TextIO,
     ) -> None:
         self._room = room
         self._mutants = mutants
         self._jobs = jobs
+        self._enough_s = enough_s
+        self._cache = cache
         self._report = report
-        self._measured = _Measured()
+        self._measured: dict[str, Measured] = {}
+        self._at_import: dict[str, set[int]] = {}
+        self._tests_at: dict[tuple[str, int], set[str]] = defaultdict(set)  # by path and line
         self._kills: Counter[tuple[str, str]] = Counter()
         self._said: int | None = None  # in a fork: where to write which test has failed
         self.has_run = False
         self.failed: RoomFailed | None = None
-        self._coverage = _coverage(room)
+        self._errors = errors
+        self._coverage = coverage_of(room)
         self._coverage.start()
 
     def pytest_configure(self) -> None:
@@ -129,13 +133,13 @@ class _Session:
         if session.testsfailed:
             return False  # a file of tests could not be imported
         for path in self._room.paths():
-            importlib.import_module(_module_of(path))
+            importlib.import_module(module_of(path))
         self._coverage.stop()
-        self._measured.at_import = _lines_of(self._coverage)[0]
+        self._at_import = {path: {*lines} for path, lines in lines_of(self._coverage)[""].items()}
         self._items = {item.nodeid: item for item in session.items}
         try:
             self._measure(session.items)
-            self._functions = _functions_of(self._room)
+            self._functions = functions_of(self._room)
             gc.collect()
             gc.freeze()
             self._judge_all()
@@ -160,7 +164,7 @@ class _Session:
         faulthandler.cancel_dump_traceback_later()
 
     def _limit_s(self, test: str) -> float:
-        return max(_HANGS_AFTER_S, 10 * self._measured.took_s.get(test, _CPU_S))
+        return max(_HANGS_AFTER_S, 10 * self._measured[test].took_s if test in self._measured else _CPU_S)
 
     def _forked(self, run: Callable[[], int], max_cpu_s: int = _CPU_S) -> _Fork:
         """Start a process that ends with what `run` returns, or with the failure of a test."""
@@ -184,7 +188,10 @@ class _Session:
     # --- measuring
 
     def _measure(self, items: Sequence[pytest.Item]) -> None:
-        shares = [list(items[job :: self._jobs]) for job in range(self._jobs)]
+        """Run the tests that no earlier run has measured, with the same code and the same file of tests."""
+        known = self._cache.read()
+        fresh = [item for item in items if item.nodeid not in known]
+        shares = [share for job in range(self._jobs) if (share := fresh[job :: self._jobs])]
         forks = [
             self._forked(partial(self._measure_some, share, f"measured-{job}"), max_cpu_s=1000)
             for job, share in enumerate(shares)
@@ -196,20 +203,24 @@ class _Session:
                 raise RoomFailed(f"the tests fail without a mutant, exit code {code}: {said}\n{_output()}")
             measured = json.loads(Path(f"measured-{job}").read_text())
             failed |= {*measured["failed"]}
-            self._measured.took_s |= measured["took_s"]
-            for path, lines in measured["runs"].items():
-                for line, tests in lines.items():
-                    self._measured.runs[path][int(line)] |= {*tests}
+            known |= measured["tests"]
+        self._measured = {item.nodeid: Measured(**known[item.nodeid]) for item in items}
         for test in sorted(failed):
             code, _ = self._forked(partial(self._outcome_of, [test])).wait()
             if code != _SURVIVED:
-                raise RoomFailed(f"{test} fails without a mutant\n{_output()}")
+                print(f"{test} fails without a mutant, and is left out", file=self._errors, flush=True)
+                del self._measured[test]
+        self._cache.write({test: asdict(measured) for test, measured in self._measured.items()})
+        for test, measured in self._measured.items():
+            for path, lines in measured.lines.items():
+                for line in lines:
+                    self._tests_at[path, line].add(test)
 
     def _measure_some(self, items: Sequence[pytest.Item], file: str) -> int:
-        """What was run and how long it took, and who failed, as JSON."""
+        """Write what was run, how long it took, and who failed, as JSON."""
         self._said = None
         failed: set[str] = set()
-        took_s = {}
+        measured: dict[str, Any] = {}
 
         class Failures:
             def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -217,17 +228,21 @@ class _Session:
                     failed.add(report.nodeid)
 
         items[0].config.pluginmanager.register(Failures())
-        measuring = _coverage(self._room)
+        measuring = coverage_of(self._room)
         measuring.start()
         for item, following in pairwise([*items, None]):
             assert item is not None
             measuring.switch_context(item.nodeid)
-            started = time.perf_counter()
+            started, cpu_s = time.perf_counter(), time.process_time()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-            took_s[item.nodeid] = time.perf_counter() - started
+            took_s = time.perf_counter() - started
+            cost_s = time.process_time() - cpu_s + took_s / 20
+            measured[item.nodeid] = {"took_s": round(took_s, 3), "cost_s": round(cost_s, 4), "lines": {}}
         measuring.stop()
-        _, runs = _lines_of(measuring)
-        Path(file).write_text(json.dumps({"took_s": took_s, "runs": runs, "failed": sorted(failed)}))
+        for test, lines in lines_of(measuring).items():
+            if test:
+                measured[test]["lines"] = lines
+        Path(file).write_text(json.dumps({"tests": measured, "failed": sorted(failed)}))
         return _SURVIVED
 
     def _outcome_of(self, tests: Sequence[str]) -> int:
@@ -237,7 +252,8 @@ class _Session:
     # --- judging
 
     def _judge_all(self) -> None:
-        waiting = deque((path, mutant, self._imports_anew(path, mutant)) for path, mutant in self._mutants)
+        mutants = [(path, mutant, self._imports_anew(path, mutant)) for path, mutant in self._mutants]
+        waiting = deque(sorted(mutants, key=itemgetter(2)))  # those that take long come last
         running: dict[int, tuple[_Fork, str, Mutant, bool]] = {}
         poll = select.poll()
         while waiting or running:
@@ -263,34 +279,35 @@ class _Session:
                 took_s = time.monotonic() - fork.started
                 self._report(Verdict(path, mutant.where, mutant.change, outcome, by, round(took_s, 2)))
             for fork, *_ in running.values():
-                if time.monotonic() - fork.started > 4 * _ENOUGH_S + 60:
+                if time.monotonic() - fork.started > _LONGEST_S:
                     os.kill(fork.pid, signal.SIGKILL)
 
     def _imports_anew(self, path: str, mutant: Mutant) -> bool:
-        return not self._measured.at_import.get(path, set()).isdisjoint(mutant.lines)
+        return not self._at_import.get(path, set()).isdisjoint(mutant.lines)
 
     def _tests_for(self, path: str, mutant: Mutant, anew: bool) -> list[str]:
-        of_file = self._measured.runs[path]
-        reaching = {test for line in mutant.lines for test in of_file.get(line, ())}
+        reaching = {test for line in mutant.lines for test in self._tests_at.get((path, line), ())}
         if anew:
-            reaching = {test for tests in of_file.values() for test in tests}
-        took_s = self._measured.took_s
+            reaching = {test for test, measured in self._measured.items() if path in measured.lines}
 
-        def last(test: str) -> tuple[bool, float]:
-            return test not in reaching, (took_s[test] + 0.005) / (1 + self._kills[path, test])
+        def rank(test: str) -> tuple[bool, float]:
+            cost_s = self._measured[test].cost_s + 0.005
+            return test not in reaching, cost_s / (1 + self._kills[path, test])
 
         chosen: list[str] = []
         sum_s = 0.0
-        for test in sorted(took_s if anew else reaching, key=last):
-            sum_s += took_s[test]
-            if chosen and sum_s > _ENOUGH_S:
+        for test in sorted(self._measured if anew else reaching, key=rank):
+            sum_s += self._measured[test].cost_s
+            if chosen and sum_s > self._enough_s:
                 break
             chosen.append(test)
         return chosen
 
     def _start(self, path: str, mutant: Mutant, tests: Sequence[str], anew: bool) -> _Fork:
+        source = mutant.applied_to(Path(path).read_text("utf-8"))
+
         def in_place() -> int:
-            if not _replace_functions(path, mutant.source, self._functions):
+            if not replace_functions(path, source, self._functions):
                 return _IMPORT_ANEW
             return self._outcome_of(tests)
 
@@ -298,7 +315,7 @@ class _Session:
             for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
                 if not name.startswith("tests.mutation"):
                     del sys.modules[name]
-            sys.meta_path.insert(0, _MutatedImport(path, mutant.source))
+            sys.meta_path.insert(0, MutatedImport(path, source))
             chosen = _Chosen(self, tests)
             faulthandler.dump_traceback_later(60, exit=True)
             pytest.main(
@@ -320,8 +337,12 @@ class _Chosen:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             return False
-        self._session._items = {item.nodeid: item for item in session.items}
-        self._session._run_tests([test for test in self._tests if test in self._session._items])
+        known = self._session._items
+        self._session._items = items = {item.nodeid: item for item in session.items}
+        renamed = [
+            test for test in items if test not in known
+        ]  # by the mutant: a parameter is in their names
+        self._session._run_tests([*renamed, *(test for test in self._tests if test in items)])
         self.has_run = len(self._session._items) > 0
         return True
 
@@ -349,98 +370,6 @@ class _Fork:
         os.close(self.said)
         os.close(self.pidfd)
         return os.waitstatus_to_exitcode(status), said
-
-
-class _MutatedImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from a text, and nothing else."""
-
-    def __init__(self, path: str, source: str) -> None:
-        self._path = path
-        self._source = source
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _module_of(self._path):
-            return None
-        is_package = self._path.endswith("__init__.py")
-        origin = str(Path(self._path).resolve())
-        spec = importlib.util.spec_from_loader(fullname, self, origin=origin, is_package=is_package)
-        if spec is not None and is_package:
-            spec.submodule_search_locations = [str(Path(origin).parent)]
-        return spec
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__file__ = str(Path(self._path).resolve())
-        exec(compile(self._source, module.__file__, "exec", dont_inherit=True), module.__dict__)
-
-
-_Functions = dict[tuple[str, str, int], list[FunctionType]]  # by path, qualified name, first line
-
-
-def _functions_of(room: Room) -> _Functions:
-    paths = {str(Path(path).resolve()): path for path in room.paths()}
-    functions: _Functions = defaultdict(list)
-    for each in gc.get_objects():
-        if isinstance(each, FunctionType) and (path := paths.get(each.__code__.co_filename)):
-            functions[path, each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
-    return functions
-
-
-def _replace_functions(path: str, source: str, functions: _Functions) -> bool:
-    """Give every function that differs its mutated code; whether that was possible."""
-    name = str(Path(path).resolve())
-    before, after = (
-        list(_outermost(compile(text, name, "exec", dont_inherit=True)))
-        for text in (Path(path).read_text("utf-8"), source)
-    )
-    if len(before) != len(after):
-        return False
-    differing = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
-    for old, new in differing:
-        found = functions.get((path, old.co_qualname, old.co_firstlineno))
-        if not found or old.co_freevars != new.co_freevars:
-            return False
-        for function in found:
-            function.__code__ = new
-    return bool(differing)
-
-
-def _outermost(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            if constant.co_flags & _CO_OPTIMIZED:
-                yield constant
-            else:
-                yield from _outermost(constant)
-
-
-def _coverage(room: Room) -> coverage.Coverage:
-    return coverage.Coverage(
-        data_file=None,
-        config_file=False,
-        branch=False,
-        include=[str(Path(p).resolve()) for p in room.paths()],
-    )
-
-
-def _lines_of(measured: coverage.Coverage) -> tuple[dict[str, set[int]], dict[str, dict[int, list[str]]]]:
-    """By path: the lines, and the tests by line."""
-    data = measured.get_data()
-    lines: dict[str, set[int]] = {}
-    runs: dict[str, dict[int, list[str]]] = {}
-    for file in data.measured_files():
-        path = str(Path(file).relative_to(Path.cwd()))
-        lines[path] = {*(data.lines(file) or ())}
-        runs[path] = {
-            line: [context for context in contexts if context]
-            for line, contexts in data.contexts_by_lineno(file).items()
-        }
-    return lines, runs
-
-
-def _module_of(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _output() -> str:

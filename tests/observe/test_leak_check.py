@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import trio.testing
 from loguru import logger
 
 from fanout.api.exchange import Exchanges
-from fanout.observe.leak_check import LeakCheck, LeakStatistics
+from fanout.observe.leak_check import LeakCheck, LeakStatistics, _place_of
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS
 from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, Message, Receive, Scope, Send
@@ -257,3 +258,88 @@ async def test_a_connection_that_a_request_without_an_answer_has_leaked_is_found
     async with open_world() as world:
         await world.serve(app)
         assert world.found.leaked_connections == 1
+
+
+async def test_a_task_is_found_when_the_answer_begins_and_not_only_when_the_request_ends(
+    nursery: trio.Nursery,
+) -> None:
+    """Rule 1: the answer may take long."""
+    found: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nursery.start_soon(trio.sleep_forever, name="stray")
+        await send(dict(START))
+        found.append(world.found.leaked_tasks)
+        await send(dict(BODY))
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert found == [1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_requests_that_are_not_answered_yet_hold_their_permits(nursery: trio.Nursery) -> None:
+    """Rule 3: as many are taken as requests are unanswered."""
+    let_go = trio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await let_go.wait()
+        await answer(send)
+
+    async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        for _ in range(3):
+            nursery.start_soon(world.serve, slow)
+        await trio.testing.wait_all_tasks_blocked()
+        await world.serve(quick)
+        assert world.found.leaked_permits == 0
+        let_go.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (world.found.leaked_permits, world.found.requests, world.said) == (0, 4, [])
+
+
+async def test_how_many_are_leaked_is_said() -> None:
+    async with open_world() as world:
+        world.connections = 3
+        world.admission.try_take()
+        world.admission.try_take()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await answer(send)
+
+        await world.serve(app)
+        assert [line.strip() for line in world.said] == [
+            "2 admission tokens are taken by requests that have been answered {}",
+            "3 upstream connections are in use by nobody {}",
+        ]
+
+
+async def test_without_permits_and_connections_only_tasks_are_looked_at() -> None:
+    check = LeakCheck()
+    request = check.begin("r")
+    check.answer(request)
+    check.end(request)
+    assert check.statistics() == LeakStatistics(1, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_coroutine_that_python_has_not_made_is_told_as_it_shows_itself() -> None:
+    """One of an extension, say. It has no place in the code."""
+    nursery = SimpleNamespace(parent_task=SimpleNamespace(name="the parent"))
+    task: Any = SimpleNamespace(coro="a coroutine", parent_nursery=None)
+    assert _place_of(task) == "it runs 'a coroutine'"
+    task.parent_nursery = nursery
+    assert _place_of(task) == "it runs 'a coroutine' in a nursery of 'the parent'"
+
+
+async def test_the_task_that_writes_the_answer_may_be_one_of_the_requests() -> None:
+    """Rule 1: the one exception."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as own:
+            own.start_soon(answer, send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert (world.found.leaked_tasks, world.said) == (0, [])

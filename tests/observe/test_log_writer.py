@@ -267,3 +267,127 @@ def test_lines_for_which_there_never_was_a_thread_are_counted(monkeypatch: pytes
     writer.put(line, 1)
     writer.close(PROMPTLY_S)
     assert (writer.statistics().dropped, writer.statistics().waiting) == (1, 0)
+
+
+def test_a_queue_is_full_at_its_limit_and_not_before() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write, max_lines=3)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+    counts = []
+    for number in range(5):
+        writer.put(line, number)
+        statistics = writer.statistics()
+        counts.append((statistics.waiting, statistics.dropped))
+    assert counts == [(1, 0), (2, 0), (3, 0), (3, 1), (3, 2)]
+    gate.opened.set()
+    writer.close(PROMPTLY_S)
+
+
+def test_lines_are_written_a_few_at_a_time() -> None:
+    """Rule 2: the event loop waits for a batch at most."""
+    gate, batches = Gate(), list[int]()
+
+    def write(text: str) -> None:
+        batches.append(text.count("\n"))
+        gate.write(text)
+
+    writer = LogWriter(write)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+    for number in range(40):
+        writer.put(line, number)
+    gate.opened.set()
+    writer.close(PROMPTLY_S)
+    assert batches == [1, 16, 16, 8]
+
+
+def test_a_thread_that_could_not_be_started_is_tried_again_after_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for each line: to fail costs more than a line."""
+    now, tries = 100.0, list[float]()
+
+    def start(thread: threading.Thread) -> None:
+        tries.append(now)
+        raise RuntimeError("can't start new thread")
+
+    stream = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        patched.setattr(time, "monotonic", lambda: now)
+        writer = LogWriter(sink_of(stream))
+        for later in (0.0, 0.5, 0.999, 1.0, 1.5, 2.0):
+            now = 100.0 + later
+            writer.put(line, 1)
+    assert tries == [100.0, 101.0, 102.0]
+    assert writer.statistics().waiting == 6
+    writer.close(PROMPTLY_S)  # which tries at once
+    assert stream.getvalue() == "1\n" * 6
+
+
+def test_the_thread_is_one_and_does_not_keep_the_process() -> None:
+    writer = LogWriter(lambda text: None)
+    (thread,) = [
+        each for each in threading.enumerate() if each.name == "fanout-log-writer" and each.is_alive()
+    ][-1:]
+    assert (thread.daemon, writer.has_thread) == (True, True)
+    for _ in range(100):
+        writer.put(line, 1)
+    assert sum(each is thread for each in threading.enumerate()) == 1
+    writer.close(PROMPTLY_S)
+    assert not thread.is_alive()
+
+
+def test_what_is_no_file_is_written_and_flushed() -> None:
+    class Stream(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed += 1
+
+    stream = Stream()
+    sink_of(stream)("text\n")
+    assert (stream.getvalue(), stream.flushed) == ("text\n", 1)
+
+
+def test_what_no_encoding_knows_is_written_as_a_code() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        sink_of(stream)("ä \ud800\n")
+    assert os.read(reading, 100) == b"\xc3\xa4 \\ud800\n"
+    os.close(reading)
+
+
+def test_lines_longer_than_a_pipe_takes_at_once_are_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lines where they fit, and a long one by itself."""
+    pieces: list[bytes] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        pieces.append(bytes(data))
+        return len(data)
+
+    with open(os.devnull, "w") as stream:
+        sink = sink_of(stream)
+        monkeypatch.setattr(os, "write", write)
+        short, long = "s" * 999 + "\n", "l" * 9000 + "\n"
+        sink(short * 5 + long + short + "no end")
+    assert [len(piece) for piece in pieces] == [4000, 1000, 9001, 1000, 6]
+    assert b"".join(pieces) == (short * 5 + long + short + "no end").encode()
+
+
+def test_the_thread_survives_what_it_cannot_even_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 3: a machine without memory. The lines are not lost."""
+    stream, failures = io.StringIO(), [MemoryError(), MemoryError()]
+    write_some = LogWriter._write_some
+
+    def fail_first(writer: LogWriter) -> None:
+        if failures:
+            raise failures.pop()
+        write_some(writer)
+
+    monkeypatch.setattr(LogWriter, "_write_some", fail_first)
+    writer = LogWriter(sink_of(stream))
+    writer.put(line, 1)
+    writer.close(PROMPTLY_S)
+    assert (stream.getvalue(), failures) == ("1\n", [])

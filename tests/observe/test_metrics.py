@@ -300,3 +300,225 @@ async def test_both_formats_say_the_same_and_each_says_which_it_is() -> None:
     assert b"# {" in modern.body
     assert b"# {" not in classic.body
     assert modern.body.endswith(b"\n# EOF\n")
+
+
+CATALOGUE = {
+    "http_server_request_duration_seconds": (
+        "histogram",
+        "From the head of a request to the last byte of its answer.",
+        {
+            "http_request_method": "GET",
+            "url_scheme": "https",
+            "http_route": "/api/all",
+            "http_response_status_code": "500",
+            "error_type": "no_success",
+        },
+    ),
+    "http_client_request_duration_seconds": (
+        "histogram",
+        "From the start of an upstream call to its end, however it ended.",
+        {
+            "http_request_method": "GET",
+            "url_scheme": "https",
+            "server_address": "a.example",
+            "server_port": "443",
+            "http_response_status_code": "503",
+            "error_type": "503",
+            "fanout_outcome": "failed",
+        },
+    ),
+    "fanout_calls": (
+        "counter",
+        "Upstream calls by how they ended, and why.",
+        {"call": "0", "server_address": "a.example", "outcome": "failed", "reason": "bad_status"},
+    ),
+    "fanout_answers": (
+        "counter",
+        "Requests by what their clients received, and why.",
+        {"endpoint": "all", "result": "error", "reason": "no_success"},
+    ),
+    "fanout_call_cancel_to_exit_seconds": (
+        "histogram",
+        "From the moment an upstream call was cancelled to the moment it was gone.",
+        {},
+    ),
+    "fanout_call_tasks_left": (
+        "counter",
+        "asyncio tasks that were alive after their call had ended.",
+        {"call": "1", "server_address": "b.example", "place": "here"},
+    ),
+    "fanout_call_tasks_left_alive": (
+        "gauge",
+        "asyncio tasks that outlived their call and are still alive.",
+        {},
+    ),
+}
+
+
+def test_the_catalogue_is_what_dashboards_and_alerts_name() -> None:
+    """Names, kinds, help and labels: docs/operations.md explains them."""
+    metrics = RequestMetrics(UPSTREAMS, scheme="https")
+    failed = WON._replace(outcome="failed", error="bad_status", status=503)
+    metrics(FIRST._replace(endpoint="all", status=500, reason="no_success", calls=(failed,)))
+    metrics.notify(TaskLeft("r", 1, "here", at=1))
+    found = {family.name: family for family in metrics.collect()}
+    assert {name: (family.type, family.documentation) for name, family in found.items()} == {
+        name: row[:2] for name, row in CATALOGUE.items()
+    }
+    for name, (_, _, labels) in CATALOGUE.items():
+        sample = found[name].samples[0]
+        assert {key: value for key, value in sample.labels.items() if key != "le"} == labels
+        assert [*labels] == [key for key in sample.labels if key != "le"]
+
+
+def test_the_buckets_are_fine_where_the_upstream_answers_and_a_call_exits() -> None:
+    metrics = metrics_of(FIRST)
+
+    def bounds(name: str) -> list[str]:
+        return list(dict.fromkeys(s.labels["le"] for s in samples_of(metrics, f"{name}_bucket")))
+
+    assert " ".join(bounds("http_server_request_duration_seconds")) == (
+        "0.005 0.025 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5 0.55 0.6 0.7 "
+        "0.85 1.0 1.5 2.5 5.0 10.0 30.0 +Inf"
+    )
+    durations = bounds("http_server_request_duration_seconds")
+    assert bounds("http_client_request_duration_seconds") == durations
+    assert " ".join(bounds("fanout_call_cancel_to_exit_seconds")) == (
+        "5e-05 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.5 +Inf"
+    )
+
+
+def test_what_is_beyond_the_bound_of_a_family_is_counted_as_other() -> None:
+    """Every label says so but those that the settings choose."""
+    metrics = metrics_of(*map(hostile, range(1000)))
+    for name, beyond in (
+        ("http_server_request_duration_seconds_count", {"url_scheme": "http"}),
+        ("http_client_request_duration_seconds_count", {}),
+        ("fanout_calls_total", {}),
+        ("fanout_answers_total", {}),
+    ):
+        samples = samples_of(metrics, name)
+        assert len(samples) == 100
+        (other,) = [s for s in samples if s.labels == dict.fromkeys(s.labels, "_OTHER") | beyond]
+        assert other.value > 100
+    for number in range(200):
+        metrics.notify(TaskLeft("r", 0, f"place {number}", at=1))
+    left = samples_of(metrics, "fanout_call_tasks_left_total")
+    assert (len(left), sum(s.value for s in left)) == (100, 200)
+    assert max(left, key=lambda s: s.value).labels == dict.fromkeys(left[0].labels, "_OTHER")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "method", "route"),
+    [
+        ("first", "GET", "/api/first"),
+        ("all", "GET", "/api/all"),
+        ("quorum", "_OTHER", ""),
+        ("other", "_OTHER", ""),
+    ],
+)
+def test_a_route_is_one_of_ours(endpoint: str, method: str, route: str) -> None:
+    labels = only(
+        metrics_of(FIRST._replace(endpoint=endpoint)), "http_server_request_duration_seconds_count"
+    ).labels
+    assert (labels["http_request_method"], labels["http_route"]) == (method, route)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code", "error"),
+    [
+        (None, "client_disconnected", "", "client_disconnected"),
+        (200, "success", "200", ""),
+        (499, "odd", "_OTHER", ""),
+        (499 + 1, "internal", "500", "internal"),
+        (418, "teapot", "418", ""),
+    ],
+)
+def test_the_status_of_an_answer(status: int | None, reason: str, code: str, error: str) -> None:
+    labels = only(
+        metrics_of(FIRST._replace(status=status, reason=reason)), "http_server_request_duration_seconds_count"
+    ).labels
+    assert (labels["http_response_status_code"], labels["error_type"]) == (code, error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_measured", "exit_s"),
+    [
+        ({}, True, None),
+        ({"started_at": None}, False, None),
+        ({"ended_at": None}, False, None),
+        ({"outcome": "not_started"}, False, None),
+        ({"cancel_to_exit_ms": 0.0}, True, 0.0),
+        ({"cancel_to_exit_ms": 250.0}, True, 0.25),
+    ],
+)
+def test_a_call_is_measured_from_its_start_to_its_end(
+    changes: dict[str, Any], is_measured: bool, exit_s: float | None
+) -> None:
+    metrics = metrics_of(FIRST._replace(calls=(WON._replace(**changes),)))
+    assert only(metrics, "fanout_calls_total").value == 1
+    measured = [
+        sum(s.value for s in samples_of(metrics, f"http_client_request_duration_seconds_{what}"))
+        for what in ("count", "sum")
+    ]
+    assert measured == ([1, 0.25] if is_measured else [0, 0])
+    exits = samples_of(metrics, "fanout_call_cancel_to_exit_seconds_count")[0].value
+    assert (exits, samples_of(metrics, "fanout_call_cancel_to_exit_seconds_sum")[0].value) == (
+        (0, 0) if exit_s is None else (1, exit_s)
+    )
+
+
+def test_exemplars_of_calls_and_exits_are_the_request_too() -> None:
+    metrics = metrics_of(FIRST._replace(trace_id="cd" * 16))
+    for name in ("http_client_request_duration_seconds_bucket", "fanout_call_cancel_to_exit_seconds_bucket"):
+        exemplars = [s.exemplar for s in samples_of(metrics, name) if s.exemplar]
+        assert exemplars
+        assert {tuple(e.labels.items()) for e in exemplars} == {(("trace_id", "cd" * 16),)}
+
+
+def test_the_statistics_tell_answers_races_and_calls_apart() -> None:
+    late = FIRST._replace(late_by_ms=2.0)
+    metrics = metrics_of(
+        FIRST,
+        FIRST._replace(endpoint="all"),
+        late,
+        FIRST._replace(endpoint="quorum"),
+        FIRST._replace(status=None, reason="client_disconnected"),
+        FIRST._replace(status=None, reason="client_disconnected", endpoint="other", calls=()),
+        FIRST._replace(status=500, reason="internal", endpoint="other", calls=()),
+        FIRST._replace(status=404, reason="not_found", endpoint="other", calls=()),
+    )
+    statistics = metrics.statistics()
+    assert statistics.answers == {"200": 4, "500": 1, "404": 1}
+    assert statistics.refused == {"not_found": 1}
+    assert statistics.races == {"success": 4}
+    assert statistics.calls == {"success": 5, "cancelled": 5}
+    assert (statistics.clients_disconnected, statistics.guarantees_broken.late_answers) == (2, 1)
+    assert (statistics.tasks_left, statistics.tasks_left_alive) == ({}, 0)
+
+
+def test_a_histogram_of_many_series_comes_in_pieces_and_one_of_none_comes_too() -> None:
+    """A scrape takes turns with the requests, so no piece may be long."""
+    family = histogram("a_seconds", "Help.", ("label",))
+    for series, pieces in ((0, [0]), (1, [1]), (4, [4]), (5, [4, 1]), (9, [4, 4, 1])):
+        found = list(family.histograms([((f"{n}",), Histogram((0.1,))) for n in range(series)]))
+        counts = [sum(s.name == "a_seconds_count" for s in piece.samples) for piece in found]
+        assert counts == pieces
+
+
+def test_an_exemplar_fits_into_the_limit_of_openmetrics() -> None:
+    """128 characters with its name: `request_id` has ten, `trace_id` has eight."""
+    for trace_id, request_id, is_kept in (
+        (None, "x" * 118, True),
+        (None, "x" * 119, False),
+        ("a" * 120, "r", True),
+        ("a" * 121, "r", False),
+        ("", "r", True),
+    ):
+        one = Histogram((1.0,))
+        one.observe(0.5, trace_id, request_id)
+        (row, *_) = one.buckets()
+        assert (len(row) == 3) is is_kept
+        if len(row) == 3:
+            assert row[2].labels == ({"trace_id": trace_id} if trace_id else {"request_id": request_id})
+            assert (row[2].value, row[2].timestamp) == (0.5, None)

@@ -9,7 +9,7 @@ import trio
 from loguru import logger
 from trio.testing import MockClock
 
-from fanout.observe.observers import BATCH_EVERY_S, BATCH_PER_TURN, BatchedObserver, Observers
+from fanout.observe.observers import BATCH_PER_TURN, BatchedObserver, Observers, Receipts
 from fanout.race.events import (
     EVENTS,
     BugFound,
@@ -95,9 +95,9 @@ async def test_what_has_ended_is_told_in_order_a_quarter_of_a_second_later(autoj
         nursery.cancel_scope.cancel()
     told = [(at - begin, event.request_id) for at, event in collector.seen]
     assert told == [
-        (pytest.approx(1 + BATCH_EVERY_S), "a"),
-        (pytest.approx(1 + BATCH_EVERY_S), "b"),
-        (1.5 + BATCH_EVERY_S, "c"),
+        (pytest.approx(1.25), "a"),
+        (pytest.approx(1.25), "b"),
+        (1.75, "c"),
     ]
 
 
@@ -143,3 +143,119 @@ async def test_what_ended_before_it_ran_is_told(autojump_clock: MockClock) -> No
     with trio.move_on_after(1):
         await batched.run()
     assert len(collector.seen) == 1
+
+
+class Logged(list[str]):
+    """What is logged meanwhile, without tracebacks."""
+
+    def __enter__(self) -> Logged:
+        self._sink = logger.add(lambda message: self.append(message.record["message"]), format="{message}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logger.remove(self._sink)
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 2, 5])
+def test_as_many_are_told_of_now_as_is_said(at_most: int) -> None:
+    told: list[str] = []
+
+    class Names:
+        interests = EVENTS
+
+        def notify(self, event: Event) -> None:
+            told.append(event.request_id)
+
+    batched = BatchedObserver([Names()])
+    for name in "abc":
+        batched.notify(ended(name))
+    batched.catch_up(at_most)
+    assert told == list("abc")[:at_most]
+    batched.catch_up()
+    assert told == list("abc")
+
+
+async def test_catching_up_takes_a_turn_per_batch_and_leaves_what_ends_meanwhile() -> None:
+    """Of what had ended at the call, however much more comes."""
+    batched = BatchedObserver([Clocked()])
+    for number in range(2 * BATCH_PER_TURN + 1):
+        batched.notify(ended(str(number)))
+    waiting: list[int] = []
+
+    async def turn() -> None:
+        waiting.append(len(batched._waiting))
+        assert len(waiting) < 10
+        for _ in range(BATCH_PER_TURN):
+            batched.notify(ended("more"))
+        await trio.lowlevel.checkpoint()
+
+    await batched.caught_up(turn)
+    assert waiting == [2 * BATCH_PER_TURN + 1] * 4
+
+
+async def test_catching_up_with_nothing_is_one_turn() -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+        await trio.lowlevel.checkpoint()
+
+    await BatchedObserver([]).caught_up(turn)
+    assert turns == 1
+
+
+async def test_who_runs_sleeps_until_a_request_ends(autojump_clock: MockClock) -> None:
+    """Each first request begins a batch of its own."""
+    collector = Clocked()
+    batched = BatchedObserver([collector])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(batched.run)
+        for at in (10.0, 20.0, 20.125):
+            await trio.sleep_until(at)
+            batched.notify(ended(str(at)))
+        await trio.sleep_until(30.0)
+        nursery.cancel_scope.cancel()
+    assert [(at, event.request_id) for at, event in collector.seen] == [
+        (10.25, "10.0"),
+        (20.25, "20.0"),
+        (20.25, "20.125"),
+    ]
+
+
+def test_what_an_observer_wants_may_change_when_another_joins_or_leaves() -> None:
+    class Wants:
+        def __init__(self, *interests: type[Event]) -> None:
+            self.interests = frozenset(interests)
+
+        def notify(self, event: Event) -> None:
+            pass
+
+    one, two = Wants(BugFound), Wants(BugFound, RequestEnded)
+    batched = BatchedObserver([one, two])
+    assert set(batched.interests) == {BugFound, RequestEnded}  # type: ignore[call-overload]  # it is a mapping
+    observers = Observers([one, two])
+    assert dict(observers.interests) == {BugFound: (one, two), RequestEnded: (two,)}
+    observers.leave(one)
+    assert dict(observers.interests) == {BugFound: (two,), RequestEnded: (two,)}
+    observers.join(one)
+    assert dict(observers.interests) == {BugFound: (two, one), RequestEnded: (two,)}
+
+
+def test_a_consumer_of_receipts_that_raises_is_named() -> None:
+    def broken(receipt: object) -> None:
+        raise ZeroDivisionError
+
+    with Logged() as logged:
+        Receipts([broken]).notify(ended())
+    assert [line[:40] for line in logged] == ["a receipt could not be used by <function"]
+
+
+def test_receipts_are_made_of_requests_alone() -> None:
+    seen: list[object] = []
+    receipts = Receipts([seen.append])
+    receipts.notify(BugFound("r", "x", ValueError(), at=1))
+    receipts.notify(ended("kept"))
+    assert seen == list(receipts.latest)
+    assert [receipt.request_id for receipt in receipts.latest] == ["kept"]
+    assert receipts.interests == {RequestEnded}

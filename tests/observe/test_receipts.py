@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
 
 from fanout.api.receipts import receipt_member, receipt_timings
 from fanout.observe.observers import Receipts
-from fanout.observe.receipt import Receipt
+from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
 from fanout.race.outcome import Cancelled, Failure, Outcome, Success
 from fanout.race.timings import CallTimings, Headers
+from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 from fanout.testing.scenario import Replay
 
@@ -71,7 +73,7 @@ def test_at_the_deadline_it_counts_from_the_deadline() -> None:
     careless.cleanup_ms = 7
     receipt = receipt_of("/api/all?timeout=200", [fails(10, "broken"), careless], reserve_ms=20)
     failed, cancelled = receipt.calls
-    assert (receipt.status, receipt.reason) == (500, "deadline")
+    assert (receipt.endpoint, receipt.status, receipt.reason) == ("all", 500, "deadline")
     assert (failed.outcome, failed.error, failed.status) == ("failed", "broken", None)
     assert cancelled.cancel_source == "deadline"
     assert cancelled.cancel_to_exit_ms == pytest.approx(7)
@@ -190,6 +192,16 @@ def test_a_client_is_not_told_reasons_that_are_not_ours() -> None:
     assert race is not None
     assert receipt_member(race)["calls"][0]["cancel_reason"] is None
     assert receipt_timings(race) == ['call0.cancelled;dur=500.000;desc="nursery"']
+    own = ended(Cancelled("explicit", "call 1 settled the race"), settled_at=1.5).race
+    assert own is not None
+    assert receipt_member(own)["calls"][0]["cancel_reason"] == "call 1 settled the race"
+
+
+def test_the_receipt_in_an_answer_names_a_new_strategy_and_rounds_to_the_microsecond() -> None:
+    race = ended(Cancelled("explicit"), settled_at=1.5).race
+    assert race is not None
+    told = receipt_member(race._replace(budget=Budget(1.0, 2000, 12.345678)))
+    assert (told["endpoint"], told["timeout_ms"], told["reserve_ms"]) == ("quorum", 2000, 12.346)
 
 
 def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
@@ -284,3 +296,201 @@ def test_how_much_is_told_depends_on_the_calls_alone() -> None:
     replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL)
     assert len(replay.headers["server-timing"]) < 6 * 1024
     assert len(replay.body) < 16 * 1024
+
+
+CALL = CallReceipt(
+    call=1,
+    outcome="cancelled",
+    error="broken",
+    status=299,
+    started_at=10.1,
+    ended_at=10.23456789,
+    phases=(("connect", 10.1), ("wait", 10.2)),
+    reused=True,
+    kept=False,
+    cancel_source="explicit",
+    cancel_reason="why",
+    cancel_to_exit_ms=0.98765,
+    left=("a place",),
+)
+CALL_IN_JSON = {
+    "upstream": 1,
+    "outcome": "cancelled",
+    "error": "broken",
+    "status": 299,
+    "started_ms": 100.0,
+    "ended_ms": 234.568,
+    "phases": [["connect", 100.0], ["wait", 200.0]],
+    "reused": True,
+    "kept": False,
+    "cancel_source": "explicit",
+    "cancel_reason": "why",
+    "cancel_to_exit_ms": 0.988,
+    "left": ["a place"],
+}
+WHOLE = Receipt(
+    request_id="id-1",
+    trace_id="ab" * 16,
+    endpoint="first",
+    arrived_at=10.0,
+    timeout_ms=1100,
+    reserve_ms=22.56789,
+    ended_at=11.2345,
+    used_ms=1234.56789,
+    status=201,
+    reason="deadline",
+    late_by_ms=345.67891,
+    calls=(CALL,),
+)
+WHOLE_IN_JSON = {
+    "request_id": "id-1",
+    "trace_id": "ab" * 16,
+    "endpoint": "first",
+    "timeout_ms": 1100,
+    "reserve_ms": 22.568,
+    "used_ms": 1234.568,
+    "status": 201,
+    "reason": "deadline",
+    "late_by_ms": 345.679,
+    "calls": [CALL_IN_JSON],
+}
+
+
+def test_each_member_in_json_is_the_receipts() -> None:
+    assert WHOLE.to_json() == WHOLE_IN_JSON
+    timed = WHOLE.to_json(clock_offset_s=0.123_456_7)
+    assert timed == {
+        **WHOLE_IN_JSON,
+        "arrived_unix_s": 10.123457,
+        "arrived": "1970-01-01T00:00:10.123457+00:00",
+    }
+    nothing = CALL._replace(started_at=None, ended_at=None, phases=(), cancel_to_exit_ms=None, left=())
+    assert nothing.to_json(10.0) == {
+        **CALL_IN_JSON,
+        "started_ms": None,
+        "ended_ms": None,
+        "phases": [],
+        "cancel_to_exit_ms": None,
+        "left": [],
+    }
+    assert WHOLE._replace(reserve_ms=None).to_json()["reserve_ms"] is None
+
+
+def recorded(*calls: CallRecord, **changes: Any) -> RequestEnded:
+    race = RaceRecord("first_success", Budget(1.0, 2000, 12.5), NoSuccess(), calls, None)
+    event = RequestEnded(
+        *("r", Trace(), 1.0, 500, None, 0.25, None, race, 3.5),
+        method="PUT",
+        raw_path=b"/\xe4" + b"/" * 300,
+        client=("192.0.2.1", 7),
+    )
+    return event._replace(**changes)
+
+
+def test_a_receipt_is_made_of_every_member_of_its_event() -> None:
+    receipt = make_receipt(event := recorded())
+    assert receipt == Receipt(
+        request_id="r",
+        trace_id=Trace.trace_id,
+        endpoint="first",
+        arrived_at=1.0,
+        timeout_ms=2000,
+        reserve_ms=12.5,
+        ended_at=3.5,
+        used_ms=2500.0,
+        status=500,
+        reason="no_success",
+        late_by_ms=250.0,
+        calls=(),
+        trace=event.trace,
+        method="PUT",
+        path="/ä" + "/" * 254,
+        client=("192.0.2.1", 7),
+    )
+    assert make_receipt(recorded(trace=None)).trace_id is None
+    assert make_receipt(recorded(reason="internal")).reason == "internal"
+    other = make_receipt(recorded(race=None))
+    assert (other.endpoint, other.reason, other.timeout_ms, other.reserve_ms) == (
+        "other",
+        "success",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        (None, "client_disconnected"),
+        (One(0, b"{}"), "success"),
+        (Every((b"{}",)), "success"),
+        (NoSuccess(), "no_success"),
+        (DeadlineReached(), "deadline"),
+        (Crashed(ZeroDivisionError()), "internal"),
+    ],
+)
+def test_the_verdict_is_the_reason_unless_something_else_is(verdict: Verdict | None, reason: str) -> None:
+    race = recorded().race
+    assert race is not None
+    assert make_receipt(recorded(race=race._replace(verdict=verdict))).reason == reason
+
+
+MARKS = (("connect", 1.0), ("wait", 1.5), ("kept", 1.75))
+
+
+@pytest.mark.parametrize(
+    ("marks", "reused", "kept"),
+    [
+        (MARKS, False, True),
+        (MARKS[:2], False, False),
+        ((("reused", 1.0), ("wait", 1.5)), True, False),
+        ((("reused", 1.0), ("connect", 1.2), ("kept", 1.5)), False, True),
+        ((("wait", 1.5), ("kept", 1.75)), None, None),
+        ((), None, None),
+    ],
+)
+def test_a_call_says_what_became_of_its_connection(
+    marks: tuple[tuple[str, float], ...], reused: bool | None, kept: bool | None
+) -> None:
+    (call,) = make_receipt(recorded(CallRecord(0, 1.0, 2.0, GOOD, marks, ("left",)))).calls
+    assert call == CallReceipt(
+        *(0, "ok", None, None, 1.0, 2.0, marks, reused, kept), None, None, None, ("left",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "times", "left_at", "settled_at", "exit_ms", "why"),
+    [
+        (Cancelled("deadline"), (1.0, 3.5), None, None, 512.5, None),
+        (Cancelled("deadline"), (1.0, 3.5), 1.5, 1.25, 512.5, None),
+        (Cancelled("deadline"), (1.0, 2.9875), None, None, 0.0, None),
+        (Cancelled("explicit", "ours"), (1.0, 2.0), None, 1.5, 500.0, "ours"),
+        (Cancelled("explicit"), (1.0, 2.0), None, 1.5, 500.0, None),
+        (Cancelled("explicit"), (1.0, 2.0), 1.25, None, 750.0, "the client disconnected"),
+        (Cancelled("explicit"), (1.0, 2.0), 1.25, 1.5, 750.0, "the client disconnected"),
+        (Cancelled("explicit"), (1.0, 2.0), 1.5, 1.25, 750.0, None),
+        (Cancelled("explicit"), (1.0, 2.0), 1.5, 1.5, 500.0, "the client disconnected"),
+        (Cancelled("explicit"), (1.0, 2.0), None, None, None, None),
+        (Cancelled("explicit"), (1.0, 2.0), None, 2.5, None, None),
+        (Cancelled("explicit", "ours"), (1.0, 2.0), 1.25, None, 750.0, "ours"),
+    ],
+)
+def test_who_cancelled_a_call_and_how_soon_it_was_gone(
+    cancelled: Cancelled,
+    times: tuple[float | None, float],
+    left_at: float | None,
+    settled_at: float | None,
+    exit_ms: float | None,
+    why: str | None,
+) -> None:
+    event = recorded(CallRecord(1, times[0], times[1], cancelled), client_left_at=left_at)
+    assert event.race is not None
+    (call,) = make_receipt(event._replace(race=event.race._replace(settled_at=settled_at))).calls
+    assert (call.call, call.outcome, call.cancel_source) == (1, "cancelled", cancelled.source)
+    assert call.cancel_to_exit_ms == pytest.approx(exit_ms)
+    assert call.cancel_reason == why
+
+
+def test_a_failed_call_has_its_word_and_the_upstreams_status() -> None:
+    (call,) = make_receipt(recorded(CallRecord(0, 1.0, 2.0, Failure("bad_status", 503)))).calls
+    assert (call.outcome, call.error, call.status, call.cancel_source) == ("failed", "bad_status", 503, None)

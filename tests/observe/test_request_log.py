@@ -7,16 +7,19 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from fanout.observe.log import Logs
 from fanout.observe.log_writer import LogWriter, sink_of
 from fanout.observe.observers import Receipts
 from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.observe.request_log import RequestLog
+from fanout.observe.request_row import RequestRows
 from fanout.race.events import RequestEnded
 from fanout.race.outcome import Failure, Success
 from fanout.race.timings import CallTimings
@@ -317,3 +320,142 @@ def test_a_line_has_the_time_of_the_end_of_its_request_and_follows_a_clock_that_
     writer.close()
     times = [json.loads(line)["time"][11:23] for line in stream.getvalue().splitlines()]
     assert times == ["12:00:01.000", "12:00:01.500", "12:00:01.750", "12:01:02.000", "12:01:02.500"]
+
+
+LATE = CallReceipt(0, "won", None, None, 10.0, 10.25, (), True, True, None, None, None)
+SEEN = Receipt("id-1", None, "first", 10.0, 1000, 20.0, 10.251, 251.6, 200, "success", 0.0, (LATE,))
+SEEN = SEEN._replace(method="GET", path="/api/first", client=("192.0.2.1", 7))
+
+
+def row_of(receipt: Receipt, *, upstreams: Sequence[str] = ("a", "a"), has_colour: bool = False) -> str:
+    return RequestRows(upstreams, has_colour).row((receipt, NOON_S + 0.123_75))
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        ({}, "INFO    {} GET /api/first 200 252 ms  call 0 won after 250 ms (192.0.2.1:7, id id-1)"),
+        ({"calls": ()}, "INFO    {} GET /api/first 200 252 ms  answered (192.0.2.1:7, id id-1)"),
+        (
+            {"client": None, "calls": ()},
+            "INFO    {} GET /api/first 200 252 ms  answered (no address, id id-1)",
+        ),
+        (
+            {"client": ("::1", 7), "calls": ()},
+            "INFO    {} GET /api/first 200 252 ms  answered ([::1]:7, id id-1)",
+        ),
+        (
+            {"status": 500, "reason": "internal", "calls": ()},
+            "ERROR   {} GET /api/first 500 252 ms  a bug of this server (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"status": None, "reason": "internal", "calls": ()},
+            "ERROR   {} GET /api/first --- 252 ms  a bug of this server (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"status": 503, "reason": "no_room_left", "late_by_ms": 1.25, "calls": ()},
+            "WARNING {} GET /api/first 503 252 ms  no room left: late by 1.2 ms (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"late_by_ms": 1.25, "calls": ()},
+            "WARNING {} GET /api/first 200 252 ms  late by 1.2 ms (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"status": 499, "reason": "odd", "calls": ()},
+            "INFO    {} GET /api/first 499 252 ms  odd (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"status": 500, "reason": "deadline", "calls": ()},
+            "WARNING {} GET /api/first 500 252 ms  the deadline of 1000 ms came (192.0.2.1:7, id id-1)",
+        ),
+        (
+            {"path": "/a\nb", "calls": ()},
+            "INFO    {} GET /a\\x0ab 200 252 ms  answered (192.0.2.1:7, id id-1)",
+        ),
+    ],
+)
+def test_a_row_says_what_was_asked_and_what_came_of_it(changes: dict[str, Any], row: str) -> None:
+    found = row_of(SEEN._replace(**changes))
+    time = datetime.fromtimestamp(NOON_S + 0.123_75, UTC).astimezone().strftime("%H:%M:%S.124")
+    assert found == row.format(time) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "story"),
+    [
+        ({}, "call 0 won after 250 ms"),
+        ({"outcome": "ok"}, "call 0 succeeded after 250 ms"),
+        ({"outcome": "odd"}, "call 0 odd after 250 ms"),
+        ({"outcome": "internal"}, "call 0 ended with a bug after 250 ms"),
+        ({"outcome": "not_started", "started_at": None}, "call 0 was not started"),
+        ({"outcome": "not_started", "ended_at": None}, "call 0 was not started"),
+        ({"outcome": "failed", "error": "broken"}, "call 0 failed after 250 ms (broken)"),
+        ({"outcome": "failed", "error": "bad", "status": 503}, "call 0 failed after 250 ms (bad 503)"),
+        (
+            {"outcome": "cancelled", "cancel_source": "deadline"},
+            "call 0 was cancelled after 250 ms (deadline)",
+        ),
+        (
+            {"outcome": "cancelled", "cancel_source": "explicit", "cancel_reason": "why"},
+            "call 0 was cancelled after 250 ms (why)",
+        ),
+        ({"left": ("a", "b")}, "call 0 won after 250 ms and left a; b"),
+        ({"error": "e", "left": ("a",)}, "call 0 won after 250 ms (e) and left a"),
+        ({"started_at": 10.125}, "call 0 won after 250 ms"),  # of the request's arrival
+    ],
+)
+def test_a_row_ends_with_the_story_of_each_call(changes: dict[str, Any], story: str) -> None:
+    call = LATE._replace(**changes)
+    assert f"252 ms  {story} (192.0.2.1:7" in row_of(SEEN._replace(calls=(call,)))
+    named = story.replace("call 0", "call 0 to a")
+    assert f"252 ms  {named} (192.0.2.1:7" in row_of(SEEN._replace(calls=(call,)), upstreams=("a", "b"))
+
+
+def test_a_row_is_coloured_where_it_helps_to_find_something() -> None:
+    dim, bold, end = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+    calls = SEEN._replace(calls=())
+    assert row_of(calls, has_colour=True).startswith(f"{bold}INFO   {end} {dim}")
+    for status, colour in ((200, "32"), (404, "33"), (500, "31")):
+        assert f" \x1b[{colour}m{status}{end} " in row_of(calls._replace(status=status), has_colour=True)
+    for receipt, shown in ((calls._replace(status=302), "302"), (calls._replace(status=None), "---")):
+        assert f" {shown}{end} " in row_of(receipt, has_colour=True)
+        assert f"m{shown}{end}" not in row_of(receipt, has_colour=True)
+    assert f" {dim}(192.0.2.1:7, id id-1){end}\n" in row_of(calls, has_colour=True)
+    assert "\x1b" not in row_of(calls)
+
+
+@pytest.mark.parametrize(
+    ("which", "level", "changes", "is_logged"),
+    [
+        ("all", "debug", {}, True),
+        ("failed", "info", {"late_by_ms": 0.1}, True),
+        ("failed", "info", {"reason": "odd"}, True),
+        ("failed", "info", {}, False),
+        ("all", "warning", {"late_by_ms": 0.1}, True),
+        ("all", "warning", {"status": 499}, False),
+        ("all", "warning", {"status": 500}, True),
+        ("all", "warning", {"status": None}, False),
+        ("all", "error", {"status": 500}, False),
+        ("all", "error", {"reason": "internal"}, True),
+        ("none", "debug", {"reason": "internal"}, False),
+    ],
+)
+def test_a_request_is_logged_by_its_level_and_by_what_is_wanted(
+    which: str, level: str, changes: dict[str, Any], is_logged: bool
+) -> None:
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    RequestLog(Logs(writer, level, False), which, ["a"], lambda: NOON_S)(SEEN._replace(**changes))
+    writer.close()
+    assert bool(stream.getvalue()) is is_logged
+
+
+async def test_the_time_of_a_line_is_that_of_the_day(autojump_clock: trio.testing.MockClock) -> None:
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    before = datetime.now(UTC)
+    log = RequestLog(Logs(writer, "info", False), "all", ["a"])
+    log(SEEN._replace(ended_at=trio.current_time()))
+    writer.close()
+    found = datetime.fromisoformat(json.loads(stream.getvalue())["time"].replace("Z", "+00:00"))
+    assert before - timedelta(seconds=1) <= found <= datetime.now(UTC) + timedelta(seconds=1)

@@ -214,3 +214,13 @@ async def test_the_headers_are_in_the_request_and_in_its_bytes(state: str) -> No
     all_headers = {**own, **{name.decode(): value.decode() for name, value in sent}}
     in_full = httpx.Request("GET", "http://upstream/api/work", headers=all_headers)
     assert PreparedGet("http://upstream/api/work", own).bytes_with(sent) == await request_bytes(in_full)
+
+
+@pytest.mark.parametrize(("length", "is_whole"), [(511, True), (512, True), (513, False)])
+def test_a_state_is_passed_on_whole_up_to_the_limit(length: int, is_whole: bool) -> None:
+    """The standard's 512 characters; beyond them whole members are left out."""
+    members = [f"k{number}={'v' * 100}" for number in range(4)]
+    members.append("last=" + "w" * (length - len(",".join(members)) - len(",last=")))
+    state = ",".join(members)
+    assert len(state) == length
+    assert begun(headers(GOOD, state)).state == (state if is_whole else ",".join(members[:-1]))

@@ -121,3 +121,65 @@ def test_every_standard_sampler_decides_as_its_name_says(name: str, client_sampl
     scope = {"method": "GET", "path": "/", "raw_path": b"/", "scheme": "http", "http_version": "1.1"}
     trace = begin({**scope, "headers": headers}, dict(headers), sampler_of(settings))
     assert isinstance(trace, RequestTrace) is expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "asked_by", "collector"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": " http://me:key@a:1/x?y "},
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://a:1",
+            "http://a:1",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://b/v1", **ENDPOINT},
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://b",
+            "https://b",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "OTEL_TRACES_EXPORTER=otlp", "http://localhost:4318"),
+    ],
+)
+def test_it_says_which_variable_asked_for_traces_and_shows_nothing_secret(
+    environment: dict[str, str], asked_by: str, collector: str
+) -> None:
+    settings = read_tracing(environment)
+    assert settings == TracingSettings(asked_by, collector, 1.0, True, 2048, 512, 5000)
+
+
+def test_every_number_is_its_variables() -> None:
+    settings = read(
+        OTEL_BSP_MAX_QUEUE_SIZE="700",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="300",
+        OTEL_BSP_SCHEDULE_DELAY="999999999",
+        OTEL_TRACES_SAMPLER="traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0.25",
+    )
+    assert (settings.max_waiting, settings.max_batch, settings.delay_ms) == (700, 300, 999_999_999)
+    assert (settings.ratio, settings.follows_client) == (0.25, False)
+    assert read(OTEL_TRACES_SAMPLER="always_off").ratio == 0.0
+    assert read(OTEL_TRACES_SAMPLER="always_on", OTEL_TRACES_SAMPLER_ARG="x").ratio == 1.0
+
+
+@pytest.mark.parametrize("number", ["1234567890", "00", "1.5", "²", "+1", "1_0"])
+def test_a_number_is_a_few_decimal_digits_above_0(number: str) -> None:
+    with pytest.raises(ValueError, match=r"^OTEL_BSP_SCHEDULE_DELAY=.*: use a whole number above 0$"):
+        read(OTEL_BSP_SCHEDULE_DELAY=number)
+
+
+@pytest.mark.parametrize("url", ["http://collector:0", "HTTP//x", "ftp://a", "http:///x", "//a"])
+def test_more_that_is_no_endpoint(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not an http URL: "):
+        read(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=url)
+
+
+def test_a_wrong_sampler_is_told_all_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^OTEL_TRACES_SAMPLER='x': use one of ") as caught:
+        read(OTEL_TRACES_SAMPLER="x")
+    assert str(caught.value).endswith(
+        "always_on, always_off, traceidratio, "
+        "parentbased_always_on, parentbased_always_off, parentbased_traceidratio"
+    )
+
+
+def test_a_protocol_that_is_right_is_taken() -> None:
+    assert read(OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf", OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="").delay_ms

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
+import hpack
 import trio
 import trio.testing
 
@@ -179,21 +180,30 @@ async def converse(seed: int) -> str:
 
 
 def _check_answers(data: bytes, seed: int) -> None:
-    """Whole frames, the last one aside; one answer a stream at most, and nothing behind its end."""
+    """Whole frames, the last one aside; one answer a stream at most, and nothing behind its end.
+
+    A 100 may come before the answer, once.
+    """
     at = 0
+    decoder = hpack.Decoder()
+    decoder.max_allowed_table_size = 2**32  # what the client allowed is not followed here
+    continued: set[int] = set()
     answered: set[int] = set()
     ended: set[int] = set()
     while at + 9 <= len(data):
         length = int.from_bytes(data[at : at + 3])
         kind, flags, stream_id = struct.unpack(">BBI", data[at + 3 : at + 9])
+        sent = data[at + 9 : at + 9 + length]
         at += 9 + length
         if stream_id == 0 or kind in (WINDOW_UPDATE, RST_STREAM):
             continue
         assert kind in (HEADERS, DATA), f"seed {seed}: a frame of type {kind}"
         assert stream_id not in ended, f"seed {seed}: more behind the end of stream {stream_id}"
-        if kind == HEADERS:
+        if kind == HEADERS and len(sent) == length:
+            is_interim = (b":status", b"100") in list(decoder.decode(sent, raw=True))
             assert stream_id not in answered, f"seed {seed}: stream {stream_id} was answered twice"
-            answered.add(stream_id)
+            assert not is_interim or stream_id not in continued, f"seed {seed}: two interim answers"
+            (continued if is_interim else answered).add(stream_id)
         if flags & END_STREAM:
             ended.add(stream_id)
 

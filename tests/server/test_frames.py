@@ -20,6 +20,7 @@ from tests.blackbox.front_door.http2_frames import (
 )
 
 PINGS = frame(PING, 0, 0, bytes(8))
+RESERVED = 2**31
 LIMITS = Limits(max_head_block_bytes=100, max_spare_frames=5, spare_frames_per_s=1, spare_frames_a_request=2)
 
 
@@ -33,6 +34,20 @@ async def test_an_allowance_is_spent_at_once_and_comes_back_with_time(autojump_c
     assert not allowance.overdrawn
     allowance.spend()
     assert allowance.overdrawn
+
+
+async def test_an_allowance_is_filled_up_when_it_is_used_up(autojump_clock: object) -> None:
+    allowance = Allowance(burst=2, per_s=1)
+    allowance.spend()
+    await trio.sleep(10)
+    for _ in range(3):
+        allowance.spend()
+    overdrawn = [allowance.overdrawn]
+    for _ in range(2):
+        allowance.spend()
+        await trio.sleep(10)
+        overdrawn.append(allowance.overdrawn)
+    assert overdrawn == [False, True, True]  # for good
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 2, 7, 9, 10, 1000])
@@ -51,7 +66,13 @@ async def test_an_allowance_is_spent_at_once_and_comes_back_with_time(autojump_c
             frame(HEADERS, 0, 1, bytes(90)) + frame(CONTINUATION, 0, 1, bytes(11)),
             ErrorCodes.ENHANCE_YOUR_CALM,
         ),
+        (frame(CONTINUATION, 0, 1, bytes(100)), None),
+        (frame(CONTINUATION, 0, 1, bytes(101)), ErrorCodes.ENHANCE_YOUR_CALM),
+        # A reserved bit is no part of a stream's number.
+        (PINGS * 5 + headers(RESERVED | 1, b"x") + headers(3, b"x") + PINGS * 4, None),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES)), None),
+        (b"\x00\x40\x01" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
+        (b"\x01\x00\x00" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES + 1)), ErrorCodes.FRAME_SIZE_ERROR),
         (b"\xff\xff\xff" + frame(DATA, 0, 1)[3:], ErrorCodes.FRAME_SIZE_ERROR),
     ],
@@ -67,5 +88,6 @@ async def test_the_preface_is_no_frame() -> None:
     frames = Frames(LIMITS)
     frames.count(PREFACE)
     assert frames.number == 0
-    frames.count(settings())
-    assert frames.number == 1
+    for number in (1, 2, 3):
+        frames.count(settings())
+        assert frames.number == number

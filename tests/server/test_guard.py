@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import struct
+from typing import NoReturn
 
 import pytest
 import trio
@@ -235,3 +236,50 @@ def test_a_report_that_raises_changes_nothing(raised: Exception) -> None:
     with Guard(report):
         raise raised
     assert reported == [raised]
+
+
+class Strange(BaseExceptionGroup[BaseException]):  # noqa: ASYNC126 - its parts may be plain groups
+    """A group that is no `Exception`, whatever it holds."""
+
+
+class WithoutMemory(BaseExceptionGroup[BaseException]):  # noqa: ASYNC126 - it has no parts
+    def split(self, condition: object) -> NoReturn:
+        raise MemoryError
+
+
+BUG = KeyError("a bug")
+STOP = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize(
+    ("raised", "reported", "passes"),
+    [
+        (None, [], None),
+        (BUG, [BUG], None),
+        (STOP, [], STOP),
+        (BaseExceptionGroup("", [STOP]), [], [STOP]),
+        (BaseExceptionGroup("", [STOP, BUG]), [[BUG]], [STOP]),
+        (ExceptionGroup("", [BUG]), [[BUG]], None),
+        (Strange("", [BUG]), [[BUG]], None),
+        (WithoutMemory("", [STOP, BUG]), [], None),  # the task ends here either way
+    ],
+)
+def test_bugs_are_reported_and_end_here_and_all_else_passes(
+    raised: BaseException | None, reported: list[object], passes: object
+) -> None:
+    """G10, G11: whatever one connection raises, the others and the server live on, and can be cancelled."""
+    reports: list[Exception] = []
+    passed: BaseException | None = None
+    try:
+        with Guard(reports.append):
+            if raised is not None:
+                raise raised
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - the guard is to let it pass
+        passed = error
+        assert passed is raised or passed.__suppress_context__
+    assert [_held(report) for report in reports] == reported
+    assert _held(passed) == passes
+
+
+def _held(error: BaseException | None) -> object:
+    return list(error.exceptions) if isinstance(error, BaseExceptionGroup) else error

@@ -63,21 +63,22 @@ async def test_a_hang_up_reaches_the_app_within_one_scheduler_pass(autojump_cloc
         assert app.running == 0
 
 
-async def test_after_the_answer_the_app_receives_no_disconnect(
+async def test_after_the_answer_the_app_receives_a_disconnect_and_runs_on(
     autojump_clock: MockClock,
 ) -> None:
-    """Neither of the client's own end nor of the one that the server makes (`Connection: close`)."""
+    """Whether the client ends the connection or the server does (`Connection: close`)."""
     heard: list[Message] = []
     done = trio.Event()
 
     async def lingering(scope: Scope, receive: Receive, send: Send) -> None:
         async def listen() -> None:
-            while True:
+            while not heard or heard[-1]["type"] != "http.disconnect":
                 heard.append(await receive())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
             await trio.sleep(1)
+            assert len(heard) == 1
             await answer(send, b"done")
             await trio.sleep(1)
             done.set()
@@ -90,7 +91,7 @@ async def test_after_the_answer_the_app_receives_no_disconnect(
         await done.wait()
         await world.all_ended()
     assert status == 200
-    assert [message["type"] for message in heard] == ["http.request"]
+    assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
 
 
 async def test_writing_to_a_client_that_left_cancels_the_app() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
 import trio
@@ -140,6 +142,83 @@ async def test_accepting_goes_on_whatever_a_connection_or_the_kernel_raises(
         assert [client.recv(1) for client in refused] == [b""] * 3
         begun[0].close()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+class Listener(socket.socket):
+    """Accepts what a script says: a connection, or an error."""
+
+    def __init__(self, *script: socket.socket | OSError) -> None:
+        super().__init__()
+        self.script = list(script)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        outcome = self.script.pop(0) if self.script else BlockingIOError()
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome, None
+
+
+def test_an_error_of_accept_is_raised_only_if_no_connection_could_begin() -> None:
+    """Those that did begin have their turn first. The error is there again at the next attempt."""
+    no_descriptor = OSError(errno.EMFILE, "no descriptor")
+    begun: list[socket.socket] = []
+    with ExitStack() as opened:
+        waiting = [opened.enter_context(socket.socket()) for _ in range(2)]
+        with Listener(*waiting, no_descriptor, no_descriptor) as listening:
+            assert accept_waiting(listening, begun.append) == 2
+            assert begun == waiting
+            assert not any(one.getblocking() for one in waiting)
+            with pytest.raises(OSError, match="no descriptor"):
+                accept_waiting(listening, begun.append)
+            assert accept_waiting(listening, begun.append) == 0
+
+
+async def test_between_attempts_that_fail_others_have_a_tenth_of_a_second(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G10. A listener is readable for as long as nobody accepts: without a pause it takes the processor.
+
+    Each outage is one line in the log.
+    """
+    failed_at: list[float] = []
+    outage: OSError | None = None
+    begun = 0
+
+    def begin(sock: socket.socket) -> None:
+        nonlocal begun
+        if outage is not None:
+            failed_at.append(trio.current_time())
+            raise outage
+        sock.close()
+        begun += 1
+
+    async def until_done(done: Callable[[], bool]) -> None:
+        with trio.fail_after(10):
+            while not done():
+                await trio.sleep(0.001)
+
+    with listener() as sock, ExitStack() as clients:
+
+        def connect(count: int) -> None:
+            for _ in range(count):
+                clients.enter_context(socket.create_connection(sock.getsockname()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_connections, sock, begin)
+            for number, name in enumerate(("no descriptor", "no memory"), 1):
+                outage = OSError(errno.EMFILE, name)
+                connect(3)
+                await until_done(lambda number=number: len(failed_at) == 3 * number)  # type: ignore[misc]  # mypy infers no default
+                outage = None
+                connect(1)
+                await until_done(lambda number=number: begun == number)  # type: ignore[misc]  # as above
+            nursery.cancel_scope.cancel()
+    pauses = [round(later - earlier, 3) for earlier, later in pairwise(failed_at)]
+    assert (pauses[:2], pauses[3:]) == ([0.1, 0.1], [0.1, 0.1])
+    assert [record.name for record in caplog.records] == ["fanout.server.accept"] * 2
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "no descriptor" in first
+    assert "no memory" in second
 
 
 async def test_a_burst_is_accepted_in_a_few_passes_of_the_loop() -> None:

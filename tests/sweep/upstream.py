@@ -89,6 +89,9 @@ class PlannedWire(Wire):
         assert self.is_open
         self._pending += self._upstream.play(data)
 
+    def send_now(self, data: bytes) -> bool:
+        raise NotImplementedError
+
     async def receive(self) -> bytes:
         assert self.is_open
         piece = self._pending[0] if self._pending else Later(math.inf, b"")

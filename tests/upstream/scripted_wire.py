@@ -65,6 +65,9 @@ class ScriptedWire:
         if self.send_error is not None:
             raise self.send_error
 
+    def send_now(self, data: bytes) -> bool:
+        raise NotImplementedError
+
     async def receive(self) -> bytes:
         assert not self.closed
         piece = self._pending[0] if self._pending else HANGS

@@ -5,15 +5,21 @@ The wire itself is tested with the simulated upstream, over real sockets.
 
 from __future__ import annotations
 
+import gzip
+
 import httpx
 import pytest
 import respx
 import trio
+from trio.testing import MockClock
 
+import fanout
 from fanout.race.outcome import Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.call import UpstreamCall, is_valid_payload
 from fanout.upstream.errors import BodyTooLarge
+from fanout.upstream.phases import Phase
+from tests.upstream.scripted_wire import ScriptedWire, World
 
 URL = "http://upstream.test/api/work"
 ANSWER = b'{"time": 160}'
@@ -103,6 +109,68 @@ async def test_a_bug_below_is_not_a_failure() -> None:
     """Only httpx's own family is expected; anything else must stay loud (G11)."""
     with pytest.raises(ZeroDivisionError):
         await outcome_of(ZeroDivisionError())
+
+
+WIRE_HEAD = (
+    b"GET /work HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+    b"User-Agent: fanout/%b\r\n%b\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "more", "fields"),
+    [
+        ("", (), b""),
+        (
+            "user:pass@",
+            ((b"traceparent", b"00-1"),),
+            b"Authorization: Basic dXNlcjpwYXNz\r\ntraceparent: 00-1\r\n",
+        ),
+    ],
+)
+async def test_every_byte_of_a_request(
+    autojump_clock: MockClock, user: str, more: tuple[tuple[bytes, bytes], ...], fields: bytes
+) -> None:
+    wire = ScriptedWire([b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + ANSWER])
+    world = World(wire)
+    timings = CallTimings("test", 0, more)
+    call = UpstreamCall(world.transport, f"http://{user}192.0.2.1/work")
+    assert await call(timings) == Success(ANSWER)
+    assert wire.sent == [WIRE_HEAD % (fanout.__version__.encode(), fields)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "word"),
+    [
+        (b"", b"[]", "bad_payload"),
+        (b"Content-Encoding: gzip\r\n", b"no gzip", "bad_payload"),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(bytes(2000)), "too_large"),
+    ],
+)
+async def test_a_body_that_is_not_what_it_should_be_fails_with_its_status(
+    autojump_clock: MockClock, fields: bytes, body: bytes, word: str
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body)
+    world = World(ScriptedWire([head + body]), max_body_bytes=1000)
+    call = UpstreamCall(world.transport, "http://192.0.2.1/work")
+    assert await call(CallTimings("test", 0)) == Failure(word, 200)
+
+
+async def test_over_any_transport_the_phases_are_marked_and_fields_are_added() -> None:
+    timings = CallTimings("test", 0, ((b"traceparent", b"00-1"),))
+    made: list[httpx.Request] = []
+
+    async def transport(request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        made.append(request)
+        for phase in (Phase.CONNECT, Phase.WAIT):
+            request.extensions["fanout.phase"](phase)
+        return httpx.Response(200, content=ANSWER)
+
+    assert await UpstreamCall(httpx.MockTransport(transport), URL)(timings) == Success(ANSWER)
+    assert made[0].method == "GET"
+    assert made[0].headers["traceparent"] == "00-1"
+    assert [phase for phase, _ in timings.seen] == ["connect", "wait"]
 
 
 # What counts as a success (DESIGN.md §2), value by value.

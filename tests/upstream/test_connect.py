@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import trio
@@ -12,7 +15,9 @@ import trio.testing
 
 from fanout.loop.stream import SocketStream
 from fanout.upstream.addresses import Addresses, Attempt
-from fanout.upstream.connect import dial, first_to_connect
+from fanout.upstream.connect import Connector, dial, first_to_connect, why_unreachable
+from fanout.upstream.messages import Origin
+from fanout.upstream.phases import Phase
 from fanout.upstream.wire import Address, Wire
 from tests.upstream.scripted_wire import ScriptedWire
 
@@ -173,3 +178,149 @@ async def test_a_dialled_connection_is_probed_while_it_is_idle() -> None:
         found = [wire._sock.getsockopt(*option) for option in PROBES]
         wire.abort()
     assert found == [1, 5, 1, 3]
+
+
+class Learning:
+    """A resolver that knows two addresses, and what it learnt of them."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = addresses
+        self.learnt: list[tuple[str, int, list[Attempt]]] = []
+
+    async def addresses(self, host: str, port: int) -> Sequence[Address]:
+        await trio.lowlevel.checkpoint()
+        return self._addresses
+
+    def learn(self, host: str, port: int, attempts: list[Attempt]) -> None:
+        self.learnt.append((host, port, attempts))
+
+
+@pytest.mark.parametrize("within_s", [0.3, 1.0])
+async def test_what_each_attempt_showed_is_learnt_also_when_the_call_is_cancelled(
+    autojump_clock: trio.testing.MockClock, within_s: float
+) -> None:
+    names: list[str] = []
+    network = Network(Target("192.0.2.1", 9, OK), Target("192.0.2.2", 0.5, OK))
+
+    async def dial_named(address: Address) -> Wire:
+        names.append(trio.lowlevel.current_task().name)
+        return await network.dial(address)
+
+    resolver = Learning(network.addresses)
+    connector = Connector(resolver, ssl.create_default_context(), dial_named)  # type: ignore[arg-type]  # a part of one
+    phases: list[Phase] = []
+    wire = None
+    with trio.move_on_after(within_s):
+        wire = await connector.open(Origin("http", "name", 8080), phases.append)
+    assert (wire is not None) == (within_s == 1)
+    [(host, port, attempts)] = resolver.learnt
+    assert (host, port) == ("name", 8080)
+    assert [(attempt.address[1][0], attempt.began_at) for attempt in attempts] == [
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 0.25),
+    ]
+    assert [attempt.connected for attempt in attempts] == [False, within_s == 1]
+    assert not any(attempt.failed for attempt in attempts)
+    assert names == ["connect to 192.0.2.1", "connect to 192.0.2.2"]
+    assert phases == [Phase.CONNECT]
+
+
+async def test_of_a_single_address_there_is_no_order_to_learn(autojump_clock: trio.testing.MockClock) -> None:
+    network = Network(Target("192.0.2.1", 1, OK))
+    attempts: list[Attempt] = []
+    assert await first_to_connect(network.addresses, network.dial, attempts) is network.wires["192.0.2.1"]
+    assert attempts == []
+
+
+class Slow(socket.SocketType):
+    """A socket whose connection is not established at once. outcome: what SO_ERROR then says."""
+
+    outcome = 0
+    options: ClassVar[list[tuple[int, int]]] = []
+
+    def connect_ex(self, address: object) -> int:
+        return errno.EINPROGRESS
+
+    def getsockopt(self, level: int, name: int) -> int:  # type: ignore[override]  # the one form that is used
+        assert (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        return self.outcome
+
+    def setsockopt(self, level: int, name: int, value: object) -> None:  # type: ignore[override]  # as above
+        self.options.append((level, name))
+        super().setsockopt(level, name, value)  # type: ignore[call-overload]  # as above
+
+    def close(self) -> None:
+        super().close()
+        raise OSError(errno.EIO, "closed all the same")
+
+
+@pytest.mark.parametrize("outcome", [0, errno.ECONNREFUSED])
+async def test_a_connection_that_is_not_there_at_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, outcome: int
+) -> None:
+    monkeypatch.setattr(socket, "SocketType", Slow)
+    monkeypatch.setattr(Slow, "outcome", outcome)
+    Slow.options.clear()
+    address = (socket.AF_INET, ("192.0.2.1", 80))
+    if outcome:
+        with pytest.raises(ConnectionRefusedError, match=r"Connection refused \(192\.0\.2\.1 port 80\)"):
+            await dial(address)
+        assert Slow.options[-1] == (socket.SOL_SOCKET, socket.SO_LINGER)  # nothing is left in the kernel
+    else:
+        (await dial(address)).abort()
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED = OSError(errno.ECONNREFUSED, "whatever")
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "raised", "why"),
+    [
+        ("http://name", 80, REFUSED, "connection refused"),
+        ("https://name", 443, REFUSED, "connection refused"),
+        ("HTTPS://name", 443, REFUSED, "connection refused"),
+        ("https://name:8080", 8080, REFUSED, "connection refused"),
+        ("http://name", 80, ExceptionGroup("all", [REFUSED, ValueError()]), "connection refused"),
+        ("http://name", 80, _caused(OSError("all"), ExceptionGroup("", [REFUSED])), "connection refused"),
+        ("http://name", 80, _caused(OSError("all"), _caused(OSError("some"), REFUSED)), "connection refused"),
+        ("http://name", 80, socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        ("http://name", 80, ValueError("No such thing"), "no such thing"),
+        ("http://name", 80, MemoryError(), "MemoryError"),
+        ("http://name", 80, None, "no connection within 5 s"),
+    ],
+)
+async def test_why_nothing_can_be_reached_is_told_in_a_few_words(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    port: int,
+    raised: Exception | None,
+    why: str,
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def open_tcp_stream(host: str, port: int) -> trio.SocketStream:
+        asked.append((host, port))
+        if raised is not None:
+            raise raised
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
+    assert await why_unreachable(url) == why
+    assert asked == [("name", port)]
+    assert trio.current_time() == (0 if raised else 5)
+
+
+async def test_what_can_be_reached_has_no_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert await why_unreachable(f"http://127.0.0.1:{listening.getsockname()[1]}") is None
+        listening.settimeout(5)
+        accepted, _ = listening.accept()
+        with accepted:
+            accepted.settimeout(5)
+            assert accepted.recv(1) == b""  # it is closed, and nothing was sent

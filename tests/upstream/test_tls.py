@@ -251,6 +251,10 @@ class ServerSide:
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
 
+    def send_now(self, data: bytes) -> bool:
+        self._incoming.write(data)
+        return True
+
     async def receive(self) -> bytes:
         data = self.receive_nowait()
         assert data is not None, "it would wait for ever"
@@ -279,6 +283,12 @@ async def test_session_tickets_do_not_make_a_connection_look_answered() -> None:
     assert wire.receive_nowait() is None
     server.tls.write(b"said")
     assert wire.receive_nowait() == b"said"
+
+
+async def test_what_is_sent_without_waiting_is_encrypted_too() -> None:
+    wire, server = await connected()
+    assert wire.send_now(b"{}")
+    assert server.tls.read(10) == b"{}"
 
 
 async def test_a_tls_wire_ends_properly_or_with_an_error() -> None:

@@ -35,6 +35,9 @@ class Below:
         self.upstream.shake_hands()
         await trio.lowlevel.checkpoint()
 
+    def send_now(self, data: bytes) -> bool:
+        raise NotImplementedError
+
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
         return self.receive_nowait() or self.upstream.says()

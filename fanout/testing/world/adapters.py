@@ -148,6 +148,9 @@ class EndWire:
             await self.end.writable()
             view = view[self.end.write(view) :]
 
+    def send_now(self, data: bytes) -> bool:
+        return self.end.write(data) == len(data)
+
     async def receive(self) -> bytes:
         while True:
             await self.end.readable()

@@ -95,13 +95,13 @@ def _first(calls: Sequence[CallEnd], race_ends: Span) -> list[Due]:
     successes = [call for call in calls if call.error is None]
     if not successes:
         return _ended(calls, race_ends)
-    first = Span(min(c.when.earliest for c in successes), min(c.when.latest for c in successes))
+    first_by = min(call.when.latest for call in successes)
     dues = [
-        Due(200, "", Span(call.when.earliest, min(first.latest, race_ends.latest)), (call,))
+        Due(200, "", Span(call.when.earliest, min(first_by, race_ends.latest)), (call,))
         for call in successes
-        if call.when.may_be_by(first.latest) and call.when.may_be_by(race_ends.latest)
+        if call.when.may_be_by(first_by) and call.when.may_be_by(race_ends.latest)
     ]
-    if first.may_be_after(race_ends.earliest):
+    if at(first_by).may_be_after(race_ends.earliest):
         dues.append(_deadline(race_ends))
     return dues
 

@@ -55,7 +55,7 @@ class Latencies:
 
     def at(self, percentile: float) -> float:
         """The latency in ms that `percentile` % of the values do not exceed."""
-        return float(self._hdr.get_value_at_percentile(percentile)) / 1000 if self.count else 0.0
+        return float(self._hdr.get_value_at_percentile(percentile)) / 1000
 
     def mean_ms(self) -> float:
         """The mean, in ms."""
@@ -63,11 +63,11 @@ class Latencies:
 
     def min_ms(self) -> float:
         """The lowest value, in ms."""
-        return float(self._hdr.get_min_value()) / 1000 if self.count else 0.0
+        return float(self._hdr.get_min_value()) / 1000
 
     def max_ms(self) -> float:
         """The highest value, in ms, as exact as the histogram is."""
-        return float(self._hdr.get_max_value()) / 1000 if self.count else 0.0
+        return float(self._hdr.get_max_value()) / 1000
 
     def spectrum(self) -> Iterator[tuple[float, float, int]]:
         """(percentile, latency in ms, values up to it), finer and finer towards 100 %."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import random
+from math import inf, nextafter
+from typing import Any
 
 import pytest
 
 from fanout.testing.world import oracle
-from fanout.testing.world.oracle import CRASH, NEVER, CallEnd, Due, Span, allowed, at
+from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, CallEnd, Due, Span, allowed, at
 
 ENDS = at(1.0)
 
@@ -99,3 +101,82 @@ def test_the_oracle_knows_nothing_of_the_code_it_judges() -> None:
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not any(module.startswith(("fanout", "trio")) for module in modules)
+
+
+@pytest.mark.parametrize("moment", [0.0, 1.0, 5.5])
+def test_an_instant_is_as_wide_as_the_rounding_of_sums(moment: float) -> None:
+    """And so each limit is a closed one: what is a bit further off is another instant."""
+    span = Span(moment, moment + 1)
+    first, last = moment - INSTANT_S, moment + 1 + INSTANT_S
+    assert (span.has(nextafter(first, -inf)), span.has(first), span.has(last)) == (False, True, True)
+    assert not span.has(nextafter(last, inf))
+    assert Span(moment + INSTANT_S, inf).may_be_by(moment)
+    assert not Span(nextafter(moment + INSTANT_S, inf), inf).may_be_by(moment)
+    assert Span(0.0, moment - INSTANT_S).may_be_after(moment)
+    assert not Span(0.0, nextafter(moment - INSTANT_S, -inf)).may_be_after(moment)
+
+
+def windows(dues: list[Due]) -> list[tuple[int, str, float, float]]:
+    """Each allowed answer whole: status, reason, and from when to when it may begin."""
+    return [(due.status, due.reason, due.when.earliest, due.when.latest) for due in dues]
+
+
+SPREAD = CallEnd(Span(0.2, 0.4), None, 1, "a")
+LATER = CallEnd(Span(0.3, 0.6), None, 2, "b")
+WIDE = Span(0.5, 0.8)  # when the race ends
+DEADLINE = (500, "deadline", 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("ask", "calls", "race_ends", "expected"),
+    [
+        ("first", (ok(0.3), HANGS), at(1.0), [(200, "", 0.3, 0.3)]),
+        ("first", (SPREAD, LATER), at(1.0), [(200, "", 0.2, 0.4), (200, "", 0.3, 0.4)]),
+        ("first", (LATER, bad(0.1)), WIDE, [(200, "", 0.3, 0.6), (500, "deadline", 0.5, 0.8)]),
+        ("first", (CallEnd(Span(0.3, 0.9)), HANGS), WIDE, [(200, "", 0.3, 0.8), (500, "deadline", 0.5, 0.8)]),
+        ("first", (bad(0.1), bad(0.2)), at(1.0), [(500, "no_success", 0.2, 0.2)]),
+        (
+            "first",
+            (bad(0.1), CallEnd(Span(0.2, 0.9), "broken")),
+            at(0.5),
+            [(500, "no_success", 0.2, 0.5), DEADLINE],
+        ),
+        ("all", (SPREAD, LATER), at(1.0), [(200, "", 0.3, 0.6)]),
+        ("all", (SPREAD, LATER), at(0.5), [(200, "", 0.3, 0.5), DEADLINE]),
+        ("all", (SPREAD, HANGS), at(0.5), [DEADLINE]),
+        ("first", (bad(0.2, CRASH), HANGS), at(0.5), [(500, "internal", 0.2, 0.2)]),
+        ("first", (CallEnd(Span(0.2, 0.9), CRASH), HANGS), at(0.5), [DEADLINE, (500, "internal", 0.2, 0.5)]),
+        ("all", (CallEnd(Span(0.2, 0.9), CRASH), ok(0.3)), at(0.5), [DEADLINE, (500, "internal", 0.2, 0.5)]),
+        ("first", (bad(0.6, CRASH), HANGS), at(0.5), [DEADLINE]),
+        ("first", (bad(0.5, CRASH), HANGS), at(0.5), [DEADLINE, (500, "internal", 0.5, 0.5)]),
+        ("first", (ok(0.2), bad(0.2, CRASH)), at(0.5), [(200, "", 0.2, 0.2), (500, "internal", 0.2, 0.2)]),
+    ],
+)
+def test_from_when_to_when_each_answer_may_begin(
+    ask: Any, calls: tuple[CallEnd, ...], race_ends: Span, expected: list[tuple[int, str, float, float]]
+) -> None:
+    assert windows(allowed(ask, calls, 0.0, race_ends)) == expected
+
+
+def test_the_deadline_may_be_over_as_the_request_comes() -> None:
+    """The loop may have stood still: then it may be the deadline from the first moment on."""
+    assert windows(allowed("first", (ok(0.3), HANGS), 0.1, Span(0.1, 0.4))) == [
+        (200, "", 0.3, 0.3),
+        (500, "deadline", 0.1, 0.4),
+        (500, "deadline", 0.1, 0.4),
+    ]
+    assert windows(allowed("first", (ok(0.3), HANGS), 0.1, Span(0.0, 0.1))) == [(500, "deadline", 0.1, 0.1)]
+    assert windows(allowed("all", (bad(0.2), bad(0.2)), 0.1, Span(0.2, 0.4))) == [
+        (500, "no_success", 0.2, 0.2),
+        (500, "deadline", 0.2, 0.4),
+    ]
+
+
+def test_a_problem_tells_how_each_call_failed_and_an_answer_is_made_of_its_calls() -> None:
+    (due,) = allowed("first", (bad(0.1), bad(0.2, "bad_payload")), 0.0, ENDS)
+    assert (due.errors, due.calls) == (("broken", "bad_payload"), ())
+    won, lost = ok(0.1, "a"), ok(0.3, "b")
+    (due,) = allowed("first", (lost, won), 0.0, ENDS)
+    assert (due.errors, due.calls) == ((), (won,))
+    (due,) = allowed("all", (lost, bad(0.2), won), 0.0, ENDS)
+    assert (due.errors, due.calls) == ((), (lost, won))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +15,11 @@ import trustme
 
 from fanout.testing import Program
 from fanout.tools.load import first_look
-from fanout.tools.load.first_look import WrongServer, check_server
+from fanout.tools.load.first_look import CouldNotRun, WrongServer, check_server
 from fanout.tools.load.plan import parsed_target
 from tests.forked import running
 from tests.tools.load.scripted import GOOD, Script, Stream, always, answer, problem, serving
+from tests.tools.load.test_classification import reset
 from tests.tools.load.test_command import run_command
 
 HTML = b"<!doctype html><title>Hello</title>"
@@ -88,6 +90,16 @@ async def test_a_server_of_something_else_gets_no_load(data: bytes, says: str) -
     assert len(visits.targets) <= 3
 
 
+def as_listener(path: str, body: bytes) -> Script:
+    """A listener that has only this path."""
+
+    async def script(target: str, stream: Stream) -> None:
+        is_it = target == path
+        await stream.send_all(answer(200 if is_it else 404, body if is_it else b""))
+
+    return script
+
+
 async def send_for_ever(target: str, stream: Stream) -> None:
     await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
     while True:
@@ -106,6 +118,28 @@ async def send_for_ever(target: str, stream: Stream) -> None:
         (always(b"", then_close=True), "closes the connection: .* if it speaks TLS, give an https URL"),
         (always(b"HTTP/1.1 200 O", then_close=True), "closes the connection"),
         (send_for_ever, r"with 200 \(text/event-stream\)"),
+        (
+            always(answer(404, HTML, b"Content-Type: text/html", b"Server: nginx/1.25")),
+            r"with 404 \(text/html, nginx/1\.25\): start `fanout demo`, or give the --url of a fanout$",
+        ),
+        (
+            always(b"SSH-2.0-OpenSSH_9.2\r\n"),
+            "it does not speak HTTP: .*; if it speaks TLS, give an https URL$",
+        ),
+        (reset, r"it breaks the connection \(Connection reset by peer\): "),
+        (
+            as_listener("/statistics", b'{"admission": 1}'),
+            "is fanout's admin listener: give the --url of its API$",
+        ),
+        (
+            as_listener("/settings", b'{"min_delay_ms": 1}'),
+            "is fanout's simulated upstream: give the --url of the fanout that calls it$",
+        ),
+        (
+            always(problem(404, "not_found")),
+            r"is a path that this fanout does not have: give --url http://127",
+        ),
+        (as_listener("/statistics", b'["admission"]'), "is not fanout's API, it answers GET"),
     ],
 )
 async def test_what_the_server_did_is_said(script: Script, says: str) -> None:
@@ -145,3 +179,28 @@ async def test_a_server_that_speaks_tls_is_not_asked_in_plain_text() -> None:
         await check_server(parsed_target(url, insecure=True))
         with pytest.raises(WrongServer, match="if it speaks TLS, give an https URL"):
             await check_server(parsed_target(url.replace("https", "http")))
+
+
+async def test_a_server_that_does_not_speak_tls_is_not_asked_over_it(nursery: trio.Nursery) -> None:
+    async def speak_http(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await stream.receive_some()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, speak_http, [listener])
+    url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}"
+    said = rf"^no TLS with {url} \([A-Z_]+\): give --ca, --insecure or an http URL$"
+    with pytest.raises(CouldNotRun, match=said):
+        await check_server(parsed_target(url))
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_name_and_a_port_at_which_nobody_is_are_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(CouldNotRun, match=rf"^nothing answers at {url} \(Connection refused\): start"):
+        await check_server(parsed_target(url))
+    with pytest.raises(
+        CouldNotRun, match=r"^the name 'no-such-name\.invalid' cannot be resolved: check --url$"
+    ):
+        await check_server(parsed_target("http://no-such-name.invalid"))

@@ -1,0 +1,88 @@
+"""Which lines each test runs, and what it costs: measured under coverage, and kept for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+from tests.mutation.rooms import Room
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a test did without a mutant. cost_s: of processors, and a little for waiting. lines: by path."""
+
+    took_s: float
+    cost_s: float
+    lines: dict[str, list[int]]
+
+
+def coverage_of(room: Room) -> coverage.Coverage:
+    return coverage.Coverage(
+        data_file=None,
+        config_file=False,
+        branch=False,
+        include=[str(Path(p).resolve()) for p in room.paths()],
+    )
+
+
+def lines_of(measured: coverage.Coverage) -> dict[str, dict[str, list[int]]]:
+    """By test ("" for none) and path."""
+    data = measured.get_data()
+    lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for file in data.measured_files():
+        path = str(Path(file).relative_to(Path.cwd()))
+        for line, tests in data.contexts_by_lineno(file).items():
+            for test in tests:
+                lines[test][path].append(line)
+    return lines
+
+
+class Cache:
+    """What earlier runs have measured, kept in a file. It holds while code and tests are the same."""
+
+    def __init__(self, file: Path | None) -> None:
+        """file: None to keep nothing."""
+        self._file = file
+
+    def read(self) -> dict[str, Any]:
+        """By test: the fields of `Measured`."""
+        if self._file is None or not self._file.exists():
+            return {}
+        kept = json.loads(self._file.read_text("utf-8"))
+        if kept["code"] != _code_digest():
+            return {}
+        now = {path: _digest(Path(path)) for path in kept["files"] if Path(path).exists()}
+        return {
+            test: measured
+            for test, measured in kept["tests"].items()
+            if kept["files"][(path := test.partition("::")[0])] == now.get(path)
+        }
+
+    def write(self, tests: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        paths = sorted({test.partition("::")[0] for test in tests})
+        files = {path: _digest(Path(path)) for path in paths}
+        self._file.write_text(json.dumps({"code": _code_digest(), "files": files, "tests": tests}), "utf-8")
+
+
+def _code_digest() -> str:
+    """Of all code but the files of tests."""
+    found = sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py"))
+    code = [path for path in found if not path.name.startswith("test_") and "mutation" not in path.parts]
+    return _digest(*code)
+
+
+def _digest(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

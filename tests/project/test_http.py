@@ -1,0 +1,44 @@
+"""`docs/http.md` has its form: deviations first, each with its reason; each rule with a test that exists."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.project.names import ROOT, is_there, named_in
+
+SECTIONS = re.split(r"^## ", (ROOT / "docs/http.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+STANDARDS = SECTIONS[1:]
+_RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§([\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
+
+
+def rules_of(section: str) -> list[tuple[str, tuple[int, ...], str]]:
+    """Standard, if it is named with each rule; number; text."""
+    return [
+        (standard, tuple(map(int, number.split("."))), text)
+        for standard, number, text in _RULE.findall(section)
+    ]
+
+
+def title(section: str) -> str:
+    return section.partition("\n")[0]
+
+
+def test_deviations_are_first_and_each_has_its_reason() -> None:
+    assert title(SECTIONS[0]) == "Deviations"
+    rules = rules_of(SECTIONS[0])
+    assert len(rules) == SECTIONS[0].count("\n- ") > 0
+    assert [standard + text for standard, _, text in rules if not standard or "Reason: " not in text] == []
+    assert [rule[:2] for rule in rules] == sorted(rule[:2] for rule in rules)
+
+
+@pytest.mark.parametrize("section", STANDARDS, ids=title)
+def test_every_rule_names_tests_that_exist(section: str) -> None:
+    rules = rules_of(section)
+    assert len(rules) == section.count("\n- ") > 0
+    assert [number for _, number, _ in rules] == sorted({number for _, number, _ in rules})
+    for _, number, text in rules:
+        tests = [(path, name) for path, name in named_in(text) if name.startswith("test_")]
+        assert tests, f"{title(section)} {number} names no test"
+        assert [f"{path}::{name}" for path, name in tests if not is_there(path, name)] == []
