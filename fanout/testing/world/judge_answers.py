@@ -95,10 +95,7 @@ class _Case:
 
     def head(self) -> Iterator[str]:
         """G10: it may take 10 s. Then the server answers 408, and closes at the latest after the linger."""
-        came_at = self._came_at(self._request)
-        if came_at == inf:
-            return
-        from_s = max(came_at, self._free_at)
+        from_s = max(self._came_at(self._request), self._free_at)  # `inf`: nothing came
         ends = self._read_at, self._connection.left_at, self._connection.closed_at
         read_at, left_at, closed_at = (inf if at is None else at for at in ends)
         until = min(read_at, left_at, closed_at - LINGER_TIMEOUT_S)
