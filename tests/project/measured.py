@@ -92,7 +92,7 @@ _NO_PROSE: Final = re.compile(rf"{_ELSEWHERE}|`[^`]*`", re.DOTALL)
 _TABLE: Final = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 _COUNT: Final = re.compile(rf" {_NUMBER}(?: of {_NUMBER}| [a-z]+)* $")
 _ROW: Final = re.compile(rf"^\| .+ \| ({_NUMBER} {_UNIT})[^|]*\| `", re.MULTILINE)
-_IN_SMALLEST: Final = {"ms": 1.0, "s": 1000.0, "seconds": 1000.0, "KiB": 1024.0}
+_IN_SMALLEST: Final = {"µs": 0.001, "ms": 1.0, "s": 1000.0, "seconds": 1000.0, "KiB": 1024.0}
 
 
 def load(root: Path = ROOT) -> dict[str, Any]:

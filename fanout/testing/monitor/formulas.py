@@ -134,6 +134,8 @@ each wire w: all(w.answered[:-1])
 each request r, each c in r.calls if was_made(c): c.tries <= (2 if c.first_reused else 1)
 each request r, each c in r.calls if c.outcome == "cancelled" and c.dead_since < never:
   c.dead_since >= c.ended - lag
+# and never when its answer had begun to come
+each request r, each c in r.calls if c.tries > 1: c.came_before_retry == 0
 # when the last request has ended, the pool has lost nothing
 each pool p: p.in_use == 0 and p.connecting == 0 and p.open == p.sockets and p.opened == p.open + p.closed
 each end e: e.dead_but_open == 0

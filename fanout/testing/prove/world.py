@@ -26,6 +26,7 @@ import trio.testing
 
 from fanout.testing.prove.choices import Choices, Schedule
 from fanout.testing.prove.moments import Interruptions, Moments
+from fanout.testing.world.counted import ThreadStarts
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.judge import Violation, judge
@@ -65,7 +66,9 @@ def prove(plan: Plan, schedule: Schedule) -> Proved:
 
     ended = None
     try:
-        ended = run_ordered(main, moments.order)
+        with ThreadStarts() as threads:
+            ended = run_ordered(main, moments.order)
+        ended.threads_started = threads.started
         violations = judge(ended)
     except Exception as error:  # noqa: BLE001 - whatever ends a run is a finding
         violations = [Violation("server", f"the run ended with {_leaf(error)!r}")]

@@ -1,4 +1,7 @@
-"""What is counted at the end of a simulation run, for the monitor. `leftovers` counts for the judge."""
+"""What is counted at the end of a simulation run, for the monitor. `leftovers` counts for the judge.
+
+Threads are counted once, for both.
+"""
 
 from __future__ import annotations
 

@@ -19,13 +19,14 @@ class Ended:
     signalled_at: the time of SIGTERM. drained_at: when the drain began, after the lame duck.
     ends: how the connections ended, as the server counts them.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
+    threads_started: how many, by anybody.
 
     The rest is for the monitor, which does not read `wrong`. left: counts that must be zero at the end.
     leaks, leak_checked: the counts of the leak check, and of the requests that it has looked at.
     pools: each pool's counts when the last request had ended, and the `sockets` that there were.
     dead_but_open: upstream connections that were open then, although the upstream had ended them.
     cut_off: the graceful shutdown ended by its grace. bugs_raised, bugs_reported: by name, sorted.
-    threads_started: how many, by anybody. noted: what is no fact about fanout.
+    noted: what is no fact about fanout.
     """
 
     plan: Plan
@@ -41,6 +42,7 @@ class Ended:
     stalls: list[tuple[float, float]] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    threads_started: int = 0
     left: dict[str, int] = field(default_factory=dict)
     leaks: dict[str, int] = field(default_factory=dict)
     leak_checked: int = 0
@@ -49,7 +51,6 @@ class Ended:
     cut_off: bool = True
     bugs_raised: list[str] = field(default_factory=list)
     bugs_reported: list[str] = field(default_factory=list)
-    threads_started: int = 0
     noted: list[str] = field(default_factory=list)
 
     def slack_s(self, began_at: float, ended_at: float) -> float:

@@ -33,6 +33,8 @@ def judge(ended: Ended) -> list[Violation]:
 def _all(ended: Ended) -> Iterator[tuple[str, str]]:
     for what in (*ended.wrong, *_late(ended), *_drain(ended), *_kept_open(ended), *judge_addresses(ended)):
         yield "server", what
+    if ended.threads_started:
+        yield "server", f"G12: {ended.threads_started} threads were started"
     for connection in ended.connections:
         for what in connection.bad:
             yield f"c{connection.number}", what

@@ -39,6 +39,8 @@ def judge_connection(connection: ConnectionFacts, ended: Ended) -> Iterator[tupl
     for request, answer in zip(requests, [*answers, *[None] * len(requests)], strict=False):
         name = f"w{request.script.id}"
         case = _Case(connection, request, free_at, ended)
+        for what in case.head():
+            yield name, what
         if answer is None:
             for what in case.unanswered():
                 yield name, what
@@ -90,6 +92,15 @@ class _Case:
         self._ended = ended
         self._read_at = connection.read_at(request.head_end)
         self._arrived_at = free_at if self._read_at is None else max(self._read_at, free_at)
+
+    def head(self) -> Iterator[str]:
+        """G10: it may take 10 s. Then the server answers 408, and closes at the latest after the linger."""
+        from_s = max(self._came_at(self._request), self._free_at)  # `inf`: nothing came
+        ends = self._read_at, self._connection.left_at, self._connection.closed_at
+        read_at, left_at, closed_at = (inf if at is None else at for at in ends)
+        until = min(read_at, left_at, closed_at - LINGER_TIMEOUT_S)
+        if until > from_s + HEAD_TIMEOUT_S + self._ended.slack_s(from_s, until) + INSTANT_S:
+            yield f"G10: its head began to come at {from_s}, and was waited for until {until}"
 
     def unanswered(self) -> Iterator[str]:
         """G1 and G6: there is no answer. May that be?"""

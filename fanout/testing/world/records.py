@@ -27,6 +27,8 @@ _DRIVERS_ID: Final = "unread"
 _ENDS_ITS_CONNECTION: Final = frozenset(
     {"late_408", "close_idle", "rst_idle", "close_at_once", "cut_after_answer"}
 )
+# What the call made over the connection next may read in place of its own answer.
+_SENDS_MORE_THAN_ASKED: Final = frozenset({"late_408", "two_answers", "trailing_bytes", "length_too_short"})
 _WITHOUT_TAG: Final = frozenset({"extra_members"})
 
 
@@ -165,6 +167,8 @@ def _of_call(call: CallFacts, answer: Answer | None, latency_s: float) -> Fields
         "kept": False,
         "dead_since": None,
     }
+    if len(call.attempts) > 1:
+        fields |= _before_retry(call)
     if answer is not None:
         fields["won"] = outcome == "ok" and answer.status == 200 and payload in _payloads(answer)
     if last is not None and last.wire is not None:
@@ -173,6 +177,17 @@ def _of_call(call: CallFacts, answer: Answer | None, latency_s: float) -> Fields
             fields["dead_since"] = last.ended_at
         fields |= _what_came(call, latency_s)
     return fields
+
+
+def _before_retry(call: CallFacts) -> Fields:
+    """The bytes of an answer that had come before the retry. Unknown if they may be of an earlier answer."""
+    first = call.attempts[0]
+    earlier = [] if first.wire is None else first.wire.calls
+    if call in earlier:
+        earlier = earlier[: earlier.index(call)]
+    if any(one.script.fault in _SENDS_MORE_THAN_ASKED for one in earlier):
+        return {}
+    return {"came_before_retry": first.heard_bytes}
 
 
 def _what_came(call: CallFacts, latency_s: float) -> Fields:

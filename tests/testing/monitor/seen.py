@@ -20,7 +20,7 @@ SEEN: Final[dict[str, tuple[str, ...]]] = {
     "permit_lost_on_disconnect": ("G2", "G3", "G8"),
     "permit_released_late": ("G2", "G3", "G8"),
     "reserve_ignored": ("G2",),
-    "retry_after_first_byte": (),
+    "retry_after_first_byte": ("G7",),
     "slow_head_waited_for": ("G10",),
     "socket_left_open": ("G3", "G7"),
     "thread_per_call": ("G12",),

@@ -38,7 +38,6 @@ from tests.testing.world.test_judge import (
 # What the monitor does not see, and why.
 UNSEEN: Final = {
     "something_is_left": "it is a sentence that the simulation run has written for the judge",
-    "a_second_attempt_after_half_an_answer": "no formula: a trace does not have the bytes of each attempt",
     "a_silent_address_is_tried_first_for_ever": "no formula: it takes the times of all calls at once",
 }
 SEEDS: Final = (4, 12, 27)

@@ -175,7 +175,9 @@ TAMPERINGS: Final[tuple[tuple[str, str, Callable[[Entries], Entries]], ...]] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("guarantee", "what", "tamper"), TAMPERINGS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("guarantee", "what", "tamper"), TAMPERINGS, ids=[f"{name}: {what}" for name, what, _ in TAMPERINGS]
+)
 def test_a_log_that_was_tampered_with_is_red(
     guarantee: str, what: str, tamper: Callable[[Entries], Entries], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from math import comb
 
@@ -14,7 +15,7 @@ from fanout.testing.prove import search
 from fanout.testing.prove.choices import Choices, Schedule, extensions, schedule_of
 from fanout.testing.prove.scenarios import SCENARIOS, TITLES
 from fanout.testing.prove.search import run_extensions
-from fanout.testing.prove.world import Proved, prove
+from fanout.testing.prove.world import Proved, ProvedWorld, prove
 from fanout.testing.world.judge import Violation
 from fanout.testing.world.met import met
 from fanout.testing.world.plan import Plan
@@ -56,6 +57,19 @@ def test_the_usual_run_keeps_every_guarantee_and_meets_what_the_scenario_is_for(
     assert name in TITLES
     if name in MEETS:
         assert met(proved.ended)[MEETS[name]]
+
+
+def test_a_thread_that_is_started_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    begins = ProvedWorld._drain_begins
+
+    def begins_with_a_thread(world: ProvedWorld) -> None:
+        thread = threading.Thread(target=bool)
+        thread.start()
+        thread.join()
+        begins(world)
+
+    monkeypatch.setattr(ProvedWorld, "_drain_begins", begins_with_a_thread)
+    assert usual("first").violations == (Violation("server", "G12: 1 threads were started"),)
 
 
 def test_two_requests_share_a_connection_and_a_pool_slot() -> None:

@@ -86,6 +86,13 @@ def shed_world() -> Ended:
     raise AssertionError("w31 is never shed")
 
 
+def slow_head() -> Ended:
+    """The rest of the head comes too late: it is answered 408, and the application never gets it."""
+    head = b"GET / HTTP/1.1\r\nhost: a\r\n"
+    fields = {"status": 500, "reason": "internal", "split_at": 0.5, "pause_ms": 20_000}
+    return run_plan(plan_of(RequestScript(1, head, "crash", **fields)), 0)  # type: ignore[arg-type]
+
+
 def dead_address() -> Ended:
     once = CallScript("connection_close", 20)
     asked = (race(n, once, once, ask="all", timeout_ms=200) for n in range(1, 8))
@@ -297,6 +304,10 @@ def a_late_answer(ended: Ended) -> None:
     ended.late_answers = 1
 
 
+def a_thread_is_started(ended: Ended) -> None:
+    ended.threads_started = 1
+
+
 def something_is_left(ended: Ended) -> None:
     ended.wrong.append("G3: something")
 
@@ -314,6 +325,28 @@ def refused_and_kept(ended: Ended) -> None:
 
 def called_late(ended: Ended) -> None:
     answer_to(ended, 1).status = 408
+
+
+def a_crash_is_called_late(ended: Ended) -> None:
+    answer_to(ended, 2).status = 408
+
+
+def a_slow_head_is_a_crash(ended: Ended) -> None:
+    answer_to(ended, 1).status = 500
+
+
+def a_slow_head_is_given_up_early(ended: Ended) -> None:
+    answer_to(ended, 1).first_at -= 1
+
+
+def a_slow_head_is_waited_for(ended: Ended) -> None:
+    connection = ended.connections[0]
+    connection.left_at, connection.closed_at = None, connection.closed_at + 2  # type: ignore[operator]
+
+
+def a_slow_head_is_waited_for_without_end(ended: Ended) -> None:
+    connection = ended.connections[0]
+    connection.left_at = connection.closed_at = None
 
 
 def garbage_is_served(ended: Ended) -> None:
@@ -396,16 +429,22 @@ FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]]
     (sound_world, an_answer_that_keeps_its_connection, "server", "G9: an answer at"),
     (sound_world, a_late_answer, "server", "G2: it counts 1 late answers"),
     (sound_world, something_is_left, "server", "G3: something"),
+    (sound_world, a_thread_is_started, "server", "G12: 1 threads were started"),
     (one_request, an_answer_nobody_asked_for, "c0", "G1: 2 answers to 1 requests"),
     (no_requests, refused_and_kept, "w1", "a refused connection was kept open"),
     (no_requests, called_late, "w1", "its head was called late"),
     (no_requests, garbage_is_served, "w1", "what is no request got 200"),
     (no_requests, a_crash_is_another_error, "w2", "G11: the application crashed, and the answer is 503"),
+    (no_requests, a_crash_is_called_late, "w2", "G11: the application crashed, and the answer is 408"),
     (no_requests, a_crash_is_answered_late, "w2", "G11: the application crashed at"),
     (shed_world, shed_too_early, "w31", "G1: it was answered before it came"),
     (shed_world, shed_too_late, "w31", "G8: it came at"),
     (shed_world, half_a_request_is_shed_and_kept, "w31", "its connection was kept open"),
     (shed_world, shed_without_load, "w31", "G8: it was refused for no reason"),
+    (slow_head, a_slow_head_is_a_crash, "w1", "G11: the application crashed at None"),
+    (slow_head, a_slow_head_is_given_up_early, "w1", "its head was called late, and was not"),
+    (slow_head, a_slow_head_is_waited_for, "w1", "G10: its head began to come at"),
+    (slow_head, a_slow_head_is_waited_for_without_end, "w1", "G10: its head began to come at"),
     (dead_address, a_silent_address_is_tried_first_for_ever, "server", "G4: at"),
 )
 

@@ -514,6 +514,7 @@ def test_a_shed_request_comes_with_its_first_byte_or_behind_the_answer_before() 
     half = asked(one, FIXED, read_at=None, entered_at=None)
     one.read(1, 0.5)  # the first byte of the second
     answered(one, 503, 1.02, **{**SHED, "fields": CLOSE})
+    one.closed_at = 1.02
     assert told(one, stalls=STALL) == []
     one.reader.answers[1].fields = {**one.reader.answers[1].fields, "connection": "keep-alive"}
     assert told(one, stalls=STALL) == [("w1", "its connection was kept ")]
@@ -610,6 +611,43 @@ def test_a_head_is_late_after_ten_seconds_or_half_a_second_of_the_drain(
     status: int, first_at: float, facts: dict[str, Any], is_said: bool, script: RequestScript
 ) -> None:
     assert unread(status, script, first_at, **facts) == ["its head was called late"] * is_said
+
+
+@pytest.mark.parametrize(
+    ("read_at", "facts", "stalls", "is_said"),
+    [
+        (12.0 + INSTANT_S, {}, [], False),
+        (after(12.0 + INSTANT_S), {}, [], True),
+        (None, {"left_at": 12.0 + INSTANT_S}, [], False),
+        (None, {"left_at": after(12.0 + INSTANT_S)}, [], True),
+        (None, {"closed_at": 13.0 + 9e-7}, [], False),  # after the linger
+        (None, {"closed_at": 13.0 + 11e-7}, [], True),
+        (None, {}, [], True),
+        (14.0, {"left_at": 13.0, "closed_at": 12.5}, [], False),
+        (12.5, {}, [(3.0, 3.5)], False),
+        (12.5, {}, [(1.0, 1.5), (12.6, 13.0)], True),  # before it came, and when it had been read
+    ],
+)
+@pytest.mark.parametrize(("came_at", "free_at"), [(2.0, 0.0), (1.0, 2.0)])
+def test_a_head_is_waited_for_for_ten_seconds_from_its_first_byte_or_the_answer_before(
+    read_at: float | None,
+    facts: dict[str, Any],
+    stalls: list[tuple[float, float]],
+    is_said: bool,
+    came_at: float,
+    free_at: float,
+) -> None:
+    one = connection()
+    fixed(one)
+    answered(one, 303, 0.0, last_at=free_at)
+    slow = asked(one, HEAD, read_at=None, entered_at=None)
+    one.read(1, came_at)
+    if read_at is not None:
+        one.read(len(slow.script.data) - 1, read_at)
+    for name, value in facts.items():
+        setattr(one, name, value)
+    found = [what for of, what in told(one, stalls=stalls) if what.startswith("G10")]
+    assert found == ["G10: its head began to c"] * is_said
 
 
 ENDLESS: Final = RequestScript(1, b"GET / HTTP/1.1\nhost: a\n\n", "garbage", status=400)

@@ -16,6 +16,7 @@ from fanout.testing.world.judge import judge
 from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Plan, RequestScript, Stall
 from fanout.testing.world.world import run_plan
 from tests.testing.world.plans import answers, plan_of, race
+from tests.testing.world.test_judge import slow_head
 
 ENDLESS = RequestScript(1, b"GET / HTTP/1.1\nhost: a\n\n", "garbage", status=400)
 ENDED = RequestScript(1, b"GET  / HTTP/1.1\r\nhost: a\r\n\r\n", "garbage", status=400)
@@ -137,3 +138,15 @@ def test_a_refusal_for_which_its_client_has_no_room_may_be_cut() -> None:
     assert f"w{half.script.id}" in {v.of for v in judge(ended)}
     connection.client = replace(connection.client, window_bytes=100)
     assert judge(ended) == []
+
+
+def test_a_slow_head_is_not_waited_for_while_its_connection_lingers_or_once_its_client_has_left() -> None:
+    """G10. It has 10 s, and the linger after the 408 is another second."""
+    ended = slow_head()
+    (connection,) = ended.connections
+    connection.left_at, connection.closed_at = None, 11.0
+    assert judge(ended) == []
+    connection.closed_at = 11.001
+    assert [v.of for v in judge(ended) if v.what.startswith("G10")] == ["w1"]
+    connection.left_at = 9.0
+    assert not [v for v in judge(ended) if v.what.startswith("G10")]
