@@ -31,12 +31,15 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
     "--disable-component-update",
     "--no-first-run",
     "--remote-debugging-pipe",
 )
 
-# The middle of an element that was in the same place for two frames, and that nothing covers. A page may
+# The middle of an element that was in the same place for two looks, and that nothing covers. A page may
 # still scroll or grow, and a click would land where the element was.
 _STILL = """new Promise((done) => {
   const element = document.querySelector(%s);
@@ -50,7 +53,7 @@ _STILL = """new Promise((done) => {
       done([x, y]);
     } else {
       before = now;
-      requestAnimationFrame(look);
+      setTimeout(look, 30);
     }
   };
   look();
@@ -164,9 +167,12 @@ class Page:
         return said["result"].get("value")
 
     async def wait_until(self, condition: str) -> None:
-        """Until a JavaScript expression is true; looked at in every frame. Raises what it throws."""
+        """Until a JavaScript expression is true. Raises what it throws.
+
+        A timer looks at it: a tab that has nothing new to draw may get no frame for a long time.
+        """
         look = (
-            "const look = () => { try { if (" + condition + ") done(); else requestAnimationFrame(look); }"
+            "const look = () => { try { if (" + condition + ") done(); else setTimeout(look, 15); }"
             " catch (error) { fail(error); } }"
         )
         await self.evaluate(f"new Promise((done, fail) => {{ {look}; look() }})")

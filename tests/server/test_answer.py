@@ -33,7 +33,7 @@ def test_a_head_is_a_status_line_and_its_fields(status: int, line: bytes) -> Non
 def test_a_field_cannot_end_its_line(end: bytes) -> None:
     """An application that puts what it was sent into a field must not give its client a second answer."""
     for name, value in ((b"a" + end, b"1"), (b"a", b"1" + end + b"b: 2")):
-        with pytest.raises(ValueError, match="CR or LF"):
+        with pytest.raises(ValueError, match="CR, LF or NUL"):
             head_bytes(200, [(name, value)])
 
 

@@ -149,8 +149,6 @@ def _run(level: Level, tallies: dict[str, Tally]) -> Failing | None:
     bar: AbstractContextManager[Any] = nullcontext()
     if sys.stderr.isatty():
         bar = click.progressbar(length=level.runs, label=label, show_pos=True, file=sys.stderr)
-    else:
-        click.echo(f"{label}: {level.runs:,} schedules", err=True)
     with bar as progress:
         for part in level.parts:
             tallies[part.scenario].add(part)
