@@ -21,6 +21,7 @@ from benchmarks.provenance import FIELDS, Entry, has_history, load, sealed, writ
 from benchmarks.sections import SECTIONS as MEASURED
 from fanout.lab.broken import in_order
 from fanout.testing.breakages.patches import LAYERS, breakages
+from fanout.testing.prove.scenarios import SCENARIOS as PROGRAMS
 from fanout.testing.world import met
 from tests.lacking import reason
 from tests.mutation.rooms import ROOMS
@@ -377,8 +378,19 @@ MUTATED: Any = {
     ],
 }
 CHECKED: Any = [[{"default": {"cpu_us": 103.0}, "logs and metrics": {"cpu_us": 100.0}}] * 2] * 2
+PROVEN: Any = {
+    "deviations": 2,
+    "failing": None,
+    "took_s": 1.0,
+    **{what: each * len(PROGRAMS) for what, each in (("runs", 6), ("traces", 5), ("states", 4))},
+    "scenarios": {
+        name: {"title": name, "runs": 6, "runs_by_deviations": [1, 2, 3], "choices": 2, "traces": 5, "states": 4}
+        for name in PROGRAMS
+    },
+}
 SAMPLES = {
     "worlds": RAN,
+    "prove": PROVEN,
     "sweep": SWEPT,
     "breakages": CAUGHT,
     "lab": IN_THE_LAB,
@@ -425,6 +437,11 @@ BOTH, FIRST, LAB = SITUATIONS[0].name, next(iter(CAUGHT)), next(iter(IN_THE_LAB)
         ("sweep", _put(["a situation of yesterday"], SWEPT[BOTH]), "a situation of yesterday gone"),
         ("sweep", lambda samples: samples[BOTH].pop(), "an endpoint or a seed is left out"),
         ("sweep", _put([BOTH, 0, "runs", "drain"], 6), "more runs of one interruption than there are points"),
+        ("prove", lambda samples: samples["scenarios"].pop("first"), "first new"),
+        ("prove", _put(["deviations"], 1), "not run up to it"),
+        ("prove", _put(["failing"], {"repeat": "fanout prove --schedule 1"}), "a schedule broke a guarantee"),
+        ("prove", _put(["runs"], 99_999_999), "the runs are not the sum over the programs"),
+        ("prove", _put(["scenarios", "first", "runs"], 7), "first: its runs are not those of each number"),
         ("breakages", lambda samples: samples.pop(FIRST), f"{FIRST} new"),
         ("breakages", _put([FIRST, "unit", "after"], None), f"{FIRST}: caught by"),
         ("lab", lambda samples: samples.pop(LAB), f"{LAB} new"),
