@@ -384,7 +384,7 @@ PROVEN: Any = {
     "took_s": 1.0,
     **{what: each * len(PROGRAMS) for what, each in (("runs", 6), ("traces", 5), ("states", 4))},
     "scenarios": {
-        name: {"title": name, "runs": 6, "runs_by_deviations": [1, 2, 3], "choices": 2, "traces": 5, "states": 4}
+        name: {"title": name, "runs": 6, "runs_by_deviations": [1, 2, 3], "traces": 5, "states": 4}
         for name in PROGRAMS
     },
 }
