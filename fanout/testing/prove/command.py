@@ -149,6 +149,8 @@ def _run(level: Level, tallies: dict[str, Tally]) -> Failing | None:
     bar: AbstractContextManager[Any] = nullcontext()
     if sys.stderr.isatty():
         bar = click.progressbar(length=level.runs, label=label, show_pos=True, file=sys.stderr)
+    elif level.deviations:  # without any it takes a moment
+        click.echo(f"{label}: {level.runs:,} schedules", err=True)
     with bar as progress:
         for part in level.parts:
             tallies[part.scenario].add(part)
