@@ -368,7 +368,7 @@ def main(
     explained = {(entry["file"], entry["where"], entry["change"].strip()) for entry in entries}
     json_file = json_file and json_file.absolute()
     with tempfile.TemporaryDirectory() as copy:
-        for folder in ("fanout", "tests"):
+        for folder in ("fanout", "tests", "docs", "examples"):  # tests run what the documents show
             shutil.copytree(_ROOT / folder, f"{copy}/{folder}", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(_ROOT / "setup.cfg", copy)
         os.chdir(copy)

@@ -48,9 +48,11 @@ _HANGS_AFTER_S: Final = 5.0  # no test of a room takes a second of processor tim
 _CPU_S: Final = 60
 _LONGEST_S: Final = 300
 _MEMORY_BYTES: Final = 4 << 30  # a mutant that fills memory ends alone
-# Measurements may fail by themselves on a busy machine, and would seem to have noticed something.
+# Measurements may fail by themselves on a busy machine, and would seem to have noticed something. What is the
+# same on every Python is mostly a page in a browser, which two forks cannot share.
 _PYTEST: Final = (
-    "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone", "-k", "not cost_the_same"
+    "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone and not same_on_every_python",
+    "-k", "not cost_the_same",
 )  # fmt: skip
 _KILLED, _SURVIVED, _IMPORT_ANEW = 10, 11, 12  # exit codes; any other is that of a process that hung or died
 
@@ -233,11 +235,13 @@ class _Session:
         for item, following in pairwise([*items, None]):
             assert item is not None
             measuring.switch_context(item.nodeid)
+            faulthandler.dump_traceback_later(_CPU_S, exit=True)
             started, cpu_s = time.perf_counter(), time.process_time()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             took_s = time.perf_counter() - started
             cost_s = time.process_time() - cpu_s + took_s / 20
             measured[item.nodeid] = {"took_s": round(took_s, 3), "cost_s": round(cost_s, 4), "lines": {}}
+        faulthandler.cancel_dump_traceback_later()
         measuring.stop()
         for test, lines in lines_of(measuring).items():
             if test:
