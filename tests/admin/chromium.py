@@ -43,7 +43,6 @@ FLAGS = (
 # still scroll or grow, and a click would land where the element was.
 _STILL = """new Promise((done) => {
   const element = document.querySelector(%s);
-  element.scrollIntoView({behavior: 'instant', block: 'center'});
   let before = '';
   const look = () => {
     const box = element.getBoundingClientRect();
@@ -53,6 +52,7 @@ _STILL = """new Promise((done) => {
       done([x, y]);
     } else {
       before = now;
+      element.scrollIntoView({behavior: 'instant', block: 'center'}); // again: a caret scrolls, too
       setTimeout(look, 30);
     }
   };
