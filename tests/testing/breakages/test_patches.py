@@ -13,11 +13,12 @@ from fanout.testing.breakages.patches import (
     patched,
 )
 from tests.breakages.tree import TREE
+from tests.testing.monitor.__main__ import all_breakages
 
 pytestmark = pytest.mark.same_on_every_python
 
 
-@pytest.mark.parametrize("breakage", breakages().values(), ids=lambda breakage: breakage.name)
+@pytest.mark.parametrize("breakage", all_breakages().values(), ids=lambda breakage: breakage.name)
 def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage) -> None:
     files = list(files_of(breakage.diff))
     assert files
