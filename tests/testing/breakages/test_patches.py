@@ -31,9 +31,13 @@ def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage)
     assert set(breakage.guarantees) <= {f"G{number}" for number in range(1, 13)}
     assert breakage.guarantees
     assert set(breakage.late) <= set(breakage.caught_by) <= set(LAYERS)
-    assert {"unit", "lab"} <= set(breakage.caught_by)
     assert breakage.tests
     assert all((TREE / test).exists() for test in breakage.tests)
+
+
+@pytest.mark.parametrize("breakage", breakages().values(), ids=lambda breakage: breakage.name)
+def test_unit_tests_and_the_lab_see_each_breakage(breakage: Breakage) -> None:
+    assert {"unit", "lab"} <= set(breakage.caught_by)
 
 
 def test_there_are_at_least_ten() -> None:
