@@ -329,15 +329,15 @@ async def test_a_long_answer_lets_others_run(autojump_clock: MockClock) -> None:
     sent: list[int] = []
 
     async def other() -> None:
-        for _ in range(10):
+        for _ in range(20):
             sent.append(len(here.transport.done))
             await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        for _ in range(5):
+        for _ in range(10):
             await here.body(b"1", more_body=True)
-    assert len({*sent}) >= 4
+    assert len({*sent}) >= 4  # Trio draws who of the two runs first in an iteration, so some are missed
 
 
 class Soon(Recorded):
