@@ -3,7 +3,7 @@
     make bench                          all of it, on a machine that does nothing else
     make bench ARGS=--short             all of it, about 9 minutes; shows that it works, not how fast
     make bench ARGS="--only cpu,peak"   some of it; what the others found last is kept
-    make bench ARGS=--render            only write the page and the plots anew
+    make bench ARGS=--render            only write the page and the plots again
 
 Needs two cores: the server has one, the generator and the upstream have the other. What can be done without
 nginx, Go or a peer is done without them.

@@ -41,7 +41,7 @@ class FuzzedWire:
         assert not self.is_closed
 
     def send_now(self, data: bytes) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError("only TLS over a wire sends so, as it closes")
 
     async def receive(self) -> bytes:
         assert not self.is_closed

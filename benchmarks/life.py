@@ -16,7 +16,7 @@ from time import monotonic
 from benchmarks import usage
 from benchmarks.programs import Program
 
-REST_S = 6  # after the last answer: longer than what comes again most seldom in fanout (5 s)
+REST_S = 6  # after the last answer: longer than the longest period of any task of fanout (5 s)
 
 
 @dataclass(frozen=True, slots=True)

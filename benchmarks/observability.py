@@ -69,7 +69,9 @@ def measure(
     before = {name: cpu_s(program) for name, program in programs.items()}
     for number in range(rounds):
         names = list(programs)
-        order = names[number % len(names) :] + names[: number % len(names)]  # who comes first has it easier
+        order = (
+            names[number % len(names) :] + names[: number % len(names)]
+        )  # the first of a round has an advantage
         reports = {name: _load(programs[name].url, rate, seconds) for name in order}
         if number == rounds - 1:
             sleep(SENT_WITHIN_S)

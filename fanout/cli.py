@@ -222,7 +222,7 @@ def health(**flags: Any) -> None:
 def _exit_unless_ready(bind: Bind, within_s: float) -> None:
     import http.client
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104  # not a bind
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104 - not a bind
     connection = http.client.HTTPConnection(host, bind.port, timeout=within_s)
     try:
         connection.request("GET", "/readyz")

@@ -69,7 +69,7 @@ def measure(settings: Settings, servers: Sequence[str]) -> Found:
             with ExitStack() as alive:
                 for number in range(rounds):
                     names = [name for name in here if is_asked(name, rate, number)]
-                    first = number % len(names)  # who comes first has it easier
+                    first = number % len(names)  # the first server of a round has an advantage
                     for name in names[first:] + names[:first]:
                         asked.ask(alive, number, here[name], url)
                 asked.end_all()
@@ -215,8 +215,8 @@ def render(found: Found) -> str:
         "*Useful* is a successful answer in time; do not trust a row with less than 85 %. A server has no "
         f"row at a rate at which it does not answer. {names}: the median of {rounds} "
         f"{'rounds' if rounds > 1 else 'round'}, and the ratio is the median of the ratios within a round, "
-        "± its standard error; the other servers: one round. At low rates caches go cold between requests, "
-        "so a request costs less at a higher rate.\n\n"
+        "± its standard error; the other servers: one round. At low rates caches go cold between requests. "
+        "At higher rates each request therefore costs less.\n\n"
         + rows(["load", "server", "µs per useful answer", f"ratio to {BASE_NAME}", "useful", ""], cells)
         + "\n\nWhat is not counted above, of a process that nobody asks:\n\n"
         + rows(

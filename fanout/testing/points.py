@@ -15,10 +15,11 @@ Ctrl-C, so what `throw` raises comes out of the checkpoint as Trio would raise i
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, Protocol
 
 import outcome
 import trio
@@ -126,17 +127,31 @@ def throw(point: Point, error: Exception) -> None:
         point.task._next_send = outcome.Error(error)
 
 
-@contextmanager
-def repeatable(seed: int) -> Iterator[None]:
-    """Around `trio.run`: the order of tasks within a pass of the loop is drawn from `seed`.
+class Shuffles(Protocol):
+    """The random source that Trio asks to shuffle the tasks of one event-loop iteration, oldest first."""
 
-    So the same program comes to the same points in the same order. Without it that order is random.
-    """
-    before, state = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r.getstate()
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    trio_run._r.seed(seed)
+    def shuffle(self, batch: list[trio.lowlevel.Task], /) -> None: ...
+
+
+@contextmanager
+def scheduled_by(source: Shuffles) -> Iterator[None]:
+    """Around `trio.run`: `source` shuffles the tasks of each iteration. Trio is as it was when this ends."""
+    before = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    _schedule(source, True)
     try:
         yield
     finally:
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
-        trio_run._r.setstate(state)
+        _schedule(*before)
+
+
+def _schedule(source: Shuffles, is_deterministic: bool) -> None:
+    trio_run._r = source  # type: ignore[assignment]  # Trio asks it for nothing but `shuffle`
+    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = is_deterministic  # type: ignore[misc]  # it is there for this
+
+
+def repeatable(seed: int) -> AbstractContextManager[None]:
+    """Around `trio.run`: the order of tasks within an iteration is drawn from `seed`.
+
+    So the same program comes to the same points in the same order. Without it that order is random.
+    """
+    return scheduled_by(random.Random(seed))

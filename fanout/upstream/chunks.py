@@ -3,7 +3,8 @@
 llhttp, which reads the rest of an answer, refuses whitespace in a chunk extension. A recipient must take it,
 so these lines have a grammar here.
 
-Rule: a line is valid or malformed. A recipient that guessed at one would find the end of the body elsewhere.
+Rule 1: a line is valid or malformed. A guess would find the end of the body elsewhere.
+Rule 2: a body has at most `MAX_LINES` of them. A body of one-byte chunks would stop the event loop for 9 ms.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from fanout.upstream.errors import BodyTooLarge
+
 MAX_LINE_BYTES: Final = 4096  # of a chunk's size with its extensions, or of a trailer: both are thrown away
+MAX_LINES: Final = 2048  # of about 0.4 µs each; a chunk has two: before its data, and behind it
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
@@ -41,17 +45,18 @@ _TRAILER: Final = _Line(
 class Chunks:
     """Feed it what comes behind the head until `is_complete`. has_more: bytes came behind the last chunk."""
 
-    __slots__ = ("_left", "_next", "_unread", "has_more", "is_complete")
+    __slots__ = ("_left", "_lines", "_next", "_unread", "has_more", "is_complete")
 
     def __init__(self) -> None:
         self.is_complete = False
         self.has_more = False
         self._next = _SIZE
         self._left = 0  # bytes of a chunk's data that have yet to come
+        self._lines = 0
         self._unread = b""  # the beginning of a line
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the body in `data`. Raises `ValueError` if it is malformed."""
+        """The bytes of the body in `data`. Raises `ValueError` if it is malformed, and `BodyTooLarge`."""
         data = self._unread + data
         at = 0
         body: list[bytes] = []
@@ -70,6 +75,9 @@ class Chunks:
                     raise ValueError("a chunk of the body is malformed")
                 break
             at = match.end()
+            self._lines += 1
+            if self._lines > MAX_LINES:
+                raise BodyTooLarge(f"a body with more than {MAX_LINES} lines around its data")
             if line is _SIZE:
                 self._left = int(match[1], 16)
                 self._next = _END_OF_DATA if self._left else _TRAILER

@@ -145,8 +145,9 @@ class TlsWire:
 
     def close(self) -> None:
         try:
-            self._say_goodbye()
-        finally:  # whatever that raises when there is no memory
+            with suppress(Exception):  # a courtesy, which must not fail: also when there is no memory
+                self._say_goodbye()
+        finally:
             self._wire.close()
             self._free()
 
@@ -156,11 +157,10 @@ class TlsWire:
 
     def _say_goodbye(self) -> None:
         if self._tls.is_secure:
-            with suppress(OSError):  # usually: wants the upstream's
-                try:
-                    self._tls.openssl.unwrap()
-                finally:
-                    self._wire.send_now(self._tls.to_send())
+            try:
+                self._tls.openssl.unwrap()  # usually raises: it wants the upstream's
+            finally:
+                self._wire.send_now(self._tls.to_send())
 
     def _free(self) -> None:
         self._tls.free()

@@ -179,7 +179,7 @@ async def test_other_methods_are_answered_as_quart_answers_them() -> None:
     }
 
 
-async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
+async def test_a_handler_sees_what_it_would_see_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every public attribute of Quart's request, read in a handler on either way."""
     seen: list[dict[str, Any]] = []
 
@@ -194,7 +194,7 @@ async def test_a_handler_sees_what_it_would_see_the_long_way() -> None:
 
     app = app_with(look)
     await ask(app, "/short")
-    app.is_plain = lambda: False  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: False)
     await ask(app, "/short")
     short, long = seen
     assert [name for name in long if repr(short[name]) != repr(long[name])] == [
@@ -244,7 +244,9 @@ async def test_what_a_handler_raises_is_quarts_to_deal_with(path: str) -> None:
 
 
 @pytest.mark.parametrize("bug", [KeyError("a bug"), ExceptionGroup("two", [ValueError(), KeyError()])])
-async def test_a_bug_is_handled_once_and_loses_nothing(bug: Exception) -> None:
+async def test_a_bug_is_handled_once_and_loses_nothing(
+    bug: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: list[BaseException] = []
 
     async def handler() -> str:
@@ -257,7 +259,7 @@ async def test_a_bug_is_handled_once_and_loses_nothing(bug: Exception) -> None:
     app = app_with(handler)
     app.register_error_handler(Exception, on_bug)
     short = await ask(app, "/short")
-    app.is_plain = lambda: False  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: False)
     long = await ask(app, "/short")
     assert (short.status, short.body) == (long.status, long.body) == (500, b"ours")
     assert found == [found[0]] * 2  # of a group Quart takes the first
@@ -342,13 +344,15 @@ async def test_a_request_leaves_no_garbage_that_needs_collecting() -> None:
     ("method", "path"),
     [("GET", "/none"), ("HEAD", "/none"), ("OPTIONS", "/none"), ("POST", "/short"), ("OPTIONS", "/short")],
 )
-async def test_what_has_no_route_is_answered_as_quart_answers_it(method: str, path: str) -> None:
+async def test_what_has_no_route_is_answered_as_quart_answers_it(
+    method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """404, 405 and OPTIONS come from the route table, without an exception and without Quart's contexts."""
     app = App("test", static_folder=None)  # its path has a variable
     app.add_url_rule("/short", "short", done)
     assert app.has_only_fixed_routes
     ours = await ask(app, path, method)
-    app.is_plain = lambda: False  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: False)
     quarts = await ask(app, path, method)
     assert (ours.status, ours.body) == (quarts.status, quarts.body)
     assert _comparable(ours.headers) == _comparable(quarts.headers)
@@ -377,10 +381,10 @@ async def test_what_has_no_route_is_answered_without_raising(monkeypatch: pytest
 
 @pytest.mark.parametrize("host", [b"a..b", b"." + 64 * b"a", b"xn--", b"", b"\xff", b"[", b"a:b:c"])
 @pytest.mark.parametrize("is_plain", [True, False], ids=["from the table", "all of Quart's way"])
-async def test_no_host_can_raise(host: bytes, is_plain: bool) -> None:
+async def test_no_host_can_raise(host: bytes, is_plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where Quart builds its contexts, which is outside of its error handling (G11)."""
     app = app_with(done)
-    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: is_plain)
     statuses = [
         (await ask(app, *what, host=host)).status
         for what in (("/short",), ("/long/x",), ("/none",), ("/short", "POST"), ("/short", "OPTIONS"))
@@ -446,7 +450,9 @@ def with_blueprint(look: Handler) -> App:
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
-async def test_a_request_knows_the_blueprints_around_its_handler(is_plain: bool) -> None:
+async def test_a_request_knows_the_blueprints_around_its_handler(
+    is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[Any, ...]] = []
 
     async def look() -> str:
@@ -454,7 +460,7 @@ async def test_a_request_knows_the_blueprints_around_its_handler(is_plain: bool)
         return "done"
 
     app = with_blueprint(look)
-    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: is_plain)
     for path in ("/in", "/out", "/none"):
         assert (await ask(app, path)).status == 200
     assert seen == [
@@ -466,7 +472,7 @@ async def test_a_request_knows_the_blueprints_around_its_handler(is_plain: bool)
 
 @pytest.mark.parametrize("is_plain", [True, False])
 async def test_an_exception_without_a_handler_is_a_500_and_quarts_to_tell(
-    is_plain: bool, caplog: pytest.LogCaptureFixture
+    is_plain: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bug, told = KeyError("a bug"), list[object]()
 
@@ -477,7 +483,7 @@ async def test_an_exception_without_a_handler_is_a_500_and_quarts_to_tell(
         told.append(exception)
 
     app = app_with(handler)
-    app.is_plain = lambda: is_plain  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_plain", lambda: is_plain)
     with signals.got_request_exception.connected_to(tell):
         answer = await ask(app, "/short")
     assert (answer.status, told) == (500, [bug])

@@ -39,7 +39,7 @@ def main() -> int:
     kinds = [
         kind for kind in KINDS if not arguments.words or any(word in kind.name for word in arguments.words)
     ]
-    print(f"{'kind':<68}{'requests':>10}{'objects each':>14}{'grown, MiB':>12}")  # noqa: T201
+    print(f"{'kind':<68}{'requests':>10}{'objects each':>14}{'grown, MiB':>12}")  # noqa: T201 - a program's table
     codes = [
         subprocess.run(
             [
@@ -77,7 +77,7 @@ def _is_flat(kind: Kind, requests: int) -> bool:
         and found.seen == {kind.sees: found.times}
     )
     verdict = "" if is_flat else f"  NOT FLAT, seen {found.seen}"
-    print(f"{kind.name:<68}{found.times:>10}{each:>14.2f}{grown:>12.1f}{verdict}", flush=True)  # noqa: T201
+    print(f"{kind.name:<68}{found.times:>10}{each:>14.2f}{grown:>12.1f}{verdict}", flush=True)  # noqa: T201 - a program's table
     return is_flat
 
 

@@ -27,7 +27,7 @@ VARIANTS: Final = (
 
 
 async def _nothing(setup: object, report: Report) -> None:
-    raise NotImplementedError
+    raise NotImplementedError("only the page of recorded results is made")
 
 
 def _experiment(number: int) -> dict[str, Any]:

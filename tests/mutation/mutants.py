@@ -27,7 +27,7 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, WhitespaceInclusivePositionProvider
 
 # Installed by `make mutants` alone.
-from mutmut.mutation.mutators import mutation_operators  # type: ignore[import-not-found]
+from mutmut.mutation.mutators import mutation_operators  # type: ignore[import-not-found]  # as above
 
 Operator = Callable[[Any], Iterable[Any]]
 

@@ -54,7 +54,7 @@ _PYTEST: Final = (
     "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone and not same_on_every_python",
     "-k", "not cost_the_same",
 )  # fmt: skip
-_KILLED, _SURVIVED, _IMPORT_ANEW = 10, 11, 12  # exit codes; any other is that of a process that hung or died
+_KILLED, _SURVIVED, _IMPORT_AGAIN = 10, 11, 12  # exit codes; any other is that of a process that hung or died
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,25 +256,25 @@ class _Session:
     # --- judging
 
     def _judge_all(self) -> None:
-        mutants = [(path, mutant, self._imports_anew(path, mutant)) for path, mutant in self._mutants]
+        mutants = [(path, mutant, self._imports_again(path, mutant)) for path, mutant in self._mutants]
         waiting = deque(sorted(mutants, key=itemgetter(2)))  # those that take long come last
         running: dict[int, tuple[_Fork, str, Mutant, bool]] = {}
         poll = select.poll()
         while waiting or running:
             while waiting and len(running) < self._jobs:
-                path, mutant, anew = waiting.popleft()
-                tests = self._tests_for(path, mutant, anew)
+                path, mutant, imports_again = waiting.popleft()
+                tests = self._tests_for(path, mutant, imports_again)
                 if not tests:
                     self._report(Verdict(path, mutant.where, mutant.change, "not reached"))
                     continue
-                fork = self._start(path, mutant, tests, anew)
-                running[fork.pidfd] = fork, path, mutant, anew
+                fork = self._start(path, mutant, tests, imports_again)
+                running[fork.pidfd] = fork, path, mutant, imports_again
                 poll.register(fork.pidfd, select.POLLIN)
             for pidfd, _ in poll.poll(1000):
-                fork, path, mutant, anew = running.pop(pidfd)
+                fork, path, mutant, imports_again = running.pop(pidfd)
                 poll.unregister(pidfd)
                 code, by = fork.wait()
-                if code == _IMPORT_ANEW and not anew:
+                if code == _IMPORT_AGAIN and not imports_again:
                     waiting.appendleft((path, mutant, True))
                     continue
                 if code == _KILLED:
@@ -286,13 +286,13 @@ class _Session:
                 if time.monotonic() - fork.started > _LONGEST_S:
                     os.kill(fork.pid, signal.SIGKILL)
 
-    def _imports_anew(self, path: str, mutant: Mutant) -> bool:
+    def _imports_again(self, path: str, mutant: Mutant) -> bool:
         """Outside of functions also what did not run: a test may import the file where it does."""
         return not mutant.where or not self._at_import.get(path, set()).isdisjoint(mutant.lines)
 
-    def _tests_for(self, path: str, mutant: Mutant, anew: bool) -> list[str]:
+    def _tests_for(self, path: str, mutant: Mutant, imports_again: bool) -> list[str]:
         reaching = {test for line in mutant.lines for test in self._tests_at.get((path, line), ())}
-        if anew:
+        if imports_again:
             reaching = {test for test, measured in self._measured.items() if path in measured.lines}
 
         def rank(test: str) -> tuple[bool, float]:
@@ -301,19 +301,19 @@ class _Session:
 
         chosen: list[str] = []
         sum_s = 0.0
-        for test in sorted(self._measured if anew else reaching, key=rank):
+        for test in sorted(self._measured if imports_again else reaching, key=rank):
             sum_s += self._measured[test].cost_s
             if chosen and sum_s > self._enough_s:
                 break
             chosen.append(test)
         return chosen
 
-    def _start(self, path: str, mutant: Mutant, tests: Sequence[str], anew: bool) -> _Fork:
+    def _start(self, path: str, mutant: Mutant, tests: Sequence[str], imports_again: bool) -> _Fork:
         source = mutant.applied_to(Path(path).read_text("utf-8"))
 
         def in_place() -> int:
             if not replace_functions(path, source, self._functions):
-                return _IMPORT_ANEW
+                return _IMPORT_AGAIN
             return self._outcome_of(tests)
 
         def imported() -> int:
@@ -328,11 +328,11 @@ class _Session:
             )
             return _SURVIVED if chosen.has_run else _KILLED
 
-        return self._forked(imported if anew else in_place)
+        return self._forked(imported if imports_again else in_place)
 
 
 class _Chosen:
-    """Runs these tests alone, in this order: in a fork that imports anew."""
+    """Runs these tests alone, in this order: in a fork that imports everything again."""
 
     def __init__(self, session: _Session, tests: Sequence[str]) -> None:
         self._session = session

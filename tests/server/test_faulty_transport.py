@@ -173,7 +173,7 @@ async def test_whatever_a_transport_raises_costs_one_connection(
         statistics = driver.statistics()
         assert (statistics.open, statistics.waiting) == (0, 0)
         assert sum(statistics.ended.values()) == statistics.accepted == 2
-        assert all(isinstance(crash, fault) for crash in crashes)  # type: ignore[arg-type]
+        assert all(isinstance(crash, fault) for crash in crashes)  # type: ignore[arg-type]  # each is a class
         assert len(crashes) <= (fault is not trio.BrokenResourceError)
 
 

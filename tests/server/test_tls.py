@@ -168,7 +168,7 @@ async def test_a_connection_over_the_limit_is_told_so_over_tls(
     async with on_socket(Echo(slow_s=60), limits, certificate=certificate) as world:
         await (await over_tls(world, authority, "http/1.1")).send_all(get("/slow"))
         await until(lambda: world.driver.statistics().requests)
-        rejected = [Client(await over_tls(world, authority, "http/1.1")) for _ in range(2)]  # type: ignore[arg-type]
+        rejected = [Client(await over_tls(world, authority, "http/1.1")) for _ in range(2)]  # type: ignore[arg-type]  # a stream, too
         assert [(await client.answer())[0] for client in rejected] == [503, 503]
         closed = await world.connect()
         assert await closed.closed()
@@ -187,7 +187,7 @@ async def test_handshakes_that_come_together_are_done_a_few_per_iteration(
         hello = client_hello(authority)
         clients = [await world.connect() for _ in range(hellos)]
         await world.settled(hellos)
-        socks = [client.stream.socket for client in clients]  # type: ignore[attr-defined]
+        socks = [client.stream.socket for client in clients]  # type: ignore[attr-defined]  # over a socket it has one
         for sock in socks:  # no other task has a turn in between
             os.write(sock.fileno(), hello)
         answered = [0]
@@ -227,8 +227,8 @@ def iterations_counted() -> Iterator[Callable[[], int]]:
 async def test_statistics_count_a_rejected_connection_once(certificate: Certificate) -> None:
     async with on_socket(Echo(slow_s=60), Limits(max_connections=0), certificate=certificate) as world:
         client = await world.connect()
-        client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)  # type: ignore[attr-defined]
-        client.stream.socket.close()  # type: ignore[attr-defined]
+        client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)  # type: ignore[attr-defined]  # over a socket it has one
+        client.stream.socket.close()  # type: ignore[attr-defined]  # over a socket it has one
         await until(lambda: world.ended.get("over_limit") == 1)
         assert isinstance(world.driver.statistics(), DriverStatistics)
     assert world.driver.statistics().accepted == sum(world.ended.values()) == 1

@@ -90,7 +90,7 @@ class PlannedWire(Wire):
         self._pending += self._upstream.play(data)
 
     def send_now(self, data: bytes) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError("only TLS over a wire sends so, as it closes")
 
     async def receive(self) -> bytes:
         assert self.is_open

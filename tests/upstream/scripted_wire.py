@@ -66,7 +66,7 @@ class ScriptedWire:
             raise self.send_error
 
     def send_now(self, data: bytes) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError("only TLS over a wire sends so, as it closes")
 
     async def receive(self) -> bytes:
         assert not self.closed

@@ -44,6 +44,7 @@ PLAIN = head(b"HTTP/1.1 200 OK", b"Content-Length: 2") + b"{}"
 CHUNKED = head(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked")
 UNFRAMED = head(b"HTTP/1.1 200 OK")
 
+LONG_TRAILER = b"X: " + b"x" * 1000 + b"\r\n"  # a body has few lines around its data
 REUSABLE = {
     "content-length": PLAIN,
     "chunked": CHUNKED + b"1\r\n{\r\n1;ext=1\r\n}\r\n0\r\n\r\n",
@@ -239,7 +240,7 @@ def test_a_body_that_does_not_end_is_cut_off_at_its_cap(start: bytes, piece: byt
     [
         (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", 64 * 1024),
         (CHUNKED, b"1;" + b"x" * 1000 + b"\r\nx\r\n", MAX_HEAD_BYTES + 2 * 1000),
-        (CHUNKED + b"1\r\nx\r\n0\r\n", b"X: x\r\n", MAX_HEAD_BYTES + 2 * 1000),
+        (CHUNKED + b"1\r\nx\r\n0\r\n" + LONG_TRAILER * 60, b"X: x\r\n", MAX_HEAD_BYTES + 2 * 1000),
         (UNFRAMED, b"x" * 7, len(UNFRAMED) + 1000),
         (CHUNKED + b"f000\r\n", b"x" * 7, len(CHUNKED) + 6 + 1000),
     ],
@@ -261,7 +262,7 @@ def test_an_answer_of_exactly_its_cap_is_accepted(more: int) -> None:
     """64 KiB for the head and twice the body's cap, framing included."""
     start = CHUNKED + b"1\r\nx\r\n0\r\n"
     left = 64 * 1024 + 2 * 1000 + more - len(start)
-    lines = b"X: x\r\n" * (left // 6 - 2)
+    lines = LONG_TRAILER * (left // len(LONG_TRAILER) - 1)
     answer = Answer("GET", max_body_bytes=1000)
     answer.feed(start + lines)
     last = b"X: " + b"x" * (left - len(lines) - 7) + b"\r\n\r\n"

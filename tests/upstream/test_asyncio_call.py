@@ -189,13 +189,13 @@ class Frameless(Coroutine[Any, Any, None]):
         raise StopIteration
 
     def throw(self, *_: object) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("it ends at its first step")
 
     def close(self) -> None:
         pass
 
     def __await__(self) -> Generator[Any, Any, None]:
-        raise NotImplementedError
+        raise NotImplementedError("only a task runs it")
 
     def __repr__(self) -> str:
         return "something in C"

@@ -447,7 +447,7 @@ async def phases_of(origin: Origin, *wires: ScriptedWire | OSError) -> tuple[lis
         return wire
 
     async def nobody(host: str, port: int) -> Sequence[Address]:
-        raise NotImplementedError
+        raise NotImplementedError("the host is an address")
 
     connector = Connector(Resolver(nobody), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), dial_next)
     wire = await connector.open(origin, phases.append)

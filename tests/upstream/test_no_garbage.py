@@ -11,6 +11,7 @@ import traceback
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -152,8 +153,8 @@ def is_ours(thing: object) -> bool:
 
 
 async def measure(url: str, within_s: float, look_up: object = None) -> None:
-    more = {} if look_up is None else {"look_up": look_up}
-    transport = PoolTransport(max_connections=4, ssl_context=AUTHORITY.client, **more)  # type: ignore[arg-type]
+    more: Any = {} if look_up is None else {"look_up": look_up}
+    transport = PoolTransport(max_connections=4, ssl_context=AUTHORITY.client, **more)
     async with transport, trio.open_nursery() as nursery:
         await nursery.start(transport.run)
         await ends_somehow(transport, url, within_s)

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -247,9 +248,9 @@ def test_a_ca_file_that_cannot_be_used_is_an_os_error(tmp_path: Path) -> None:
 def impostors() -> dict[str, tuple[ssl.SSLContext, ssl.SSLContext]]:
     """A server's context and the client's that must not accept it."""
 
-    def server(ca: trustme.CA, *names: str, **options: object) -> ssl.SSLContext:
+    def server(ca: trustme.CA, *names: str, **options: Any) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        ca.issue_cert(*names, **options).configure_cert(context)  # type: ignore[arg-type]
+        ca.issue_cert(*names, **options).configure_cert(context)
         return context
 
     long_ago = datetime.datetime(2020, 1, 1)
@@ -394,7 +395,7 @@ class ServerSide:
         return self._outgoing.pending > 0
 
     def on_news(self, tell: Callable[[], bool]) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("no pool keeps this wire")
 
     async def send_all(self, data: bytes) -> None:
         self._incoming.write(data)
@@ -414,7 +415,7 @@ class ServerSide:
         return self._outgoing.read() or (b"" if self.has_ended else None)
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Its memory is the test's."""
 
     abort = close
 
@@ -439,6 +440,20 @@ async def test_what_is_sent_without_waiting_is_encrypted_too() -> None:
     wire, server = await connected()
     assert wire.send_now(b"{}")
     assert server.tls.read(10) == b"{}"
+
+
+async def test_nothing_keeps_a_tls_wire_from_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed in clean-ups, where an exception would keep others from running."""
+    wire, server = await connected()
+    closed: list[bool] = []
+
+    def without_memory(data: bytes) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(server, "send_now", without_memory)
+    monkeypatch.setattr(server, "close", lambda: closed.append(True))
+    wire.close()
+    assert closed == [True]
 
 
 async def test_a_tls_wire_ends_properly_or_with_an_error() -> None:

@@ -36,7 +36,7 @@ class Below:
         await trio.lowlevel.checkpoint()
 
     def send_now(self, data: bytes) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError("only TLS over a wire sends so, as it closes")
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()

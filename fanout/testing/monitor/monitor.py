@@ -98,7 +98,7 @@ class Tally:
 
 
 class Monitor:
-    """`tallies`: by guarantee. Times are virtual, unless it is told otherwise."""
+    """`tallies`: by guarantee. Times are virtual until `use_real_clock`."""
 
     def __init__(self) -> None:
         self.tallies = {guarantee: Tally() for guarantee in FORMULAS}

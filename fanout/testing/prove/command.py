@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from fanout.testing.prove.scenarios import SCENARIOS, TITLES
 from fanout.testing.prove.search import Failing, Level, Part, levels
 from fanout.testing.prove.world import Proved
 from fanout.testing.prove.world import prove as run_once
-from fanout.testing.world.processes import Processes
+from fanout.testing.world.processes import Processes, processes_option
 
 _WIDTH: Final = max(map(len, SCENARIOS))
 
@@ -83,13 +82,7 @@ def _schedule(context: click.Context, parameter: click.Parameter, text: str | No
     metavar="LIST",
     help="Run only this schedule, and show it: deviations such as '41:c0.fin,57:2nd'.",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    metavar="COUNT",
-    help="Processes that run them.  [default: one per core]",
-)
+@processes_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def prove(
     deviations: int, scenarios: tuple[str, ...], schedule: Schedule | None, processes: int, as_json: bool

@@ -10,11 +10,20 @@ from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
+import click
+
 from fanout.process.early_signals import blocked_signals
 from fanout.process.exits import FAILED
 from fanout.testing.breakages.hook import is_installed
 
 R = TypeVar("R")
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    metavar="COUNT",
+    help="Processes that run them.  [default: one per core]",
+)
 
 
 class Processes:

@@ -1,20 +1,22 @@
 """Virtual time and a seeded scheduler: the same function and seed, the same run, in any process.
 
-Trio picks the order of tasks that are ready at the same time by chance, so that nobody relies on one. Two
-private names of Trio make that chance repeat. `trio` has an upper bound, and a test watches the names.
+Trio picks the order of tasks that are ready at the same time by chance, so that nobody relies on one.
+`points.scheduled_by` makes that chance repeat, by private names of Trio. `trio` has an upper bound, and a
+test watches the names.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 import trio._core._run as trio_run
 import trio.testing
 
 from fanout.observe.loop import LoopWatch
+from fanout.testing.points import Shuffles, scheduled_by
 
 T = TypeVar("T")
 
@@ -36,10 +38,6 @@ def run_ordered(main: Callable[[trio.testing.MockClock], Awaitable[T]], order: O
     return _run(main, _Ordered(order))
 
 
-class _Shuffles(Protocol):
-    def shuffle(self, batch: list[trio.lowlevel.Task], /) -> None: ...
-
-
 class _Ordered:
     """Instead of the random source that Trio asks to shuffle the tasks, oldest first, of an iteration."""
 
@@ -51,15 +49,10 @@ class _Ordered:
         batch.reverse()  # Trio takes them from the end
 
 
-def _run(main: Callable[[trio.testing.MockClock], Awaitable[T]], chance: _Shuffles) -> T:
-    before, allowed = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    trio_run._r = chance  # type: ignore[assignment]
+def _run(main: Callable[[trio.testing.MockClock], Awaitable[T]], source: Shuffles) -> T:
     clock = trio.testing.MockClock(autojump_threshold=0)
-    try:
+    with scheduled_by(source):
         return trio.run(main, clock, clock=clock)
-    finally:
-        trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before, allowed  # type: ignore[misc]
 
 
 def pending_deadlines() -> int:

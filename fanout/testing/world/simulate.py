@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import click
 
 from fanout.process.exits import DONE, FAILED, NO
 from fanout.testing.world.met import MOST_PER_RUN, SITUATIONS, missed
+from fanout.testing.world.processes import processes_option
 from fanout.testing.world.replay import TRACE
 from fanout.testing.world.sweep import SeedReport, sweep
 
@@ -46,13 +46,7 @@ _SHOWN = 5
     metavar="COUNT",
     help="Requests per run. A graceful shutdown in the middle of a run leaves some unsent.",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    metavar="COUNT",
-    help="Processes that run them.  [default: one per core]",
-)
+@processes_option
 @click.option("--trace", type=TRACE, metavar="PATH", help="Write all runs here, for `fanout check-trace`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(

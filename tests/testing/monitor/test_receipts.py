@@ -214,7 +214,7 @@ def test_with_workers_nothing_is_said_about_the_shutdown(tmp_path: Path) -> None
     assert results(served, tmp_path)["G9"] == "not visible"
 
 
-def test_a_second_start_in_one_log_begins_anew(tmp_path: Path) -> None:
+def test_a_second_start_in_one_log_is_a_new_run(tmp_path: Path) -> None:
     later = [json.loads(json.dumps(entry).replace("T12:", "T13:")) for entry in SOUND]
     assert check([*SOUND, *later], tmp_path).exit_code == 0
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fanout.testing.world.plan import CallScript, ClientScript, Plan, RequestScript
 
 
 def race(
-    number: int, *calls: CallScript, ask: str = "first", timeout_ms: int = 1000, **manners: object
+    number: int, *calls: CallScript, ask: Any = "first", timeout_ms: int = 1000, **manners: Any
 ) -> RequestScript:
     """A request for a race of these calls."""
     head = f"GET /api/{ask}?timeout={timeout_ms} HTTP/1.1\r\nhost: a\r\n".encode()
-    fields = {"ask": ask, "timeout_ms": timeout_ms, "calls": calls, **manners}
-    return RequestScript(number, head, **fields)  # type: ignore[arg-type]
+    return RequestScript(number, head, ask, timeout_ms=timeout_ms, calls=calls, **manners)
 
 
-def plan_of(*requests: RequestScript, at_ms: int = 0, **limits: object) -> Plan:
+def plan_of(*requests: RequestScript, at_ms: int = 0, **limits: Any) -> Plan:
     """A plan with one client."""
-    return Plan((ClientScript(requests, at_ms=at_ms),), **limits)  # type: ignore[arg-type]
+    return Plan((ClientScript(requests, at_ms=at_ms),), **limits)
 
 
 def answers(delay_ms: int) -> CallScript:

@@ -122,9 +122,9 @@ def test_a_connection_that_is_spoilt_breaks_the_call_and_one_that_is_silent_does
     assert end_of(call, LATENT) == HANGS
 
 
-def dialled(*dials: tuple[float, str, int], **facts: Any) -> CallFacts:
+def dialled(*dials: tuple[float, Any, int], **facts: Any) -> CallFacts:
     """A call that dials: when, what it met, after how many milliseconds."""
-    met = [(begun_at, DialScript(how, after_ms)) for begun_at, how, after_ms in dials]  # type: ignore[arg-type]
+    met = [(begun_at, DialScript(how, after_ms)) for begun_at, how, after_ms in dials]
     return called(None, None, Attempt(dials=met, **facts), arrivals=[0.0])
 
 

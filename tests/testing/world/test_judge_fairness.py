@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,9 @@ def test_what_has_no_end_goes_on_with_what_is_sent_behind_it(head: bytes, status
     assert [v.of for v in judge(ended)] == ["w1"]
 
 
-def home(number: int, **manners: object) -> RequestScript:
+def home(number: int, **manners: Any) -> RequestScript:
     """A request with an answer that is always the same, and as long."""
-    return RequestScript(number, b"GET / HTTP/1.1\r\nhost: a\r\n", "fixed", status=303, **manners)  # type: ignore[arg-type]
+    return RequestScript(number, b"GET / HTTP/1.1\r\nhost: a\r\n", "fixed", status=303, **manners)
 
 
 @pytest.mark.parametrize(("stall_ms", "got"), [(100, [303, 303]), (15_000, [303])])

@@ -61,7 +61,7 @@ def test_settings_cannot_be_changed_from_outside() -> None:
     rates["garbage"] = 2
     assert settings.faults == {"garbage": 0.5}
     with pytest.raises(TypeError):
-        settings.faults["garbage"] = 2  # type: ignore[index]
+        settings.faults["garbage"] = 2  # type: ignore[index]  # the mistake that is tested
 
 
 def test_a_change_keeps_the_rest() -> None:
