@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,7 +18,8 @@ from tests.forked import running
 
 FREE = ("--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0")
 WITHIN_MS = 2  # of the truth
-MACHINE_MS = 30  # a busy machine runs a process that much later
+MACHINE_MS = 100  # a busy machine runs a process that much later
+SETTLED_WITHIN_S = 10
 HANGS = {"fault": "hang_before_head"}
 SLOW = ("--reliable", "--min-delay-ms=5000", "--max-delay-ms=5000")
 TIMEOUT_MS = 150
@@ -33,14 +36,30 @@ def served(files: Files, *options: str, upstream: tuple[str, ...] = ()) -> Itera
             yield World(fanout, simulator)
 
 
-def recorded(files: Files, world: World, since: int = 0) -> list[dict[str, Any]]:
+Records = list[dict[str, Any]]
+
+
+def recorded(files: Files, world: World) -> Records:
+    """What a simulator that speaks TLS has seen."""
     url = world.simulator.urls["upstream"].replace("127.0.0.1", "localhost")
-    context = ssl.create_default_context(cafile=files.ca)
-    found: list[dict[str, Any]] = httpx.get(f"{url}/calls?since={since}", verify=context).json()["calls"]
+    found: Records = httpx.get(f"{url}/calls", verify=ssl.create_default_context(cafile=files.ca)).json()[
+        "calls"
+    ]
     return found
 
 
-def check(reply: Reply, records: list[dict[str, Any]], min_call_ms: int = 1) -> None:
+def ended(read: Callable[[], Records]) -> Records:
+    """The records, once all calls have ended."""
+    gives_up_at = time.monotonic() + SETTLED_WITHIN_S
+    calls = read()
+    while any(call["end"] == "open" for call in calls):
+        assert time.monotonic() < gives_up_at, calls
+        time.sleep(0.01)
+        calls = read()
+    return calls
+
+
+def check(reply: Reply, records: Records) -> None:
     """Each call was sent the time that was left by the receipt, and ended when it was over."""
     receipt = reply.json["receipt"]
     said = [call["time_left_ms"] for call in receipt["calls"]]
@@ -49,27 +68,24 @@ def check(reply: Reply, records: list[dict[str, Any]], min_call_ms: int = 1) -> 
         sent_ms = max(at for phase, at in call["phases"] if phase == "wait")
         left_ms = receipt["timeout_ms"] - receipt["reserve_ms"] - sent_ms
         assert left_ms - 1 - WITHIN_MS <= call["time_left_ms"] <= left_ms + WITHIN_MS
-        assert call["time_left_ms"] >= min_call_ms
     for record in records:
         late_ms = record["client_closed_ms"] - record["time_left_ms"]
-        assert -WITHIN_MS <= late_ms <= WITHIN_MS + MACHINE_MS
+        assert -MACHINE_MS <= late_ms <= MACHINE_MS  # from when it has read the request: a little later
 
 
 def test_the_upstream_is_sent_the_time_that_is_left(world: World) -> None:
     world.set_slots(HANGS, HANGS)
     for _ in range(5):
-        since = max((call["id"] for call in world.calls()), default=0)
         reply = world.get(f"/api/all?timeout={TIMEOUT_MS}", X_Fanout_Receipt="1")
         assert reply.reason == "deadline"
-        check(reply, world.calls(since=since)[-2:])
+        check(reply, ended(world.calls)[-2:])
 
 
 def test_over_tls_the_handshake_is_not_left_any_more(files: Files) -> None:
     with served(files, upstream=SLOW) as world:
         for _ in range(3):
-            since = max((call["id"] for call in recorded(files, world)), default=0)
             reply = world.get(f"/api/all?timeout={TIMEOUT_MS}", X_Fanout_Receipt="1")
-            check(reply, recorded(files, world, since)[-2:])
+            check(reply, ended(partial(recorded, files, world))[-2:])
             phases = dict(reply.json["receipt"]["calls"][0]["phases"])
             assert phases["connect"] < phases["tls"] < phases["wait"]
 
@@ -78,11 +94,12 @@ def test_with_less_than_the_minimum_left_nothing_is_sent(files: Files) -> None:
     """A new connection over TLS takes milliseconds, so near the boundary some calls are sent and some not."""
     min_call_ms, reserve_ms = 50, 20
     options = ("--min-call-ms", str(min_call_ms), "--reserve-ms", str(reserve_ms))
-    with served(files, *options, upstream=("--reliable", "--connection-fault", "accept_hang=0.5")) as world:
+    with served(files, *options, upstream=SLOW) as world:
         for more_ms in range(-1, 8):
             timeout_ms = min_call_ms + reserve_ms + more_ms
             reply = world.get(f"/api/all?timeout={timeout_ms}", X_Fanout_Receipt="1")
-            for call in reply.json.get("receipt", {"calls": []})["calls"] if reply.status == 500 else []:
+            assert reply.reason == "deadline"
+            for call in reply.json["receipt"]["calls"]:
                 assert (call["time_left_ms"] is None) == ("wait" not in dict(call["phases"]))
                 if more_ms < 0:
                     assert call["outcome"] == "not_started"
