@@ -37,7 +37,9 @@ def read_timeout(query: bytes, default_ms: int, max_ms: int, header: str, sent: 
     asked_ms = _in_query(query, max_ms)
     if not sent:
         return Timeout(default_ms, DEFAULT) if asked_ms is None else Timeout(asked_ms, PARAMETER)
-    budget_ms = min(max_ms, _number([value.decode("latin-1") for value in sent], header, max_ms))
+    budget_ms = min(max_ms, _number([v.decode("latin-1") for v in sent], header, "such as 1000", max_ms))
+    if not budget_ms:
+        raise ProblemError(invalid_timeout(f"{header} must be at least 1 millisecond."))
     if asked_ms is not None and asked_ms <= budget_ms:
         return Timeout(asked_ms, PARAMETER)
     return Timeout(budget_ms, HEADER)
@@ -52,26 +54,18 @@ def _in_query(query: bytes, max_ms: int) -> int | None:
     ]
     if not values:
         return None
-    number = _number(values, "timeout", max_ms)
-    if number > max_ms:
-        raise _out_of_range("timeout", max_ms)
+    number = _number(values, "timeout", f"1 to {max_ms}, such as timeout=1000", max_ms)
+    if not 1 <= number <= max_ms:
+        raise ProblemError(invalid_timeout(f"timeout must be from 1 to {max_ms} milliseconds."))
     return number
 
 
-def _number(values: list[str], name: str, max_ms: int) -> int:
+def _number(values: list[str], name: str, example: str, max_ms: int) -> int:
     """The milliseconds; any number above `max_ms` may stand for a larger one."""
     if len(values) > 1:
         raise ProblemError(invalid_timeout(f"{name} was given {len(values)} times. Give it once."))
     (text,) = values
     if not (text.isascii() and text.isdecimal()):
-        example = f"such as {name}=1000" if name == "timeout" else "such as 1000"
-        detail = f"{name} must be milliseconds in decimal digits, 1 to {max_ms}, {example}."
-        raise ProblemError(invalid_timeout(detail))
+        raise ProblemError(invalid_timeout(f"{name} must be milliseconds in decimal digits, {example}."))
     digits = text.lstrip("0")
-    if not digits:
-        raise _out_of_range(name, max_ms)
-    return int(digits) if len(digits) <= len(str(max_ms)) else max_ms + 1
-
-
-def _out_of_range(name: str, max_ms: int) -> ProblemError:
-    return ProblemError(invalid_timeout(f"{name} must be from 1 to {max_ms} milliseconds."))
+    return 0 if not digits else int(digits) if len(digits) <= len(str(max_ms)) else max_ms + 1

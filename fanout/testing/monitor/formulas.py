@@ -83,7 +83,7 @@ each request r, each c in r.calls if was_made(c):
   all(at <= race_ends(r) - run.min_call + lag for at in [c.started] + [at for [at, said] in c.sent])
 # what an upstream is sent is the time that is left then, in whole milliseconds
 each request r, each c in r.calls: all(
-  race_may_end(r, run) - at - 0.001 - soon <= said <= race_ends(r) - at + soon for [at, said] in c.sent)
+  race_may_end(r, run) - at - 0.001 - lag <= said <= race_ends(r) - at + soon for [at, said] in c.sent)
 # the server counts no late answer when there is none
 each end e: e.late_counted == 0 or run.stalls != [] or e.slow_clients > 0
 """,

@@ -27,6 +27,7 @@ GET /api/work answers {"time": MS} after a random delay, or misbehaves.
 Examples:
   fanout upstream                               100-600 ms, about 10 % failures
   fanout upstream --fault status=0.5 --seed 7   half of the calls fail, the same ones every time
+  fanout upstream --heed-deadline               504 when the time that the client has left is over
   curl 'http://127.0.0.1:9000/api/work?delay_ms=50&fault=truncated_json'
   curl 'http://127.0.0.1:9000/calls?since=0'    what happened on the wire, call by call, and
                                                 how much time each client said it had left
