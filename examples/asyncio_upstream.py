@@ -18,7 +18,7 @@ from typing import Final
 from fanout.config import SettingsError, load
 from fanout.process.run import run_process
 from fanout.race.events import Observer
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.server.listeners import ListenError
 from fanout.upstream.call import MAX_PAYLOAD_BYTES, is_valid_payload
@@ -36,9 +36,14 @@ NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None)  # the handl
 OK: Final = 200
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, timings: CallTimings) -> Success | Failure:
+async def fetch(
+    session: aiohttp.ClientSession, url: str, timings: CallTimings
+) -> Success | Failure | Cancelled:
     """One call, in asyncio. Errors of the client are failures; any other exception is a bug."""
-    headers = {name.decode(): value.decode() for name, value in timings.headers}
+    to_send = timings.headers_to_send()  # those of the trace, and how much time is left
+    if to_send is None:
+        return TOO_LATE
+    headers = {name.decode(): value.decode() for name, value in to_send}
     status, body = None, b""
     timings.mark(Phase.WAIT)
     try:

@@ -148,6 +148,7 @@ def demo(
     faults: tuple[str, ...],
     connection_faults: tuple[str, ...],
     reliable: bool,
+    heed_deadline: bool,
     **flags: Any,
 ) -> None:
     """Run the server with a simulated upstream, to try it.
@@ -158,7 +159,9 @@ def demo(
       curl 'http://127.0.0.1:8080/api/first?timeout=1000'
     """
     try:
-        simulated = simulator_settings(seed, min_delay_ms, max_delay_ms, faults, connection_faults, reliable)
+        simulated = simulator_settings(
+            seed, min_delay_ms, max_delay_ms, faults, connection_faults, reliable, heed_deadline
+        )
         (listening,) = open_listeners(Bind("127.0.0.1", 0), "the simulated upstream")
     except (SettingsError, ListenError) as error:
         _fail(str(error))
@@ -172,7 +175,11 @@ def demo(
     _serve(
         run_process,
         loaded,
-        controls=Demo(simulated, listening, recorded_pages()),
+        controls=Demo(
+            simulated.changed({"deadline_header": loaded.settings.deadline_header}),
+            listening,
+            recorded_pages(),
+        ),
         also_ready={"calls": f"{upstream_url}/calls", "settings": f"{upstream_url}/settings"},
         hints=TRY,
         when_ready=open_live_page if opens else None,

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
+DEFAULT_DEADLINE_HEADER: Final = "X-Envoy-Expected-Rq-Timeout-Ms"
 LARGEST_PORT: Final = 65535
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _LONGEST_NAME: Final = 253
@@ -53,6 +54,8 @@ class Settings:
     default_timeout_ms: int
     max_timeout_ms: int
     reserve_ms: int
+    deadline_header: str
+    min_call_ms: int
     max_in_flight: int
     max_loop_lag_ms: int
     lame_duck_ms: int
@@ -219,6 +222,26 @@ def _host_names(text: str) -> tuple[str, ...]:
     return names
 
 
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+# Fields that have a meaning: in a request to an upstream, or in one from a client, whose value is no number.
+_TAKEN: Final = re.compile(
+    r"(accept|access-control|content|if|proxy|sec)-.*|x-forwarded(-.*)?|accept|age|authorization|baggage"
+    r"|cache-control|connection|cookie|date|dnt|expect|forwarded|from|host|http2-settings|keep-alive"
+    r"|last-modified|max-forwards|origin|pragma|priority|range|referer|save-data|te|traceparent|tracestate"
+    r"|trailer|transfer-encoding|upgrade(-.*)?|user-agent|via|warning|x-fanout-receipt|x-real-ip|x-request-id",
+    re.IGNORECASE,
+)
+
+
+def parse_deadline_header(text: str) -> str:
+    """The name of a header field, or nothing. Raises `ValueError` whose message is the fix."""
+    if text and (not _FIELD_NAME.fullmatch(text) or _TAKEN.fullmatch(text)):
+        raise ValueError(
+            "use the name of a header field that means nothing else, such as X-Request-Timeout-Ms, or nothing"
+        )
+    return text
+
+
 def _upstreams(text: str) -> tuple[str, ...]:
     urls = tuple(url.strip() for url in text.split(","))
     if len(urls) > 16:
@@ -288,6 +311,20 @@ SETTINGS: Final = (
         "20",
         _integer("MS", 0, 1000),
         "Time reserve: the part of every timeout that is kept for writing the answer.",
+    ),
+    Setting(
+        "deadline_header",
+        "--deadline-header",
+        DEFAULT_DEADLINE_HEADER,
+        Kind("NAME", parse_deadline_header),
+        "Header that tells upstreams the time left, in ms; clients may send theirs in it. Empty: none.",
+    ),
+    Setting(
+        "min_call_ms",
+        "--min-call-ms",
+        "1",
+        _integer("MS", 1, LARGEST_MAX_TIMEOUT_MS),
+        "With less time left, a call is not started and its request is not sent.",
     ),
     Setting(
         "max_in_flight",
@@ -441,6 +478,11 @@ def _cross_check(settings: Settings) -> None:
         raise SettingsError(
             f"FANOUT_RESERVE_MS={s.reserve_ms} leaves nothing of FANOUT_DEFAULT_TIMEOUT_MS="
             f"{s.default_timeout_ms} for the calls: lower the first or raise the second"
+        )
+    if s.min_call_ms >= s.default_timeout_ms - s.reserve_ms:
+        raise SettingsError(
+            f"FANOUT_MIN_CALL_MS={s.min_call_ms} is all that FANOUT_RESERVE_MS={s.reserve_ms} leaves of "
+            f"FANOUT_DEFAULT_TIMEOUT_MS={s.default_timeout_ms}, or more: lower the first or raise the last"
         )
     admin_binds = _admin_binds(s.admin_bind, s.workers)
     if (s.tls_cert is None) != (s.tls_key is None):

@@ -47,6 +47,34 @@ def test_the_admin_listener_may_be_asked_by_its_own_name_and_the_configured_ones
     assert load(bound, {}).settings.admin_names == ("ops.example", "fanout", "fanout.monitoring.svc")
 
 
+# What is no name, would change what a request means, or is sent by clients with another meaning.
+NO_DEADLINE_HEADERS = [
+    *(" ", "X Left", "X-Left:", "X-Left\r\nHost: a", "X-Läft", "X-Left\n", ":path", "X" * 65),
+    *(
+        "Host",
+        "host",
+        "HOST",
+        "Content-Length",
+        "Content-Type",
+        "Connection",
+        "Keep-Alive",
+        "Transfer-Encoding",
+    ),
+    *(
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "Expect",
+        "Range",
+        "If-Match",
+        "Accept",
+        "Accept-Encoding",
+        "Authorization",
+    ),
+    *("Proxy-Authorization", "Proxy-Connection", "Cookie", "User-Agent", "traceparent", "tracestate"),
+    *("X-Request-Id", "X-Fanout-Receipt", "X-Forwarded-For", "Forwarded", "Via", "Referer", "Origin"),
+    *("Sec-Fetch-Mode", "Cache-Control", "Max-Forwards", "Date", "Priority", "HTTP2-Settings", "baggage"),
+]
 WRONG = [
     ("FANOUT_BIND", "8080"),
     ("FANOUT_BIND", ":8080"),
@@ -89,6 +117,10 @@ WRONG = [
     ("FANOUT_RESERVE_MS", "-1"),
     ("FANOUT_MAX_IN_FLIGHT", "0"),
     ("FANOUT_UPSTREAM_CA", "/no/such/file.pem"),
+    *(("FANOUT_DEADLINE_HEADER", name) for name in NO_DEADLINE_HEADERS),
+    ("FANOUT_MIN_CALL_MS", "0"),  # an upstream may take 0 for "no limit"
+    ("FANOUT_MIN_CALL_MS", "-1"),
+    ("FANOUT_MIN_CALL_MS", "0.5"),
     ("FANOUT_LOG_LEVEL", "loud"),
     ("FANOUT_LOG_FORMAT", "xml"),
 ]
@@ -114,6 +146,10 @@ def test_the_flag_is_named_when_the_flag_was_wrong() -> None:
     [
         ({"FANOUT_MAX_TIMEOUT_MS": "500"}, ["FANOUT_DEFAULT_TIMEOUT_MS=1000", "FANOUT_MAX_TIMEOUT_MS=500"]),
         ({"FANOUT_RESERVE_MS": "1000"}, ["FANOUT_RESERVE_MS=1000", "FANOUT_DEFAULT_TIMEOUT_MS=1000"]),
+        (
+            {"FANOUT_MIN_CALL_MS": "980"},
+            ["FANOUT_MIN_CALL_MS=980", "FANOUT_RESERVE_MS=20", "FANOUT_DEFAULT_TIMEOUT_MS=1000"],
+        ),
         ({"FANOUT_ADMIN_BIND": "127.0.0.1:8080"}, ["FANOUT_BIND", "FANOUT_ADMIN_BIND", "127.0.0.1:8080"]),
     ],
 )
@@ -123,6 +159,17 @@ def test_contradictions_are_refused_and_both_sides_named(
     with pytest.raises(SettingsError) as raised:
         load(environment, {})
     assert all(name in str(raised.value) for name in named)
+
+
+def test_a_call_may_need_nearly_all_of_the_default_timeout() -> None:
+    assert load({"FANOUT_MIN_CALL_MS": "979"}, {}).settings.min_call_ms == 979
+
+
+@pytest.mark.parametrize(
+    "name", ["", "X-Request-Timeout-Ms", "x-envoy-upstream-rq-timeout-ms", "grpc-timeout-ms", "Deadline!"]
+)
+def test_a_deadline_header_has_any_name_that_means_nothing_else(name: str) -> None:
+    assert load({"FANOUT_DEADLINE_HEADER": name}, {}).settings.deadline_header == name
 
 
 def test_two_free_ports_do_not_collide() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,14 +55,17 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 class Exchange:
     """What the edge knows about one request.
 
-    client: its connection. address: the client's, with its port. race: set once the timeout is known. reason:
-    that of a problem which is the answer without a race. crashed: the framework raised.
+    headers: all that the client sent, in order. fields: the same by name; of a name that is there twice, the
+    last. client: its connection. address: the client's, with its port. race: set once the timeout is known.
+    reason: that of a problem which is the answer without a race. crashed: the framework raised.
     """
 
     request_id: str
     arrived_at: float
     trace: Trace | None
     wants_receipt: bool
+    headers: Sequence[tuple[bytes, bytes]]
+    fields: Mapping[bytes, bytes]
     query: bytes
     client: Client
     method: str
@@ -121,6 +124,8 @@ class Exchanges:
             scope[ARRIVAL_KEY],
             self._begin_trace(scope, fields),
             fields.get(_RECEIPT_FIELD) == b"1",
+            scope["headers"],
+            fields,
             scope["query_string"],
             scope[CLIENT_KEY],
             scope["method"],

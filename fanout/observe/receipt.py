@@ -45,6 +45,7 @@ class CallReceipt(NamedTuple):
     cancel_source: who cancelled, in Trio's words. cancel_reason: why, in a sentence.
     cancel_to_exit_ms: from the moment of the cancellation to the end of the call.
     left: the asyncio tasks that were alive after its end, by the place in the code; see `CallTimings`.
+    time_left_ms: what its upstream was sent, last, as the time that is left of the race; see `CallTimings`.
     """
 
     call: int
@@ -60,6 +61,7 @@ class CallReceipt(NamedTuple):
     cancel_reason: str | None
     cancel_to_exit_ms: float | None
     left: tuple[str, ...] = ()
+    time_left_ms: int | None = None
 
     def to_json(self, arrived_at: float) -> dict[str, Any]:
         """The same, with every time in milliseconds after the arrival. Made of JSON's own types."""
@@ -81,6 +83,7 @@ class CallReceipt(NamedTuple):
             "cancel_reason": self.cancel_reason,
             "cancel_to_exit_ms": None if self.cancel_to_exit_ms is None else round(self.cancel_to_exit_ms, 3),
             "left": list(self.left),
+            "time_left_ms": self.time_left_ms,
         }
 
 
@@ -89,7 +92,8 @@ class Receipt(NamedTuple):
 
     trace_id: W3C, 32 hexadecimal digits; `None` when it is not traced.
     endpoint: the strategy's short name (`first`, `all`), or `other`: no race was run.
-    timeout_ms: what the client asked for. reserve_ms: the part of it that was kept for writing the answer.
+    timeout_ms: what the client asked for. timeout_from: where it comes from, in a word of
+        `fanout.race.budget`. reserve_ms: the part of it that was kept for writing the answer.
     used_ms: what it took, from arrival to end. `None` without a race.
     status: the answer's; `None` when the client disconnected before it. reason: the problem's `reason`, or
         `success`, or `client_disconnected`.
@@ -116,6 +120,7 @@ class Receipt(NamedTuple):
     method: str = ""
     path: str = ""
     client: tuple[str, int] | None = None
+    timeout_from: str | None = None
 
     def to_json(self, clock_offset_s: float | None = None) -> dict[str, Any]:
         """Made of JSON's own types; every time in milliseconds after the arrival.
@@ -130,6 +135,7 @@ class Receipt(NamedTuple):
         return entry | {
             "endpoint": self.endpoint,
             "timeout_ms": self.timeout_ms,
+            "timeout_from": self.timeout_from,
             "reserve_ms": None if self.reserve_ms is None else _ms(self.reserve_ms / 1000),
             "used_ms": _ms(self.used_ms / 1000),
             "status": self.status,
@@ -142,11 +148,12 @@ class Receipt(NamedTuple):
 def make_receipt(ended: RequestEnded) -> Receipt:
     race = ended.race
     if race is None:
-        endpoint, reason, timeout_ms, reserve_ms = NO_RACE, "success", None, None
+        endpoint, reason = NO_RACE, "success"
+        timeout_ms = reserve_ms = timeout_from = None
         calls: tuple[CallReceipt, ...] = ()
     else:
         endpoint, reason = endpoint_of(race.strategy), _REASONS[type(race.verdict)]
-        timeout_ms, reserve_ms = race.budget.timeout_ms, race.budget.reserve_ms
+        _, timeout_ms, reserve_ms, timeout_from = race.budget
         calls = call_receipts(race, ended.client_left_at)
     return Receipt(
         ended.request_id,
@@ -165,6 +172,7 @@ def make_receipt(ended: RequestEnded) -> Receipt:
         ended.method,
         ended.raw_path[:MAX_PATH_BYTES].decode("latin-1"),
         ended.client,
+        timeout_from,
     )
 
 
@@ -178,7 +186,7 @@ def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tupl
     receipts = []
     verdict = race.verdict
     for record in race.calls:
-        call, started_at, ended_at, outcome, seen, left = record
+        call, started_at, ended_at, outcome, seen, left, time_left_ms = record
         word = word_of(record, verdict)
         reused = kept = error = status = source = reason = exit_ms = None
         if isinstance(outcome, Failure):
@@ -212,6 +220,7 @@ def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tupl
                 reason,
                 exit_ms,
                 left,
+                time_left_ms,
             )
         )
     return tuple(receipts)

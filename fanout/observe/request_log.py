@@ -83,6 +83,7 @@ class RequestLog:
             receipt.timeout_ms,
             round(receipt.used_ms, 1),
             late_by_ms or None,
+            receipt.timeout_from,
             [self._call_line(call, receipt.arrived_at) for call in receipt.calls] or None,
         )
         return f"{_encode(line).decode()}\n"
@@ -101,6 +102,7 @@ class RequestLog:
             call.cancel_reason,
             None if exit_ms is None else round(exit_ms, 3),
             call.left or None,
+            call.time_left_ms,
         )
 
 
@@ -111,7 +113,7 @@ def _has_failed(receipt: Receipt) -> bool:
 class CallLine(Struct, omit_defaults=True):
     """One call in a line of the log. upstream: its name. exit_ms: from its cancellation to its end.
 
-    left: the asyncio tasks that it left, by the place in the code.
+    left: the asyncio tasks that it left, by the place in the code. time_left_ms: what its upstream was sent.
     """
 
     upstream: str
@@ -125,6 +127,7 @@ class CallLine(Struct, omit_defaults=True):
     because: str | None = None
     exit_ms: float | None = None
     left: tuple[str, ...] | None = None
+    time_left_ms: int | None = None
 
 
 class RequestLine(Struct, omit_defaults=True):
@@ -147,4 +150,5 @@ class RequestLine(Struct, omit_defaults=True):
     timeout_ms: int | None = None
     used_ms: float | None = None
     late_by_ms: float | None = None
+    timeout_from: str | None = None
     calls: list[CallLine] | None = None

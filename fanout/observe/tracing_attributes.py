@@ -69,6 +69,8 @@ def server_attributes(receipt: Receipt, request: Attributes) -> tuple[Attributes
         attributes["fanout.reserve_ms"] = receipt.reserve_ms
     else:  # no race was run
         del attributes["http.route"]
+    if receipt.timeout_from is not None:
+        attributes["fanout.timeout_from"] = receipt.timeout_from
     if receipt.status is not None:
         attributes["http.response.status_code"] = receipt.status
         if receipt.status >= 500:
@@ -84,6 +86,7 @@ def client_attributes(call: CallReceipt) -> tuple[Attributes, bool]:
         "fanout.connection.reused": call.reused,
         "fanout.connection.kept": call.kept,
         "http.response.status_code": call.status,
+        "fanout.call.time_left_ms": call.time_left_ms,
         "fanout.cancel.source": call.cancel_source,
         "fanout.cancel.reason": call.cancel_reason,
         "fanout.cancel.to_exit_ms": call.cancel_to_exit_ms,

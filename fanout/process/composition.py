@@ -88,6 +88,8 @@ class PublicServer:
             default_timeout_ms=settings.default_timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
             reserve_ms=self.load_shedder.reserve_ms,
+            deadline_header=settings.deadline_header,
+            min_call_ms=settings.min_call_ms,
         )
         self.app = Exchanges(
             make_app(races),

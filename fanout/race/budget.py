@@ -1,8 +1,12 @@
-"""The time of one request: its arrival, its `timeout`, and the time reserve for writing the answer."""
+"""The time of one request: its arrival, its timeout, and the time reserve for writing the answer."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+PARAMETER: Final = "parameter"
+HEADER: Final = "header"
+DEFAULT: Final = "default"
 
 
 class Budget(NamedTuple):
@@ -11,11 +15,13 @@ class Budget(NamedTuple):
     arrived_at: Trio clock, seconds: the moment the request's head was read (time zero).
     timeout_ms: what the client asked for. The last byte of the answer is due within it (G2).
     reserve_ms: kept back from the race, so that the answer can be written on time.
+    timeout_from: where the timeout comes from: the `parameter`, the `header`, or the `default`.
     """
 
     arrived_at: float
     timeout_ms: int
     reserve_ms: float
+    timeout_from: str = DEFAULT
 
     @property
     def answer_due_at(self) -> float:

@@ -16,6 +16,7 @@ class CallRecord(NamedTuple):
 
     timings: what the call said of itself: (name, at), in order. Filled in when it ends.
     left: its tasks that were still alive when it ended, by their place in the code; see `CallTimings`.
+    time_left_ms: what its upstream was last sent as the time that is left; see `CallTimings`.
     """
 
     call: int
@@ -24,6 +25,7 @@ class CallRecord(NamedTuple):
     outcome: Outcome | None = None
     timings: tuple[tuple[str, float], ...] = ()
     left: tuple[str, ...] = ()
+    time_left_ms: int | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -61,11 +63,12 @@ class Ledger:
         at: float,
         timings: tuple[tuple[str, float], ...] = (),
         left: tuple[str, ...] = (),
+        time_left_ms: int | None = None,
     ) -> CallRecord:
         before = self._records[call]
         if before is not None:
             raise RuntimeError(f"call {call} ended twice: {before.outcome!r}, then {outcome!r}")
-        ended = CallRecord(call, self._started_at[call], at, outcome, timings, left)
+        ended = CallRecord(call, self._started_at[call], at, outcome, timings, left, time_left_ms)
         self._records[call] = ended
         self._ended.append(ended)
         self.pending -= 1

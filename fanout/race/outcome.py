@@ -57,6 +57,8 @@ class Crash:
 
 Outcome = Success | Failure | Cancelled | Crash
 
+TOO_LATE: Final = Cancelled("deadline", "less time was left than a call needs")  # so nothing was sent
+
 WON: Final = "won"  # of a success, when it is the answer: only the end of the race can tell
 NOT_STARTED: Final = "not_started"  # its time was over, or the race was, before it could begin
 SUCCESSES: Final = frozenset({WON, Success.word})

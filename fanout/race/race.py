@@ -24,8 +24,8 @@ from fanout.race.events import (
     RaceStarted,
 )
 from fanout.race.ledger import Ledger
-from fanout.race.outcome import Cancelled, Crash, Failure, Outcome, Success
-from fanout.race.timings import CallTimings, Trace
+from fanout.race.outcome import TOO_LATE, Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.timings import NO_HEADER, CallTimings, Deadlines, Trace
 from fanout.race.verdict import DeadlineReached, Strategy, Verdict
 
 
@@ -34,9 +34,10 @@ class Call(Protocol):
 
     It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
     When it has ended, however it ended, nothing it took is left. `timings` is its to write in until then.
+    What it returns is a `Success`, a `Failure`, or `TOO_LATE`: then it has sent nothing.
     """
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure: ...
+    async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled: ...
 
 
 class Race:
@@ -50,6 +51,7 @@ class Race:
         budget: Budget,
         observer: Observer,
         trace: Trace | None = None,
+        deadlines: Deadlines = NO_HEADER,
     ) -> None:
         self.request_id = request_id
         self.budget = budget
@@ -59,8 +61,16 @@ class Race:
         self._observer = observer
         # What `trio.current_time` asks, and two calls less each of the twenty times that a race looks.
         self._now = trio.lowlevel.current_clock().current_time
+        ends_at = budget.race_ends_at
         self._marks = [
-            CallTimings(request_id, call, () if trace is None else trace.headers(call), self._now)
+            CallTimings(
+                request_id,
+                call,
+                () if trace is None else trace.headers(call),
+                self._now,
+                ends_at,
+                deadlines,
+            )
             for call in range(len(calls))
         ]
         self._settled_at: float | None = None
@@ -76,16 +86,17 @@ class Race:
     async def run(self, call: int, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - the call is the checkpoint
         """Run one call, record how it ended, and cancel `scope` as soon as the strategy is settled.
 
-        Raises only `trio.Cancelled` (and `KeyboardInterrupt` and its like). A call whose time is
-        already over is not started.
+        Raises only `trio.Cancelled` (and `KeyboardInterrupt` and its like). A call that has less time left
+        than it needs is not started.
         """
-        if self._now() >= self.budget.race_ends_at:
-            self._end(call, Cancelled("deadline", "the budget was spent before the call could start"))
+        timings = self._marks[call]
+        if timings.is_too_late():
+            self._end(call, TOO_LATE)
             return  # noqa: ASYNC910 - Rule 1
         try:
             await trio.lowlevel.checkpoint_if_cancelled()  # too late to start, and it says who and why
             self._start(call)
-            self._end(call, await self._calls[call](self._marks[call]))
+            self._end(call, await self._calls[call](timings))
         except trio.Cancelled as cancelled:
             self._end(call, Cancelled(cancelled.source, cancelled.reason))
             raise
@@ -118,7 +129,7 @@ class Race:
 
     def _end(self, call: int, outcome: Outcome) -> None:
         now, timings = self._now(), self._marks[call]
-        record = self.ledger.end(call, outcome, now, timings.seen, timings.left)
+        record = self.ledger.end(call, outcome, now, timings.seen, timings.left, timings.time_left_ms)
         if CallEnded in self._observer.interests:
             self._observer.notify(CallEnded(self.request_id, record, now))
 

@@ -1,4 +1,4 @@
-"""What a call knows of its request, and the times that it notes while it runs.
+"""What a call knows of its request: what to send along, and the times that it notes while it runs.
 
 The names of the times are the call's own: a call over HTTP notes the phases of `upstream/phases`.
 """
@@ -6,11 +6,13 @@ The names of the times are the call's own: a call over HTTP notes the phases of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from math import inf
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
 Headers = tuple[tuple[bytes, bytes], ...]  # names and values, as ASGI has them
+_ROUNDING_MS: Final = 0.001  # a sum of floating-point times must not make 20 ms out of 19.9999999
 
 
 class Trace(Protocol):
@@ -24,24 +26,80 @@ class Trace(Protocol):
         """What this call sends along, so that its upstream can continue the trace. No line breaks."""
 
 
-class CallTimings:
-    """The times of one call in one race. headers: to be sent to the upstream with this call.
+class Deadlines(NamedTuple):
+    """How calls keep the deadline of their race. One per process.
 
+    header: the name of the field that tells an upstream how much time is left; empty: it is not told.
+    min_call_ms: a call is not started, and its request is not sent, when less is left. At least 1, so no
+    upstream is ever told that 0 ms are left, which some take for "no limit".
+    """
+
+    header: bytes = b""
+    min_call_ms: int = 1
+
+
+NO_HEADER: Final = Deadlines()
+
+
+class CallTimings:
+    """The times of one call in one race.
+
+    headers: those of the trace, see `headers_to_send`. ends_at: when the race ends, on the clock of `now`.
+    time_left_ms: what the upstream was sent last; `None` if no request was sent, or none that said it.
     left: the tasks of the call that are alive although it has ended, each by its place in the code. Only a
     call through an asyncio library can leave one, see `fanout.upstream.asyncio_call`.
     """
 
-    __slots__ = ("_now", "_seen", "call", "headers", "left", "request_id")
+    __slots__ = (
+        "_deadlines",
+        "_ends_at",
+        "_now",
+        "_seen",
+        "call",
+        "headers",
+        "left",
+        "request_id",
+        "time_left_ms",
+    )
 
     def __init__(
-        self, request_id: str, call: int, headers: Headers = (), now: Callable[[], float] = trio.current_time
+        self,
+        request_id: str,
+        call: int,
+        headers: Headers = (),
+        now: Callable[[], float] = trio.current_time,
+        ends_at: float = inf,
+        deadlines: Deadlines = NO_HEADER,
     ) -> None:
         self.request_id = request_id
         self.call = call
         self.headers = headers
         self.left: tuple[str, ...] = ()
+        self.time_left_ms: int | None = None
         self._now = now
+        self._ends_at = ends_at
+        self._deadlines = deadlines
         self._seen: list[tuple[str, float]] = []
+
+    def is_too_late(self) -> bool:
+        """Whether less is left of the race than a call needs."""
+        return (self._ends_at - self._now()) * 1000 + _ROUNDING_MS < self._deadlines.min_call_ms
+
+    def headers_to_send(self) -> Headers | None:
+        """What to send to the upstream along with a request that is sent now. No line breaks.
+
+        The last one is the deadline header, if there is one: the whole milliseconds until the race ends. So
+        ask for it once per request, with no checkpoint before the request is sent. `None`: less is left than
+        a call needs. Then send nothing, and return `TOO_LATE`.
+        """
+        left_ms = (self._ends_at - self._now()) * 1000 + _ROUNDING_MS
+        header, min_call_ms = self._deadlines
+        if left_ms < min_call_ms:
+            return None
+        if not header or left_ms == inf:
+            return self.headers
+        self.time_left_ms = whole_ms = int(left_ms)
+        return (*self.headers, (header, b"%d" % whole_ms))
 
     def mark(self, name: str) -> None:
         """Note that something happens now. Must be called a bounded number of times per call."""

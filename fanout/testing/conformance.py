@@ -21,7 +21,7 @@ from trio.abc import Clock, Instrument
 from trio.testing import MockClock
 
 from fanout.observe.leak_check import LeakCheck
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings
 
@@ -137,7 +137,7 @@ class CallConformance:
 
     async def test_calls_made_at_once_do_not_mix(self, make_call: MakeCall, clock: Clock | None) -> None:
         call = await make_call("answers")
-        outcomes: list[Success | Failure] = []
+        outcomes: list[Success | Failure | Cancelled] = []
 
         async def keep() -> None:
             outcomes.append(await call(CallTimings("test", 0)))

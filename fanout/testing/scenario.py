@@ -79,18 +79,29 @@ def run_scenario(
     max_in_flight: int = 1,
     hang_up_after_ms: float | None = None,
     arrived_ms_ago: float = 0,
+    deadline_header: str = "",
+    min_call_ms: int = 1,
     make_app: Callable[[Races], App] = make_app,
 ) -> Replay:
     """Send one request for `target` and return what came of it.
 
     hang_up_after_ms: the client leaves then. arrived_ms_ago: the request's head was read that long
-    before the application saw it. make_app: another application than the shipped one.
+    before the application saw it. deadline_header, min_call_ms: see `fanout.api.handlers.Races`. make_app:
+    another application than the shipped one.
 
     Raises `LeftBehind` when, as the first byte of the answer is sent or when the request has ended, a
     call still runs, an admission token is still taken, or a task is still alive.
     """
     replay = Replay()
-    races = Races(calls, replay, default_timeout_ms, max_timeout_ms, lambda: reserve_ms)
+    races = Races(
+        calls,
+        replay,
+        default_timeout_ms,
+        max_timeout_ms,
+        lambda: reserve_ms,
+        deadline_header,
+        min_call_ms,
+    )
     admission = Admission(max_in_flight)
     leak_check = LeakCheck(permits_taken=lambda: admission.in_flight)
     app = Exchanges(make_app(races), admission, replay, id_prefix="scenario", leak_check=leak_check)

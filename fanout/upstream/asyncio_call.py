@@ -1,6 +1,6 @@
 """One upstream call through an asyncio-only client. Needs the extra `fanout-server[asyncio]`, trio-asyncio.
 
-    async def fetch(timings: CallTimings) -> Success | Failure: ...     # asyncio's, with the SDK's own client
+    async def fetch(timings: CallTimings) -> Success | Failure | Cancelled: ...     # with the SDK's client
 
     async with open_bridge(observer):     # around the service
         call = AsyncioCall(fetch)
@@ -35,7 +35,7 @@ from typing import Any, Final
 import trio
 
 from fanout.race.events import BugFound, LeftTaskEnded, Observer, TaskLeft
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 
 
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 Task = asyncio.Task[Any]
-CoroutineFunction = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure]]
+CoroutineFunction = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure | Cancelled]]
 
 GRACE_MS: Final = 15  # below the default time reserve, so an answer at the deadline is still on time
 CLOSE_WITHIN_S: Final = 0.25  # below the second that a graceful shutdown may take beyond the last deadline
@@ -83,7 +83,8 @@ class AsyncioCall:
 
     The function receives the call's timings and returns its outcome. It turns the errors of its client into a
     `Failure`; any other exception is a bug, even if it is raised during a cancellation. The function sends
-    the headers of the timings, and should mark the phases.
+    what `timings.headers_to_send()` gives, and returns `TOO_LATE` if that is `None`. It should mark the
+    phases.
     """
 
     def __init__(self, function: CoroutineFunction, grace_ms: float = GRACE_MS) -> None:
@@ -100,7 +101,7 @@ class AsyncioCall:
         self._function = function
         self._grace_s = grace_ms / 1000
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled:
         """Run the function once, as a task of the bridge.
 
         When the scope around it is cancelled, it cancels the task and waits for it for at most the grace.
@@ -120,9 +121,11 @@ class AsyncioCall:
             # Its `CancelledError` is no `Exception`, so Trio would take it for the end of the program.
             raise RuntimeError("the asyncio task was cancelled, and not by the bridge")
         outcome = tasks.main.result()
-        if not isinstance(outcome, Success | Failure):
-            raise TypeError(f"an AsyncioCall's function returns Success or Failure, not {outcome!r}")
-        return outcome
+        if isinstance(outcome, Success | Failure):
+            return outcome
+        if outcome == TOO_LATE:
+            return TOO_LATE
+        raise TypeError(f"an AsyncioCall's function returns Success, Failure or TOO_LATE, not {outcome!r}")
 
     async def _end(self, tasks: _CallTasks) -> None:  # noqa: ASYNC910 - mostly there is nothing to wait for
         """Wait within the grace for tasks that are being cancelled, and note those that are left."""

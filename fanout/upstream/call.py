@@ -24,10 +24,10 @@ import httpx
 
 import fanout
 from fanout import bounded_json
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.errors import BAD_PAYLOAD, BAD_STATUS, error_word
-from fanout.upstream.messages import Headers, PreparedGet
+from fanout.upstream.messages import HeadersToSend, PreparedGet
 from fanout.upstream.phases import EXTENSION, PhaseHook
 from fanout.upstream.transport import PoolTransport
 
@@ -58,15 +58,20 @@ class UpstreamCall:
         self._request = PreparedGet(url, headers)
         self._get = transport.get if isinstance(transport, PoolTransport) else partial(_get, transport)
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure:  # noqa: ASYNC910 - the transport is the checkpoint
+    async def __call__(  # noqa: ASYNC910 - the transport is the checkpoint
+        self, timings: CallTimings
+    ) -> Success | Failure | Cancelled:
         """Make the call once. Its phases are marked, and the headers of `timings` are sent along.
 
-        Returns `Success` for status 200 and a valid payload of at most 64 KiB, `Failure` with a
-        stable word for everything else the upstream or the network can do.
+        Returns `Success` for status 200 and a valid payload of at most 64 KiB, `TOO_LATE` if there was too
+        little time left to send the request, and `Failure` with a stable word for everything else the
+        upstream or the network can do.
         """
         status = None
         try:
-            answer = await self._get(self._request, timings.headers, timings.mark)
+            answer = await self._get(self._request, timings.headers_to_send, timings.mark)
+            if answer is None:
+                return TOO_LATE
             status = answer.status
             if status != _OK:
                 return Failure(BAD_STATUS, status)
@@ -82,10 +87,19 @@ class _Answer:
     content: Callable[[], bytes]
 
 
-async def _get(
-    transport: httpx.AsyncBaseTransport, request: PreparedGet, more_headers: Headers, on_phase: PhaseHook
-) -> _Answer:
-    """The same over any transport of httpx's that reads its responses to the end."""
+async def _get(  # noqa: ASYNC910 - what is not sent waits for nothing
+    transport: httpx.AsyncBaseTransport,
+    request: PreparedGet,
+    headers_to_send: HeadersToSend,
+    on_phase: PhaseHook,
+) -> _Answer | None:
+    """The same over any transport of httpx's that reads its responses to the end.
+
+    The headers are those of the moment at which the transport gets the request.
+    """
+    more_headers = headers_to_send()
+    if more_headers is None:
+        return None
     headers = [*request.request.headers.raw, *more_headers]
     made = httpx.Request("GET", request.request.url, headers=headers, extensions={EXTENSION: on_phase})
     response = await transport.handle_async_request(made)

@@ -4,7 +4,10 @@ Rule 1: the cancel scope around a call owns its time. Nothing here has a timeout
         it is cancelled.
 Rule 2: the body is read inside the call, so when the call returns, its connection is back in the pool
         or closed. The response holds nothing, and closing it has no effect.
-Rule 3: a GET that fails on a reused connection before any byte of its answer is made once more on a new
+Rule 3: the bytes of a request are made when its connection is there, and no task runs until they are
+        written. So what they say of the time that is left is true. If it is too late by then, nothing is
+        written, and the connection goes back to the pool as it was.
+Rule 4: a GET that fails on a reused connection before any byte of its answer is made once more on a new
         one. The upstream has closed the connection, and did not see the request or may see it again.
         So is a GET that gets a 408 there: the upstream sent it to the idle connection (RFC 9110 15.5.9).
 """
@@ -21,7 +24,14 @@ import trio
 
 from fanout.upstream.answer import Answer
 from fanout.upstream.connect import Connector, Dial, dial
-from fanout.upstream.messages import Headers, Origin, PreparedGet, origin_of, request_bytes
+from fanout.upstream.messages import (
+    HeadersToSend,
+    MakeBytes,
+    Origin,
+    PreparedGet,
+    origin_of,
+    request_bytes,
+)
 from fanout.upstream.phases import EXTENSION, Phase, PhaseHook, ignore_phase
 from fanout.upstream.pool import CloseReason, OriginPool, PooledConnection
 from fanout.upstream.resolver import LookUp, Resolver, look_up_in_thread
@@ -82,23 +92,35 @@ class PoolTransport(httpx.AsyncBaseTransport):
         await trio.lowlevel.checkpoint_if_cancelled()  # a cancelled call sends nothing
         outgoing, origin = await request_bytes(request), origin_of(request.url)
         on_phase: PhaseHook = request.extensions.get(EXTENSION, ignore_phase)
-        answer = await self._answer(request.method, origin, outgoing, on_phase)
+        answer = await self._answer(request.method, origin, lambda: outgoing, on_phase)
+        assert answer is not None
         return answer.response(request)
 
-    async def get(self, request: PreparedGet, more_headers: Headers, on_phase: PhaseHook) -> Answer:
+    async def get(
+        self, request: PreparedGet, headers_to_send: HeadersToSend, on_phase: PhaseHook
+    ) -> Answer | None:
         """As `handle_async_request`, for a request that is made again and again. To make httpx's objects
         each time takes longer than the call itself.
 
-        `Answer.content` may raise `httpx.DecodingError` or `BodyTooLarge`.
+        `None`: it was too late to send it, and nothing was sent. `Answer.content` may raise
+        `httpx.DecodingError` or `BodyTooLarge`.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        return await self._answer("GET", request.origin, request.bytes_with(more_headers), on_phase)
 
-    async def _answer(self, method: str, origin: Origin, outgoing: bytes, on_phase: PhaseHook) -> Answer:
+        def make_bytes() -> bytes | None:
+            headers = headers_to_send()
+            return None if headers is None else request.bytes_with(headers)
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self._answer("GET", request.origin, make_bytes, on_phase)
+
+    async def _answer(
+        self, method: str, origin: Origin, make_bytes: MakeBytes, on_phase: PhaseHook
+    ) -> Answer | None:
         pool = self._pool(origin)
         answer = Answer(method, self._max_body_bytes)
         try:
-            await self._use(pool, pool.take, outgoing, answer, on_phase)
+            if not await self._use(pool, pool.take, make_bytes, answer, on_phase):
+                return None
         except httpx.TransportError:
             if not answer.is_on_reused or answer.has_begun or method != "GET":
                 raise
@@ -107,8 +129,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 return answer
         on_phase(Phase.RETRY)
         answer = Answer(method, self._max_body_bytes)
-        await self._use(pool, pool.take_for_retry, outgoing, answer, on_phase)
-        return answer
+        return answer if await self._use(pool, pool.take_for_retry, make_bytes, answer, on_phase) else None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resolve names, and close idle connections that have expired or ended, until cancelled. Run it once.
@@ -148,15 +169,17 @@ class PoolTransport(httpx.AsyncBaseTransport):
             names=self._resolver.statistics(),
         )
 
-    async def _use(
+    async def _use(  # noqa: ASYNC910 - what is not sent waits for nothing
         self,
         pool: OriginPool,
         take: Callable[[], PooledConnection],
-        outgoing: bytes,
+        make_bytes: MakeBytes,
         answer: Answer,
         on_phase: PhaseHook,
-    ) -> None:
+    ) -> bool:
         """Fill `answer` over a connection, which the pool has again when this returns or raises.
+
+        False: it was too late to send the request, and nothing was sent.
 
         The connection is taken and connected inside the block that gives it back, so nothing comes between.
         """
@@ -172,8 +195,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
             else:
                 answer.is_on_reused = True
                 on_phase(_REUSED)
-            await exchange(wire, not answer.is_on_reused, outgoing, answer, on_phase)
-            reason = None if answer.keeps_connection else CloseReason.PEER
+            outgoing = make_bytes()
+            if outgoing is not None:
+                await exchange(wire, not answer.is_on_reused, outgoing, answer, on_phase)
+            reason = None if outgoing is None or answer.keeps_connection else CloseReason.PEER
         except httpx.RequestError:
             reason = CloseReason.BROKEN
             raise
@@ -183,6 +208,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             answer.stop()
         if was_kept:
             on_phase(_KEPT)
+        return outgoing is not None
 
     def _pool(self, origin: Origin) -> OriginPool:
         if self._is_closed:

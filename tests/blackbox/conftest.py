@@ -8,10 +8,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 
 from fanout.testing import Program
 from tests.bystander_process import waited_s
@@ -120,3 +122,24 @@ def world() -> Iterator[World]:
         arguments = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
         with running("serve", *arguments, "--upstream", f"{url}a", "--upstream", f"{url}b") as fanout:
             yield World(fanout, simulator)
+
+
+@dataclass(frozen=True)
+class Files:
+    """PEM files: an authority, and a certificate of its for `localhost`."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder: Path = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    for index, blob in enumerate(certificate.cert_chain_pems):
+        blob.write_to_path(folder / "cert.pem", append=index > 0)
+    return Files(str(folder / "ca.pem"), str(folder / "cert.pem"), str(folder / "key.pem"))

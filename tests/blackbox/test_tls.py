@@ -4,38 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-import trustme
 
-from tests.blackbox.conftest import request
+from tests.blackbox.conftest import Files, request
 from tests.forked import running
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
-
-
-@dataclass(frozen=True)
-class Files:
-    """PEM files: an authority, and a certificate of its for `localhost`."""
-
-    ca: str
-    cert: str
-    key: str
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder: Path = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    for index, blob in enumerate(certificate.cert_chain_pems):
-        blob.write_to_path(folder / "cert.pem", append=index > 0)
-    return Files(str(folder / "ca.pem"), str(folder / "cert.pem"), str(folder / "key.pem"))
 
 
 @pytest.fixture(scope="module")

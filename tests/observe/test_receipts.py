@@ -15,7 +15,7 @@ from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Failure, Outcome, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Outcome, Success
 from fanout.race.timings import CallTimings, Headers
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
@@ -191,7 +191,10 @@ def test_a_client_is_not_told_reasons_that_are_not_ours() -> None:
     race = ended(Cancelled("nursery", "child raised KeyError('secret')"), settled_at=1.5).race
     assert race is not None
     assert receipt_member(race)["calls"][0]["cancel_reason"] is None
-    assert receipt_timings(race) == ['call0.cancelled;dur=500.000;desc="nursery"']
+    assert receipt_timings(race)[1:] == ['call0.cancelled;dur=500.000;desc="nursery"']
+    late = ended(TOO_LATE).race
+    assert late is not None
+    assert receipt_member(late)["calls"][0]["cancel_reason"] == TOO_LATE.reason
     own = ended(Cancelled("explicit", "call 1 settled the race"), settled_at=1.5).race
     assert own is not None
     assert receipt_member(own)["calls"][0]["cancel_reason"] == "call 1 settled the race"
@@ -263,6 +266,7 @@ def test_a_client_that_asks_is_told_the_phases_of_every_call() -> None:
     assert replay.headers["server-timing"].split(", ") == [
         'call0;dur=12.0;desc="won"',
         'call1;dur=12.0;desc="cancelled"',
+        'timeout;dur=1000.000;desc="default"',
         "call0.connect;dur=1.000",
         "call0.wait;dur=11.000",
         'call1.cancelled;dur=0.000;desc="call 0 settled the race"',
@@ -279,7 +283,7 @@ def test_the_receipt_of_a_problem_is_the_receipt() -> None:
         assert call.pop("left") == []
     told = replay.json["receipt"]
     assert told.items() <= whole.items()
-    assert set(told) == {"endpoint", "timeout_ms", "reserve_ms", "calls"}
+    assert set(told) == {"endpoint", "timeout_ms", "timeout_from", "reserve_ms", "calls"}
 
 
 @pytest.mark.parametrize("headers", [[], [(b"x-fanout-receipt", b"0")], [(b"x-fanout-receipt", b"1" * 100)]])
@@ -312,6 +316,7 @@ CALL = CallReceipt(
     cancel_reason="why",
     cancel_to_exit_ms=0.98765,
     left=("a place",),
+    time_left_ms=77,
 )
 CALL_IN_JSON = {
     "upstream": 1,
@@ -327,6 +332,7 @@ CALL_IN_JSON = {
     "cancel_reason": "why",
     "cancel_to_exit_ms": 0.988,
     "left": ["a place"],
+    "time_left_ms": 77,
 }
 WHOLE = Receipt(
     request_id="id-1",
@@ -341,12 +347,14 @@ WHOLE = Receipt(
     reason="deadline",
     late_by_ms=345.67891,
     calls=(CALL,),
+    timeout_from="header",
 )
 WHOLE_IN_JSON = {
     "request_id": "id-1",
     "trace_id": "ab" * 16,
     "endpoint": "first",
     "timeout_ms": 1100,
+    "timeout_from": "header",
     "reserve_ms": 22.568,
     "used_ms": 1234.568,
     "status": 201,
@@ -377,7 +385,7 @@ def test_each_member_in_json_is_the_receipts() -> None:
 
 
 def recorded(*calls: CallRecord, **changes: Any) -> RequestEnded:
-    race = RaceRecord("first_success", Budget(1.0, 2000, 12.5), NoSuccess(), calls, None)
+    race = RaceRecord("first_success", Budget(1.0, 2000, 12.5, "header"), NoSuccess(), calls, None)
     event = RequestEnded(
         *("r", Trace(), 1.0, 500, None, 0.25, None, race, 3.5),
         method="PUT",
@@ -406,6 +414,7 @@ def test_a_receipt_is_made_of_every_member_of_its_event() -> None:
         method="PUT",
         path="/ä" + "/" * 254,
         client=("192.0.2.1", 7),
+        timeout_from="header",
     )
     assert make_receipt(recorded(trace=None)).trace_id is None
     assert make_receipt(recorded(reason="internal")).reason == "internal"
@@ -452,9 +461,9 @@ MARKS = (("connect", 1.0), ("wait", 1.5), ("kept", 1.75))
 def test_a_call_says_what_became_of_its_connection(
     marks: tuple[tuple[str, float], ...], reused: bool | None, kept: bool | None
 ) -> None:
-    (call,) = make_receipt(recorded(CallRecord(0, 1.0, 2.0, GOOD, marks, ("left",)))).calls
+    (call,) = make_receipt(recorded(CallRecord(0, 1.0, 2.0, GOOD, marks, ("left",), 77))).calls
     assert call == CallReceipt(
-        *(0, "ok", None, None, 1.0, 2.0, marks, reused, kept), None, None, None, ("left",)
+        *(0, "ok", None, None, 1.0, 2.0, marks, reused, kept), None, None, None, ("left",), 77
     )
 
 

@@ -67,6 +67,7 @@ def test_a_line_has_the_essence_of_the_receipt() -> None:
         "reason": "deadline",
         "timeout_ms": 300,
         "used_ms": 280.0,
+        "timeout_from": "parameter",
         "calls": [
             {
                 "upstream": "a.test:80",
@@ -92,6 +93,19 @@ class LeavesATask(ScriptedCall):
     async def __call__(self, timings: CallTimings) -> Success | Failure:
         timings.left = ("fetch (shop/client.py:42)",)
         return await super().__call__(timings)
+
+
+class SendsTheTimeLeft(ScriptedCall):
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
+        assert timings.headers_to_send() == ((b"X-Left", b"480"),)
+        return await super().__call__(timings)
+
+
+def test_what_a_call_was_sent_is_in_its_line() -> None:
+    """Other calls have no such field."""
+    calls = [answers(10), SendsTheTimeLeft(math.inf, Failure("broken"))]
+    line = json.loads(line_of("/api/first?timeout=500", calls, deadline_header="X-Left"))
+    assert [call.get("time_left_ms") for call in line["calls"]] == [None, 480]
 
 
 def test_what_a_call_over_asyncio_left_is_named_in_both_forms() -> None:

@@ -48,7 +48,7 @@ OF_REQUEST: Attributes = {"http.route": "/api/first", "url.path": "/sent"}
 
 
 def test_each_attribute_of_a_request_is_its_member() -> None:
-    assert server_attributes(RECEIPT, OF_REQUEST) == (
+    assert server_attributes(RECEIPT._replace(timeout_from="header"), OF_REQUEST) == (
         {
             "http.route": "/api/first",
             "url.path": "/sent",
@@ -58,6 +58,7 @@ def test_each_attribute_of_a_request_is_its_member() -> None:
             "fanout.late_by_ms": 150.0,
             "fanout.timeout_ms": 1100,
             "fanout.reserve_ms": 22.5,
+            "fanout.timeout_from": "header",
             "http.response.status_code": 200,
         },
         False,

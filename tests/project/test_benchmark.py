@@ -29,7 +29,7 @@ from benchmarks.life import Life, Unasked, Watched, requests_s, unasked, us_per_
 from benchmarks.programs import PEERS, VARIED, Server, has_nginx, running, upstream
 from benchmarks.sections import cpu
 from benchmarks.varied import VariedDraw
-from fanout.api.timeouts import read_timeout_ms
+from fanout.api.timeouts import read_timeout
 from fanout.process import run as process_run
 from fanout.tools.load.plan import LoadPlan, parsed_target
 from tests.lacking import reason
@@ -327,7 +327,7 @@ def test_the_requests_vary_in_all_that_a_server_could_remember() -> None:
         query = head.url.partition(b"?")[2]
         assert head.complete
         assert 950 <= shot.timeout_ms <= 1000
-        assert read_timeout_ms(query, 1, 30_000) == shot.timeout_ms
+        assert read_timeout(query, 1, 30_000, "", ()).ms == shot.timeout_ms
         assert [name.lower() for name, _ in head.fields].count("host") == 1
     assert len({shot.timeout_ms for shot in drawn}) > 40
     assert len({tuple(name.lower() for name, _ in head.fields) for head in heads}) > 200

@@ -18,7 +18,7 @@ def test_a_call_ends_once() -> None:
 def test_every_call_is_on_record_from_the_beginning() -> None:
     ledger = Ledger(2)
     assert ledger.records == (CallRecord(0), CallRecord(1))
-    assert ledger.records[0] == (0, None, None, None, (), ())
+    assert ledger.records[0] == (0, None, None, None, (), (), None)
     ledger.start(1, at=5)
     assert ledger.records == (CallRecord(0), CallRecord(1, 5))
     ended = ledger.end(1, Failure("broken"), at=6)

@@ -14,7 +14,7 @@ from fanout.api.handlers import Races
 from fanout.api.problems import render
 from fanout.race.admission import Admission
 from fanout.race.events import EVENTS, BugFound, Event
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings
 from fanout.server.driver import Driver
@@ -93,7 +93,7 @@ class LoneCall:
         self._call = call
         self.scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled:
         task = trio.lowlevel.current_task()
         with trio.CancelScope() as scope:
             self.scopes[task] = scope
@@ -112,10 +112,10 @@ class _Relay:
         self.races = Races([self.first, self.second], self, 1000, 30_000, lambda: RESERVE_MS)
         self.app = make_app(self.races)
 
-    async def first(self, timings: CallTimings) -> Success | Failure:
+    async def first(self, timings: CallTimings) -> Success | Failure | Cancelled:
         return await self.stack.calls[0](timings)
 
-    async def second(self, timings: CallTimings) -> Success | Failure:
+    async def second(self, timings: CallTimings) -> Success | Failure | Cancelled:
         return await self.stack.calls[1](timings)
 
     interests = EVENTS

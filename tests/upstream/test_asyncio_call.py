@@ -25,9 +25,9 @@ import tests.upstream.bridge  # noqa: F401 - skips this file where there is no b
 from fanout import config
 from fanout.race.budget import Budget
 from fanout.race.events import BugFound, Event, LeftTaskEnded, TaskLeft
-from fanout.race.outcome import Cancelled, Crash, Failure, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Crash, Failure, Success
 from fanout.race.race import Race
-from fanout.race.timings import CallTimings
+from fanout.race.timings import CallTimings, Deadlines
 from fanout.race.verdict import Crashed, One, first_success
 from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, GRACE_MS, AsyncioCall, open_bridge, place_of
 from tests.upstream.reports import Reports
@@ -451,8 +451,27 @@ async def test_a_function_that_returns_no_outcome_is_a_bug(autojump_clock: trio.
         return b"{}"
 
     async with open_bridge(Reports()):
-        with pytest.raises(TypeError, match=r"returns Success or Failure, not b'{}'"):
+        with pytest.raises(TypeError, match=r"returns Success, Failure or TOO_LATE, not b'{}'"):
             await AsyncioCall(wrong)(CallTimings("r-1", 0))
+
+
+async def test_a_function_sends_the_time_left_or_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """It asks when it sends, and its call ends as one that the deadline has stopped if that is too late."""
+    sent: list[object] = []
+
+    async def fetch(timings: CallTimings) -> Success | Failure | Cancelled:
+        await asyncio.sleep(0.05)
+        sent.append(timings.headers_to_send())
+        return TOO_LATE if sent[-1] is None else Success(b"{}")
+
+    async with open_bridge(Reports()):
+        call, outcomes = AsyncioCall(fetch), []
+        for left_s in (0.08, 0.04):
+            ends_at = trio.current_time() + left_s
+            timings = CallTimings("r", 0, (), trio.current_time, ends_at, Deadlines(b"X-Left"))
+            outcomes.append(await call(timings))
+    assert sent == [((b"X-Left", b"30"),), None]
+    assert outcomes == [Success(b"{}"), TOO_LATE]
 
 
 @pytest.mark.parametrize("grace_ms", [-1, float("nan"), float("inf")])

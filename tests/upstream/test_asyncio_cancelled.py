@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.testing import cancel_at
 from fanout.upstream.asyncio_call import CLOSE_WITHIN_S, GRACE_MS, AsyncioCall, open_bridge
@@ -55,7 +55,7 @@ async def test_a_call_over_the_bridge_that_is_cancelled_as_it_ends_returns_its_o
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """At the last point of the Trio task its answer is there."""
-    outcomes: list[Success | Failure | None] = []
+    outcomes: list[Success | Failure | Cancelled | None] = []
     n = reached = 1
     while n <= reached:
         outcomes.append(None)

@@ -12,7 +12,7 @@ import pytest
 import trio.testing
 
 import tests.upstream.bridge  # noqa: F401 - skips this file where there is no bridge
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings
 from fanout.testing.world.draw import draw_plan
@@ -34,12 +34,12 @@ class BehindTheBridge:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled:
         request = CURRENT_REQUEST.get()
 
-        async def run(timings: CallTimings) -> Success | Failure:
+        async def run(timings: CallTimings) -> Success | Failure | Cancelled:
             CURRENT_REQUEST.set(request)  # asyncio code runs in the service's context
-            outcome: Success | Failure = await trio_as_aio(self._call)(timings)
+            outcome: Success | Failure | Cancelled = await trio_as_aio(self._call)(timings)
             return outcome
 
         return await AsyncioCall(run)(timings)

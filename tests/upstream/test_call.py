@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.call import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, UpstreamCall, is_valid_payload
 from fanout.upstream.errors import WORDS, BodyTooLarge
@@ -25,7 +25,7 @@ URL = "http://upstream.test/api/work"
 ANSWER = b'{"time": 160}'
 
 
-async def outcome_of(response: httpx.Response | Exception) -> Success | Failure:
+async def outcome_of(response: httpx.Response | Exception) -> Success | Failure | Cancelled:
     with respx.mock(using="httpx") as router:
         router.get(URL).mock(side_effect=[response])
         return await UpstreamCall(httpx.MockTransport(router.async_handler), URL)(CallTimings("test", 0))

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from fanout.loop.sockets import sockets
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.testing import cancel_at
 from fanout.upstream import pool
@@ -59,7 +59,7 @@ async def test_a_cancel_as_the_answer_arrives_does_not_lose_it() -> None:
         while await connection.request() is not None:
             await connection.send(answer(PAYLOAD))
 
-    outcomes: list[Success | Failure | None] = []
+    outcomes: list[Success | Failure | Cancelled | None] = []
     n = reached = 1
     while n <= reached:
         outcomes.append(None)

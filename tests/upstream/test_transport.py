@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from fanout.upstream.errors import BodyTooLarge
-from fanout.upstream.messages import PreparedGet
+from fanout.upstream.messages import Headers, PreparedGet
 from fanout.upstream.phases import Phase, ignore_phase
 from fanout.upstream.pool import PoolLimitExceeded
 from tests.upstream.raw_server import answer
@@ -71,7 +71,8 @@ async def test_a_prepared_get_is_a_call_like_any_other() -> None:
     world, phases = World(first, second), list[Phase]()
     get = PreparedGet(URL, {"Accept": "a"})
     for _ in range(2):  # the second one is made once more, as its connection is dead
-        answer = await world.transport.get(get, [(b"x", b"1")], phases.append)
+        answer = await world.transport.get(get, lambda: [(b"x", b"1")], phases.append)
+        assert answer is not None
         assert (answer.status, answer.content()) == (200, b"{}")
     assert first.sent == [b"GET /work HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: a\r\nx: 1\r\n\r\n"] * 2
     assert second.sent == first.sent[:1]
@@ -80,11 +81,15 @@ async def test_a_prepared_get_is_a_call_like_any_other() -> None:
     assert str(world.origin.origin) == str(get.origin)
 
 
+def never() -> Headers | None:
+    raise AssertionError("nothing is to be sent")
+
+
 async def test_a_cancelled_get_sends_nothing() -> None:
     world = World(ScriptedWire([OK]))
     with trio.CancelScope() as scope:
         scope.cancel()
-        await world.transport.get(PreparedGet(URL, {}), [], ignore_phase)
+        await world.transport.get(PreparedGet(URL, {}), never, ignore_phase)
     assert scope.cancelled_caught
     assert not world.dialled
 

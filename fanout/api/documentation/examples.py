@@ -12,7 +12,7 @@ from typing import Final
 from fanout.api import problems
 from fanout.api.documentation.schemas import Json
 from fanout.api.problems import Problem, ProblemError
-from fanout.api.timeouts import read_timeout_ms
+from fanout.api.timeouts import read_timeout
 from fanout.upstream import errors
 
 REQUEST_ID: Final = "checkout-42"
@@ -38,7 +38,7 @@ def for_400(max_timeout_ms: int) -> Json:
 
 def _refused(query: str, max_timeout_ms: int) -> Json:
     try:
-        read_timeout_ms(query.encode("ascii"), max_timeout_ms, max_timeout_ms)
+        read_timeout(query.encode("ascii"), max_timeout_ms, max_timeout_ms, "", ())
     except ProblemError as error:
         return {**_example(error.problem), "summary": f"?{query}"}
     raise AssertionError(f"{query} was accepted")

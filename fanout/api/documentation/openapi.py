@@ -42,7 +42,8 @@ _HEADERS: Final[Json] = {
     },
     "Server-Timing": {
         "description": "How many milliseconds each call took and how it ended. Absent if none was made. With "
-        "X-Fanout-Receipt: 1, also each phase of each call, and how long a cancelled one took to end.",
+        "X-Fanout-Receipt: 1, also the timeout, each phase of each call, the time left that its upstream was "
+        "sent, and how long a cancelled one took to end.",
         "schema": {
             "type": "string",
             "pattern": f"^{TIMING_PATTERN}(, {TIMING_PATTERN})*(, {RECEIPT_TIMING_PATTERN})*$",
@@ -67,15 +68,22 @@ _SHARED: Final = {"400": "InvalidTimeout", "413": "UnexpectedBody", "500": "NoAn
 _SHARED_BY_OPTIONS: Final = ("413", "503")
 
 
-def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> Json:
-    """The document of a server that makes `calls` upstream calls a request: a JSON object."""
+def make_document(
+    calls: int, default_timeout_ms: int, max_timeout_ms: int, deadline_header: str = ""
+) -> Json:
+    """The document of a server that makes `calls` upstream calls a request: a JSON object.
+
+    deadline_header: in which a client may send its budget; empty: in none.
+    """
     payload = ref("schemas", "Payload")
+    parameters = _parameters(default_timeout_ms, max_timeout_ms, deadline_header)
     payloads = {"type": "array", "items": payload, "minItems": 1, "maxItems": calls}
     first = _operation(
         "first",
         "The first success",
         f"Makes {calls} calls, answers with the first success and cancels the rest. A failure never wins, "
         "however early it comes. When every call has failed, the error comes at once.",
+        parameters,
         _answer("The payload of the call that won, unchanged.", payload, examples.for_first()),
     )
     every = _operation(
@@ -83,6 +91,7 @@ def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> J
         "Every success",
         f"Makes {calls} calls and answers with every success when all have ended; calls that failed are left "
         "out. The answer is an error if none succeeded, or if the deadline comes before all have ended.",
+        parameters,
         _answer(
             "The payload of each call that succeeded, unchanged, in call order.",
             payloads,
@@ -102,7 +111,7 @@ def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> J
         "servers": [{"url": "/"}],
         "paths": {"/api/first": _path(first, responses), "/api/all": _path(every, responses)},
         "components": {
-            "parameters": _parameters(default_timeout_ms, max_timeout_ms),
+            "parameters": parameters,
             "headers": _HEADERS,
             "responses": responses,
             "schemas": make_schemas(calls, max_timeout_ms),
@@ -110,8 +119,15 @@ def make_document(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> J
     }
 
 
-def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
+def _parameters(default_timeout_ms: int, max_timeout_ms: int, deadline_header: str) -> Json:
     limits = {"minimum": 1, "maximum": max_timeout_ms, "default": default_timeout_ms}
+    budget = {
+        "name": deadline_header,
+        "in": "header",
+        "description": "The milliseconds that you have left, in decimal digits. Without timeout, this is the "
+        f"timeout; with both, the smaller one counts. Above {max_timeout_ms}, it counts as {max_timeout_ms}.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
     return {
         "timeout": {
             "name": "timeout",
@@ -120,6 +136,7 @@ def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
             f"decimal digits: at most {max_timeout_ms}. The default is {default_timeout_ms}.",
             "schema": {"type": "integer", **limits},
         },
+        **({"budget": budget} if deadline_header else {}),
         "request_id": {
             "name": "X-Request-Id",
             "in": "header",
@@ -139,16 +156,12 @@ def _parameters(default_timeout_ms: int, max_timeout_ms: int) -> Json:
     }
 
 
-def _operation(word: str, summary: str, description: str, answer: Json) -> Json:
+def _operation(word: str, summary: str, description: str, parameters: Json, answer: Json) -> Json:
     return {
         "operationId": word,
         "summary": summary,
         "description": description,
-        "parameters": [
-            ref("parameters", "timeout"),
-            ref("parameters", "request_id"),
-            ref("parameters", "receipt"),
-        ],
+        "parameters": [ref("parameters", name) for name in parameters],
         "responses": {"200": answer, **{status: ref("responses", name) for status, name in _SHARED.items()}},
     }
 
@@ -182,7 +195,8 @@ def _path(get: Json, responses: Json) -> Json:
 def _responses(calls: int, max_timeout_ms: int) -> Json:
     return {
         "InvalidTimeout": _problem(
-            "The timeout is not a number in range, or was given twice.",
+            "The timeout is not a number in range, or was given twice; or the header with the time left is "
+            "no number above 0, or was given twice.",
             examples.for_400(max_timeout_ms),
             ["InvalidTimeout"],
         ),

@@ -38,16 +38,20 @@ _FILES: Final = resources.files("fanout.api.documentation") / "static"
 def make_docs(races: Races) -> Blueprint:
     """The pages of a server that runs these races."""
     docs = Blueprint("docs", __name__)
-    contents = _contents(len(races.calls), races.default_timeout_ms, races.max_timeout_ms)
+    contents = _contents(
+        len(races.calls), races.default_timeout_ms, races.max_timeout_ms, races.deadline_header
+    )
     for path, (content_type, content) in contents.items():
         docs.add_url_rule(path, path.replace(".", "_"), _view(content_type, content))
     return docs
 
 
 @functools.cache  # a process has one set of settings; its tests make many apps
-def _contents(calls: int, default_timeout_ms: int, max_timeout_ms: int) -> dict[str, tuple[str, bytes]]:
+def _contents(
+    calls: int, default_timeout_ms: int, max_timeout_ms: int, deadline_header: str
+) -> dict[str, tuple[str, bytes]]:
     """Content type and content by path."""
-    document = make_document(calls, default_timeout_ms, max_timeout_ms)
+    document = make_document(calls, default_timeout_ms, max_timeout_ms, deadline_header)
     return {
         "/openapi.json": ("application/json", json.dumps(document).encode("ascii")),
         "/docs": ("text/html; charset=utf-8", _page(document).encode("utf-8")),

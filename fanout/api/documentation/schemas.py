@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fanout.race.budget import DEFAULT, HEADER, PARAMETER
 from fanout.upstream import errors
 
 Json = dict[str, Any]
 
 REQUEST_ID_PATTERN: Final = "^[A-Za-z0-9._:-]{1,128}$"
 TIMING_PATTERN: Final = r'call\d+;dur=\d+\.\d;desc="(won|ok|failed|cancelled)"'
-RECEIPT_TIMING_PATTERN: Final = r'call\d+\.[a-z_]+;dur=\d+\.\d{3}(;desc="[^"]*")?'
+RECEIPT_TIMING_PATTERN: Final = r'(timeout|call\d+\.[a-z_]+);dur=\d+\.\d{3}(;desc="[^"]*")?'
 # Every word of `errors.WORDS`, and the two that are made here at the edge.
 ERROR_WORDS: Final = {
     errors.UNREACHABLE: "no connection",
@@ -123,6 +124,11 @@ def _receipt(timeout_ms: Json, calls: int) -> Json:
     properties = {
         "endpoint": {"type": "string", "enum": ["first", "all"]},
         "timeout_ms": timeout_ms,
+        "timeout_from": {
+            "type": "string",
+            "enum": [PARAMETER, HEADER, DEFAULT],
+            "description": "Where the timeout comes from.",
+        },
         "reserve_ms": {**_MILLISECONDS, "description": "What of the timeout was kept back to answer."},
         "calls": _of_each_call("CallReceipt", calls, "The receipt of each call, in call order."),
     }
@@ -158,5 +164,10 @@ def _call_receipt(calls: int) -> Json:
         "cancel_source": {**text, "description": "Who cancelled it: deadline, explicit, …"},
         "cancel_reason": text,
         "cancel_to_exit_ms": {**milliseconds, "description": "From its cancellation to its end."},
+        "time_left_ms": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "What its upstream was sent as the time that is left.",
+        },
     }
     return {"type": "object", "required": [*properties], "properties": properties}

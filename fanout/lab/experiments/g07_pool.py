@@ -207,7 +207,7 @@ async def _cancel_one(is_reused: bool, n: int) -> tuple[int, list[str]]:
                 latency_s=HOP_S, window_bytes=(65536, 65536), segment_bytes=SEGMENT_BYTES
             )
             nursery.start_soon(partial(simulator.serve_stream, EndStream(server), connection_faults=False))
-            wires.append(EndWire(client, lambda: None))
+            wires.append(EndWire(client, lambda data: None))
             return wires[-1]
 
         nursery.start_soon(network.run)

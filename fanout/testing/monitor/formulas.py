@@ -19,11 +19,13 @@ race_may_end(r, run) = race_ends(r) - (0.1 if run.stalls else 0)
 was_made(c) = c.outcome != "not_started"
 ended_itself(c) = c.outcome in ("ok", "failed", "internal")
 all_ended(r) = r.calls != [] and all(ended_itself(c) for c in r.calls)
+# the deadline has stopped no call that ran: each ended by itself, or there was too little time to make it
+none_was_stopped(r) = all(c.outcome != "cancelled" for c in r.calls)
 # when the last call ended; when it was clear what the answer is; when that is due
 last_end(r) = max([c.ended for c in r.calls] + [r.arrived])
 has_winner(r) = r.asks == "first" and any(c.outcome == "ok" for c in r.calls)
 settled(r) = min(c.ended for c in r.calls if c.outcome == "ok") if has_winner(r)
-  else last_end(r) if all_ended(r) else max(r.arrived, race_ends(r))
+  else last_end(r) if r.calls != [] and none_was_stopped(r) else max(r.arrived, race_ends(r))
 due(r) = settled(r) if r.asks in ("first", "all") and r.in_time else r.arrived
 # the client has not taken an answer: it disconnected, or did not read within the bound for a write
 not_taken(r, run, lag) = r.left <= r.began + lag or r.slow and r.left < never
@@ -68,12 +70,20 @@ each end e: e.noted == []
 each request r if r.began < never and r.timeout < never: r.began <= r.arrived + r.timeout + lag
 each request r if r.written < never and r.timeout < never:
   r.written <= r.arrived + r.timeout + r.waited + lag
-# the race ends a reserve before the timeout
+# the race ends a reserve before the timeout, and sooner only when there is too little time for a call
 each request r if r.reason == "deadline":
-  race_may_end(r, run) - instant <= r.began <= max(r.arrived, race_ends(r)) + soon
+  (race_may_end(r, run) - instant <= r.began or none_was_stopped(r))
+  and r.began <= max(r.arrived, race_ends(r)) + soon
+each request r if r.reason == "deadline": race_may_end(r, run) - run.min_call - instant <= r.began
 # no call is made when the race is over
 each request r, each c in r.calls if was_made(c) and r.arrived < never:
   r.arrived < race_ends(r) or run.stalls != []
+# a call is not made, and its request is not sent, with less time left than a call needs
+each request r, each c in r.calls if was_made(c):
+  all(at <= race_ends(r) - run.min_call + lag for at in [c.started] + [at for [at, said] in c.sent])
+# what an upstream is sent is the time that is left then, in whole milliseconds
+each request r, each c in r.calls: all(
+  race_may_end(r, run) - at - 0.001 - lag <= said <= race_ends(r) - at + soon for [at, said] in c.sent)
 # the server counts no late answer when there is none
 each end e: e.late_counted == 0 or run.stalls != [] or e.slow_clients > 0
 """,

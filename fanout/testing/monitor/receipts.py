@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from msgspec import Struct, ValidationError, convert, field
 
+from fanout.race.outcome import TOO_LATE
+
 ROUNDING_S: Final = 0.0002  # the log rounds times to a tenth of a millisecond
 BUG_WITHIN_S: Final = 5.0  # of log time: lines are written in batches, and may be out of order
 _MAX_BUGS: Final = 10_000  # request ids of bugs that are remembered
@@ -49,6 +51,9 @@ class Call(Struct):
     cancelled_by: str | None = None
     cancel_source: str | None = None
     left: list[str] | None = None
+    because: str | None = None
+    cancel_reason: str | None = None
+    time_left_ms: int | None = None
     phases: list[tuple[str, float]] | None = None
 
 
@@ -224,7 +229,7 @@ def _call(call: Call, number: int, line: Line, arrived: float) -> Fields:
 
     record: dict[str, Any] = {
         "id": f"{line.request_id}.{number}",
-        "outcome": "ok" if call.outcome == "won" else call.outcome,
+        "outcome": _outcome(call),
         "won": call.outcome == "won",
         "error": call.error,
         "ended": at(call.ended_ms),
@@ -235,4 +240,14 @@ def _call(call: Call, number: int, line: Line, arrived: float) -> Fields:
         record["started"] = at(call.started_ms)
         if call.phases:
             record["begun"] = at(call.phases[0][1])
+        if call.phases and call.time_left_ms is not None:  # of the last request that was sent
+            sent_at = max(after_ms for phase, after_ms in call.phases if phase == "wait")
+            record["sent"] = [[at(sent_at), call.time_left_ms / 1000]]
     return record
+
+
+def _outcome(call: Call) -> str:
+    """In a word of the formulas."""
+    if call.outcome == "cancelled" and TOO_LATE.reason in (call.because, call.cancel_reason):
+        return "too_late"
+    return "ok" if call.outcome == "won" else call.outcome

@@ -119,14 +119,14 @@ class ClientTransport(Transport):
 
 
 class EndWire:
-    """The pool's replacement for a `SocketStream`. `on_send`: called before anything is written.
+    """The pool's replacement for a `SocketStream`. `on_send`: called with what is written, before that.
 
     Only the end is news here. The pool notices unrequested bytes when it takes the connection.
     """
 
     __slots__ = ("_on_send", "_tell", "end", "has_ended")
 
-    def __init__(self, end: End, on_send: Callable[[], None]) -> None:
+    def __init__(self, end: End, on_send: Callable[[bytes], None]) -> None:
         self.end = end
         self.has_ended = False
         self._on_send = on_send
@@ -142,7 +142,7 @@ class EndWire:
             self._tell()
 
     async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - as SocketStream
-        self._on_send()
+        self._on_send(data)
         view = memoryview(data)[self.end.write(data) :]
         while view:
             await self.end.writable()

@@ -24,6 +24,7 @@ T = TypeVar("T")
 CALLS: Final = 2
 _HEAVY: Final = frozenset({"gzip_bomb", "huge_head", "endless_head", "endless_informational", "huge_body"})
 _CRASHES: Final = 0.004  # the share of requests
+_LATE_CONNECTIONS: Final = 0.03  # the share of calls
 _IN_A_STALL: Final = 0.8  # the share of clients
 _BEFORE_THE_DRAIN: Final = 0.3
 _GAPS_MS: Final = range(10, 60)
@@ -69,6 +70,7 @@ def draw_plan(seed: int, requests: int) -> Plan:
     if plan.drain_at_ms is not None:
         lame_duck_ms = random.Random(f"lame duck {seed}").choice((0, 100, 2000))
         plan = replace(plan, lame_duck_ms=lame_duck_ms)
+    plan = _with_late_connections(plan, random.Random(f"late connections {seed}"))
     plan = _with_crashes(plan, random.Random(f"crashes {seed}"))
     plan = _with_rushes(plan, random.Random(f"rushes {seed}"))
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
@@ -88,6 +90,25 @@ def _with_crashes(plan: Plan, dice: random.Random) -> Plan:
         replace(client, requests=tuple(of(request) for request in client.requests)) for client in plan.clients
     )
     return replace(plan, clients=clients)
+
+
+def _with_late_connections(plan: Plan, dice: random.Random) -> Plan:
+    """Some calls have a connection when about as much time is left as a call needs."""
+    needs_ms = dice.choice((1, 1, 5, 30))
+
+    def of(request: RequestScript) -> RequestScript:
+        return replace(request, calls=tuple(of_call(call, request.timeout_ms) for call in request.calls))
+
+    def of_call(call: CallScript, timeout_ms: int) -> CallScript:
+        after_ms = timeout_ms - plan.reserve_ms - needs_ms - dice.choice((-1, 0, 1, 2))
+        if dice.random() >= _LATE_CONNECTIONS or after_ms < 0:
+            return call
+        return replace(call, dials=(DialScript("ok", after_ms),))
+
+    clients = tuple(
+        replace(client, requests=tuple(of(request) for request in client.requests)) for client in plan.clients
+    )
+    return replace(plan, clients=clients, min_call_ms=needs_ms)
 
 
 def _with_rushes(plan: Plan, dice: random.Random) -> Plan:
@@ -234,7 +255,7 @@ class _Drawing:
 
     def _timeout_ms(self) -> int:
         if self._chance(0.1):
-            return max(1, self._reserve_ms + self._pick((-1, 0, 1)))
+            return max(1, self._reserve_ms + self._pick((-1, 0, 1, 2)))
         return self._pick((20, 50, 100, 300, 300, 1000, 1000, 2500))
 
     def _calls(self, timeout_ms: int) -> tuple[CallScript, ...]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from fanout.testing.world.answers import Answer
 from fanout.testing.world.ended import Ended
-from fanout.testing.world.endings import ending
+from fanout.testing.world.endings import MAX_RESERVE_MS, ending
 from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.oracle import INSTANT_S, CallEnd, Due, Span, allowed, at
-
-MAX_RESERVE_MS: Final = 100.0  # the largest time reserve that a late event loop can cause
 
 
 def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> list[Due]:
@@ -27,7 +23,9 @@ def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: End
         return [*dues, Due(503, "overloaded", at_once)]
     if script.ask == "first" or script.ask == "all":
         calls = [ending(request.calls.get(index), ended.plan, slack_s) for index in range(len(script.calls))]
-        return dues + allowed(script.ask, calls, arrived_at, race_ends(request, arrived_at, slack_s, ended))
+        ends = race_ends(request, arrived_at, slack_s, ended)
+        starts_by = call_starts_by(request, arrived_at, slack_s, ended)
+        return dues + allowed(script.ask, calls, arrived_at, ends, starts_by)
     return [*dues, Due(script.status, script.reason, at_once)]
 
 
@@ -35,6 +33,17 @@ def race_ends(request: RequestFacts, arrived_at: float, slack_s: float, ended: E
     """When the time of the request's calls is over."""
     if request.deadline_at is not None:
         return at(request.deadline_at)
+    return budget_ends(request, arrived_at, slack_s, ended)
+
+
+def call_starts_by(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> Span:
+    """Until when a call is started, and its request sent: as long as there is the time that a call needs."""
+    ends, needs_s = budget_ends(request, arrived_at, slack_s, ended), ended.plan.min_call_ms / 1000
+    return Span(ends.earliest - slack_s - needs_s, ends.latest - needs_s)
+
+
+def budget_ends(request: RequestFacts, arrived_at: float, slack_s: float, ended: Ended) -> Span:
+    """The same, by the request's budget alone. This is what its upstreams are sent."""
     ends_at = (
         arrived_at + (request.script.timeout_ms - (ended.plan.reserve_ms + request.more_reserve_ms)) / 1000
     )

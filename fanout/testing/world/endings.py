@@ -6,7 +6,7 @@ from math import ceil
 from typing import Final
 
 from fanout.testing.world.facts import Attempt, CallFacts
-from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, CallEnd, Span, at
+from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Span, at
 from fanout.testing.world.plan import Plan
 from fanout.tools.simulator.faults import FAULTS
 
@@ -23,6 +23,7 @@ _LARGE: Final = frozenset(
         "time_digits",
     }
 )
+MAX_RESERVE_MS: Final = 100.0  # the largest time reserve that a late event loop can cause
 _LARGE_BYTES: Final = 200_000  # more than is read of any of them
 # A right answer, and soon after it the end of the connection: what is sent over it by then gets no answer.
 _LAST_WORDS: Final = frozenset({"late_408", "close_idle", "rst_idle", "close_at_once", "cut_after_answer"})
@@ -33,8 +34,27 @@ def ending(call: CallFacts | None, plan: Plan, slack_s: float) -> CallEnd:
     """How the call ends. `None`, and a call that got nowhere: never."""
     if call is None or not call.attempts:
         return CallEnd(NEVER, "hang")
-    end = _ending(call, call.attempts[-1], plan)
+    last = call.attempts[-1]
+    if (
+        last.wire is not None
+        and last.sent_at is None
+        and is_late(call, last.wire.connected_at, plan, slack_s)
+    ):
+        end = CallEnd(at(last.wire.connected_at), TOO_LATE)
+    else:
+        end = _ending(call, last, plan)
     return CallEnd(Span(end.when.earliest, end.when.latest + slack_s), end.error, end.time, end.tag)
+
+
+def is_late(call: CallFacts, moment: float, plan: Plan, slack_s: float) -> bool:
+    """Whether so little time was left then that its request was not sent; with a late event loop, perhaps."""
+    request = call.request
+    assert request.entered_at is not None
+    reserve_ms = plan.reserve_ms + request.more_reserve_ms
+    if slack_s or plan.has_stalls:
+        reserve_ms = max(reserve_ms, MAX_RESERVE_MS + request.more_reserve_ms)
+    ends_at = request.entered_at + (request.script.timeout_ms - reserve_ms) / 1000 - slack_s
+    return moment > ends_at - plan.min_call_ms / 1000 + INSTANT_S
 
 
 def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
@@ -51,8 +71,8 @@ def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
             return CallEnd(at(attempt.wire.connected_at + latency_s), "broken")
     if attempt.sent_at is None or not call.arrivals or call.arrivals[-1] < attempt.sent_at:
         return CallEnd(NEVER, "hang")  # on its way, or lost with a connection that had been idle
-    carried = attempt.wire.calls
-    if attempt.reused and carried[carried.index(call) - 1].script.fault in _LAST_WORDS:
+    before = attempt.wire.before(call) if attempt.reused else None
+    if before is not None and before.script.fault in _LAST_WORDS:
         return CallEnd(NEVER, "hang")  # until the connection ends, and the call is tried again
     script = call.script
     answered_at = call.arrivals[-1] + call.delay_ms / 1000 + latency_s

@@ -19,19 +19,29 @@ MAX_RESERVE_OF_REQUESTS_MS: Final = 150.0
 
 @dataclass(slots=True, eq=False)
 class WireFacts:
-    """One connection to the upstream. `calls`: those whose requests it carried, in order."""
+    """One connection to the upstream. `calls`: those whose requests it carried, in order.
+
+    opened_by: the call that it was opened for. It may have sent nothing over it.
+    """
 
     number: int
     how: Dialling
     connected_at: float
+    opened_by: CallFacts | None = None
     calls: list[CallFacts] = field(default_factory=list)
+
+    def before(self, call: CallFacts) -> CallFacts | None:
+        """The call whose request it carried before that one's."""
+        place = self.calls.index(call)
+        return self.calls[place - 1] if place else None
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
     """One try of a call to get an answer: over a reused wire, or after dialling.
 
-    dials: when each began and what it met. sent_at: when the request was written.
+    dials: when each began and what it met. sent_at: when the request was written. time_left_ms: what its
+    deadline header says; `None` if there is none.
     ended_at: when FIN or RST had come over the wire, if it had when the call ended.
     closed_at: when fanout closed the wire, if it had then. heard_bytes: how much of an answer had come.
     """
@@ -40,6 +50,7 @@ class Attempt:
     wire: WireFacts | None = None
     reused: bool = False
     sent_at: float | None = None
+    time_left_ms: int | None = None
     ended_at: float | None = None
     closed_at: float | None = None
     heard_bytes: int = 0
@@ -50,7 +61,7 @@ class CallFacts:
     """One upstream call: its script and its attempts. delay_ms: that it asked the upstream for.
 
     ended_at: when fanout let go of it. outcome: what it made of it then: `success`, the word for a failure,
-    `cancelled` or `crashed`.
+    `cancelled`, `crashed`, or `too_late`: it ended without having sent its request.
 
     arrivals: when the upstream had read its request, once an attempt that came through.
     answered: whether the upstream had written a complete response to the last of them.

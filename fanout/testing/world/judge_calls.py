@@ -1,14 +1,18 @@
-"""One upstream call: was it made at once, stopped at once, and its connection closed with it? (G3, G6, G7)"""
+"""One upstream call: was it made at once, stopped at once, and its connection closed with it? (G3, G6, G7)
+
+And was there time for it, and was its upstream sent how much? (G2)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
+from fanout.testing.world.dues import budget_ends, call_starts_by
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts
-from fanout.testing.world.oracle import INSTANT_S, CallEnd
+from fanout.testing.world.oracle import INSTANT_S, CallEnd, Span
 
 # Faults that send more than was asked for.
 UNASKED: Final = frozenset({"late_408", "two_answers", "trailing_bytes", "length_too_short"})
@@ -20,6 +24,7 @@ def judge_call(call: CallFacts, ended: Ended) -> Iterator[str]:
         yield "G3: it never ended"
         return
     slack_s = ended.slack_s(call.started_at, call.ended_at)
+    yield from _time_left(call, ended)
     if not call.attempts:
         if call.ended_at > call.started_at + slack_s + INSTANT_S:
             yield "it was not even tried"
@@ -38,6 +43,27 @@ def judge_call(call: CallFacts, ended: Ended) -> Iterator[str]:
     if end.when.earliest > call.ended_at + INSTANT_S:
         yield from _stopped(call.ended_at, last, slack_s)
     yield from _outcome(call, end)
+
+
+def _time_left(call: CallFacts, ended: Ended) -> Iterator[str]:
+    """G2: no call is started or sent with less time than it needs; and what it is sent is the time left."""
+    request, entered_at = call.request, call.request.entered_at
+    if entered_at is None:
+        return  # it should not have been made at all
+    slack_s = ended.slack_s(request.sent_at, entered_at)
+    by = call_starts_by(request, entered_at, slack_s, ended).latest + INSTANT_S
+    if call.started_at > by:
+        yield f"G2: it was started at {call.started_at}, and should not have been after {by}"
+    ends = budget_ends(request, entered_at, slack_s, ended)
+    for attempt in call.attempts:
+        if attempt.sent_at is None:
+            continue
+        if attempt.sent_at > by:
+            yield f"G2: it was sent at {attempt.sent_at}, and should not have been after {by}"
+        left = Span(ends.earliest - slack_s - attempt.sent_at, ends.latest - attempt.sent_at)
+        said_s = None if attempt.time_left_ms is None else attempt.time_left_ms / 1000
+        if said_s is None or not Span(left.earliest - 0.001, left.latest).has(said_s):
+            yield f"G2: its upstream was sent {attempt.time_left_ms} ms, and {left} s were left"
 
 
 def _may_be_of_another(attempt: Attempt) -> bool:

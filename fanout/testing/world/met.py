@@ -15,7 +15,7 @@ from fanout.testing.world.dues import race_ends
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import CallFacts, RequestFacts
-from fanout.testing.world.oracle import INSTANT_S
+from fanout.testing.world.oracle import INSTANT_S, TOO_LATE
 from fanout.testing.world.upstreams import SWALLOWED
 
 # Each with a number of requests. The chance that so many do not meet the situation is below one in 100,000.
@@ -31,6 +31,7 @@ SITUATIONS: Final[dict[str, int]] = {
     "a call is cancelled while it connects": 20_000,
     "a call is cancelled in the middle of its answer": 20_000,
     "a call is made again because its reused connection was dead": 20_000,
+    "a call is not sent because too little time is left": 20_000,
     "a call raises": 20_000,
     "the application raises": 20_000,
     "a request is answered behind another one": 20_000,
@@ -127,7 +128,9 @@ def _of_race(request: RequestFacts, answer: Answer | None, ended: Ended, entered
         and _ties(request, ended, ends.latest)
     ):
         yield "an answer at the deadline wins" if answer.status == 200 else "an answer at the deadline loses"
-    is_settled = "cancelled" not in outcomes or (request.script.ask == "first" and "success" in outcomes)
+    is_settled = not {"cancelled", TOO_LATE} & set(outcomes) or (
+        request.script.ask == "first" and "success" in outcomes
+    )
     if answer is None and request.connection.left_at is not None:
         if is_settled:
             yield "the client leaves between the verdict and the answer"
@@ -159,6 +162,8 @@ def _of_call(call: CallFacts) -> Iterator[str]:
         yield "a dead address is tried"
     elif len(last.dials) > 1:
         yield "a second address is tried"
+    if call.outcome == TOO_LATE:
+        yield "a call is not sent because too little time is left"
     if call.outcome == "cancelled":
         if last.wire is None:
             yield "a call is cancelled while it connects"

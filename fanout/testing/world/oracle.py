@@ -38,6 +38,7 @@ def at(moment: float) -> Span:
 
 NEVER: Final = at(inf)
 CRASH: Final = "crash"  # instead of the word for a failure: a bug of ours
+TOO_LATE: Final = "too_late"  # the same: too little time was left to send its request
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,19 @@ class Due:
 
 
 def allowed(
-    ask: Literal["first", "all"], calls: Sequence[CallEnd], arrived_at: float, race_ends: Span
+    ask: Literal["first", "all"],
+    calls: Sequence[CallEnd],
+    arrived_at: float,
+    race_ends: Span,
+    starts_by: Span,
 ) -> list[Due]:
     """The answers that a race may have.
 
     arrived_at: when the head of the request was read. race_ends: when its calls' time is over, which is
-    the client's deadline less the reserve.
+    the client's deadline less the reserve. starts_by: until when a call is started, which is earlier by what
+    a call needs.
     """
-    if race_ends.latest <= arrived_at:
+    if starts_by.latest + INSTANT_S < arrived_at:
         return [_deadline(at(arrived_at))]
     sound = [call if call.error != CRASH else CallEnd(NEVER, CRASH) for call in calls]
     dues = _first(sound, race_ends) if ask == "first" else _all(sound, race_ends)
@@ -85,7 +91,7 @@ def allowed(
         # G11: a bug outranks every answer, from when it happens.
         dues = [due for due in dues if due.when.may_be_by(crash.latest)]
         dues.append(Due(500, "internal", Span(crash.earliest, min(crash.latest, race_ends.latest))))
-    if race_ends.earliest <= arrived_at:
+    if starts_by.earliest + INSTANT_S < arrived_at:
         dues.append(_deadline(Span(arrived_at, race_ends.latest)))
     return dues
 
@@ -112,11 +118,16 @@ def _all(calls: Sequence[CallEnd], race_ends: Span) -> list[Due]:
 
 
 def _ended(calls: Sequence[CallEnd], race_ends: Span) -> list[Due]:
-    """What there is to say when the last call has ended; or the deadline, if that comes first."""
+    """What there is to say when the last call has ended; or the deadline, if that comes first.
+
+    A call that could not be sent is one that the deadline has stopped. So nobody waits for the deadline then.
+    """
     last = Span(max(c.when.earliest for c in calls), max(c.when.latest for c in calls))
     when = Span(last.earliest, min(last.latest, race_ends.latest))
     dues = []
-    if last.may_be_by(race_ends.latest):
+    if last.may_be_by(race_ends.latest) and any(call.error == TOO_LATE for call in calls):
+        dues.append(_deadline(when))
+    elif last.may_be_by(race_ends.latest):
         successes = tuple(call for call in calls if call.error is None)
         if successes:
             dues.append(Due(200, "", when, successes))

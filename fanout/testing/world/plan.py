@@ -126,6 +126,7 @@ class Plan:
     client_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
     `ClientScript`, for what the upstream sends. late_iterations: see `Network`.
     drain_at_ms: the time of SIGTERM; `None`: when all clients are done. lame_duck_ms: from then to the drain.
+    min_call_ms: what a call needs, see `fanout.race.timings.Deadlines`.
     """
 
     clients: tuple[ClientScript, ...]
@@ -141,6 +142,7 @@ class Plan:
     late_iterations: int = 0
     drain_at_ms: int | None = None
     lame_duck_ms: int = 0
+    min_call_ms: int = 1
     stalls: tuple[Stall, ...] = ()
 
     @property

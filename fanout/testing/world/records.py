@@ -30,6 +30,12 @@ _ENDS_ITS_CONNECTION: Final = frozenset(
 # What the call made over the connection next may read in place of its own answer.
 _SENDS_MORE_THAN_ASKED: Final = frozenset({"late_408", "two_answers", "trailing_bytes", "length_too_short"})
 _WITHOUT_TAG: Final = frozenset({"extra_members"})
+_OUTCOMES: Final = {
+    "success": "ok",
+    "crashed": "internal",
+    "cancelled": "cancelled",
+    "too_late": "too_late",
+}
 
 
 def records_of(ended: Ended, seed: int) -> Iterator[Fields]:
@@ -42,6 +48,7 @@ def records_of(ended: Ended, seed: int) -> Iterator[Fields]:
         "crowded": plan.max_connections < _FEW_CONNECTIONS,
         "signalled": ended.signalled_at,
         "lame_duck": plan.lame_duck_ms / 1000,
+        "min_call": plan.min_call_ms / 1000,
         "drained": ended.drained_at,
         "stalls": [list(stall) for stall in ended.stalls],
     }
@@ -90,7 +97,7 @@ def _of_request(request: RequestFacts, answer: Answer | None, free: float | None
         "asks": {"garbage": "malformed"}.get(script.ask, script.ask),
         "timeout": script.timeout_ms / 1000 if script.timeout_ms else None,
         "reserve": reserve_s,
-        "in_time": script.timeout_ms / 1000 > reserve_s,
+        "in_time": script.timeout_ms / 1000 - reserve_s >= plan.min_call_ms / 1000 - 1e-6,
         "sent": request.sent_at,
         "came": connection.read_at(request.head_end - len(script.data) + 1),
         "read": read,
@@ -147,7 +154,7 @@ def _payloads(answer: Answer) -> list[Any]:
 
 def _of_call(call: CallFacts, answer: Answer | None, latency_s: float) -> Fields:
     payload = [call.delay_ms, None if call.script.fault in _WITHOUT_TAG else call.tag]
-    outcome = {"success": "ok", "crashed": "internal", "cancelled": "cancelled"}.get(call.outcome, "failed")
+    outcome = _OUTCOMES.get(call.outcome, "failed")
     first = call.attempts[0] if call.attempts else None
     last = call.attempts[-1] if call.attempts else None
     begun = None
@@ -162,6 +169,11 @@ def _of_call(call: CallFacts, answer: Answer | None, latency_s: float) -> Fields
         "error": call.outcome if outcome == "failed" else None,
         "payload": payload,
         "tries": len(call.attempts),
+        "sent": [
+            [one.sent_at, None if one.time_left_ms is None else one.time_left_ms / 1000]
+            for one in call.attempts
+            if one.sent_at is not None
+        ],
         "first_reused": first is not None and first.reused,
         "comes": None,
         "kept": False,
@@ -197,8 +209,8 @@ def _what_came(call: CallFacts, latency_s: float) -> Fields:
     if wire is None or sent_at is None or not call.arrivals or call.arrivals[-1] < sent_at:
         return {}
     kind = None if fault is None else FAULTS[fault].kind
-    before = wire.calls[wire.calls.index(call) - 1].script.fault if attempt.reused else None
-    if kind == "hang" or before in _ENDS_ITS_CONNECTION:
+    before = wire.before(call) if attempt.reused else None
+    if kind == "hang" or (before is not None and before.script.fault in _ENDS_ITS_CONNECTION):
         return {}
     drip_s = call.script.drip_ms / 1000 if fault == "drip" else 0.0
     came = call.arrivals[-1] + call.delay_ms / 1000 + latency_s + drip_s

@@ -30,9 +30,14 @@ _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @cache
-def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int) -> Settings:
+def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int, min_call_ms: int) -> Settings:
     """The default settings, except those that a plan draws."""
-    flags = {"reserve_ms": reserve_ms, "max_in_flight": max_in_flight, "lame_duck_ms": lame_duck_ms}
+    flags = {
+        "reserve_ms": reserve_ms,
+        "max_in_flight": max_in_flight,
+        "lame_duck_ms": lame_duck_ms,
+        "min_call_ms": min_call_ms,
+    }
     return load({}, {"upstreams": URL} | {name: str(value) for name, value in flags.items()}).settings
 
 
@@ -48,7 +53,7 @@ class Server:
         *,
         make_call: Callable[[PoolTransport, int], Call],
     ) -> None:
-        settings = settings_of(plan.reserve_ms, plan.max_in_flight, plan.lame_duck_ms)
+        settings = settings_of(plan.reserve_ms, plan.max_in_flight, plan.lame_duck_ms, plan.min_call_ms)
         self.transport = make_transport(settings, _NO_TLS, dial=upstreams.dial, look_up=upstreams.look_up)
         self.admission = Admission(settings.max_in_flight)
         self.leak_check = LeakCheck(lambda: self.admission.in_flight, self.transport.connections_in_use)

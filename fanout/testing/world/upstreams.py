@@ -7,6 +7,7 @@ own, which a right answer repeats: an answer that reaches another request is see
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
@@ -15,11 +16,13 @@ from math import ceil, inf, nextafter
 
 import trio
 
-from fanout.race.outcome import Failure, Success
+from fanout.config import DEFAULT_DEADLINE_HEADER
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.testing.world.adapters import EndStream, EndWire
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts, WireFacts
 from fanout.testing.world.network import Network
+from fanout.testing.world.oracle import TOO_LATE
 from fanout.testing.world.plan import DialScript, Plan
 from fanout.testing.world.trace import Trace
 from fanout.tools.simulator import Simulator, SimulatorSettings
@@ -35,6 +38,7 @@ _PLAIN = DialScript()
 SWALLOWED = DialScript("hang")  # instead of the call's script: the address is silent
 _FIRST_ADDRESS = 100
 _SERVER_WINDOW_BYTES = 65536
+_DEADLINE = re.compile(rb"(?i)\r\n" + DEFAULT_DEADLINE_HEADER.encode("ascii") + rb": ([0-9]+)\r\n")
 
 
 class ScriptedBug(Exception):
@@ -87,7 +91,10 @@ class Upstreams:
             raise ConnectionRefusedError("scripted")
         if script.how == "crash":
             raise self.new_bug(call.tag)
-        return self._connect(attempt, script)
+        wire = self._connect(attempt, script)
+        assert attempt.wire is not None
+        attempt.wire.opened_by = call
+        return wire
 
     def new_bug(self, of: str) -> ScriptedBug:
         """A bug to raise. The server has to report it."""
@@ -139,15 +146,17 @@ class Upstreams:
     async def _serve(self, stream: EndStream) -> None:
         await self._simulator.serve_stream(stream, connection_faults=False)
 
-    def _sending(self, facts: WireFacts) -> None:
+    def _sending(self, facts: WireFacts, data: bytes) -> None:
         call = _CURRENT_CALL.get()
-        if facts.calls:
+        if facts.opened_by is not call:
             call.attempts.append(Attempt(reused=True))
         end = self._wires[facts.number].end
         if end.unread:
             call.bad.append("it was sent over a connection with unread bytes")
         attempt = call.attempts[-1]
         attempt.sent_at, attempt.wire = trio.current_time(), facts
+        if said := _DEADLINE.search(data):
+            attempt.time_left_ms = int(said[1])
         attempt.heard_bytes = -end.received
         end.slow_down(self._way_s(call))
         facts.calls.append(call)
@@ -201,7 +210,7 @@ class PlannedCall:
         self._trace = trace
         self._stand_still = stand_still
 
-    async def __call__(self, timings: CallTimings) -> Success | Failure:
+    async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled:
         request = CURRENT_REQUEST.get()
         script = request.script.calls[self._index]
         delay_ms = script.delay_ms
@@ -216,7 +225,13 @@ class PlannedCall:
         self._upstreams.running += 1
         try:
             ended = await UpstreamCall(self._transport, _url(call))(timings)
-            call.outcome = "success" if isinstance(ended, Success) else ended.error
+            match ended:
+                case Success():
+                    call.outcome = "success"
+                case Failure(error):
+                    call.outcome = error
+                case Cancelled():
+                    call.outcome = TOO_LATE
             return ended
         except trio.Cancelled:
             if script.cleanup_ms:

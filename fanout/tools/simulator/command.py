@@ -8,7 +8,7 @@ from typing import Any
 import click
 import trio
 
-from fanout.config import Bind, SettingsError, parse_bind
+from fanout.config import DEFAULT_DEADLINE_HEADER, Bind, SettingsError, parse_bind
 from fanout.process.exits import REFUSED
 from fanout.process.ready import say_ready
 from fanout.process.signals import stop_on_signals
@@ -27,8 +27,10 @@ GET /api/work answers {"time": MS} after a random delay, or misbehaves.
 Examples:
   fanout upstream                               100-600 ms, about 10 % failures
   fanout upstream --fault status=0.5 --seed 7   half of the calls fail, the same ones every time
+  fanout upstream --heed-deadline               504 when the time that the client has left is over
   curl 'http://127.0.0.1:9000/api/work?delay_ms=50&fault=truncated_json'
-  curl 'http://127.0.0.1:9000/calls?since=0'    what happened on the wire, call by call
+  curl 'http://127.0.0.1:9000/calls?since=0'    what happened on the wire, call by call, and
+                                                how much time each client said it had left
 
 Each fault has a name, how a strict client counts the call, and what it does.
 
@@ -55,6 +57,13 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--tls-cert", type=_FILE, metavar="PATH", help="Speak TLS with this certificate.")
 @click.option("--tls-key", type=_FILE, metavar="PATH", help="Its private key.")
 @simulator_options
+@click.option(
+    "--deadline-header",
+    default=DEFAULT_DEADLINE_HEADER,
+    show_default=True,
+    metavar="NAME",
+    help="The header in which clients send the time that they have left, in milliseconds. Empty: none.",
+)
 def upstream(bind: str, tls_cert: str | None, tls_key: str | None, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from fanout.config import SettingsError
+from fanout.config import DEFAULT_DEADLINE_HEADER, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +97,11 @@ def simulator_options(command: Any) -> Any:
             help="Share of connections with this fault, 0 to 1. Repeatable.",
         ),
         click.option("--reliable", is_flag=True, help="No faults except --fault and --connection-fault."),
+        click.option(
+            "--heed-deadline",
+            is_flag=True,
+            help="Give a call up when the time that its client has left is over, and answer 504.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -110,6 +115,8 @@ def simulator_settings(
     faults: tuple[str, ...],
     connection_faults: tuple[str, ...],
     reliable: bool,
+    heed_deadline: bool,
+    deadline_header: str = DEFAULT_DEADLINE_HEADER,
 ) -> SimulatorSettings:
     """The settings for these options. Raises `SettingsError` with one line."""
     from fanout.tools.simulator.settings import SimulatorSettings, parse_rates  # Trio comes with them
@@ -122,6 +129,8 @@ def simulator_settings(
             min_delay_ms=min_delay_ms,
             max_delay_ms=max_delay_ms,
             connection_faults=parse_rates(connection_faults),
+            deadline_header=deadline_header,
+            heeds_deadline=heed_deadline,
             **given,
         )
     except ValueError as error:

@@ -6,7 +6,8 @@ Rule 2: `feed` never raises for what a client sends. What cannot be read becomes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -18,13 +19,17 @@ MAX_BODY_BYTES: Final = 64 * 1024  # settings and slots are small
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request. closing: the connection is to be closed after the answer."""
+    """A whole request. closing: the connection is to be closed after the answer.
+
+    fields: its header fields, by name in lower case.
+    """
 
     method: str
     path: str
     query: str
     body: bytes
     closing: bool
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class RequestParser:
         self._head_bytes = 0  # received since the last head ended
         self._url = b""
         self._body = b""
+        self._fields: dict[bytes, bytes] = {}
 
     def feed(self, data: bytes | bytearray) -> list[Request | Refusal]:
         """The messages that these bytes complete. After a refusal, none any more."""
@@ -82,9 +88,13 @@ class RequestParser:
         self._in_head = True
         self._url = b""
         self._body = b""
+        self._fields = {}
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -106,4 +116,4 @@ class RequestParser:
             path = "/" + path.partition("://")[2].partition("/")[2]
         method = self._parser.get_method().decode("ascii")
         closing = not self._parser.should_keep_alive()
-        self._messages.append(Request(method, path, query, self._body, closing))
+        self._messages.append(Request(method, path, query, self._body, closing, self._fields))

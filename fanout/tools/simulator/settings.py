@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from fanout.config import DEFAULT_DEADLINE_HEADER, parse_deadline_header
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS
 
@@ -35,6 +36,9 @@ class SimulatorSettings:
     min_delay_ms, max_delay_ms: the delay of a call is drawn from these, both included.
     faults: name to share of calls, each 0 to 1, all together at most 1.
     connection_faults: name to share of connections, the same. The TLS ones spare plain connections.
+    deadline_header: the name of the field in which clients send how many milliseconds they have left.
+    heeds_deadline: a call that takes longer than its client has left is given up when that time is over, and
+        answered with 504.
     """
 
     seed: int = 0
@@ -42,6 +46,8 @@ class SimulatorSettings:
     max_delay_ms: int = 600
     faults: Mapping[str, float] = field(default_factory=lambda: UNRELIABLE)
     connection_faults: Mapping[str, float] = field(default_factory=dict)
+    deadline_header: str = DEFAULT_DEADLINE_HEADER
+    heeds_deadline: bool = False
 
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, 0, 2**63 - 1)
@@ -54,11 +60,11 @@ class SimulatorSettings:
         object.__setattr__(self, "faults", _rates("faults", self.faults, FAULTS))
         checked = _rates("connection_faults", self.connection_faults, CONNECTION_FAULTS)
         object.__setattr__(self, "connection_faults", checked)
+        _check_deadline(self.deadline_header, self.heeds_deadline)
 
     def changed(self, changes: object) -> SimulatorSettings:
         """A copy with some fields replaced, as decoded from JSON. `ValueError` if anything is wrong."""
-        allowed = ("seed", "min_delay_ms", "max_delay_ms", "faults", "connection_faults")
-        return replace(self, **check_names("settings", changes, allowed))
+        return replace(self, **check_names("settings", changes, [each.name for each in fields(self)]))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +73,8 @@ class SimulatorSettings:
             "max_delay_ms": self.max_delay_ms,
             "faults": dict(self.faults),
             "connection_faults": dict(self.connection_faults),
+            "deadline_header": self.deadline_header,
+            "heeds_deadline": self.heeds_deadline,
         }
 
 
@@ -100,6 +108,17 @@ def check_names(what: str, value: object, allowed: Iterable[str]) -> dict[str, A
         if name not in allowed:
             raise ValueError(f"{what} has no {name!r}; allowed: {', '.join(allowed)}")
     return value
+
+
+def _check_deadline(header: object, heeds: object) -> None:
+    if not isinstance(header, str):
+        raise ValueError(f"deadline_header must be the name of a header field, or empty, not {header!r}")
+    try:
+        parse_deadline_header(header)
+    except ValueError as error:
+        raise ValueError(f"deadline_header={header!r}: {error}") from None
+    if not isinstance(heeds, bool):
+        raise ValueError(f"heeds_deadline must be true or false, not {heeds!r}")
 
 
 def _rates(name: str, rates: object, known: Mapping[str, object]) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS, ConnectionFault
 from fanout.tools.simulator.draws import Draws
+from fanout.tools.simulator.fault import failure, whole
 from fanout.tools.simulator.faults import FAULTS
 from fanout.tools.simulator.overrides import NO_FAULT, Overrides, overrides_from_query
 from fanout.tools.simulator.requests import Request
@@ -54,6 +55,7 @@ class State:
         self.slots: dict[str, Overrides] = {}
         self.witness = Witness()
         self._draws = Draws(settings)
+        self._deadline_field = settings.deadline_header.lower().encode("ascii")
         self._accepted = 0
         self._drawn_connections = 0
         self._ended: Counter[ConnectionEnd] = Counter()
@@ -63,6 +65,7 @@ class State:
         """From now on, calls and connections are drawn by these settings. The n of the next draw stays."""
         self.settings = settings
         self._draws = Draws(settings)
+        self._deadline_field = settings.deadline_header.lower().encode("ascii")
 
     def set_slot(self, name: str, overrides: Overrides) -> None:
         """From now on, calls with `?slot=name` use these. `ValueError` if there are too many slots."""
@@ -81,6 +84,9 @@ class State:
         name = draw.fault if overrides.fault is None else overrides.fault
         fault = None if name is None or name == NO_FAULT else FAULTS[name]
         delay_ms = draw.delay_ms if overrides.delay_ms is None else overrides.delay_ms
+        time_left_ms = _whole(request.fields.get(self._deadline_field, b""))
+        if self.settings.heeds_deadline and time_left_ms is not None and time_left_ms < delay_ms:
+            fault, delay_ms = out_of_time, time_left_ms
         record = self.witness.begin(
             connection=connection,
             nth=nth,
@@ -89,6 +95,7 @@ class State:
             tag=overrides.tag,
             fault=None if fault is None else fault.name,
             delay_ms=delay_ms,
+            time_left_ms=time_left_ms,
         )
         ask = Ask(
             call=record.id,
@@ -142,6 +149,17 @@ class State:
             connections_ended=connections["ended"],
             connections_faulted=connections["faults"],
         )
+
+
+@failure("bad_status")
+def out_of_time(ask: Ask) -> Script:
+    """504, when the time that the client had left is over. Not drawn, so it is in no table."""
+    return whole(ask.response(b'{"error": "out of time"}', status=504), 504)
+
+
+def _whole(value: bytes) -> int | None:
+    """The number of these digits; `None` if they are none, or too many."""
+    return int(value) if value.isdigit() and len(value) <= 12 else None
 
 
 _NO_QUERY: Final[tuple[Overrides, str | None]] = (Overrides(), None)

@@ -28,6 +28,8 @@ class CallRecord:
     id: the n of its draw; ids rise by one a call. nth: its place on the connection, from 1.
     path: its first 200 characters. tag, slot: as the request named them.
     fault: `None` for a plain right answer.
+    time_left_ms: what the client had left, as its request says in the deadline header; `None` if it is no
+        number of milliseconds.
     status: as the answer's first bytes say it, from the moment they are written; `None` if they say none.
     started_at: unix seconds, when the request had been read. All `_ms` count from there, on Trio's clock.
     answered_ms: when the last byte of a complete response, right or wrong, was handed to the kernel.
@@ -47,6 +49,7 @@ class CallRecord:
     delay_ms: int
     started_at: float
     clock_start: float
+    time_left_ms: int | None = None
     status: int | None = None
     end: End | Literal["open"] = "open"
     answered_ms: float | None = None
@@ -84,6 +87,7 @@ class Witness:
         tag: str | None,
         fault: str | None,
         delay_ms: int,
+        time_left_ms: int | None = None,
     ) -> CallRecord:
         """A request has been read: its call takes the next id and is open."""
         self._last_id += 1
@@ -98,6 +102,7 @@ class Witness:
             delay_ms=delay_ms,
             started_at=datetime.now(UTC).timestamp(),  # for people and logs; nothing is measured with it
             clock_start=trio.current_time(),
+            time_left_ms=time_left_ms,
         )
         self._records.append(record)
         self._open += 1

@@ -24,5 +24,6 @@ SEEN: Final[dict[str, tuple[str, ...]]] = {
     "slow_head_waited_for": ("G10",),
     "socket_left_open": ("G3", "G7"),
     "thread_per_call": ("G12",),
+    "time_left_of_the_start": ("G2",),
     "verdict_from_cancelled_caught": (),
 }

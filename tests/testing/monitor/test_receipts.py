@@ -16,6 +16,7 @@ from fanout.cli import cli
 from fanout.observe.leak_check import LeakCheck
 from fanout.observe.log import LogObserver, configure_logging
 from fanout.race.events import BugFound
+from fanout.race.outcome import TOO_LATE
 from tests.testing.monitor.logs import Entry, line_of_receipt
 
 Entries = list[Entry]
@@ -249,3 +250,38 @@ async def test_what_the_log_says_of_leaks_and_bugs_is_what_the_monitor_knows(tmp
     found = json.loads(check([*lines, *without("bug in")(crashed)], tmp_path, "--json").stdout)
     assert found["formulas"]["G3"]["broken"] == 3
     assert found["formulas"]["G11"]["result"] == "kept in part"
+
+
+@pytest.mark.parametrize(
+    ("time_left_ms", "result"),
+    [(970, "kept in part"), (969, "kept in part"), (None, "kept in part"), (968, "broken"), (1500, "broken")],
+)
+def test_what_an_upstream_was_sent_is_compared_with_the_receipts_clock(
+    time_left_ms: int | None, result: str, tmp_path: Path
+) -> None:
+    """Its request was sent 10 ms after the arrival, and its race had 980 ms."""
+    entry = line_of_receipt()
+    for call in entry["calls"]:
+        call["time_left_ms"] = time_left_ms
+    assert results([entry], tmp_path)["G2"] == result
+
+
+@pytest.mark.parametrize(
+    ("outcome", "because", "result"),
+    [
+        ("cancelled", TOO_LATE.reason, "kept in part"),
+        ("not_started", TOO_LATE.reason, "kept in part"),
+        ("cancelled", None, "broken"),
+        ("cancelled", "another reason", "broken"),
+    ],
+)
+def test_a_race_ends_early_only_when_there_is_too_little_time_for_a_call(
+    outcome: str, because: str | None, result: str, tmp_path: Path
+) -> None:
+    """The answer comes 200 ms before the end of the race."""
+    entry = line_of_receipt() | {"status": 500, "reason": "deadline", "used_ms": 780.0}
+    entry["calls"] = [
+        call | {"outcome": outcome, "cancel_source": "deadline", "cancel_reason": because, "ended_ms": 779.0}
+        for call in entry["calls"]
+    ]
+    assert results([entry], tmp_path)["G2"] == result

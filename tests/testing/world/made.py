@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import floor
 from typing import Any
 
 from fanout.testing.world.answers import Answer
@@ -30,7 +31,18 @@ def ended_run(*connections: ConnectionFacts, plan: Plan = NOWHERE, **facts: Any)
     ended.requests, ended.connections = requests, list(connections)
     for name, value in facts.items():
         setattr(ended, name, value)
+    for request in requests:
+        _send_time_left(request, plan)
     return ended
+
+
+def _send_time_left(request: RequestFacts, plan: Plan) -> None:
+    """Each request to an upstream says how much time is left, unless it says something else."""
+    for attempt in [attempt for call in request.calls.values() for attempt in call.attempts]:
+        if attempt.time_left_ms is None and attempt.sent_at is not None and request.entered_at is not None:
+            reserve_ms = plan.reserve_ms + request.more_reserve_ms
+            left_ms = request.script.timeout_ms - reserve_ms - (attempt.sent_at - request.entered_at) * 1000
+            attempt.time_left_ms = floor(left_ms + 0.001)
 
 
 def connection(number: int = 0, *, window_bytes: int = 65536, **facts: Any) -> ConnectionFacts:

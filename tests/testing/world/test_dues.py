@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from fanout.testing.world.dues import dues_of, is_due, race_ends
+from fanout.testing.world.dues import budget_ends, call_starts_by, dues_of, is_due, race_ends
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
-from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, CallEnd, Due, Span, at
+from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
 from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript
 from tests.testing.world.made import answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
@@ -120,6 +120,29 @@ def test_a_connection_that_is_spoilt_breaks_the_call_and_one_that_is_silent_does
         assert end_of(call, LATENT) == CallEnd(at(2.0 + 0.03), "broken")
     call = called(None, None, Attempt(wire=wire("accept_hang"), sent_at=2.0), arrivals=[2.0])
     assert end_of(call, LATENT) == HANGS
+
+
+@pytest.mark.parametrize(
+    ("connected_at", "is_late"), [(0.4, False), (0.485, False), (0.4851, True), (0.49, True), (0.6, True)]
+)
+def test_a_connection_with_too_little_time_left_is_sent_nothing(connected_at: float, is_late: bool) -> None:
+    """The race ends at 0.49 s, and a call needs 5 ms. What was sent all the same is not the same."""
+    plan = Plan((), reserve_ms=10, min_call_ms=5)
+    request = asked(connection(), race(1, timeout_ms=500))
+    call = called(request, None, Attempt(wire=wire("ok", connected_at)), arrivals=[])
+    assert end_of(call, plan) == (CallEnd(at(connected_at), TOO_LATE) if is_late else HANGS)
+    assert end_of(call, plan, 0.25).error == TOO_LATE  # with a late event loop it may have been
+    call.attempts[0].sent_at = connected_at
+    assert end_of(call, plan) == HANGS
+
+
+def test_a_call_is_started_as_long_as_there_is_the_time_that_it_needs() -> None:
+    request = asked(connection(), race(1, timeout_ms=500))
+    ended = ended_run(plan=Plan((), reserve_ms=10, min_call_ms=5))
+    request.deadline_at = 0.2  # made to come, and no part of the budget
+    found = call_starts_by(request, 2.0, 0.25, ended)
+    assert (found.earliest, found.latest) == pytest.approx((2.485 - 0.25, 2.485))
+    assert budget_ends(request, 2.0, 0.0, ended) == at(2.49)
 
 
 def dialled(*dials: tuple[float, Any, int], **facts: Any) -> CallFacts:

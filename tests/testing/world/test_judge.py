@@ -292,6 +292,33 @@ def a_slow_drain(ended: Ended) -> None:
     ended.connections[0].closed_at = ended.drained_at + 60
 
 
+def a_call_is_started_too_late(ended: Ended) -> None:
+    call = request_of(ended, 4).calls[0]
+    call.started_at += 0.0895
+
+
+def a_request_is_sent_too_late(ended: Ended) -> None:
+    call = request_of(ended, 4).calls[0]
+    call.attempts[0].sent_at += 0.0895  # type: ignore[operator]  # it was sent
+    call.attempts[0].time_left_ms = 0
+
+
+def an_upstream_is_sent_more_than_is_left(ended: Ended) -> None:
+    request_of(ended, 4).calls[0].attempts[0].time_left_ms += 1  # type: ignore[operator]  # it was sent some
+
+
+def an_upstream_is_sent_less_than_is_left(ended: Ended) -> None:
+    request_of(ended, 4).calls[0].attempts[0].time_left_ms -= 1  # type: ignore[operator]  # as above
+
+
+def an_upstream_is_not_sent_what_is_left(ended: Ended) -> None:
+    request_of(ended, 4).calls[0].attempts[0].time_left_ms = None
+
+
+def a_call_that_was_sent_is_called_too_late(ended: Ended) -> None:
+    request_of(ended, 3).calls[0].outcome = "too_late"
+
+
 def no_lame_duck(ended: Ended) -> None:
     ended.plan = replace(ended.plan, lame_duck_ms=100)
 
@@ -415,6 +442,12 @@ FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]]
     (sound_world, a_call_outlives_its_client_by_far, "w5.0", "it ended at"),
     (sound_world, a_connection_is_left_open, "w1.1", "G3: it was stopped at"),
     (sound_world, a_call_waits, "w1.0", "G8: it was kept waiting"),
+    (sound_world, a_call_is_started_too_late, "w4.0", "G2: it was started at"),
+    (sound_world, a_request_is_sent_too_late, "w4.0", "G2: it was sent at"),
+    (sound_world, an_upstream_is_sent_more_than_is_left, "w4.0", "G2: its upstream was sent"),
+    (sound_world, an_upstream_is_sent_less_than_is_left, "w4.0", "G2: its upstream was sent"),
+    (sound_world, an_upstream_is_not_sent_what_is_left, "w4.0", "G2: its upstream was sent None"),
+    (sound_world, a_call_that_was_sent_is_called_too_late, "w3.0", "it was taken for too_late"),
     (sound_world, a_call_is_not_tried, "w1.1", "it was not even tried"),
     (sound_world, a_third_attempt, "w1.0", "it was tried 3 times"),
     (sound_world, a_second_attempt_on_a_new_connection, "w1.0", "it was tried 2 times"),

@@ -190,7 +190,8 @@ def test_how_a_call_ends(
 def test_a_call_that_was_not_tried_ends_at_once(
     ended_at: float, stalls: list[tuple[float, float]], is_said: bool
 ) -> None:
-    call = called(started_at=1.0, ended_at=ended_at)
+    request = asked(connection(), race(1, timeout_ms=5000))
+    call = called(request, started_at=1.0, ended_at=ended_at)
     call.attempts.clear()
     assert told_of(call, stalls=stalls) == ["it was not even"] * is_said
 

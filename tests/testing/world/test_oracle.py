@@ -5,15 +5,23 @@ from __future__ import annotations
 import ast
 import inspect
 import random
+from collections.abc import Sequence
 from math import inf, nextafter
 from typing import Any
 
 import pytest
 
 from fanout.testing.world import oracle
-from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, CallEnd, Due, Span, allowed, at
+from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
 
 ENDS = at(1.0)
+NEEDS_S = 0.001
+
+
+def allowed(ask: Any, calls: Sequence[CallEnd], arrived_at: float, ends: Span) -> list[Due]:
+    """The answers that are allowed if a call needs a millisecond."""
+    starts_by = Span(ends.earliest - NEEDS_S, ends.latest - NEEDS_S)
+    return oracle.allowed(ask, calls, arrived_at, ends, starts_by)
 
 
 def ok(when: float, tag: str = "") -> CallEnd:
@@ -170,6 +178,38 @@ def test_the_deadline_may_be_over_as_the_request_comes() -> None:
         (500, "no_success", 0.2, 0.2),
         (500, "deadline", 0.2, 0.4),
     ]
+
+
+LATE = bad(0.99, TOO_LATE)
+
+
+@pytest.mark.parametrize(
+    ("ask", "calls", "expected"),
+    [
+        ("first", (LATE, LATE), [(500, "deadline", 0.99, 0.99)]),
+        ("first", (LATE, bad(0.2)), [(500, "deadline", 0.99, 0.99)]),
+        ("first", (LATE, HANGS), [(500, "deadline", 1.0, 1.0)]),
+        ("first", (LATE, ok(0.2)), [(200, "", 0.2, 0.2)]),
+        ("first", (LATE, ok(0.995)), [(200, "", 0.995, 0.995)]),
+        ("all", (LATE, ok(0.2)), [(500, "deadline", 0.99, 0.99)]),
+        ("all", (LATE, ok(0.995)), [(500, "deadline", 0.995, 0.995)]),
+        ("all", (LATE, HANGS), [(500, "deadline", 1.0, 1.0)]),
+    ],
+)
+def test_a_call_that_was_not_sent_has_neither_failed_nor_succeeded(
+    ask: Any, calls: tuple[CallEnd, ...], expected: list[tuple[int, str, float, float]]
+) -> None:
+    """It is the deadline that has stopped it, and nobody waits for the deadline when no call runs."""
+    assert windows(allowed(ask, calls, 0.0, ENDS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("arrived_at", "makes_calls"), [(0.998, True), (0.999, True), (0.9991, False), (1.5, False)]
+)
+def test_no_call_is_made_with_less_time_than_it_needs(arrived_at: float, makes_calls: bool) -> None:
+    dues = allowed("first", (bad(arrived_at), bad(arrived_at)), arrived_at, ENDS)
+    assert [due.reason for due in dues] == (["no_success"] if makes_calls else ["deadline"])
+    assert dues[0].when == at(arrived_at)
 
 
 def test_a_problem_tells_how_each_call_failed_and_an_answer_is_made_of_its_calls() -> None:

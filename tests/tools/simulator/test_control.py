@@ -21,6 +21,8 @@ async def test_settings_are_read_and_changed_while_it_runs() -> None:
             "max_delay_ms": 0,
             "faults": {},
             "connection_faults": {},
+            "deadline_header": "X-Envoy-Expected-Rq-Timeout-Ms",
+            "heeds_deadline": False,
         }
         assert await client.ask("PUT", "/settings", {"max_delay_ms": 3, "faults": {"not_json": 1}}) == (
             200,

@@ -19,11 +19,15 @@ PIPELINE = (
     b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
 )
 MESSAGES = [
-    Request("GET", "/api/work", "tag=a", b"", closing=False),
-    Request("PUT", "/slots/a", "", b"{}", closing=False),
-    Request("PUT", "/slots/b", "", b"{}", closing=False),
-    Request("GET", "/x/api/work", "a?b", b"", closing=False),
-    Request("GET", "/last", "", b"", closing=True),
+    Request("GET", "/api/work", "tag=a", b"", closing=False, fields={b"host": b"x"}),
+    Request("PUT", "/slots/a", "", b"{}", closing=False, fields={b"content-length": b"2"}),
+    Request("PUT", "/slots/b", "", b"{}", closing=False, fields={b"transfer-encoding": b"chunked"}),
+    Request(
+        *("GET", "/x/api/work", "a?b", b""),
+        closing=False,
+        fields={b"connection": b"Upgrade", b"upgrade": b"h2c"},
+    ),
+    Request("GET", "/last", "", b"", closing=True, fields={b"connection": b"close"}),
 ]
 
 

@@ -25,7 +25,7 @@ async def test_a_record_tells_everything_about_a_call() -> None:
         assert before <= first.pop("started_at") <= second.pop("started_at") <= time.time()
         assert 20 <= first.pop("answered_ms") < 5_000
         assert 0 <= second.pop("answered_ms") < 5_000
-        nothing = {"client_closed_ms": None, "client_closed_how": None}
+        nothing = {"time_left_ms": None, "client_closed_ms": None, "client_closed_how": None}
         assert first == nothing | {
             "id": 1,
             "connection": 1,

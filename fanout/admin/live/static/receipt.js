@@ -9,6 +9,7 @@ import { drawing } from "./timeline.js";
 import { answer, asked, kind, ms, story, SYMBOLS, whyCancelled } from "./words.js";
 
 const CONNECTIONS = { true: "reused", false: "new", null: "–" };
+const TIMEOUTS = { parameter: "its timeout parameter", header: "its deadline header", default: "the default" };
 const AFTERWARDS = { true: "kept", false: "closed", null: "" };
 
 const facts = (pairs) =>
@@ -29,6 +30,7 @@ function callPart(call) {
     ["ran", call.started_ms === null ? "never" : `${ms(call.started_ms)} – ${ms(call.ended_ms)}`],
     ["connection", [CONNECTIONS[call.reused], AFTERWARDS[call.kept]].filter(Boolean).join(", then ")],
   ];
+  if (call.time_left_ms) rows.push(["time left, as sent", ms(call.time_left_ms)]);
   if (call.outcome === "cancelled") {
     rows.push(
       ["because", whyCancelled(call)],
@@ -92,6 +94,7 @@ export function openReceipt(row, tree = null) {
       ["request id", row.request_id],
       ...(row.trace_id ? [["trace", row.trace_id]] : []),
       ["request", `${row.method} ${row.path}${row.timeout_ms ? `, within ${row.timeout_ms} ms` : ""}`],
+      ...(row.timeout_from ? [["timeout from", TIMEOUTS[row.timeout_from]]] : []),
       ["time reserve", ms(row.reserve_ms)],
       ["used", ms(row.used_ms)],
       ["late by", row.late_by_ms > 0 ? ms(row.late_by_ms) : "not late"],

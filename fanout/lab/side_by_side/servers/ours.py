@@ -23,7 +23,7 @@ from fanout.lab.side_by_side.servers import OK, SWALLOWS
 from fanout.process import service
 from fanout.process.run import run_process
 from fanout.race.events import Observer
-from fanout.race.outcome import Failure, Success
+from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.call import UpstreamCall
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from fanout.upstream.asyncio_call import AsyncioCall
 
-Made = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure]]
+Made = Callable[[CallTimings], Coroutine[Any, Any, Success | Failure | Cancelled]]
 BRIDGE = "bridge"
 
 
