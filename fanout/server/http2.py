@@ -55,7 +55,9 @@ class Http2:
         self._frames = Frames(self._limits)
         self._resets = Allowance(self._limits.max_resets, self._limits.resets_per_s)
         self._streams: dict[int, Stream] = {}  # requests whose app has yet to return
-        self._writer = Writer(connection, self._h2, self._limits.write_timeout_s, self._answered, self._stuck)
+        self._writer = Writer(
+            connection, self._h2, self._limits.write_timeout_s, self._answered, self._stuck, self._written
+        )
         self._is_stopped = False  # no more is read
         self._reading = trio.CancelScope()
 
@@ -63,10 +65,21 @@ class Http2:
         """Serve until either side ends it. The connection records how it ended."""
         try:
             await self._serve()
-        finally:  # no task runs any more; to clear a dictionary cannot raise, and these objects are cycles
-            self._writer.forget_all()
-            vars(self._h2).clear()
-            vars(self).clear()
+        finally:
+            try:
+                self._say_goodbye()
+            finally:  # no task runs any more; to clear a dictionary cannot raise, and these objects are cycles
+                self._writer.forget_all()
+                vars(self._h2).clear()
+                vars(self).clear()
+
+    def _say_goodbye(self) -> None:
+        """Tell the client of an idle connection, which the driver ends, that none of its requests is lost."""
+        if self._is_stopped or self._streams or self._writer.is_writing:
+            return
+        with suppress(h2.exceptions.ProtocolError, trio.BrokenResourceError):
+            self._h2.close_connection(ErrorCodes.NO_ERROR)
+            self._connection.transport.send_now(self._h2.data_to_send())
 
     async def _serve(self) -> None:  # noqa: ASYNC910 - the task of a connection, and its last act
         self._connection.wait(State.HEAD, self._limits.head_timeout_s)
@@ -120,23 +133,41 @@ class Http2:
         self._reading.cancel(reason=end)
 
     def _note_whether_idle(self) -> None:
-        """A connection without a request is idle; while draining, or after its last answer, it ends.
+        """A connection without a request ends while draining, or after its last answer.
 
         RFC 9113 6.8 describes a first GOAWAY that excludes no request. We do not send it, because clients
         built on h2, httpx among them, fail their requests when they read it. A client may repeat the requests
         that our GOAWAY excludes.
         """
-        connection = self._connection
         if self._is_stopped:
             return
         if self._streams:
-            connection.work()
-        elif connection.state is State.BUSY or (connection.state is State.HEAD and self._frames.number):
-            if self._driver.draining or (connection.closes_after_answer and connection.state is State.BUSY):
-                self._stop(End.DRAINED, ErrorCodes.NO_ERROR)
-            else:
-                connection.wait_idle()
+            self._connection.work()
+        elif self._owes_a_request and self._is_last:
+            self._stop(End.DRAINED, ErrorCodes.NO_ERROR)
         self._writer.wake()
+
+    def _written(self) -> None:
+        """The transport has everything, so a connection without a request is idle. Before, it could be ended
+        as an idle one, and its client would lose an answer."""
+        if self._is_stopped or self._streams or not self._owes_a_request:
+            return
+        if self._is_last:
+            self._stop(End.DRAINED, ErrorCodes.NO_ERROR)
+        else:
+            self._connection.wait_idle()
+
+    @property
+    def _owes_a_request(self) -> bool:
+        """Whether the client, if none of its requests is running, has to send one now."""
+        state = self._connection.state
+        return state is State.BUSY or (state is State.HEAD and self._frames.number > 0)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the connection ends with the request that was answered."""
+        connection = self._connection
+        return self._driver.draining or (connection.closes_after_answer and connection.state is State.BUSY)
 
     # What the client sends
 
@@ -178,6 +209,7 @@ class Http2:
                 encoder = self._h2.encoder
                 if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
                     encoder.header_table_size = _TABLE_BYTES
+                encoder.header_table.resized = bool(encoder.table_size_changes)  # forgotten with the same size
             case h2.events.ConnectionTerminated():
                 self._stop(End.CLIENT_DISCONNECTED)
 

@@ -156,6 +156,7 @@ class Writer:
     """Writes what h2 has to send.
 
     on_answered: an answer is complete. on_stuck: its client has not taken one in time; it ends the app.
+    on_written: the transport has everything.
     """
 
     def __init__(
@@ -165,16 +166,18 @@ class Writer:
         write_timeout_s: float,
         on_answered: Callable[[Stream], None],
         on_stuck: Callable[[Stream], None],
+        on_written: Callable[[], None],
     ) -> None:
         self.on_stuck: Final = on_stuck
+        self.is_writing = False  # the transport has yet to take what was sent
         self._connection = connection
         self._h2 = h2
         self._write_timeout_s = write_timeout_s
         self._on_answered = on_answered
+        self._on_written = on_written
         self._sending: dict[int, Stream] = {}  # with a body to be sent, in their turn
         self._has_nothing = trio.lowlevel.ParkingLot()
         self._is_written = trio.lowlevel.ParkingLot()
-        self._is_writing = False
         self._is_over = False
 
     async def run(self) -> None:  # noqa: ASYNC910 - the next step waits for the other tasks
@@ -183,11 +186,11 @@ class Writer:
             framed = self._frame_bodies()
             data = self._h2.data_to_send()
             if data:
-                self._is_writing = True
+                self.is_writing = True
                 self._connection.written_within(self._write_timeout_s)
                 await self._connection.transport.send_all(data)
                 self._connection.written_within(inf)
-                self._is_writing = False
+                self.is_writing = False
                 self._is_written.unpark_all()
             for stream in framed:
                 stream.part_sent()
@@ -196,11 +199,12 @@ class Writer:
             elif self._is_over:
                 return  # noqa: ASYNC910 - as above
             else:
+                self._on_written()
                 await self._has_nothing.park()
 
     async def written(self) -> None:  # noqa: ASYNC910 - the reader has passed a checkpoint
         """Wait while the client does not read. Else it could ask for more and more to be written."""
-        while self._is_writing:
+        while self.is_writing:
             await self._is_written.park()
 
     def wake(self) -> None:

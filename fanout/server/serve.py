@@ -102,6 +102,10 @@ class Connections:
         self._state = state
         self._turns = Turns(STEPS_PER_ITERATION)
 
+    async def hold(self, transport: Transport) -> None:  # noqa: ASYNC910 - the task of a connection
+        """Serve a connection over any transport to its end: HTTP/2 if its handshake agrees on that."""
+        await self._driver.hold(transport, self._serve)
+
     def begin(self, nursery: trio.Nursery, tls: ssl.SSLContext | None, sock: socket.socket) -> None:
         """Run a connection in `nursery`, over TLS if there is a context. It owns the socket from here on."""
         nursery.start_soon(self._run, tls, sock, name="connection")
@@ -113,7 +117,7 @@ class Connections:
             transport: Transport = SocketTransport(sock)
             if tls is not None:
                 transport = TlsTransport(transport, tls, self._turns)
-            await self._driver.hold(transport, self._serve)
+            await self.hold(transport)
 
     async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910 - as above
         if connection.transport.scheme == "https":

@@ -80,7 +80,7 @@ def connect(
 ) -> End:
     """A client's end of a new connection."""
     client, end = Network().pair(latency_s=0, window_bytes=(65536, 65536), segment_bytes=0)
-    transport = ClientTransport(end, 1, lambda count: None, lambda data: None)
+    transport = ClientTransport(end, 1, lambda data: None, lambda data, waits: None)
     nursery.start_soon(serve_stream, app or server.app, server.driver, transport)
     return client
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Awaitable, Callable
 
+import h2.events
 import pytest
 import trio
 import trio.testing
 import trustme
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from fanout.server.certificates import Certificate
+from fanout.server.limits import Limits
 from tests.server.apps import Echo, crash
 from tests.server.http2 import H2Client, h2_client, request
-from tests.server.serving import get, on_socket, until
+from tests.server.serving import SocketWorld, get, on_socket, until
 from tests.server.tls_clients import ask, over_tls
 
 
@@ -48,6 +51,65 @@ async def test_an_idle_http2_connection_does_not_hold_a_drain(
         assert await busy.status() == b"200"
         await until(lambda: not world.nursery.child_tasks, 1)
     assert world.ended == {"drained": 2}
+
+
+async def test_a_setting_that_is_sent_twice_is_not_forgotten(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    """RFC 7541 4.2: the next field block begins with the new size of the table. Else the client ends it all."""
+    async with on_socket(Echo(), certificate=certificate) as world:
+        client = await h2_client(world, authority)
+        for _ in range(2):
+            client.connection.update_settings({SettingCodes.HEADER_TABLE_SIZE: 0})
+            await client.flush()
+            await client.next(h2.events.SettingsAcknowledged)
+        await client.send(request())
+        assert await client.status() == b"200"
+
+
+async def drained(world: SocketWorld, authority: trustme.CA) -> None:
+    world.shutdown.set()
+    await trio.lowlevel.checkpoint()
+
+
+async def idle_for_too_long(world: SocketWorld, authority: trustme.CA) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def evicted(world: SocketWorld, authority: trustme.CA) -> None:
+    other = await h2_client(world, authority)
+    await other.send(request())
+    assert await other.status() == b"200"
+
+
+@pytest.mark.parametrize(
+    ("end", "limits", "by"),
+    [
+        (drained, Limits(), "drained"),
+        (idle_for_too_long, Limits(idle_timeout_s=0.3), "idle"),
+        (evicted, Limits(max_connections=1), "evicted"),
+    ],
+)
+async def test_an_idle_connection_that_the_server_ends_gets_goaway(
+    authority: trustme.CA,
+    certificate: Certificate,
+    end: Callable[[SocketWorld, trustme.CA], Awaitable[None]],
+    limits: Limits,
+    by: str,
+) -> None:
+    """RFC 9113 6.8: with the last request that was begun, so the client knows what it may repeat."""
+    async with on_socket(Echo(), limits, certificate=certificate) as world:
+        idle = await h2_client(world, authority)
+        for stream_id in (1, 3):
+            await idle.send(request(), stream_id=stream_id)
+            assert await idle.ended() == stream_id
+        await end(world, authority)
+        goodbye = await idle.next(h2.events.ConnectionTerminated)
+        assert (goodbye.error_code, goodbye.last_stream_id) == (ErrorCodes.NO_ERROR, 3)
+        assert await idle.stream.receive_some() == b""
+        world.shutdown.set()
+        await world.settled()
+    assert world.ended.get(by)
 
 
 async def test_a_connection_has_no_last_request(authority: trustme.CA, certificate: Certificate) -> None:

@@ -162,7 +162,7 @@ async def _app_that_raises() -> tuple[list[int], list[BaseException]]:
     driver = Driver(Limits(), on_crash=reports.append, render=render)
     network = Network()
     client, server = network.pair(latency_s=0, window_bytes=(WINDOW_BYTES, WINDOW_BYTES), segment_bytes=0)
-    transport = ClientTransport(server, 1, lambda count: None, lambda data: None)
+    transport = ClientTransport(server, 1, lambda data: None, lambda data, waits: None)
     reader = AnswerReader()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.run)

@@ -170,6 +170,9 @@ each request r if r.by_app and r.arrived <= run.drained <= r.written and run.dra
 # from then on requests are rejected, and none before
 each request r if r.by_app and r.arrived > run.drained + lag and r.status < never: r.status == 503
 each request r if r.reason == "draining": r.arrived >= run.drained - soon
+# over HTTP/2 a stream may be refused instead, also while the event loop is behind
+each request r if r.refused < never:
+  not r.by_app and (r.refused >= run.drained - lag or behind(r.refused, r.together, run, instant))
 # it begins after the lame duck, in which each answer closes its connection
 each end e: run.signalled + run.lame_duck - instant <= run.drained <= run.signalled + run.lame_duck + lag
 each request r if r.status < never and r.began > run.signalled + lag: r.closes

@@ -10,8 +10,8 @@ from fanout.loop.stream import MAX_RECEIVE_BYTES
 from fanout.server.transport import Transport
 from fanout.testing.world.network import End
 
-Taken = Callable[[int], None]
-Written = Callable[[bytes], None]
+Taken = Callable[[bytes], None]
+Written = Callable[[bytes, bool], None]
 
 
 class EndStream(trio.abc.HalfCloseableStream):
@@ -65,30 +65,43 @@ def _broken(end: End, error: OSError) -> Exception:
 class ClientTransport(Transport):
     """The driver's replacement for a `SocketTransport`: the same guarantees, method by method.
 
-    on_read: told how many bytes the server took. on_written: told of each write what there was room for.
+    on_read: gets the bytes that the server took. on_written: gets of each write what there was room for, and
+    whether the rest waits. agreed: the protocol that a handshake would have agreed on.
     """
 
-    def __init__(self, end: End, client: int, on_read: Taken, on_written: Written) -> None:
-        super().__init__("http", ("192.0.2.1", client), ("192.0.2.2", 80))
+    def __init__(
+        self, end: End, client: int, on_read: Taken, on_written: Written, *, agreed: str | None = None
+    ) -> None:
+        super().__init__("http" if agreed is None else "https", ("192.0.2.1", client), ("192.0.2.2", 80))
         self._end = end
         self._unsent = b""
         self._on_read = on_read
         self._on_written = on_written
+        self._agreed = agreed
+
+    async def handshake(self) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self._agreed
 
     def send_now(self, data: bytes) -> bool:
+        if self._unsent:
+            self._unsent += data
+            return False
         try:
             sent = self._end.write(data)
         except OSError as error:
             raise trio.BrokenResourceError from error
-        if data:
-            self._on_written(data[:sent])
         self._unsent = data[sent:]
+        if data:
+            self._on_written(data[:sent], bool(self._unsent))
         return not self._unsent
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()
-        while self._unsent and not self.send_now(self._unsent):
-            await self._end.writable()
+        while self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            if not self.send_now(unsent):
+                await self._end.writable()
 
     async def receive(self) -> bytes:
         await self._end.readable()
@@ -97,7 +110,7 @@ class ClientTransport(Transport):
         except OSError as error:
             raise trio.BrokenResourceError from error
         assert data is not None
-        self._on_read(len(data))
+        self._on_read(data)
         return data
 
     def watch(self, client_left: Callable[[], None]) -> None:

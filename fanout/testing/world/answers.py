@@ -15,6 +15,10 @@ class Answer:
 
     A write begins an answer even when its client has no room for a byte of it: the server was on time.
     end: the place of the byte behind it, counted from the first byte on the connection.
+
+    Over HTTP/2: head_at: when its head was written, which may be later if the connection has no room.
+    room_at: since when the windows have room for the rest; when it is complete: for its last part.
+    was_held: it had to wait for a window. reset: the error with which the server has reset the stream instead of an answer, whose `status` is 0 then.
     """
 
     status: int
@@ -23,6 +27,10 @@ class Answer:
     body: bytes = b""
     last_at: float | None = None
     end: int = 0
+    head_at: float | None = None
+    room_at: float | None = None
+    was_held: bool = False
+    reset: int | None = None
 
     @property
     def closes(self) -> bool:

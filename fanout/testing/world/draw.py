@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from fanout.testing.world.draw_http2 import with_http2
 from fanout.testing.world.plan import (
     CallScript,
     ClientScript,
@@ -27,6 +28,8 @@ _CRASHES: Final = 0.004  # the share of requests
 _LATE_CONNECTIONS: Final = 0.03  # the share of calls
 _IN_A_STALL: Final = 0.8  # the share of clients
 _BEFORE_THE_DRAIN: Final = 0.3
+_ROOM: Final = 65536
+_TLS_SHARES: Final = (0.0, 0.1, 0.3)  # of the clients
 _GAPS_MS: Final = range(10, 60)
 _LIGHT_FAULTS: Final = tuple(name for name in FAULTS if name not in _HEAVY)
 _HEAVY_FAULTS: Final = tuple(sorted(_HEAVY))
@@ -73,6 +76,8 @@ def draw_plan(seed: int, requests: int) -> Plan:
     plan = _with_late_connections(plan, random.Random(f"late connections {seed}"))
     plan = _with_crashes(plan, random.Random(f"crashes {seed}"))
     plan = _with_rushes(plan, random.Random(f"rushes {seed}"))
+    plan = with_http2(plan, random.Random(f"http2 {seed}"))
+    plan = _with_tls(plan, random.Random(f"tls {seed}"))
     if plan.addresses > 1 and random.Random(f"silent address {seed}").random() < 0.4:
         return with_a_silent_address(plan)
     return plan
@@ -148,6 +153,16 @@ def _before(moment_ms: int, latency_ms: int) -> tuple[int, int]:
         if at_ms >= 0 and at_ms / 1000 + gap_ms / 1000 + latency_ms / 1000 == moment_ms / 1000:
             return at_ms, gap_ms
     return moment_ms, 0
+
+
+def _with_tls(plan: Plan, dice: random.Random) -> Plan:
+    """Some clients speak over TLS: of those that read, because it is not seen what waits below TLS."""
+    share = dice.choice(_TLS_SHARES)
+    clients = tuple(
+        replace(client, tls=dice.random() < share and client.segment_bytes != 1 and client.window_bytes >= _ROOM)
+        for client in plan.clients
+    )
+    return replace(plan, clients=clients)
 
 
 def with_a_silent_address(plan: Plan) -> Plan:

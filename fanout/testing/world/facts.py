@@ -88,8 +88,8 @@ class CallFacts:
 class RequestFacts:
     """One request that was sent, wholly or in part.
 
-    head_end: the place of the byte behind it, counted from the first byte on its connection.
-    entered_at: when the application was given it. was_full: as many as may be were in flight then.
+    head_end: the place of the byte behind it, counted from the first byte on its connection. stream: over HTTP/2.
+    entered_at: when the application was given it. answered_at: when it began to answer. was_full: as many as may be were in flight then.
     in_flight: how many were in flight then, this one included: those whose answer had not begun.
     deadline_at: when the deadline of its race was made to come, if before its time.
     first_byte: when its answer began, the admission permits taken, the requests unanswered, the upstream
@@ -100,13 +100,20 @@ class RequestFacts:
     connection: ConnectionFacts
     sent_at: float
     head_end: int
+    stream: int = 0
     entered_at: float | None = None
+    answered_at: float | None = None
     was_full: bool = False
     in_flight: int = 0
     deadline_at: float | None = None
     first_byte: tuple[int, int, int, int] | None = None
     calls: dict[int, CallFacts] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
+
+    @property
+    def left_at(self) -> float | None:
+        """When the server could know that its client does not want it any more."""
+        return self.connection.left_at_of(self)
 
     @property
     def more_reserve_ms(self) -> float:
@@ -135,13 +142,36 @@ class ConnectionFacts:
     too_many: bool = False
     bad: list[str] = field(default_factory=list)
 
+    @property
+    def answers(self) -> list[Answer]:
+        """Those that were begun, in order."""
+        return self.reader.answers
+
+    @property
+    def completed(self) -> list[Answer]:
+        """Those that were written to their end, in the order of their ends."""
+        return self.reader.answers[: self.reader.complete]
+
     def answer_to(self, request: RequestFacts) -> Answer | None:
         """The answers are in the order of the requests."""
         place = self.requests.index(request)
         return self.reader.answers[place] if place < len(self.reader.answers) else None
 
-    def read(self, count: int, at: float) -> None:
-        self.read_places.append(count + (self.read_places[-1] if self.read_places else 0))
+    def left_at_of(self, request: RequestFacts) -> float | None:
+        """When the client of the request had left."""
+        return self.left_at
+
+    def asked_for(self, place: int) -> RequestFacts | None:
+        """The request of an answer, by its place among them."""
+        return self.requests[place] if place < len(self.requests) else None
+
+    def wrote(self, data: bytes, at: float, *, waits: bool) -> None:
+        """What there was room for of a write, and whether the rest waits. Raises `BadAnswer`."""
+        if data or waits:
+            self.reader.feed(data, at)
+
+    def read(self, data: bytes, at: float) -> None:
+        self.read_places.append(len(data) + (self.read_places[-1] if self.read_places else 0))
         self.read_times.append(at)
 
     def read_at(self, place: int) -> float | None:

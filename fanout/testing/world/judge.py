@@ -8,9 +8,11 @@ from itertools import pairwise
 
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import WireFacts
+from fanout.testing.world.facts_streams import StreamsFacts
 from fanout.testing.world.judge_addresses import judge_addresses
 from fanout.testing.world.judge_answers import SMALL_WINDOW_BYTES, judge_connection
 from fanout.testing.world.judge_calls import judge_call
+from fanout.testing.world.judge_streams import judge_streams
 from fanout.testing.world.oracle import INSTANT_S
 
 
@@ -38,7 +40,10 @@ def _all(ended: Ended) -> Iterator[tuple[str, str]]:
     for connection in ended.connections:
         for what in connection.bad:
             yield f"c{connection.number}", what
-        yield from judge_connection(connection, ended)
+        if isinstance(connection, StreamsFacts):
+            yield from judge_streams(connection, ended)
+        else:
+            yield from judge_connection(connection, ended)
     for request in ended.requests:
         for what in request.bad:
             yield f"w{request.script.id}", what
@@ -52,7 +57,8 @@ def _all(ended: Ended) -> Iterator[tuple[str, str]]:
 def _late(ended: Ended) -> Iterator[str]:
     """G2, as the server counts it. A client that does not read makes its own answer late."""
     slow_readers = any(client.window_bytes < SMALL_WINDOW_BYTES for client in ended.plan.clients)
-    if ended.late_answers and not ended.stalls and not slow_readers:
+    held = any(isinstance(one, StreamsFacts) and one.streams.was_held for one in ended.connections)
+    if ended.late_answers and not ended.stalls and not slow_readers and not held:
         yield f"G2: it counts {ended.late_answers} late answers"
 
 
@@ -74,8 +80,11 @@ def _drain(ended: Ended) -> Iterator[str]:
 def _kept_open(ended: Ended) -> Iterator[str]:
     """G9: after the signal every answer closes its connection, so that the client uses another server."""
     for connection in ended.connections:
-        for answer in connection.reader.answers:
-            if answer.first_at > ended.signalled_at + INSTANT_S and not answer.closes:
+        for answer in connection.answers:
+            closes = answer.closes
+            if isinstance(connection, StreamsFacts):
+                closes = connection.goes_with(answer, ended.slack_s(answer.first_at, ended.ended_at))
+            if answer.first_at > ended.signalled_at + INSTANT_S and not closes:
                 yield f"G9: an answer at {answer.first_at} keeps c{connection.number} open after the signal"
 
 

@@ -38,7 +38,7 @@ def judge_connection(connection: ConnectionFacts, ended: Ended) -> Iterator[tupl
     judged = 0
     for request, answer in zip(requests, [*answers, *[None] * len(requests)], strict=False):
         name = f"w{request.script.id}"
-        case = _Case(connection, request, free_at, ended)
+        case = Case(connection, request, free_at, ended)
         for what in case.head():
             yield name, what
         if answer is None:
@@ -80,7 +80,7 @@ def _is_the_drivers(answer: Answer) -> bool:
     return answer.request_id == "unread" or answer.request_id.startswith(f"{ID_PREFIX}-")
 
 
-class _Case:
+class Case:
     """One request and what came of it. free_at: when the connection's answer before it was complete."""
 
     def __init__(
@@ -92,11 +92,12 @@ class _Case:
         self._ended = ended
         self._read_at = connection.read_at(request.head_end)
         self._arrived_at = free_at if self._read_at is None else max(self._read_at, free_at)
+        self._left_at = request.left_at
 
     def head(self) -> Iterator[str]:
         """G10: it may take 10 s. Then the server answers 408, and closes at the latest after the linger."""
         from_s = max(self._came_at(self._request), self._free_at)  # `inf`: nothing came
-        ends = self._read_at, self._connection.left_at, self._connection.closed_at
+        ends = self._read_at, self._left_at, self._connection.closed_at
         read_at, left_at, closed_at = (inf if at is None else at for at in ends)
         until = min(read_at, left_at, closed_at - LINGER_TIMEOUT_S)
         if until > from_s + HEAD_TIMEOUT_S + self._ended.slack_s(from_s, until) + INSTANT_S:
@@ -104,8 +105,8 @@ class _Case:
 
     def unanswered(self) -> Iterator[str]:
         """G1 and G6: there is no answer. May that be?"""
-        request, left_at, ended = self._request, self._connection.left_at, self._ended
-        if self._read_at is None or _may_be_cut(self._connection, ended):
+        request, left_at, ended = self._request, self._left_at, self._ended
+        if self._read_at is None or self._may_be_cut():
             return  # G1 is for requests whose head was read, and for clients who read
         if request.script.ask == "garbage" or request.entered_at is None:
             if not self._came_too_late():
@@ -121,6 +122,9 @@ class _Case:
             if call.ended_at is None or call.ended_at > gone_at + INSTANT_S:
                 yield f"G6: call {call.index} ended at {call.ended_at}, its client had left at {left_at}"
 
+    def _may_be_cut(self) -> bool:
+        return _may_be_cut(self._connection, self._ended)
+
     def answered(self, answer: Answer) -> Iterator[str]:
         request = self._request
         if answer.request_id == "unread":
@@ -135,7 +139,7 @@ class _Case:
             yield from self._answered_by_app(answer, request.entered_at)
 
     def _answered_by_app(self, answer: Answer, entered_at: float) -> Iterator[str]:
-        request, arrived_at, left_at = self._request, self._arrived_at, self._connection.left_at
+        request, arrived_at, left_at = self._request, self._arrived_at, self._left_at
         slack_s = self._slack_s(answer.first_at)
         if not arrived_at - INSTANT_S <= entered_at <= arrived_at + slack_s + INSTANT_S:
             yield f"it was read at {arrived_at} and given to the application at {entered_at}"
@@ -182,7 +186,7 @@ class _Case:
     def _unread(self, answer: Answer) -> Iterator[str]:
         """The driver's own answers: to what is no request, and to what did not come."""
         request = self._request
-        if not answer.closes:
+        if not self._ends_with(answer):
             yield "a refused connection was kept open"
         if request.script.ask == "crash" and (request.entered_at is not None or answer.status != 408):
             yield from self._crashed(answer)
@@ -197,6 +201,10 @@ class _Case:
         elif answer.status not in self._deserved(answer):
             yield f"what is no request got {answer.status}, and not {request.script.status}"
 
+    def _ends_with(self, answer: Answer) -> bool:
+        """Whether nothing can be asked behind this answer."""
+        return answer.closes
+
     def _crashed(self, answer: Answer) -> Iterator[str]:
         """G11: the application raised, so the driver answers at once."""
         script, entered_at = self._request.script, self._request.entered_at
@@ -208,7 +216,7 @@ class _Case:
 
     def _came_too_late(self) -> bool:
         """It was read in the instant in which the server, or the client, gave up."""
-        arrived_at, left_at = self._arrived_at, self._connection.left_at
+        arrived_at, left_at = self._arrived_at, self._left_at
         if left_at is not None and left_at <= arrived_at + self._slack_s(left_at) + INSTANT_S:
             return True
         is_crowded = self._ended.plan.max_connections < MANY_CONNECTIONS

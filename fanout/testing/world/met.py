@@ -15,6 +15,8 @@ from fanout.testing.world.dues import race_ends
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import CallFacts, RequestFacts
+from fanout.testing.world.facts_streams import StreamsFacts
+from fanout.testing.world.met_streams import OF_STREAMS, met_streams
 from fanout.testing.world.oracle import INSTANT_S, TOO_LATE
 from fanout.testing.world.upstreams import SWALLOWED
 
@@ -53,6 +55,8 @@ SITUATIONS: Final[dict[str, int]] = {
     "a client leaves by fin during the shutdown": 500_000,
     "a client leaves by rst during the shutdown": 500_000,
     "a client leaves by half during the shutdown": 500_000,
+    "a client over TLS is answered": 20_000,
+    **OF_STREAMS,
 }
 MOST_PER_RUN: Final = 1000  # requests that count: a longer run has no more variety
 
@@ -63,10 +67,12 @@ def met(ended: Ended) -> Counter[str]:
     for end, name in _ENDS.items():
         counts[name] = ended.ends.get(end.value, 0)
     for connection in ended.connections:
-        answers = connection.reader.answers
-        for place, request in enumerate(connection.requests):
-            answer = answers[place] if place < len(answers) else None
-            counts.update(_of_request(request, answer, ended))
+        for request in connection.requests:
+            counts.update(_of_request(request, connection.answer_to(request), ended))
+        if connection.client.tls and connection.completed:
+            counts["a client over TLS is answered"] += 1
+        if isinstance(connection, StreamsFacts):
+            counts.update(met_streams(connection, ended))
     return counts
 
 
@@ -85,7 +91,7 @@ _ENDS: Final = {
 
 
 def _of_request(request: RequestFacts, answer: Answer | None, ended: Ended) -> Iterator[str]:
-    script, leave, left_at = request.script, request.script.leave, request.connection.left_at
+    script, leave, left_at = request.script, request.script.leave, request.left_at
     entered_at, calls = request.entered_at, request.calls.values()
     if leave is not None and left_at is not None and left_at > ended.drained_at:
         yield f"a client leaves by {leave.how} during the shutdown"
@@ -131,7 +137,7 @@ def _of_race(request: RequestFacts, answer: Answer | None, ended: Ended, entered
     is_settled = not {"cancelled", TOO_LATE} & set(outcomes) or (
         request.script.ask == "first" and "success" in outcomes
     )
-    if answer is None and request.connection.left_at is not None:
+    if answer is None and request.left_at is not None:
         if is_settled:
             yield "the client leaves between the verdict and the answer"
         else:

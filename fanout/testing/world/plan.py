@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Dialling = Literal["ok", "refuse", "hang", "crash", "accept_hang", "accept_rst", "accept_fin"]
-Leaving = Literal["fin", "rst", "half"]
+Leaving = Literal["fin", "rst", "half", "cancel", "goaway", "noise"]
+Extra = Literal["ping", "priority", "unknown", "table", "grow", "shrink", "window", "continuation"]
 Ask = Literal["first", "all", "fixed", "garbage", "crash"]
 
 
@@ -49,6 +50,9 @@ class CallScript:
 class Leave:
     """The client leaves without waiting for its answer: closes, resets, or half-closes and reads on.
 
+    Over HTTP/2 it may also `cancel` the request alone (RST_STREAM), say GOAWAY, or send bytes that are no
+    HTTP/2; the last two end the connection, and every request on it.
+
     after_ms: after the last byte of the request, or of what is sent of it.
     of_head: the share of the head's bytes that is sent at all, 0 to 1.
     """
@@ -69,6 +73,10 @@ class RequestScript:
         at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.
     stall_ms: how long the client does not read, from when it has sent the request.
     closes: it wants the connection closed. is_head: HEAD.
+
+    Over HTTP/2, what is `pipelined` is sent on a stream of its own, each after its own gap. fields: instead of
+    `head`. reset: the error with which the stream of a malformed request ends, instead of a `status`.
+    extras: other frames that are sent before it; `continuation`: its head is sent in several frames.
     """
 
     id: int
@@ -86,6 +94,9 @@ class RequestScript:
     leave: Leave | None = None
     closes: bool = False
     is_head: bool = False
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    reset: int | None = None
+    extras: tuple[Extra, ...] = ()
 
     @property
     def data(self) -> bytes:
@@ -96,17 +107,33 @@ class RequestScript:
 
 
 @dataclass(frozen=True, slots=True)
+class Http2Script:
+    """How a client speaks HTTP/2.
+
+    window_bytes: how much of each answer's body it takes at first; then as much as it has read.
+    opens_after_ms: if that is nothing, it takes the whole answer so long after it has sent the request;
+        `None`: never.
+    """
+
+    window_bytes: int = 65535
+    opens_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClientScript:
     """One client: its requests one after the other, over as many connections as that takes.
 
     at_ms: when it connects. window_bytes: what it and the network take before a write to it waits.
     segment_bytes: the most that the server gets from one read; 0 for all that is there.
+    http2: how it speaks HTTP/2; `None`: it speaks HTTP/1.1. tls: over TLS.
     """
 
     requests: tuple[RequestScript, ...]
     at_ms: int = 0
     window_bytes: int = 65536
     segment_bytes: int = 0
+    http2: Http2Script | None = None
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

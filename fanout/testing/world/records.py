@@ -14,6 +14,7 @@ from typing import Any, Final
 from fanout.testing.world.answers import Answer
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import CallFacts, ConnectionFacts, RequestFacts, WireFacts
+from fanout.testing.world.facts_streams import StreamsFacts
 from fanout.tools.simulator.faults import FAULTS
 
 Fields = Mapping[str, Any]
@@ -21,6 +22,7 @@ _RESERVE_PER_REQUEST_S: Final = 0.00003  # docs/guarantees.md, *Bounds*
 _MAX_RESERVE_S: Final = 0.150
 _FEW_CONNECTIONS: Final = 1000
 _SMALL_WINDOW_BYTES: Final = 2000
+_WRITE_TIMEOUT_S: Final = 10.0
 _TOO_LARGE: Final = (414, 431)
 _DRIVERS_ID: Final = "unread"
 # A right answer, and soon after it the end of the connection, on which the next call gets none.
@@ -53,7 +55,10 @@ def records_of(ended: Ended, seed: int) -> Iterator[Fields]:
         "stalls": [list(stall) for stall in ended.stalls],
     }
     for connection in ended.connections:
-        yield from _of_connection(connection, ended)
+        if isinstance(connection, StreamsFacts):
+            yield from _of_streams(connection, ended)
+        else:
+            yield from _of_connection(connection, ended)
     for wire in ended.wires:
         yield _of_wire(wire)
     yield from _of_end(ended)
@@ -77,6 +82,60 @@ def _of_connection(connection: ConnectionFacts, ended: Ended) -> Iterator[Fields
         answer = answers[place] if place < len(answers) and not rejected else None
         yield _of_request(request, answer, None if rejected else free, ended)
         free = None if answer is None or answer.closes else answer.last_at
+
+
+def _of_streams(connection: StreamsFacts, ended: Ended) -> Iterator[Fields]:
+    """As `_of_connection`, over HTTP/2: each request has a connection to itself, and what differs there."""
+    yield {
+        "kind": "connection",
+        "id": f"c{connection.number}",
+        "open": connection.open,
+        "rejected": False,
+        "answers": len(connection.answers),
+        "requests": len(connection.requests),
+    }
+    for request in connection.requests:
+        answer = connection.answer_to(request)
+        stream = connection.streams.streams.get(request.stream)
+        reset_at = None if stream is None else stream.reset_at
+        arrived = connection.arrived_at(request)
+        is_held = request.connection.client.window_bytes < _SMALL_WINDOW_BYTES or connection.streams.was_held
+        is_reset = answer is not None and answer.reset is not None
+        fields = dict(
+            _of_request(request, None if is_reset else answer, connection.opened_at, ended),
+            came=arrived,
+            read=arrived,
+            arrived=arrived,
+            slow=is_held,
+            waited=None if is_held else 0.0,
+            left=request.left_at,
+            closed=_given_up_at(connection, request, reset_at),
+        )
+        if answer is None:
+            fields["began"] = request.answered_at
+        elif is_reset:
+            fields |= {"began": answer.first_at, "written": answer.last_at}
+            if request.script.reset is None:
+                fields["refused"] = answer.first_at
+            else:
+                fields["status"] = answer.reset
+                fields["deserves"] = [request.script.reset]
+                fields["closes"] = True
+        else:
+            slack_s = ended.slack_s(answer.first_at, ended.ended_at)
+            is_raced = request.entered_at is not None and request.script.ask != "garbage"
+            fields["closes"] = not is_raced or connection.goes_with(answer, slack_s)
+        yield fields
+
+
+def _given_up_at(connection: StreamsFacts, request: RequestFacts, reset_at: float | None) -> float | None:
+    """When the server gave up the stream. While it has to wait for room, nobody can see that it has."""
+    begun_at = request.answered_at
+    if reset_at is None and begun_at is not None:
+        due_at = begun_at + _WRITE_TIMEOUT_S
+        if connection.free_from(due_at) > due_at:
+            return due_at
+    return connection.closed_at if reset_at is None else reset_at
 
 
 def _of_request(request: RequestFacts, answer: Answer | None, free: float | None, ended: Ended) -> Fields:
@@ -111,11 +170,12 @@ def _of_request(request: RequestFacts, answer: Answer | None, free: float | None
         "written": written,
         "waited": None if connection.client.window_bytes < _SMALL_WINDOW_BYTES else 0.0,
         "slow": connection.client.window_bytes < _SMALL_WINDOW_BYTES,
-        "left": connection.left_at,
+        "left": request.left_at,
         "closed": connection.closed_at,
         "status": None if answer is None else answer.status,
         "answer_id": None if answer is None else answer.request_id,
         "closes": answer is not None and answer.closes,
+        "refused": None,
         "reason": None if said is None else said.reason or "success",
         "bugs": sum(f"'w{script.id}" in name.replace(".", "'.") for name in ended.bugs_reported),
         "calls": [_of_call(call, said, plan.upstream_latency_ms / 1000) for call in _in_order(request)],
@@ -250,7 +310,8 @@ def _of_end(ended: Ended) -> Iterator[Fields]:
         "last_due": last_due,
         "cut_off": ended.cut_off,
         "late_counted": ended.late_answers,
-        "slow_clients": sum(c.window_bytes < _SMALL_WINDOW_BYTES for c in ended.plan.clients),
+        "slow_clients": sum(c.window_bytes < _SMALL_WINDOW_BYTES for c in ended.plan.clients)
+        + sum(isinstance(c, StreamsFacts) and c.streams.was_held for c in ended.connections),
         "left": [f"{count} {what}" for what, count in ended.left.items() if count],
         "leak_check": [f"{count} {what}" for what, count in ended.leaks.items() if count],
         "leak_checked": ended.leak_checked,

@@ -20,7 +20,7 @@ def summary(ended: Ended, seed: int, violations: Sequence[Violation]) -> str:
     """The simulation run in a few lines."""
     plan = ended.plan
     sent, planned = len(ended.requests), len(plan.requests)
-    statuses = Counter(answer.status for c in ended.connections for answer in c.reader.answers)
+    statuses = Counter(answer.status for c in ended.connections for answer in c.answers)
     answers = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
     verdict = "every guarantee was kept" if not violations else f"guarantees broken: {len(violations)}"
     return "\n".join(
@@ -97,7 +97,7 @@ def _ending(call: CallFacts) -> str:
 def _answered(request: RequestFacts) -> str:
     answer = request.connection.answer_to(request)
     if answer is None:
-        left_at = request.connection.left_at
+        left_at = request.left_at
         return "no answer" + ("" if left_at is None else f": the client left at {left_at:.3f} s")
     took_ms = (answer.first_at - request.sent_at) * 1000
     of = f" of {request.script.timeout_ms} ms" if request.script.timeout_ms else ""

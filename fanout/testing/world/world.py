@@ -6,6 +6,7 @@ and the pool (`server`). Replaced are the kernel (`network`), the clock and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -13,19 +14,24 @@ import trio
 import trio.testing
 
 from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
+from fanout.loop.turns import Turns
 from fanout.server.asgi import Message, Receive, Scope, Send
-from fanout.server.http1 import serve_stream
+from fanout.server.serve import Connections
+from fanout.server.tls import STEPS_PER_ITERATION
+from fanout.server.transport import Transport
 from fanout.testing.world import clients
 from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
 from fanout.testing.world.counted import Counts, ThreadStarts, bugs_in
 from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
+from fanout.testing.world.facts_streams import StreamsFacts
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
 from fanout.testing.world.network import End, Network
 from fanout.testing.world.plan import ClientScript, Plan, Stall
 from fanout.testing.world.scheduler import run_seeded
 from fanout.testing.world.server import Server
+from fanout.testing.world.tls import SecureTransport
 from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import CURRENT_REQUEST, PlannedCall, Upstreams
 from fanout.upstream.transport import PoolTransport
@@ -33,6 +39,7 @@ from fanout.upstream.transport import PoolTransport
 HORIZON_S: Final = 3600.0  # no plan lasts that long: what is still there then hangs
 AFTERWARDS_S: Final = 1.0  # for what is on its way to arrive, and for upstreams to see that we left
 _SERVER_WINDOW_BYTES: Final = 65536
+_ENDLESS_BYTES: Final = 2**30  # a client's TLS does not wait
 
 
 def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
@@ -70,6 +77,8 @@ class World:
         self._ends: list[End] = []
         self._bugs: list[BaseException] = []
         self._listening = True
+        self._begin = Connections(self._enter, self._server.driver, {})
+        self._turns = Turns(STEPS_PER_ITERATION)
         self._connections: trio.Nursery
         self._playing: trio.Nursery
 
@@ -152,11 +161,12 @@ class World:
     def connect(self, client: ClientScript) -> tuple[ConnectionFacts, End] | None:
         if not self._listening:
             return None
-        facts = ConnectionFacts(len(self._ended.connections), client, trio.current_time())
+        kind = ConnectionFacts if client.http2 is None else StreamsFacts
+        facts = kind(len(self._ended.connections), client, trio.current_time())
         self._ended.connections.append(facts)
         end, server = self._network.pair(
             latency_s=self._plan.client_latency_ms / 1000,
-            window_bytes=(client.window_bytes, _SERVER_WINDOW_BYTES),
+            window_bytes=(client.window_bytes, _ENDLESS_BYTES if client.tls else _SERVER_WINDOW_BYTES),
             segment_bytes=client.segment_bytes,
         )
         self._ends.append(server)
@@ -181,27 +191,33 @@ class World:
                 self._trace.add("left", f"c{facts.number}")
 
         end.watch = left
-        transport = ClientTransport(
-            end,
-            facts.number,
-            lambda count: facts.read(count, trio.current_time()),
-            partial(self._written, facts),
-        )
-        await serve_stream(self._enter, self._server.driver, transport)
+        await self._begin.hold(self._transport(facts, end, left))
         facts.closed_at = trio.current_time()
         self._trace.add("closed", f"c{facts.number}")
 
-    def _written(self, facts: ConnectionFacts, data: bytes) -> None:
-        reader = facts.reader
-        begun, complete = len(reader.answers), reader.complete
+    def _transport(self, facts: ConnectionFacts, end: End, left: Callable[[], None]) -> Transport:
+        def read(data: bytes) -> None:
+            facts.read(data, trio.current_time())
+            if not data:
+                left()  # over TLS by close_notify, before the FIN
+
+        written = partial(self._written, facts)
+        if facts.client.tls:
+            return SecureTransport(end, facts.number, read, written, self._turns)
+        agreed = None if facts.client.http2 is None else "h2"
+        return ClientTransport(end, facts.number, read, written, agreed=agreed)
+
+    def _written(self, facts: ConnectionFacts, data: bytes, waits: bool) -> None:
+        begun, complete = len(facts.answers), len(facts.completed)
         try:
-            reader.feed(data, trio.current_time())
+            facts.wrote(data, trio.current_time(), waits=waits)
         except BadAnswer as error:
             facts.bad.append(f"not an answer: {error}")
-        for request in facts.requests[begun : len(reader.answers)]:
-            self._check_first_byte(request)
-        for number in range(complete, reader.complete):
-            answer = reader.answers[number]
+        for place in range(begun, len(facts.answers)):
+            request = facts.asked_for(place)
+            if request is not None:
+                self._check_first_byte(request)
+        for answer in facts.completed[complete:]:
             self._trace.add("answer", f"c{facts.number}", f"{answer.request_id} {answer.status}")
 
     def _check_first_byte(self, request: RequestFacts) -> None:
@@ -235,6 +251,7 @@ class World:
         async def send_on(message: Message) -> None:
             if message["type"] != "http.response.body":
                 self._holders.discard(request)
+                request.answered_at = trio.current_time()
             await send(message)
 
         try:

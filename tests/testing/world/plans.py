@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fanout.testing.world.plan import CallScript, ClientScript, Plan, RequestScript
+from fanout.testing.world.plan import CallScript, ClientScript, Http2Script, Plan, RequestScript
 
 
 def race(
@@ -15,9 +15,17 @@ def race(
     return RequestScript(number, head, ask, timeout_ms=timeout_ms, calls=calls, **manners)
 
 
-def plan_of(*requests: RequestScript, at_ms: int = 0, **limits: Any) -> Plan:
+def plan_of(
+    *requests: RequestScript,
+    at_ms: int = 0,
+    http2: Http2Script | None = None,
+    tls: bool = False,
+    window_bytes: int = 65536,
+    **limits: Any,
+) -> Plan:
     """A plan with one client."""
-    return Plan((ClientScript(requests, at_ms=at_ms),), **limits)
+    client = ClientScript(requests, at_ms=at_ms, http2=http2, tls=tls, window_bytes=window_bytes)
+    return Plan((client,), **limits)
 
 
 def answers(delay_ms: int) -> CallScript:

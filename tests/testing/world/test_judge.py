@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from math import inf
 from types import ModuleType
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from fanout.testing.world import (
     judge_addresses,
     judge_answers,
     judge_calls,
+    judge_streams,
     leftovers,
     upstreams,
     world,
@@ -34,7 +36,16 @@ from fanout.testing.world.ended import Ended
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
 from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.network import End, Network
-from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Leave, Plan, RequestScript, Stall
+from fanout.testing.world.plan import (
+    CallScript,
+    ClientScript,
+    DialScript,
+    Http2Script,
+    Leave,
+    Plan,
+    RequestScript,
+    Stall,
+)
 from fanout.testing.world.scheduler import run_seeded
 from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import SWALLOWED, ScriptedBug
@@ -43,7 +54,7 @@ from tests.testing.world.plans import answers, fails, plan_of, race
 
 Falsify = Callable[[Ended], None]
 MODULES: Final[tuple[ModuleType, ...]] = (
-    *(judge_module, judge_addresses, judge_answers, judge_calls, leftovers, upstreams, world),
+    *(judge_module, judge_addresses, judge_answers, judge_calls, judge_streams, leftovers, upstreams, world),
 )
 
 
@@ -97,6 +108,32 @@ def dead_address() -> Ended:
     once = CallScript("connection_close", 20)
     asked = (race(n, once, once, ask="all", timeout_ms=200) for n in range(1, 8))
     return run_plan(plan_of(*asked, addresses=2, silent_addresses=1), 0)
+
+
+def streams_world() -> Ended:
+    """As the sound world, over one HTTP/2 connection and at once; w6 is malformed. The shutdown ends it."""
+    return run_plan(
+        plan_of(
+            race(1, answers(100), answers(200)),
+            race(2, answers(50), answers(70), ask="all", pipelined=True, extras=("ping",)),
+            race(3, fails("not_json", 5), fails("status", 10), pipelined=True),
+            race(4, answers(500), answers(500), timeout_ms=100, pipelined=True),
+            race(5, answers(500), answers(500), leave=Leave("cancel", 50), pipelined=True),
+            RequestScript(6, b"", "garbage", fields=((b":method", b"GET"),), reset=1, pipelined=True),
+            race(7, answers(1), answers(1), gap_ms=10_000),
+            http2=Http2Script(),
+            drain_at_ms=5_000,
+        ),
+        0,
+    )
+
+
+def refused_world() -> Ended:
+    """w2 comes on the connection of w1, which is running, and when the graceful shutdown has begun."""
+    late = race(2, answers(1), answers(1), gap_ms=200, pipelined=True)
+    return run_plan(
+        plan_of(race(1, answers(300), answers(300)), late, http2=Http2Script(), drain_at_ms=100), 0
+    )
 
 
 def request_of(ended: Ended, number: int) -> RequestFacts:
@@ -412,6 +449,66 @@ def a_silent_address_is_tried_first_for_ever(ended: Ended) -> None:
     attempt.dials.insert(0, (attempt.dials[0][0], SWALLOWED))
 
 
+def streams_of(ended: Ended) -> Any:
+    return ended.connections[0]
+
+
+def goaway_excludes_too_much(ended: Ended) -> None:
+    streams = streams_of(ended).streams
+    streams.goaway = replace(streams.goaway, last=1)
+
+
+def goaway_comes_early(ended: Ended) -> None:
+    streams = streams_of(ended).streams
+    streams.goaway = replace(streams.goaway, at=0.05)
+
+
+def no_goaway(ended: Ended) -> None:
+    streams_of(ended).streams.goaway = None
+
+
+def a_client_is_not_waited_for(ended: Ended) -> None:
+    streams_of(ended).waits.append((4.9, inf))
+
+
+def a_ping_is_not_answered(ended: Ended) -> None:
+    streams_of(ended).streams.pings.append(0.0)
+
+
+def a_head_is_held_back(ended: Ended) -> None:
+    answer_to(ended, 1).head_at += 0.001
+
+
+def a_body_is_held_back(ended: Ended) -> None:
+    answer_to(ended, 1).last_at += 1
+
+
+def a_stream_has_half_an_answer(ended: Ended) -> None:
+    answer_to(ended, 1).last_at = None
+
+
+def a_reset_is_not_noticed(ended: Ended) -> None:
+    streams_of(ended).streams.streams[1].left_at = 0.05
+
+
+def malformed_and_reset_late(ended: Ended) -> None:
+    answer_to(ended, 6).first_at += 0.1
+
+
+def malformed_and_reset_otherwise(ended: Ended) -> None:
+    answer_to(ended, 6).reset = 2
+
+
+def refused_before_the_shutdown(ended: Ended) -> None:
+    ended.drained_at = ended.signalled_at = 0.25
+
+
+def a_neighbour_is_stopped(ended: Ended) -> None:
+    """With the request whose stream was reset."""
+    request = request_of(ended, 1)
+    streams_of(ended).streams.streams[request.stream].answer = None
+
+
 FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]] = (
     (sound_world, later, "w1", "G2/G4/G5/G8: it was answered 200"),
     (sound_world, sooner, "w4", "G2/G4/G5/G8: it was answered 500"),
@@ -480,6 +577,19 @@ FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]]
     (slow_head, a_slow_head_is_waited_for, "w1", "G10: its head began to come at"),
     (slow_head, a_slow_head_is_waited_for_without_end, "w1", "G10: its head began to come at"),
     (dead_address, a_silent_address_is_tried_first_for_ever, "server", "G4: at"),
+    (streams_world, goaway_excludes_too_much, "c0", "G9: GOAWAY excludes w2, which was begun"),
+    (streams_world, goaway_comes_early, "c0", "G9: it said GOAWAY, and w1 was running"),
+    (streams_world, no_goaway, "c0", "its connection ended without GOAWAY"),
+    (streams_world, a_client_is_not_waited_for, "c0", "G10: its client was not waited for from 4.9"),
+    (streams_world, a_ping_is_not_answered, "c0", "a ping of 0.0 was not answered"),
+    (streams_world, a_head_is_held_back, "w1", "G2: it was answered at"),
+    (streams_world, a_body_is_held_back, "w1", "G2: its windows had room at"),
+    (streams_world, a_stream_has_half_an_answer, "w1", "G1: its answer is not complete"),
+    (streams_world, a_reset_is_not_noticed, "w1", "G6: it was written until"),
+    (streams_world, malformed_and_reset_late, "w6", "G2: it was read at"),
+    (streams_world, malformed_and_reset_otherwise, "w6", "G1: its stream was reset with 2"),
+    (streams_world, a_neighbour_is_stopped, "w1", "G1: it has no answer, and its client had not left"),
+    (refused_world, refused_before_the_shutdown, "w2", "G1: its stream was reset with 7"),
 )
 
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from fanout.cli import cli
 from fanout.testing.world import met as met_module
+from fanout.testing.world import met_streams
 from fanout.testing.world import simulate
 from fanout.testing.world.facts import Attempt, ConnectionFacts
 from fanout.testing.world.met import SITUATIONS, met, missed
@@ -33,10 +34,10 @@ def met_by(*requests: RequestScript, **limits: Any) -> set[str]:
 
 
 def test_every_situation_that_can_be_counted_is_listed_and_has_a_number_of_requests() -> None:
-    source = ast.parse(inspect.getsource(met_module))
     words = {
         node.value
-        for node in ast.walk(source)
+        for module in (met_module, met_streams)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     yielded = {word for word in words if word.startswith(("a ", "an ", "the ")) and len(word) < 80}

@@ -29,7 +29,7 @@ print(run_plan(draw_plan({SEED}, {REQUESTS}), {SEED}, traced=True).trace.digest(
 
 
 def statuses(ended: Ended) -> list[tuple[int, str]]:
-    return [(a.status, a.reason) for connection in ended.connections for a in connection.reader.answers]
+    return [(a.status, a.reason) for connection in ended.connections for a in connection.answers]
 
 
 def test_a_race_takes_exactly_as_long_as_its_winner() -> None:
