@@ -19,7 +19,7 @@ def receipt_member(race: RaceRecord) -> dict[str, Any]:
     calls = [call.to_json(budget.arrived_at) for call in call_receipts(race)]
     for call in calls:
         del call["left"]
-        if call["cancel_source"] != "explicit":
+        if call["cancel_source"] not in (None, "explicit"):
             call["cancel_reason"] = None
     return {
         "endpoint": ENDPOINTS.get(race.strategy, race.strategy),
