@@ -50,7 +50,7 @@ CHOSEN: Final = {
         "15 %": "the budget of the example",
         **dict.fromkeys(
             ("3.2 %", "1.51 %", "1.16 %", "67 to 69 %", "36.5 %", "77 ms", "2281 ms"),
-            "of the block above, the same on every machine; held by tests/examples/strategies/test_figures.py",
+            "of the block above: virtual time; tests/examples/strategies/test_figures.py holds it",
         ),
     },
     "docs/guarantees.md": {

@@ -30,7 +30,7 @@ def test_the_document_shows_the_handler_and_the_verdict_as_they_are() -> None:
 
 
 def test_both_bounds_hold_for_fast_failures_and_a_latency_without_a_tail() -> None:
-    """At most 1.1 calls per request, and a p99 within 10 % of both at once; and these are the published rows."""
+    """At most 1.1 calls per request, a p99 within 10 % of both at once; and this is the published row."""
     both, budgeted = figures(BOTH), figures(BUDGETED)
     assert budgeted.calls_per_request <= 1.1
     assert budgeted.percentile(99) <= 1.1 * both.percentile(99)
