@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fanout.process.early_signals import ignore_late_signals, leave_on_signals
 from fanout.process.exits import FAILED
 from fanout.process.lack import lack_of
 from fanout.process.streams import OutputError, guard_standard_streams
 
+if TYPE_CHECKING:
+    from fanout.api.handlers import Endpoints
+
 leave_on_signals()  # what is above loads in a millisecond; during all later imports no signal is a traceback
 
 
-def main() -> NoReturn:
-    """Run one command. All other imports happen inside, so that their errors are handled as well."""
+def main(endpoints: Endpoints | None = None) -> NoReturn:
+    """Run one command. All other imports happen inside, so that their errors are handled as well.
+
+    endpoints: what `serve` and `demo` serve in addition to the API. docs/extending.md has an example.
+    """
     code = FAILED
     try:
-        code = _exit_code()
+        code = _exit_code(endpoints)
     except MemoryError:
         pass  # too little memory even for a message
     finally:
@@ -26,10 +32,10 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _exit_code() -> int:
+def _exit_code(endpoints: Endpoints | None) -> int:
     try:
         guard_standard_streams()
-        return _run()
+        return _run(endpoints)
     except OutputError as error:
         if not error.reader_has_gone:  # `fanout simulate | head -1` ends quietly
             sys.stderr.write(f"fanout: {error}\n")
@@ -53,12 +59,12 @@ def _report(error: Exception) -> None:
         sys.stderr.write(f"fanout: {line}\n")
 
 
-def _run() -> int:
+def _run(endpoints: Endpoints | None) -> int:
     for name in [name for name in os.environ if name.startswith("LOGURU_")]:
         del os.environ[name]  # read when loguru is imported, where a wrong one is a traceback; ours count
     from fanout.cli import run
 
-    return run()
+    return run(endpoints)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -30,14 +30,17 @@ from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.options import NamesFaults, simulator_options, simulator_settings
 
+if TYPE_CHECKING:
+    from fanout.api.handlers import Endpoints
+
 HEALTH_WITHIN_S = 2
 _VARIABLE_WIDTH = max(len(setting.variable) for setting in SETTINGS)
 
 
-def run() -> int:
-    """Run the command that the arguments name. Returns the exit code."""
+def run(endpoints: Endpoints | None = None) -> int:
+    """Run the command that the arguments name. Returns the exit code. endpoints: for `serve` and `demo`."""
     try:
-        code = cli.main(prog_name="fanout", standalone_mode=False)
+        code = cli.main(prog_name="fanout", standalone_mode=False, obj=endpoints)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return REFUSED
@@ -108,7 +111,8 @@ def _say_error(text: str) -> None:
 
 @cli.command()
 @setting_options()
-def serve(**flags: Any) -> None:
+@click.pass_obj
+def serve(endpoints: Endpoints | None, /, **flags: Any) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
     It then answers the requests in flight and exits.
@@ -121,11 +125,11 @@ def serve(**flags: Any) -> None:
     if loaded.settings.workers == 1:
         from fanout.process.run import run_process
 
-        _serve(run_process, loaded)
+        _serve(run_process, loaded, endpoints=endpoints)
     else:
         from fanout.process.workers import run_workers
 
-        _serve(run_workers, loaded)
+        _serve(run_workers, loaded, endpoints=endpoints)
 
 
 def _serve(run: Callable[..., int], loaded: Loaded, **options: Any) -> NoReturn:
@@ -140,7 +144,10 @@ def _serve(run: Callable[..., int], loaded: Loaded, **options: Any) -> NoReturn:
 @click.option("--open", "opens", is_flag=True, help="Open the live page in a browser.")
 @simulator_options
 @setting_options(without=("upstreams", "workers"))
+@click.pass_obj
 def demo(
+    endpoints: Endpoints | None,
+    /,
     opens: bool,
     seed: int,
     min_delay_ms: int,
@@ -183,6 +190,7 @@ def demo(
         also_ready={"calls": f"{upstream_url}/calls", "settings": f"{upstream_url}/settings"},
         hints=TRY,
         when_ready=open_live_page if opens else None,
+        endpoints=endpoints,
     )
 
 

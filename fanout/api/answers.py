@@ -19,7 +19,7 @@ from fanout.race.outcome import NOT_STARTED, Cancelled, Crash, Failure
 from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
-_WORDS: Final = {Crash.word: Failure.word, NOT_STARTED: Cancelled.word}  # clients are told no difference
+_WORDS: Final = {Crash.word: Failure.word}  # clients are told no difference
 
 
 def answer(race: Race, now: float, with_receipt: bool) -> Response:
@@ -68,9 +68,12 @@ def _race_problem(verdict: NoSuccess | DeadlineReached | Crashed, race: Race, no
         "calls": [_call(record, verdict) for record in race.ledger.records],
     }
     match verdict:
-        case NoSuccess():
+        case NoSuccess(1):
             detail = "Every upstream call failed. See calls for how."
             return Problem(500, "no_success", "No upstream call succeeded", detail, members=members)
+        case NoSuccess(needed):
+            detail = f"{needed} upstream calls had to succeed, and too many failed. See calls for how."
+            return Problem(500, "no_success", "Too few upstream calls succeeded", detail, members=members)
         case DeadlineReached():
             detail = f"The deadline of {race.budget.timeout_ms} ms came before the upstream had answered."
             return Problem(500, "deadline", "The deadline was reached", detail, members=members)
@@ -91,8 +94,13 @@ def _call(record: CallRecord, verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome_word(record: CallRecord, verdict: Verdict) -> str:
-    """`won`, `ok`, `failed` or `cancelled`: part of the API."""
+    """`won`, `ok`, `failed` or `cancelled`: part of the API.
+
+    Also `not_started`, if the strategy did not want the call, or not yet. `first` and `all` want every call.
+    """
     word = word_of(record, verdict)
+    if word == NOT_STARTED and isinstance(record.outcome, Cancelled):
+        return Cancelled.word  # it was about to start, and clients are told no difference
     return _WORDS.get(word, word)
 
 

@@ -15,7 +15,7 @@ from fanout.api.answers import problem_response
 from fanout.api.documentation.pages import make_docs
 from fanout.api.exchange import exchange_of
 from fanout.api.framework import App
-from fanout.api.handlers import Races, make_api
+from fanout.api.handlers import Endpoints, Races, make_api
 from fanout.api.problems import Problem, ProblemError
 from fanout.race.events import BugFound
 from fanout.server.asgi import Scope
@@ -31,12 +31,17 @@ class PublicApp(App):
         return _respond(scope, problems.method_not_allowed(scope["method"], ", ".join(allowed)))
 
 
-def make_app(races: Races) -> App:
-    """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange."""
+def make_app(races: Races, endpoints: Endpoints | None = None) -> App:
+    """The Quart app. It must be served inside `Exchanges`, which gives every request its exchange.
+
+    endpoints: more than the API's own, which they cannot replace.
+    """
     app = PublicApp("fanout", static_folder=None)
     app.url_map.merge_slashes = False  # /api//first is not found, and not a redirect in HTML
     app.register_blueprint(make_api(races))
     app.register_blueprint(make_docs(races))
+    if endpoints is not None:
+        app.register_blueprint(endpoints(races))
 
     @app.get("/")
     async def index() -> Response:

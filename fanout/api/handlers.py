@@ -68,6 +68,10 @@ class Races:
         return exchange.race
 
 
+Endpoints = Callable[[Races], Blueprint]
+"""Endpoints that a server has in addition to its own, as a blueprint. See docs/extending.md."""
+
+
 def make_api(races: Races) -> Blueprint:
     api = Blueprint("api", __name__)
 

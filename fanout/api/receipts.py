@@ -20,7 +20,7 @@ def receipt_member(race: RaceRecord) -> dict[str, Any]:
     calls = [call.to_json(budget.arrived_at) for call in call_receipts(race)]
     for call in calls:
         del call["left"]
-        if call["cancel_source"] != "explicit" and call["cancel_reason"] != TOO_LATE.reason:
+        if call["cancel_source"] not in (None, "explicit") and call["cancel_reason"] != TOO_LATE.reason:
             call["cancel_reason"] = None
     return {
         "endpoint": ENDPOINTS.get(race.strategy, race.strategy),

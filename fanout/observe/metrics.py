@@ -250,7 +250,7 @@ def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> st
     if is_late:
         return "late"
     if reason == "success":
-        return "useful" if endpoint in _ROUTES else "other"
+        return "other" if endpoint == NO_RACE else "useful"
     return "error" if status == 500 else "refused"
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from fanout.race.events import RaceRecord, RequestEnded
-from fanout.race.outcome import Cancelled, Failure
+from fanout.race.outcome import Cancelled, Failure, NotStarted
 from fanout.race.timings import Trace
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
@@ -36,7 +36,8 @@ class CallReceipt(NamedTuple):
 
     call: its index, which is also its upstream's.
     outcome: `won` (its answer is the answer), `ok` (a success), `failed`, `cancelled`, `internal` (a bug),
-        or `not_started` (its time was over, or the race was, before it could begin).
+        or `not_started` (its time was over, or the race was, before it could begin; or its strategy did not
+        want it, and `cancel_reason` says why).
     error: a failed call's stable word, see `fanout.upstream.errors`. status: the upstream's, of a failed
         call whose head was read.
     phases: (name, at) as each began, in order; the names are those of `fanout.upstream.phases`.
@@ -199,6 +200,8 @@ def call_receipts(race: RaceRecord, client_left_at: float | None = None) -> tupl
                     exit_ms = (ended_at - since) * 1000
                 if reason is None and since is not None and since == client_left_at:
                     reason = "the client disconnected"
+        elif isinstance(outcome, NotStarted):
+            reason = outcome.reason
         if seen:
             phases = dict(seen)
             is_new = "connect" in phases

@@ -14,7 +14,7 @@ import trio
 
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchanges, not_traced
-from fanout.api.handlers import Races
+from fanout.api.handlers import Endpoints, Races
 from fanout.api.load_shedding import LoadShedder
 from fanout.api.problems import render
 from fanout.config import Settings
@@ -70,8 +70,10 @@ class PublicServer:
         id_prefix: str,
         begin_trace: Callable[[Scope, Mapping[bytes, bytes]], Trace | None] = not_traced,
         wall_clock: Callable[[], datetime] = utc_now,
+        endpoints: Endpoints | None = None,
     ) -> None:
-        """calls: may be filled until the first client connects. id_prefix: for requests without an id."""
+        """calls: may be filled until the first client connects. id_prefix: for requests without an id.
+        endpoints: more than the API's own."""
         self._observer = observer
         self._admission = admission
         self._lame_duck_ms = settings.lame_duck_ms
@@ -92,7 +94,7 @@ class PublicServer:
             min_call_ms=settings.min_call_ms,
         )
         self.app = Exchanges(
-            make_app(races),
+            make_app(races, endpoints),
             admission,
             observer,
             id_prefix=id_prefix,

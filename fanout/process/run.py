@@ -13,6 +13,7 @@ import trio
 from loguru import logger
 
 from fanout.admin.live.controls import Controls
+from fanout.api.handlers import Endpoints
 from fanout.config import Settings
 from fanout.observe.log import configure_logging, log_what_python_reports
 from fanout.observe.tracing_settings import TracingSettings
@@ -42,6 +43,7 @@ def run_process(
     hints: Sequence[str] = (),
     when_ready: WhenReady | None = None,
     open_calls: OpenCalls | None = None,
+    endpoints: Endpoints | None = None,
 ) -> int:
     """Serve, in this process, until a signal has drained the service. Returns the exit code.
 
@@ -54,6 +56,8 @@ def run_process(
         one `fanout.race.race.Call` for each URL, and is open around the service: from before the first client
         until after the last answer. The URLs then name the calls in logs and metrics, and mean
         what `open_calls` makes of them. `examples/asyncio_upstream.py` is such a server.
+    endpoints: for a server with strategies of its own, served in addition to the API. It is called once, with
+        what all races have in common, and returns a blueprint. `examples/strategies` is such a server.
 
     Raises `SettingsError` or `ListenError`, each one clear line, before anything is served.
     """
@@ -83,6 +87,7 @@ def run_process(
             tracing=tracing,
             controls=controls,
             open_calls=open_calls,
+            endpoints=endpoints,
         )
 
     trio.run(run)
@@ -119,6 +124,7 @@ async def serve_until_stopped(
     restarts: int = 0,
     admin_ports: Sequence[int] = (),
     open_calls: OpenCalls | None = None,
+    endpoints: Endpoints | None = None,
 ) -> None:
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
@@ -126,7 +132,7 @@ async def serve_until_stopped(
         after it. when_ready: the same, but starts when the service is ready. keep_informed: the same as
         when_ready, and gets the event of the first signal. tracing: `None` for no traces. controls: for the
         live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
-        the live page's links. open_calls: see `run_process`.
+        the live page's links. open_calls, endpoints: see `run_process`.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -137,7 +143,9 @@ async def serve_until_stopped(
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
-            service = Service(settings, transport, tracing, controls, restarts, admin_ports, open_calls)
+            service = Service(
+                settings, transport, tracing, controls, restarts, admin_ports, open_calls, endpoints
+            )
             gc.collect()  # takes 100 ms, so before the first client
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()

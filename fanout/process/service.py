@@ -23,6 +23,7 @@ from fanout.admin.live.controls import Controls
 from fanout.admin.live.feed import MAX_VIEWERS
 from fanout.admin.metrics import families
 from fanout.admin.statistics import ServiceStatistics
+from fanout.api.handlers import Endpoints
 from fanout.api.problems import render
 from fanout.config import Settings, mask_url
 from fanout.observe.tracing_settings import TracingSettings
@@ -65,9 +66,10 @@ class Service:
         restarts: int = 0,
         admin_ports: Sequence[int] = (),
         open_calls: OpenCalls | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
         """controls: of the demo, for the live page. restarts: how often it was replaced.
-        admin_ports: those of all workers. open_calls: instead of calls over HTTP, see `run_process`."""
+        admin_ports: those of all workers. open_calls, endpoints: see `run_process`."""
         self._settings = settings
         self._restarts = restarts
         self._transport = transport
@@ -87,6 +89,7 @@ class Service:
             max_connections=connections_allowed(settings),
             id_prefix=secrets.token_hex(4),
             begin_trace=observation.begin_trace,
+            endpoints=endpoints,
         )
         self._admin_driver = Driver(
             Limits(max_connections=ADMIN_CONNECTIONS, evict_busy=True),

@@ -21,6 +21,7 @@ from typing import Final
 import trio
 from loguru import logger
 
+from fanout.api.handlers import Endpoints
 from fanout.config import Settings, SettingsError
 from fanout.observe.log import report_crash
 from fanout.process.early_signals import ignore_late_signals, leave_on_signals
@@ -37,6 +38,7 @@ class Order:
 
     restarts: how many processes of the same index there were before. admin_ports: those of all workers.
     alive_every_s: how often the worker reports that its event loop runs; `inf`: only once, when it serves.
+    endpoints: a function of a module, which the worker imports: it is pickled by its name.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Order:
     restarts: int
     admin_ports: Sequence[int]
     alive_every_s: float
+    endpoints: Endpoints | None = None
 
 
 def main() -> None:
@@ -101,6 +104,7 @@ def _run(order: Order, leash: socket.socket) -> None:
             tracing=tracing,
             restarts=order.restarts,
             admin_ports=order.admin_ports,
+            endpoints=order.endpoints,
         )
 
     trio.run(run)

@@ -36,6 +36,7 @@ from typing import Final
 import trio
 from loguru import logger
 
+from fanout.api.handlers import Endpoints
 from fanout.config import Settings
 from fanout.process.descriptors import reserve_descriptors
 from fanout.process.early_signals import blocked_signals
@@ -59,12 +60,14 @@ _MANY: Final = 4096
 _PROGRAM: Final = "from fanout.process.worker import main; main()"
 
 
-def run_workers(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
+def run_workers(
+    settings: Settings, *, warnings: Sequence[str] = (), endpoints: Endpoints | None = None
+) -> int:
     """Serve with `settings.workers` processes until a signal has drained them all. Returns the exit code.
 
     The code is `FAILED` if a worker did not finish its drain: its requests got no answer. A second signal
-    ends all workers at once. Raises `SettingsError` or `ListenError`, each one clear line, before any worker
-    starts.
+    ends all workers at once. endpoints: see `run_process`; a function of a module that workers can import.
+    Raises `SettingsError` or `ListenError`, each one clear line, before any worker starts.
     """
     reserve_descriptors(settings)  # workers inherit the limit
     open_transport(settings)  # only to find out whether a worker can
@@ -73,7 +76,7 @@ def run_workers(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
     public = open_listeners(settings.bind, "FANOUT_BIND")
     admins = [open_listeners(bind, "FANOUT_ADMIN_BIND") for bind in settings.admin_binds]
     start_logging(settings, warnings)
-    workers = Workers(settings, public, admins, service_manager(os.environ))
+    workers = Workers(settings, public, admins, service_manager(os.environ), endpoints)
     trio.run(workers.run)
     return FAILED if workers.lost else DONE
 
@@ -90,8 +93,10 @@ class Workers:
         public: Sequence[socket.socket],
         admins: Sequence[Sequence[socket.socket]],
         manager: ServiceManager,
+        endpoints: Endpoints | None = None,
     ) -> None:
         self._settings = settings
+        self._endpoints = endpoints
         self._public = public
         self._admins = admins
         self._manager = manager
@@ -177,7 +182,9 @@ class Workers:
             self._started[index] += 1
             ports = [listeners[0].getsockname()[1] for listeners in self._admins]
             alive_every_s = self._manager.watchdog_s / 2
-            order = Order(index, self._settings, public, admin, restarts, ports, alive_every_s)
+            order = Order(
+                index, self._settings, public, admin, restarts, ports, alive_every_s, self._endpoints
+            )
             return process, leash, order
 
     async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:

@@ -55,10 +55,21 @@ class Crash:
     exception: BaseException
 
 
-Outcome = Success | Failure | Cancelled | Crash
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The strategy did not want the call: `Race.leave_out`. The verdict does not wait for it.
+
+    reason: why, in a sentence.
+    """
+
+    word: ClassVar[str] = "not_started"
+    reason: str
+
+
+Outcome = Success | Failure | Cancelled | Crash | NotStarted
 
 TOO_LATE: Final = Cancelled("deadline", "less time was left than a call needs")  # so nothing was sent
 
 WON: Final = "won"  # of a success, when it is the answer: only the end of the race can tell
-NOT_STARTED: Final = "not_started"  # its time was over, or the race was, before it could begin
+NOT_STARTED: Final = NotStarted.word  # also: its time was over, or the race was, before it could begin
 SUCCESSES: Final = frozenset({WON, Success.word})

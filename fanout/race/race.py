@@ -24,7 +24,7 @@ from fanout.race.events import (
     RaceStarted,
 )
 from fanout.race.ledger import Ledger
-from fanout.race.outcome import TOO_LATE, Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Crash, Failure, NotStarted, Outcome, Success
 from fanout.race.timings import NO_HEADER, CallTimings, Deadlines, Trace
 from fanout.race.verdict import DeadlineReached, Strategy, Verdict
 
@@ -108,6 +108,10 @@ class Race:
             if self._settled_at is None and self.ledger.pending and self._strategy(self.ledger) is not None:
                 self._settled_at = self._now()
                 scope.cancel(reason=f"call {call} settled the race")
+
+    def leave_out(self, call: int, reason: str) -> None:
+        """Record that the strategy does not want this call, which has not been run. reason: a sentence."""
+        self._end(call, NotStarted(reason))
 
     def verdict(self) -> Verdict:
         """What the ledger means, once the nursery is closed. Synchronous, and said to observers."""

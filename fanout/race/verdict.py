@@ -36,7 +36,12 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class NoSuccess:
-    """Every call ended by itself and none succeeded."""
+    """Every call ended by itself and none succeeded; or too few did, for a strategy that needs several.
+
+    needed: how many had to succeed.
+    """
+
+    needed: int = 1
 
 
 @dataclass(frozen=True, slots=True)

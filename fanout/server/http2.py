@@ -209,7 +209,9 @@ class Http2:
                 encoder = self._h2.encoder
                 if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
                     encoder.header_table_size = _TABLE_BYTES
-                encoder.header_table.resized = bool(encoder.table_size_changes)  # forgotten with the same size
+                encoder.header_table.resized = bool(
+                    encoder.table_size_changes
+                )  # forgotten with the same size
             case h2.events.ConnectionTerminated():
                 self._stop(End.CLIENT_DISCONNECTED)
 

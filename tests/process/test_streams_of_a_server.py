@@ -142,7 +142,7 @@ class Odd:
     def __del__(self):
         raise ValueError("in a finalizer")
 
-def run():
+def run(endpoints=None):
     configure_logging("info", sys.argv[1], secrets=["open-sesame"])
     log_what_python_reports()
     warnings.warn("an odd use", stacklevel=1)

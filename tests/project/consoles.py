@@ -52,7 +52,8 @@ _NOTE: Final = re.compile(r"^(.*?)\s+# (.*)$")
 _LONG: Final = re.compile(r"(?:\d+ s|(?:\d+|some) minutes?)\b")
 _SERVER: Final = re.compile(
     r"^(?:\w+=\S* |\S*/)*"
-    r"(?:make run|fanout (?:demo|serve|upstream)|prometheus|python (?:\w+\.py serve|examples/\w+\.py))\b"
+    r"(?:make run|fanout (?:demo|serve|upstream)|prometheus|"
+    r"python (?:\w+\.py serve|examples/\w+\.py|-m examples\.\w+ (?:demo|serve)))\b"
 )
 _IS_READY: Final = re.compile(r"\bready\b", re.IGNORECASE)
 _LOOPBACK_UP: Final = (

@@ -159,7 +159,9 @@ def _with_tls(plan: Plan, dice: random.Random) -> Plan:
     """Some clients speak over TLS: of those that read, because it is not seen what waits below TLS."""
     share = dice.choice(_TLS_SHARES)
     clients = tuple(
-        replace(client, tls=dice.random() < share and client.segment_bytes != 1 and client.window_bytes >= _ROOM)
+        replace(
+            client, tls=dice.random() < share and client.segment_bytes != 1 and client.window_bytes >= _ROOM
+        )
         for client in plan.clients
     )
     return replace(plan, clients=clients)

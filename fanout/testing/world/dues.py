@@ -21,11 +21,14 @@ def dues_of(request: RequestFacts, arrived_at: float, slack_s: float, ended: End
             return dues
     if request.was_full:
         return [*dues, Due(503, "overloaded", at_once)]
+    calls = [ending(request.calls.get(index), ended.plan, slack_s) for index in range(len(script.calls))]
     if script.ask == "first" or script.ask == "all":
-        calls = [ending(request.calls.get(index), ended.plan, slack_s) for index in range(len(script.calls))]
         ends = race_ends(request, arrived_at, slack_s, ended)
         starts_by = call_starts_by(request, arrived_at, slack_s, ended)
         return dues + allowed(script.ask, calls, arrived_at, ends, starts_by)
+    if script.ask == "own":
+        assert ended.oracle is not None
+        return dues + ended.oracle(request, calls, arrived_at, race_ends(request, arrived_at, slack_s, ended))
     return [*dues, Due(script.status, script.reason, at_once)]
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts, WireFacts
-from fanout.testing.world.oracle import INSTANT_S
+from fanout.testing.world.oracle import INSTANT_S, CallEnd, Due, Span
 from fanout.testing.world.plan import Plan
 from fanout.testing.world.trace import Trace
+
+Oracle = Callable[[RequestFacts, Sequence[CallEnd], float, Span], list[Due]]
+"""What a request for an `own` strategy may be answered.
+
+From its facts, how each call ends if nobody stops it (`hang` if it was not made), when its head was read, and
+when its calls' time is over.
+"""
 
 
 @dataclass(slots=True)
@@ -18,6 +26,7 @@ class Ended:
     look_ups: when the upstream's name was looked up.
     signalled_at: the time of SIGTERM. drained_at: when the drain began, after the lame duck.
     ends: how the connections ended, as the server counts them.
+    oracle: for requests that ask for an `own` strategy.
     wrong: what was left behind, or went wrong outside of any request, each as a sentence.
     threads_started: how many, by anybody.
 
@@ -41,6 +50,7 @@ class Ended:
     late_answers: int = 0
     stalls: list[tuple[float, float]] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
+    oracle: Oracle | None = None
     wrong: list[str] = field(default_factory=list)
     threads_started: int = 0
     left: dict[str, int] = field(default_factory=dict)

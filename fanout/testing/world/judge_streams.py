@@ -45,7 +45,12 @@ def _of_connection(connection: StreamsFacts, ended: Ended) -> Iterator[str]:
             if not connection.too_many:
                 yield f"G10: {connection.streams.frames} frames were too many for it"
     elif closed_at is not None and connection.left_at is None and connection.streams.left_at is None:
-        if not (_is_given_up(connection, closed_at, ended) or connection.waits or connection.too_many or ended.cut_off):
+        if not (
+            _is_given_up(connection, closed_at, ended)
+            or connection.waits
+            or connection.too_many
+            or ended.cut_off
+        ):
             yield "its connection ended without GOAWAY"
     if connection.waits and connection.waits[-1][1] == inf and closed_at is not None:
         began = connection.waits[-1][0]

@@ -76,7 +76,11 @@ def _of_request(connection: StreamsFacts, request: RequestFacts, ended: Ended) -
         yield "an answer waits for its window"
         timeout_s = request.script.timeout_ms / 1000
         over_at = None if request.entered_at is None else request.entered_at + timeout_s
-        if timeout_s and over_at is not None and not (answer.last_at is not None and answer.last_at <= over_at):
+        if (
+            timeout_s
+            and over_at is not None
+            and not (answer.last_at is not None and answer.last_at <= over_at)
+        ):
             yield "an answer waits for its window until its time is over"
         if answer.last_at is None and request.left_at is None:
             yield "an answer is given up for want of a window"

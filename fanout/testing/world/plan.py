@@ -12,7 +12,7 @@ from typing import Literal
 Dialling = Literal["ok", "refuse", "hang", "crash", "accept_hang", "accept_rst", "accept_fin"]
 Leaving = Literal["fin", "rst", "half", "cancel", "goaway", "noise"]
 Extra = Literal["ping", "priority", "unknown", "table", "grow", "shrink", "window", "continuation"]
-Ask = Literal["first", "all", "fixed", "garbage", "crash"]
+Ask = Literal["first", "all", "own", "fixed", "garbage", "crash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,9 @@ class Leave:
 class RequestScript:
     """One request, and what its calls meet. `head` are its bytes, without the field that carries its id.
 
-    ask: a race, a request with a fixed answer (`status`, `reason`), bytes that are not a request, or a
-        request that makes the application raise: a bug of ours (G11).
+    ask: a race (`own`: with a strategy that is not fanout's, see `run_plan`), a request with a fixed answer
+        (`status`, `reason`), bytes that are not a request, or a request that makes the application raise: a
+        bug of ours (G11).
     timeout_ms: of a race. calls: one script an upstream call.
     gap_ms: how long after the answer before it is sent. pipelined: it is sent behind the request before it
         at once, without waiting. split_at, pause_ms: sent in two parts, with a pause between them.
@@ -148,7 +149,8 @@ class Stall:
 class Plan:
     """One world.
 
-    max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the upstream's name.
+    calls: of each race. max_in_flight, max_connections, reserve_ms: the server's limits. addresses: of the
+    upstream's name.
     silent_addresses: so many of them, from the first, swallow every attempt to connect.
     client_latency_ms, upstream_latency_ms: one way. upstream_window_bytes, upstream_segment_bytes: see
     `ClientScript`, for what the upstream sends. late_iterations: see `Network`.
@@ -157,6 +159,7 @@ class Plan:
     """
 
     clients: tuple[ClientScript, ...]
+    calls: int = 2
     max_in_flight: int = 100
     max_connections: int = 10_000
     reserve_ms: int = 10

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 import trio.testing
 
+from fanout.api.handlers import Endpoints
 from fanout.config import Settings, load
 from fanout.observe.leak_check import LeakCheck
 from fanout.observe.observers import Observers
@@ -30,7 +31,9 @@ _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @cache
-def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int, min_call_ms: int) -> Settings:
+def settings_of(
+    calls: int, reserve_ms: int, max_in_flight: int, lame_duck_ms: int, min_call_ms: int
+) -> Settings:
     """The default settings, except those that a plan draws."""
     flags = {
         "reserve_ms": reserve_ms,
@@ -38,7 +41,8 @@ def settings_of(reserve_ms: int, max_in_flight: int, lame_duck_ms: int, min_call
         "lame_duck_ms": lame_duck_ms,
         "min_call_ms": min_call_ms,
     }
-    return load({}, {"upstreams": URL} | {name: str(value) for name, value in flags.items()}).settings
+    upstreams = ",".join([URL] * calls)
+    return load({}, {"upstreams": upstreams} | {name: str(value) for name, value in flags.items()}).settings
 
 
 class Server:
@@ -52,8 +56,11 @@ class Server:
         observer: Observer,
         *,
         make_call: Callable[[PoolTransport, int], Call],
+        endpoints: Endpoints | None,
     ) -> None:
-        settings = settings_of(plan.reserve_ms, plan.max_in_flight, plan.lame_duck_ms, plan.min_call_ms)
+        settings = settings_of(
+            plan.calls, plan.reserve_ms, plan.max_in_flight, plan.lame_duck_ms, plan.min_call_ms
+        )
         self.transport = make_transport(settings, _NO_TLS, dial=upstreams.dial, look_up=upstreams.look_up)
         self.admission = Admission(settings.max_in_flight)
         self.leak_check = LeakCheck(lambda: self.admission.in_flight, self.transport.connections_in_use)
@@ -71,6 +78,7 @@ class Server:
             max_connections=plan.max_connections,
             id_prefix=ID_PREFIX,
             wall_clock=lambda: _NOON,
+            endpoints=endpoints,
         )
         self.app, self.driver = self._public.app, self._public.driver
 

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 import trio.testing
 
+from fanout.api.handlers import Endpoints
 from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.loop.turns import Turns
 from fanout.server.asgi import Message, Receive, Scope, Send
@@ -23,7 +24,7 @@ from fanout.testing.world import clients
 from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.answers import BadAnswer
 from fanout.testing.world.counted import Counts, ThreadStarts, bugs_in
-from fanout.testing.world.ended import Ended
+from fanout.testing.world.ended import Ended, Oracle
 from fanout.testing.world.facts import ConnectionFacts, RequestFacts
 from fanout.testing.world.facts_streams import StreamsFacts
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
@@ -42,11 +43,23 @@ _SERVER_WINDOW_BYTES: Final = 65536
 _ENDLESS_BYTES: Final = 2**30  # a client's TLS does not wait
 
 
-def run_plan(plan: Plan, seed: int, *, traced: bool = False) -> Ended:
-    """Run the world of `plan`, with the scheduler's chance from `seed`. traced: keep its trace."""
+def run_plan(
+    plan: Plan,
+    seed: int,
+    *,
+    traced: bool = False,
+    endpoints: Endpoints | None = None,
+    oracle: Oracle | None = None,
+) -> Ended:
+    """Run the world of `plan`, with the scheduler's chance from `seed`. traced: keep its trace.
+
+    endpoints: the server has these, too. oracle: what requests to them (`own`) may be answered.
+    """
 
     async def main(clock: trio.testing.MockClock) -> Ended:
-        return await World(plan, seed, clock, Trace(kept=traced)).run()
+        ended = await World(plan, seed, clock, Trace(kept=traced), endpoints=endpoints).run()
+        ended.oracle = oracle
+        return ended
 
     with ThreadStarts() as threads:
         ended = run_seeded(main, seed)
@@ -64,13 +77,16 @@ class World:
         clock: trio.testing.MockClock,
         trace: Trace,
         network: Network | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
         self._plan = plan
         self._clock = clock
         self._trace = trace
         self._network = network or Network(plan.late_iterations, seed)
         self._upstreams = Upstreams(plan, self._network, trace)
-        self._server = Server(plan, clock, self._upstreams, self, make_call=self._make_call)
+        self._server = Server(
+            plan, clock, self._upstreams, self, make_call=self._make_call, endpoints=endpoints
+        )
         self._ended = Ended(plan, trace, self._upstreams.wires, self._upstreams.look_ups)
         self._by_id: dict[bytes, RequestFacts] = {}
         self._holders: set[RequestFacts] = set()  # have a token: entered, and their answer has not begun
