@@ -26,7 +26,7 @@ _REPORT: Final = re.compile(
     r"^## (.+?)\n\n\*\*Versions\.\*\* (.+?)\.\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL
 )
 _RUN: Final = re.compile(
-    r"\[(\w+)\.py\]\(\.\./(tests/upstreaming/reproductions/\1\.py)\)(?: with `(\w+)`)? prints:\n\n"
+    r"\[(\w+)\.py\]\(\.\./(tests/upstreaming/reproductions/\1\.py)\)(?:\s+with\s+`(\w+)`)?\s+prints:\n\n"
     r"```text\n(.*?)```",
     re.DOTALL,
 )
