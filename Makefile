@@ -9,7 +9,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
   lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
-  axe pictures consoles documents check format image lock clean $(CHECKS)
+  upstreaming axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -163,6 +163,9 @@ garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collec
 
 httpcore-leak: $(VENV)/.dev ## httpx's own pool in the simulation and the sweep, until it loses a slot
 	@$(BIN)/python -m tests.breakages.httpcore_pool $(ARGS)
+
+upstreaming: $(VENV)/.dev ## run the reproductions of docs/upstreaming.md: which defect of which library is still there?
+	@$(BIN)/python -m tests.upstreaming $(ARGS)
 
 axe: $(VENV)/.dev ## fetch axe-core with npm: the tests of accessibility need it
 	@$(BIN)/python -m tests.axe

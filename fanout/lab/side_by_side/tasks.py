@@ -55,7 +55,7 @@ def measured(
     patience: Patience = PATIENT,
 ) -> dict[Place, Cell]:
     """The cells of these places. Raises `NotUsable` if a reader's function cannot be run."""
-    missing = {name for name, variant in BY_NAME.items() if variant.is_missing}
+    missing = {name for name, variant in BY_NAME.items() if variant.lacks}
     seen = run_cells(runtime, [place for place in places if place[0] not in missing], readers, patience)
     return {place: _cell(seen, place, readers) for place in places}
 
@@ -67,8 +67,8 @@ def _cell(seen: Seen, place: Place, readers: ReadersFunction | None) -> Cell:
         title, source = YOURS, readers.source
     else:
         title, source = BY_NAME[name].title, BY_NAME[name].source
-        if BY_NAME[name].is_missing:
-            return Cell(title, "not measured", f"needs {BY_NAME[name].needs}", source=source)
+        if BY_NAME[name].lacks:
+            return Cell(title, "not measured", f"needs {BY_NAME[name].lacks}", source=source)
     if place in seen.cells:
         return cell_of(seen.cells[place], title, situation, endpoint, source)
     if place in seen.silent:

@@ -12,7 +12,7 @@ import pytest
 from fanout.lab.side_by_side import tasks
 from fanout.lab.side_by_side.cells import Section
 from fanout.lab.side_by_side.situations import SITUATIONS
-from fanout.lab.side_by_side.variants import ENDPOINTS
+from fanout.lab.side_by_side.variants import BY_NAME, ENDPOINTS
 from tests.lab.side_by_side.cells import cell, every_cell
 from tests.lacking import needs_bridge
 
@@ -136,6 +136,13 @@ def test_the_bridge_is_late_by_at_most_its_grace_and_counts_what_it_leaves(task_
                 assert seen.counts["tasks_at_0_ms"] > 0
             else:
                 assert (seen.verdict, seen.answered_ms) == ("kept", seen.due_ms), (situation.name, endpoint)
+
+
+def test_on_a_python_that_cannot_import_the_bridge_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where trio-asyncio is installed."""
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    assert BY_NAME["bridge"].lacks == "Python below 3.14"
+    assert BY_NAME["anyio_group"].lacks == ""
 
 
 def test_a_lost_bug_and_a_reported_one_are_told_apart(task_rows: Section) -> None:

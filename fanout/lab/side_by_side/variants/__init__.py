@@ -14,6 +14,7 @@ meant to be read, and run as they stand: nothing of the lab is in them.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -46,8 +47,11 @@ class Variant:
     needs: str = ""
 
     @property
-    def is_missing(self) -> bool:
-        return bool(self.needs) and find_spec(self.needs) is None
+    def lacks(self) -> str:
+        """What it needs and this installation has not; empty if nothing."""
+        if self.runtime == "trio_asyncio" and sys.version_info >= (3, 14):
+            return "Python below 3.14"  # it can be installed, and not imported
+        return self.needs if self.needs and find_spec(self.needs) is None else ""
 
     @property
     def module(self) -> ModuleType:
