@@ -166,7 +166,10 @@ class Answer:
             at += self._read_head(data, at)
         if at < len(data) and not self.is_complete and not self._fault:
             if self._chunks is None:
+                before = self._body_bytes
                 self._parse(data[at:])
+                if self._body_bytes - before != len(data) - at:  # llhttp passes over empty lines behind it
+                    self.keeps_connection = False
             else:
                 self._read_chunks(self._chunks, data[at:])
         elif at < len(data):

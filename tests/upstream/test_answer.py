@@ -67,6 +67,8 @@ NOT_REUSABLE = {
     "ends with the connection": head(b"HTTP/1.1 200 OK") + b"{}",
     "garbage after it": PLAIN + b"x",
     "one byte of another answer": PLAIN + b"H",
+    "an empty line behind it": PLAIN + b"\r\n",
+    "a line feed behind it": PLAIN + b"\n",
     "another answer": PLAIN + PLAIN.replace(b"{}", b"[]"),
     "another answer, and a bad one": PLAIN
     + head(b"HTTP/1.1 500 Oops", b"X-Trailer: 1", b"Content-Encoding: gzip", b"Content-Length: 2")
