@@ -229,7 +229,7 @@ def check_host(host: bytes) -> None:
 
 
 def has_expectation(expectations: bytes | None) -> bool:
-    """Whether the client expects a 100. They are a list, in which empty elements mean nothing. RFC 9110 5.6.1."""
+    """Whether the client expects a 100. Expectations are a list, which may have empty elements."""
     if expectations is None:
         return False
     members = {member.strip(b" \t") for member in expectations.lower().split(b",")} - {b""}
