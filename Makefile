@@ -8,7 +8,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
-  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants bench figures \
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants fuzz bench figures \
   upstreaming axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
@@ -64,6 +64,9 @@ mutants: .venv-mutants/.ready ## mutation testing: does a test notice each small
 	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
 	  --require-hashes --requirement tests/mutation/requirements.lock
 	@touch $@
+
+fuzz: $(VENV)/.dev ## our parsers against llhttp, h11, aiohttp and h2, for an hour (ARGS="--seconds 60 --only head"; --help)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
 bench: $(BENCH)/.ready ## measure fanout and its peers; writes docs/performance.md, which says how long it takes (ARGS=--short)
@@ -157,6 +160,7 @@ documents: $(VENV)/.dev ## write what is made from the code: docs/settings.md, p
 	@$(BIN)/python -m tests.project.formulas
 	@$(BIN)/python -m tests.project.picture
 	@$(BIN)/python -m tests.project.lab_page
+	@$(BIN)/python -m tests.project.witnesses_page
 
 garbage: $(VENV)/.dev ## 20,000 requests of each kind without the garbage collector (ARGS="404 --requests 2000": some)
 	@$(BIN)/python -m tests.garbage $(ARGS)

@@ -51,7 +51,7 @@ _CODING: Final = re.compile(TOKEN + rb"(?:[ \t]*+;.*+)?")
 _RULED: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
 )
-_LISTS: Final = frozenset((b"connection", b"upgrade", b"transfer-encoding"))
+_LISTS: Final = frozenset((b"connection", b"upgrade", b"transfer-encoding", b"expect"))
 _MAX_LENGTH_DIGITS: Final = 15
 
 
@@ -124,9 +124,9 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         keep_alive = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
     else:
         keep_alive = True
-    body_length = 0
+    body_length, expects_continue = 0, False
     if len(ruled) > (host is not None):
-        check_expectation(ruled.get(b"expect"))
+        expects_continue = has_expectation(ruled.get(b"expect")) and version == b"1.1"
         body_length = _body_length(ruled, version)
         if b"upgrade" in ruled:
             _check_upgrade(ruled, body_length)
@@ -138,7 +138,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         fields,
         keep_alive and body_length != CHUNKED,  # where a chunked body ends only llhttp knows
         body_length,
-        b"expect" in ruled and version == b"1.1",
+        expects_continue,
     )
 
 
@@ -228,9 +228,14 @@ def check_host(host: bytes) -> None:
         raise malformed("The host is not a name or an address, with or without a port.")
 
 
-def check_expectation(expectation: bytes | None) -> None:
-    if expectation is not None and expectation.lower() != b"100-continue":
+def has_expectation(expectations: bytes | None) -> bool:
+    """Whether the client expects a 100. Expectations are a list, which may have empty elements."""
+    if expectations is None:
+        return False
+    members = {member.strip(b" \t") for member in expectations.lower().split(b",")} - {b""}
+    if not members <= {b"100-continue"}:
         raise Rejected(rejections.EXPECTATION_FAILED)
+    return bool(members)
 
 
 def length_of(content_length: bytes) -> int:

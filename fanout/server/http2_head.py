@@ -23,11 +23,12 @@ _OF_CONNECT: Final = frozenset((b":method", b":authority"))
 _OF_A_CONNECTION: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
-_ONCE: Final = frozenset((b"host", b"content-length", b"expect"))
+_ONCE: Final = frozenset((b"host", b"content-length"))
 _PROHIBITED_IN_A_NAME: Final = re.compile(rb"[\x00-\x20A-Z\x7f-\xff:]")  # RFC 9113 8.2.1
 _PROHIBITED_IN_A_VALUE: Final = re.compile(rb"\A[ \t]|[\x00\r\n]|[ \t]\Z")
 _NAME: Final = re.compile(TOKEN)
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
+_PORTS: Final = {b"http": b":80", b"https": b":443"}
 _HTTP: Final = frozenset((b"http", b"https"))
 
 
@@ -62,8 +63,10 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
             if name in ruled:
                 wrong = f"The field {name.decode('ascii')} is there more than once."
             ruled[name] = value
+        elif name == b"expect":
+            ruled[name] = ruled.get(name, b"") + b"," + value
     method, host = _method_of(pseudo), pseudo.get(b":authority")
-    if host is not None and ruled.get(b"host", host) != host:
+    if host is not None and not _is_same_host(ruled.get(b"host", host), host, pseudo.get(b":scheme")):
         raise Malformed
     head.check_method(method)
     head.check_target_size(pseudo[b":path"], limits)
@@ -72,14 +75,15 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     head.check_number_of_fields(number, limits)
     if wrong is not None:
         raise malformed(wrong)
-    host = ruled.get(b"host", host)
+    if host is None:  # else it counts, and the field is the same host in other letters
+        host = ruled.get(b"host")
     if host is None:
         raise malformed("A request needs an :authority, or a Host field.")
     head.check_host(host)
     head.check_target(method, pseudo[b":path"])
     if pseudo[b":scheme"].lower() not in _HTTP:
         raise malformed("The scheme is neither http nor https.")
-    head.check_expectation(ruled.get(b"expect"))
+    expects_continue = head.has_expectation(ruled.get(b"expect")) and not ended
     body_length = 0 if ended else CHUNKED
     if b"content-length" in ruled:
         body_length = head.length_of(ruled[b"content-length"])
@@ -88,7 +92,6 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     elif not ended:
         fields.append((b"transfer-encoding", b"chunked"))
     path = head.split_target(pseudo[b":path"])
-    expects_continue = b"expect" in ruled and not ended
     fields.insert(0, (b"host", host))
     return Head(method.decode("ascii"), "2", *path, fields, True, body_length, expects_continue)
 
@@ -104,12 +107,20 @@ def _is_valid(name: bytes, value: bytes) -> bool:
     if (
         not name
         or name in _OF_A_CONNECTION
-        or (name == b"te" and value != b"trailers")
+        or (name == b"te" and value.lower() != b"trailers")
         or _PROHIBITED_IN_A_NAME.search(name)
         or _PROHIBITED_IN_A_VALUE.search(value)
     ):
         raise Malformed
     return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
+
+
+def _is_same_host(one: bytes, other: bytes, scheme: bytes | None) -> bool:
+    """As RFC 3986 6.2 compares: in any case, and the port of the scheme may be left out."""
+    if one == other:
+        return True
+    port = _PORTS.get(scheme or b"", b":")
+    return len({host.lower().removesuffix(port).removesuffix(b":") for host in (one, other)}) == 1
 
 
 def _method_of(pseudo: dict[bytes, bytes]) -> bytes:

@@ -166,7 +166,10 @@ class Answer:
             at += self._read_head(data, at)
         if at < len(data) and not self.is_complete and not self._fault:
             if self._chunks is None:
+                before = self._body_bytes
                 self._parse(data[at:])
+                if self._body_bytes - before != len(data) - at:  # llhttp passes over empty lines behind it
+                    self.keeps_connection = False
             else:
                 self._read_chunks(self._chunks, data[at:])
         elif at < len(data):
@@ -188,6 +191,8 @@ class Answer:
         self._parse(head)
         if self._has_head and not has_end and not self._fault:
             self._fault = "a head that does not end with an empty line"
+        if has_end and not self._has_head:  # an interim answer has no body, whatever it says; RFC 9112 6.3
+            self._parser = None
         return len(head)
 
     def _parse(self, data: bytes) -> None:
@@ -234,7 +239,11 @@ class Answer:
         if self.is_complete or parser is None:
             return
         status = parser.get_status_code()
-        if 100 <= status < 200:
+        self._version = _VERSIONS.get(parser.get_http_version(), b"")
+        if status < 100 or not self._version:
+            self._fault = "an unknown HTTP version or status"
+            return
+        if status < 200:
             self._headers.clear()
             if status == httpx.codes.SWITCHING_PROTOCOLS:
                 self._fault = "it switches protocols, which was not asked for"
@@ -242,10 +251,7 @@ class Answer:
         self.status = status
         self._has_head = True
         is_framed = self._read_headers()
-        self._version = _VERSIONS.get(parser.get_http_version(), b"")
-        if status < 100 or not self._version:
-            self._fault = "an unknown HTTP version or status"
-        elif self._is_to_head or status in _NO_BODY:
+        if self._is_to_head or status in _NO_BODY:
             # Never reused: should the upstream send a body all the same, nothing says where it ends.
             self.is_complete = True
         else:

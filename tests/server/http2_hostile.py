@@ -139,7 +139,8 @@ OWN: dict[str, tuple[list[Header], Ending]] = {
     "a tab in the path": (get(path=b"/a\tb"), 400),
     "an absolute path": (get(path=b"https://a/"), 400),
     "a length and no body": (get((b"content-length", b"5")), RESET),
-    "two expectations": (get((b"expect", b"100-continue"), (b"expect", b"100-continue")), 400),
+    "two expectations, one unknown": (get((b"expect", b"100-continue"), (b"expect", b"x")), 417),
+    "a host with another port": (get((b"host", b"a:80")), RESET),
 }
 
 # Unusual, and allowed: (HTTP/1's bytes, HTTP/2's fields)
@@ -180,6 +181,20 @@ ALLOWED: dict[str, tuple[bytes, list[Header]]] = {
         get((b"host", b"a")),
     ),
     "trailers": (b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n", get((b"te", b"trailers"))),
+    "trailers in capitals": (b"GET / HTTP/1.1\r\nHost: a\r\nTE: Trailers\r\n\r\n", get((b"te", b"Trailers"))),
+    "the same host in capitals": (b"GET http://a/ HTTP/1.1\r\nHost: A\r\n\r\n", get((b"host", b"A"))),
+    "the same host with the port of its scheme": (
+        b"GET https://a/ HTTP/1.1\r\nHost: a:443\r\n\r\n",
+        get((b"host", b"a:443")),
+    ),
+    "an expectation twice": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n\r\n",
+        get((b"expect", b"100-continue"), (b"expect", b"100-continue")),
+    ),
+    "an empty list of expectations": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: ,\r\n\r\n",
+        get((b"expect", b",")),
+    ),
     "another scheme of http": (
         b"GET HTTP://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         [(b":scheme", b"HTTP"), *without(b":scheme")],

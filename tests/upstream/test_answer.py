@@ -54,6 +54,10 @@ REUSABLE = {
     "no reason phrase": head(b"HTTP/1.1 200", b"Content-Length: 2") + b"{}",
     "after 100 and 103": head(b"HTTP/1.1 100 Continue") + head(b"HTTP/1.1 103 Hints", b"Link: x") + PLAIN,
     "after 199": head(b"HTTP/1.1 199 Odd", b"X-Trailer: 1") + PLAIN,
+    "after 103 with a length": head(b"HTTP/1.1 103 Hints", b"Content-Length: 9") + PLAIN,
+    "after 103 in chunks": head(b"HTTP/1.1 103 Hints", b"Transfer-Encoding: chunked") + PLAIN,
+    "after 103 that closes": head(b"HTTP/1.1 103 Hints", b"Connection: close") + PLAIN,
+    "after 100 of HTTP/1.0": head(b"HTTP/1.0 100 Continue") + PLAIN,
     "1.0 with keep-alive": head(b"HTTP/1.0 200 OK", b"Connection: keep-alive", b"Content-Length: 2") + b"{}",
     "offers an upgrade": head(
         b"HTTP/1.1 200 OK", b"Upgrade: h2c", b"Connection: upgrade", b"Content-Length: 2"
@@ -67,6 +71,8 @@ NOT_REUSABLE = {
     "ends with the connection": head(b"HTTP/1.1 200 OK") + b"{}",
     "garbage after it": PLAIN + b"x",
     "one byte of another answer": PLAIN + b"H",
+    "an empty line behind it": PLAIN + b"\r\n",
+    "a line feed behind it": PLAIN + b"\n",
     "another answer": PLAIN + PLAIN.replace(b"{}", b"[]"),
     "another answer, and a bad one": PLAIN
     + head(b"HTTP/1.1 500 Oops", b"X-Trailer: 1", b"Content-Encoding: gzip", b"Content-Length: 2")
@@ -87,6 +93,7 @@ MALFORMED = {
     "HTTP/2.0": head(b"HTTP/2.0 200 OK", b"Content-Length: 2") + b"{}",
     "HTTP/0.9": head(b"HTTP/0.9 200 OK", b"Content-Length: 2") + b"{}",
     "HTTP/1.2": head(b"HTTP/1.2 200 OK", b"Content-Length: 2") + b"{}",
+    "HTTP/2.0 before the final answer": head(b"HTTP/2.0 103 Hints") + PLAIN,
     "status 099": head(b"HTTP/1.1 099 OK", b"Content-Length: 2") + b"{}",
     "101": head(b"HTTP/1.1 101 Switching", b"Upgrade: x", b"Connection: upgrade"),
     "101 without upgrade": head(b"HTTP/1.1 101 Switching") + PLAIN,
