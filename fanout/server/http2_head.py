@@ -63,7 +63,7 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
                 wrong = f"The field {name.decode('ascii')} is there more than once."
             ruled[name] = value
     method, host = _method_of(pseudo), pseudo.get(b":authority")
-    if host is not None and ruled.get(b"host", host) != host:
+    if host is not None and ruled.get(b"host", host).lower() != host.lower():
         raise Malformed
     head.check_method(method)
     head.check_target_size(pseudo[b":path"], limits)
@@ -72,7 +72,7 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     head.check_number_of_fields(number, limits)
     if wrong is not None:
         raise malformed(wrong)
-    host = ruled.get(b"host", host)
+    host = ruled.get(b"host") if host is None else host
     if host is None:
         raise malformed("A request needs an :authority, or a Host field.")
     head.check_host(host)
@@ -93,8 +93,13 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     return Head(method.decode("ascii"), "2", *path, fields, True, body_length, expects_continue)
 
 
-def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Check trailers, which no app reads. Raises `Malformed`."""
+def check_trailers(fields: Iterable[tuple[bytes, bytes]], missing_bytes: int) -> None:
+    """Check trailers, which no app reads. Raises `Malformed`.
+
+    missing_bytes: of the body, by its content-length. Without trailers h2 checks that.
+    """
+    if missing_bytes > 0:
+        raise Malformed
     for name, value in fields:
         _is_valid(name, value)
 
@@ -104,7 +109,7 @@ def _is_valid(name: bytes, value: bytes) -> bool:
     if (
         not name
         or name in _OF_A_CONNECTION
-        or (name == b"te" and value != b"trailers")
+        or (name == b"te" and value.lower() != b"trailers")
         or _PROHIBITED_IN_A_NAME.search(name)
         or _PROHIBITED_IN_A_VALUE.search(value)
     ):
