@@ -45,7 +45,7 @@ _NEVER: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^
 _METHOD: Final = re.compile(TOKEN)
 _PATH: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*+")
 _PORT: Final = rb"(?:[0-5]?[0-9]{0,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::" + _PORT + rb")?")
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]+)(?::" + _PORT + rb")?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]++)(.*)")
 _CODING: Final = re.compile(TOKEN + rb"(?:[ \t]*+;.*+)?")
 _RULED: Final = frozenset(

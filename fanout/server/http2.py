@@ -198,8 +198,9 @@ class Http2:
                 if event.stream_id in self._streams:
                     self._streams[event.stream_id].body_came(b"", ended=True)
             case h2.events.TrailersReceived():
+                stream = self._streams.get(event.stream_id)
                 try:
-                    check_trailers(event.headers)
+                    check_trailers(event.headers, 0 if stream is None else stream.missing_bytes)
                 except Malformed:
                     self._reset_malformed(event.stream_id)
             case h2.events.StreamReset():  # by the client, or by h2 because of the client

@@ -75,8 +75,7 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     head.check_number_of_fields(number, limits)
     if wrong is not None:
         raise malformed(wrong)
-    if host is None:  # else it counts, and the field is the same host in other letters
-        host = ruled.get(b"host")
+    host = ruled.get(b"host") if host is None else host
     if host is None:
         raise malformed("A request needs an :authority, or a Host field.")
     head.check_host(host)
@@ -96,8 +95,13 @@ def read_head(sent: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: boo
     return Head(method.decode("ascii"), "2", *path, fields, True, body_length, expects_continue)
 
 
-def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Check trailers, which no app reads. Raises `Malformed`."""
+def check_trailers(fields: Iterable[tuple[bytes, bytes]], missing_bytes: int) -> None:
+    """Check trailers, which no app reads. Raises `Malformed`.
+
+    missing_bytes: of the body, by its content-length. Without trailers h2 checks that.
+    """
+    if missing_bytes > 0:
+        raise Malformed
     for name, value in fields:
         _is_valid(name, value)
 

@@ -44,6 +44,7 @@ class Stream:
         self.has_started = False  # h2 has the head
         self.is_complete = False  # h2 has all of it
         self.request_ended = False
+        self.missing_bytes = head.body_length  # of the request's body; negative if it has no length
         self._driver = driver
         self._connection = connection
         self._writer = writer
@@ -74,6 +75,7 @@ class Stream:
     def body_came(self, data: bytes, *, ended: bool = False) -> None:
         if not self.is_last:  # else nobody receives it, and a client that does not read could fill the memory
             self._body.append(data)
+        self.missing_bytes -= len(data)
         self.request_ended = ended
         self._expects_continue = False
         self._body_comes.unpark_all()

@@ -49,6 +49,10 @@ async def serve(
     """
     config = _configure(certificate)
     context = config.create_ssl_context() if certificate is not None else None
+    if (
+        context is not None
+    ):  # hypercorn clears all options; RFC 8446 D.4 demands what this one makes OpenSSL do
+        context.options |= ssl.OP_ENABLE_MIDDLEBOX_COMPAT
     state: dict[str, Any] = {}
     lifespan = Lifespan(ASGIWrapper(app), config, state)
     connections = Connections(app, driver, state)

@@ -58,6 +58,7 @@ CHOSEN: Final = {
         "8 s": "three keep-alive probes",
         "300 ms": "a test's timeout",
     },
+    "docs/http.md": {"100 KB": "a case of Http11Probe"},
     "docs/lab.md": dict.fromkeys(("10 ms", "50 ms", "400 ms"), "an example, exact in virtual time"),
     "docs/live.md": {
         "80 ms": "the demo's client",

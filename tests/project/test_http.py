@@ -9,14 +9,14 @@ import pytest
 from tests.project.names import ROOT, is_there, named_in
 
 SECTIONS = re.split(r"^## ", (ROOT / "docs/http.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
-STANDARDS = SECTIONS[1:]
-_RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§([\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
+STANDARDS, SUITES = SECTIONS[1:-1], SECTIONS[-1]
+_RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def rules_of(section: str) -> list[tuple[str, tuple[int, ...], str]]:
     """Standard, if it is named with each rule; number; text."""
     return [
-        (standard, tuple(map(int, number.split("."))), text)
+        (standard, tuple(int(part) if part.isdigit() else ord(part) for part in number.split(".")), text)
         for standard, number, text in _RULE.findall(section)
     ]
 
@@ -42,3 +42,19 @@ def test_every_rule_names_tests_that_exist(section: str) -> None:
         tests = [(path, name) for path, name in named_in(text) if name.startswith("test_")]
         assert tests, f"{title(section)} {number} names no test"
         assert [f"{path}::{name}" for path, name in tests if not is_there(path, name)] == []
+
+
+_RESULT = re.compile(r"^\| (\w[\w ]*\w)[^|]*\| `[0-9a-f]{7}` \| ([\d,]+) \| ([\d,]+) \|", re.MULTILINE)
+_EXPLAINED = re.compile(r"^- \*\*([\w ]+)\*\* \(([\d,]+) cases\): ", re.MULTILINE)
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_every_case_of_a_suite_that_does_not_pass_is_explained() -> None:
+    assert title(SUITES) == "Public suites"
+    results = {name: number(cases) - number(passed) for name, cases, passed in _RESULT.findall(SUITES)}
+    assert len(results) == SUITES.count("\n| ") - 2 > 0
+    explained = {name: number(cases) for name, cases in _EXPLAINED.findall(SUITES)}
+    assert explained == {name: cases for name, cases in results.items() if cases}

@@ -72,6 +72,8 @@ HEADS: dict[str, tuple[bytes, int]] = {
     ),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "two hosts": (GET + b"Host: b\r\n\r\n", 400),
+    "empty host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+    "host with nothing but a port": (b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 400),
     "host with a path": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     "host that is not ASCII": (b"GET / HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", 400),
     "host with a user": (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),

@@ -93,6 +93,8 @@ LENIENT = {
     "RTSP",
     "no host",
     "two hosts",
+    "empty host",
+    "host with nothing but a port",
     "host with a path",
     "host with a space",
     "host with a user",

@@ -75,6 +75,7 @@ async def test_what_is_unusual_and_allowed_is_served_by_both(name: str, autojump
     over_http1, same = app.scopes
     for key in ("method", "path", "raw_path", "query_string"):
         assert over_http1[key] == same[key]
+    assert dict(over_http1["headers"]).get(b"host") == dict(same["headers"])[b"host"]
     assert world.crashes == over_http2.crashes == []
 
 

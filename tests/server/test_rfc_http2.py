@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 
 import h2.events
 import pytest
@@ -13,12 +15,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.certificates import Certificate
+from fanout.server.head import Head, parse_head
+from fanout.server.http2_head import Malformed, read_head
 from fanout.server.limits import Limits
+from fanout.server.rejections import Rejected
+from tests.blackbox.front_door.http2_frames import frame
 from tests.server.apps import Echo, answer
 from tests.server.hostile import HEADS
 from tests.server.http2 import H2Client, Header, h2_client, http2_in_memory, request
 from tests.server.http2_hostile import ALLOWED, GOODBYE, OWN, RESET, SAME, Ending, get
-from tests.server.serving import on_socket
+from tests.server.serving import on_socket, until
 from tests.server.test_http2_head import ending
 
 # What HTTP/2 cannot say: it has no lines, no versions, no transfer codings and no forms of the target.
@@ -150,6 +156,40 @@ def test_a_connection_ends_only_where_h2_ends_it(name: str) -> None:
     assert is_large or any(not value.isdigit() for value in lengths) or len(set(lengths)) > 1
 
 
+def status_of(read: Callable[..., Head], sent: object) -> int:
+    try:
+        read(sent, Limits())
+    except Malformed:
+        return 400
+    except Rejected as rejected:
+        return rejected.rejection.status
+    return 200
+
+
+HTTP_1_ALONE = {"a name": b"ABCDEFGHIJKLMNOPQRSTUVWXYZ:"}  # a colon ends a name, and names have any case
+PLACES: dict[str, tuple[bytes, Callable[[bytes], list[Header]]]] = {
+    "a name": (b"GET / HTTP/1.1\r\nHost: a\r\nx%sy: z\r\n\r\n", lambda byte: get((b"x%sy" % byte, b"z"))),
+    "a value": (b"GET / HTTP/1.1\r\nHost: a\r\nx: y%sz\r\n\r\n", lambda byte: get((b"x", b"y%sz" % byte))),
+    "the method": (b"G%sT / HTTP/1.1\r\nHost: a\r\n\r\n", lambda byte: get(method=b"G%sT" % byte)),
+    "the path": (b"GET /x%sy HTTP/1.1\r\nHost: a\r\n\r\n", lambda byte: get(path=b"/x%sy" % byte)),
+    "the query": (b"GET /?x%sy HTTP/1.1\r\nHost: a\r\n\r\n", lambda byte: get(path=b"/?x%sy" % byte)),
+    "the host": (b"GET / HTTP/1.1\r\nHost: x%sy\r\n\r\n", lambda byte: get(authority=b"x%sy" % byte)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_byte_is_good_for_both_or_for_neither(place: str) -> None:
+    """RFC 9113 8.2.1: "Failure to validate fields can be exploited for request smuggling attacks"."""
+    http1, http2 = PLACES[place]
+    for number in range(256):
+        byte = bytes((number,))
+        status = status_of(parse_head, http1 % byte)
+        if byte in HTTP_1_ALONE.get(place, b""):
+            assert status == 200
+            status = 400
+        assert (byte, status_of(partial(read_head, ended=True), http2(byte))) == (byte, status)
+
+
 # What RFC 9113 adds
 
 
@@ -173,6 +213,71 @@ async def test_crumbs_of_a_cookie_are_one_cookie(
     fields = app.scopes[0]["headers"]
     assert [value for name, value in fields if name == b"cookie"] == told
     assert (b"x", b"y") in fields
+
+
+async def with_trailers(client: H2Client, body: bytes) -> None:
+    """A request whose length is five."""
+    await client.send(get((b"content-length", b"5"), path=b"/slow", method=b"POST"), end=False)
+    if body:
+        client.connection.send_data(1, body)
+    client.connection.send_headers(1, [(b"x", b"y")], end_stream=True)
+    await client.flush()
+
+
+@pytest.mark.parametrize("body", [b"", b"1234"])
+async def test_a_body_that_is_too_short_is_malformed_before_trailers_as_well(
+    body: bytes, authority: trustme.CA, certificate: Certificate
+) -> None:
+    """RFC 9113 8.1.1: malformed "if the value of the Content-Length header field does not equal the sum of
+    the DATA frame payload lengths that form the content". h2 forgets the length when it reads trailers."""
+    app = Echo(slow_s=60)
+    async with on_socket(app, certificate=certificate) as world:
+        client = await h2_client(world, authority)
+        await with_trailers(client, body)
+        assert await ending(client, 1) == RESET
+        await client.send(request(), stream_id=3)
+        assert await ending(client, 3) == 200
+        await until(lambda: not app.running)
+    assert world.crashes == []
+
+
+async def test_a_whole_body_before_trailers_is_served(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    app = Echo(slow_s=0)
+    async with on_socket(app, certificate=certificate) as world:
+        client = await h2_client(world, authority)
+        await with_trailers(client, b"12345")
+        assert await ending(client, 1) == 200
+
+
+END_STREAM, END_HEADERS = 0x1, 0x4
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "flags", "fields"),
+    [
+        (1, END_HEADERS, [(b"x", b"y")]),
+        (1, END_HEADERS, [(b":status", b"100")]),
+        (3, END_HEADERS, [(b":status", b"100"), *get()]),
+        (3, END_HEADERS | END_STREAM, [(b":status", b"100"), *get()]),
+    ],
+)
+async def test_heads_that_h2_ends_the_connection_for(
+    stream_id: int, flags: int, fields: list[Header], authority: trustme.CA, certificate: Certificate
+) -> None:
+    """RFC 9113 8.1: a HEADERS frame "without the END_STREAM flag set after receiving the HEADERS frame that
+    opens a request" is malformed; 8.3: so are pseudo-header fields "defined for responses" in a request."""
+    app = Echo(slow_s=60)
+    async with on_socket(app, certificate=certificate) as world:
+        client = await h2_client(world, authority)
+        await client.send(request(b"/slow", b"POST"), end=False)
+        block = client.connection.encoder.encode(fields)
+        await client.stream.send_all(frame(0x1, flags, stream_id, block))
+        assert await ending(client, 1) == GOODBYE
+        await world.settled()
+    assert len(app.scopes) == 1
+    assert world.crashes == []
 
 
 class Bodies:

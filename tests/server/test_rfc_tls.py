@@ -335,6 +335,21 @@ async def test_a_broken_record_ends_with_one_alert(
     assert world.crashes == []
 
 
+# The handshake
+
+HANDSHAKE, CHANGE_CIPHER_SPEC = 0x16, 0x14
+
+
+async def test_a_client_with_a_session_id_gets_the_change_cipher_spec_that_middleboxes_look_for(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    """RFC 8446 D.4: "if the client sends a non-empty session ID, the server MUST send the
+    change_cipher_spec". OpenSSL's clients send one."""
+    async with on_socket(Echo(), certificate=certificate) as world:
+        peer = await connect(world, authority)
+        assert peer.records[:2] == [HANDSHAKE, CHANGE_CIPHER_SPEC]
+
+
 # The first request
 
 
