@@ -200,7 +200,7 @@ class Http2:
         if driver.draining:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        answer = driver.shed(0)
+        answer = driver.shed(driver.beginning)
         if answer is not None:
             driver.refused += 1
             if self._window(stream_id) < len(answer):
@@ -209,6 +209,7 @@ class Http2:
                 self._answer_now(event, answer)
             return
         driver.requests += 1
+        driver.beginning += 1
         stream = Stream(driver, self._connection, self._writer, stream_id, head)
         self._streams[stream_id] = stream
         scope = http_scope(
@@ -263,6 +264,7 @@ class Http2:
     async def _run_app(  # noqa: ASYNC910 - the task of a request, and its last act
         self, stream: Stream, scope: Scope
     ) -> None:
+        self._driver.beginning -= 1
         with stream.cancel_scope:
             crashed = False
             try:

@@ -1,0 +1,406 @@
+"""How an HTTP/2 connection ends, after how long, and what is counted then. G6, G10, G11."""
+
+from __future__ import annotations
+
+import h2.events
+import h2.settings
+import pytest
+import trio
+import trio.testing
+from h2.errors import ErrorCodes
+from trio.testing import MockClock
+
+from fanout.server.asgi import ANSWER, CLIENT_KEY, Receive, Scope, Send
+from fanout.server.limits import Limits
+from tests.blackbox.front_door.http2_frames import PING, block, fields, frame, headers
+from tests.server.apps import Echo, answer
+from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
+from tests.server.http2_hostile import get
+from tests.server.recorded import Recorded
+from tests.server.serving import in_memory
+
+LIMITS = Limits(head_timeout_s=10, idle_timeout_s=75, linger_timeout_s=1, drain_grace_s=0.5)
+
+
+async def seconds_until_the_end(client: H2Client) -> float:
+    began = trio.current_time()
+    await client.end()
+    return trio.current_time() - began
+
+
+@pytest.mark.parametrize("sent", [b"", b"PRI * HTTP/2.0\r\n\r\nSM\r"])
+async def test_half_a_preface_is_half_a_head(sent: bytes, autojump_clock: MockClock) -> None:
+    async with http2_in_memory(Echo(), LIMITS) as world:
+        client = world.connect()
+        await client.stream.send_all(sent)
+        assert await seconds_until_the_end(client) == pytest.approx(10)
+        assert world.driver.statistics().ended == {"slow_head": 1}
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_client_that_asks_for_nothing_is_idle(asks: bool, autojump_clock: MockClock) -> None:
+    """From its preface on, or from its last answer; frames of any other kind do not count as a request."""
+    async with http2_in_memory(Echo(), LIMITS) as world:
+        client = world.connect()
+        await client.flush()
+        if asks:
+            await client.send(request())
+            await client.ended()
+        await trio.testing.wait_all_tasks_blocked()
+        statistics = world.driver.statistics()
+        assert (statistics.waiting, statistics.busy) == (1, 0)
+        assert await seconds_until_the_end(client) == pytest.approx(75)
+        assert world.driver.statistics().ended == {"idle": 1}
+
+
+async def test_a_connection_with_a_request_is_busy_until_its_answer(autojump_clock: MockClock) -> None:
+    app = Echo(slow_s=200)
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        await client.send(request(b"/slow"))
+        await trio.sleep(100)
+        statistics = world.driver.statistics()
+        assert (statistics.waiting, statistics.busy, statistics.requests) == (0, 1, 1)
+        client.connection.ping(b"12345678")  # is answered, and changes nothing
+        await client.flush()
+        await client.next(h2.events.PingAckReceived)
+        assert world.driver.statistics().busy == 1
+        assert await client.ended() == 1
+        assert trio.current_time() == 200
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.driver.statistics().waiting == 1
+
+
+async def test_a_mistake_that_ends_the_connection_is_counted_once_and_cancels_what_runs(
+    autojump_clock: MockClock,
+) -> None:
+    """G6, G10. Nothing behind it is read."""
+    app = Echo(slow_s=60)
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        await client.send(request(b"/slow"))
+        await trio.testing.wait_all_tasks_blocked()
+        client.connection.send_headers(3, request(), end_stream=True)
+        await client.stream.send_all(
+            frame(PING, 0, 1, bytes(8)) + client.connection.data_to_send() + frame(PING, 0, 1, bytes(8))
+        )
+        assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
+        await client.end()
+        statistics = world.driver.statistics()
+        assert (statistics.malformed, statistics.requests) == (1, 1)
+        assert statistics.ended == {"refused": 1}
+        assert app.running == 0
+        assert app.told_at == [trio.current_time()]
+
+
+async def test_a_frame_that_is_too_long_ends_the_connection(autojump_clock: MockClock) -> None:
+    """RFC 9113 4.2: FRAME_SIZE_ERROR. With the head of the frame, not with its end: h2 would keep it."""
+    async with http2_in_memory(Echo(), LIMITS) as world:
+        client = world.connect()
+        await client.flush()
+        await client.stream.send_all(frame(PING, 0, 0, bytes(2**14 + 1))[:9])
+        assert await client.goodbye() == ErrorCodes.FRAME_SIZE_ERROR
+        await client.end()
+        assert world.driver.statistics().ended == {"flooding": 1}
+        assert world.driver.statistics().malformed == 0
+
+
+async def test_malformed_requests_are_counted_as_what_was_taken_back(autojump_clock: MockClock) -> None:
+    """G10. Two mistakes and a reset are three; the fourth is one too many."""
+    async with http2_in_memory(Echo(slow_s=60), Limits(max_resets=3, resets_per_s=0)) as world:
+        client = world.connect()
+        for stream_id in (1, 3):
+            await client.send(request(b""), stream_id=stream_id)
+            assert await client.reset() == ErrorCodes.PROTOCOL_ERROR
+        await client.send(request(b"/slow"), stream_id=5)
+        client.connection.reset_stream(5)
+        await client.flush()
+        await client.send(request(b""), stream_id=7)
+        assert await client.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
+        await client.end()
+        assert world.driver.statistics().malformed == 3
+        assert world.driver.statistics().ended == {"flooding": 1}
+
+
+async def test_answers_that_a_client_does_not_take_are_counted_as_taken_back(
+    autojump_clock: MockClock,
+) -> None:
+    """G10. Each holds a request's memory for as long as a write may take."""
+    limits = Limits(max_resets=2, resets_per_s=0, write_timeout_s=1)
+    async with http2_in_memory(Echo(slow_s=60), limits) as world:
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request(b"/slow"))
+        for stream_id in (3, 5, 7):
+            await client.send(request(), stream_id=stream_id)
+            assert (await client.next(h2.events.StreamReset)).stream_id == stream_id
+        await client.send(request(), stream_id=9)
+        assert await client.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+async def test_a_goodbye_of_the_client_cancels_its_requests(autojump_clock: MockClock) -> None:
+    """G6. RFC 9113 6.8 lets a client close what it has said goodbye to; ours counts it as a disconnect."""
+    app = Echo(slow_s=60)
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        await client.send(request(b"/slow"))
+        await trio.sleep(1)
+        client.connection.close_connection()
+        await client.flush()
+        await client.end()
+        assert app.told_at == [trio.current_time()]
+        assert world.driver.statistics().ended == {"client_disconnected": 1}
+
+
+async def test_an_app_may_report_that_its_client_reads_too_slowly(autojump_clock: MockClock) -> None:
+    """As over HTTP/1.1: the connection ends with a reset, and all its requests with it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep(1)
+        scope[CLIENT_KEY].reads_too_slowly()
+        await trio.sleep_forever()
+
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        await client.send(request())
+        assert await seconds_until_the_end(client) == 1
+        assert world.driver.statistics().ended == {"slow_reader": 1}
+    assert world.crashes == []
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_an_app_that_only_sends_is_cancelled_when_its_client_takes_nothing(
+    others: int, autojump_clock: MockClock
+) -> None:
+    """G6, G10: it does not go on as if its answer were sent, and that is no bug of the app's."""
+    went_on = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            await trio.sleep(60)
+        await send({"type": ANSWER, "status": 200, "headers": [], "body": b"x"})
+        went_on.append(scope["path"])
+
+    async with http2_in_memory(app, Limits(write_timeout_s=2)) as world:
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.send(request())
+        for number in range(others):
+            await client.send(request(b"/slow"), stream_id=3 + 2 * number)
+        await trio.sleep(3)
+        assert went_on == []
+        assert world.driver.statistics().ended == ({} if others else {"slow_reader": 1})
+        assert not world.driver.timeouts.of_streams
+    assert world.crashes == []
+
+
+async def test_bounds_of_answers_are_forgotten_with_them(autojump_clock: MockClock) -> None:
+    """G10: sent, taken back, or left behind by a client that is gone."""
+    async with http2_in_memory(Echo(slow_s=1), LIMITS) as world:
+        client = world.connect()
+        await client.send(request())
+        await client.ended()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        for stream_id in (3, 5):
+            await client.send(request(), stream_id=stream_id)
+            await client.status()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(world.driver.timeouts.of_streams) == 2
+        client.connection.reset_stream(3)
+        await client.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(world.driver.timeouts.of_streams) == 1
+        await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not world.driver.timeouts.of_streams
+        assert world.driver.statistics().open == 0
+
+
+async def test_a_shutdown_waits_for_the_answers_and_for_nothing_else(autojump_clock: MockClock) -> None:
+    """G9. One connection waits for its preface, one is idle, and one has a request."""
+    async with http2_in_memory(Echo(slow_s=5), LIMITS) as world:
+        clients = [world.connect() for _ in range(3)]
+        for client in clients[1:]:
+            await client.flush()
+        await clients[2].send(request(b"/slow"))
+        await trio.testing.wait_all_tasks_blocked()
+        world.driver.drain()
+        began = trio.current_time()
+        assert await seconds_until_the_end(clients[1]) == 0
+        assert await seconds_until_the_end(clients[0]) == pytest.approx(0.5)
+        assert await clients[2].ended() == 1
+        assert await clients[2].goodbye() == ErrorCodes.NO_ERROR
+        assert trio.current_time() - began == pytest.approx(5)
+        await clients[2].stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.driver.statistics().ended == {"drained": 2, "slow_head": 1}
+
+
+async def test_a_request_behind_the_goodbye_is_not_begun(autojump_clock: MockClock) -> None:
+    """G9: the goodbye has said which request was the last, so its client may send this one elsewhere."""
+    app = Echo(slow_s=1)
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        await client.send(request(b"/slow"))
+        await trio.testing.wait_all_tasks_blocked()
+        world.driver.enter_lame_duck()
+        goodbye = await client.next(h2.events.ConnectionTerminated)
+        assert (goodbye.error_code, goodbye.last_stream_id) == (ErrorCodes.NO_ERROR, 1)
+        assert trio.current_time() == 1
+        await client.stream.send_all(headers(3, block(*fields())))
+        await client.end()
+        await client.stream.aclose()
+        await trio.sleep(2)
+        assert world.driver.statistics().ended == {"drained": 1}
+    assert len(app.scopes) == world.driver.requests == 1
+
+
+async def test_of_a_request_that_is_shed_it_is_said_how_many_begin(autojump_clock: MockClock) -> None:
+    """As of one over HTTP/1.1: those that were admitted, and whose app has yet to run."""
+    asked: list[int] = []
+
+    def shed(beginning: int) -> None:
+        asked.append(beginning)
+
+    app = Echo()
+    async with in_memory(app, refuse=shed) as in_http1:
+        client = Http2World(in_http1).connect()
+        for stream_id in (1, 3, 5):
+            client.connection.send_headers(stream_id, request(), end_stream=True)
+        await client.flush()
+        for _ in range(3):
+            await client.ended()
+        await client.send(request(), stream_id=7)
+        await client.ended()
+    assert asked == [0, 1, 2, 0]
+    assert in_http1.driver.beginning == 0
+
+
+async def test_a_body_that_is_not_wanted_is_stopped_where_a_request_is_shed_or_refused(
+    autojump_clock: MockClock,
+) -> None:
+    """RFC 9113 8.1: NO_ERROR asks the client to stop, and its answer counts."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        for stream_id, sent, status in (
+            (1, request(method=b"POST"), b"503"),
+            (3, get((b"expect", b"x"), method=b"POST"), b"417"),
+        ):
+            await client.send(sent, stream_id=stream_id, end=False)
+            assert await client.status() == status
+            assert await client.ended() == stream_id
+            assert await client.reset() == ErrorCodes.NO_ERROR
+    assert world.crashes == []
+
+
+async def test_a_shed_request_without_a_window_may_be_repeated(autojump_clock: MockClock) -> None:
+    """RFC 9113 8.7: REFUSED_STREAM says that nothing was done. With a window of its length it is answered."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: len(busy) - 1})
+        await client.send(request())
+        assert await client.reset() == ErrorCodes.REFUSED_STREAM
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: len(busy)})
+        await client.send(request(), stream_id=3)
+        assert await client.ended() == 3
+        assert world.driver.statistics().refused == 2
+
+
+async def test_a_refusal_whose_body_just_fits_the_window_has_it(autojump_clock: MockClock) -> None:
+    async with http2_in_memory(Echo()) as world:
+        client = world.connect()
+        await client.send(get(method=b"get"))
+        body = (await client.next(h2.events.DataReceived)).data
+        for size, has_body in ((len(body), True), (len(body) - 1, False)):
+            other = world.connect()
+            other.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: size})
+            await other.send(get(method=b"get"))
+            answered = await other.next(h2.events.ResponseReceived)
+            assert (b"content-length" in dict(answered.headers)) == has_body
+            assert (answered.stream_ended is None) == has_body
+            assert await other.ended() == 1
+
+
+async def test_a_window_that_is_taken_back_holds_the_answer(autojump_clock: MockClock) -> None:
+    """RFC 9113 6.9.2: a smaller initial window can make one negative. Nothing is sent until it is open."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 900, "more_body": True})
+        await trio.sleep(1)
+        await answer_body(send)
+
+    async def answer_body(send: Send) -> None:
+        await send({"type": "http.response.body", "body": b"y" * 900})
+
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000})
+        await client.send(request())
+        assert (await client.next(h2.events.DataReceived)).data == b"x" * 900
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 500})
+        await client.flush()
+        await trio.sleep(2)
+        client.connection.increment_flow_control_window(1400, 1)
+        await client.flush()
+        received = 0
+        while received < 900:
+            received += len((await client.next(h2.events.DataReceived)).data)
+        assert await client.ended() == 1
+    assert world.crashes == []
+
+
+async def test_answers_take_turns_in_the_window_that_they_share(autojump_clock: MockClock) -> None:
+    """Rule 1 of the writer: a frame each. One long answer does not hold the others back."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 100_000)
+
+    async with http2_in_memory(app, LIMITS) as world:
+        client = world.connect()
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1_000_000})
+        client.connection.increment_flow_control_window(1_000_000)
+        for stream_id in (1, 3, 5):
+            client.connection.send_headers(stream_id, request(), end_stream=True)
+        await client.flush()
+        turns = [(await client.next(h2.events.DataReceived)).stream_id for _ in range(12)]
+        assert all({*turns[at : at + 3]} == {1, 3, 5} for at in range(3, 10))  # once all have begun
+
+
+class AlwaysReads(Recorded):
+    """A client that has sent these bytes, stays, and takes whatever is written at once."""
+
+    async def receive(self) -> bytes:
+        if not self.arriving:
+            await trio.sleep_forever()
+        return await super().receive()
+
+
+class Iterations(trio.abc.Instrument):
+    count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def test_a_long_answer_to_a_client_that_always_reads_lets_others_run(autojump_clock: MockClock) -> None:
+    """G10. There is nothing to wait for between its parts."""
+    sent_bytes, part_bytes = 4_000_000, 64 * 1024
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * sent_bytes)
+
+    client = H2Client(trio.testing.memory_stream_pair()[0])
+    client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: sent_bytes})
+    client.connection.increment_flow_control_window(sent_bytes)
+    client.connection.send_headers(1, request(), end_stream=True)
+    transport, iterations = AlwaysReads(client.connection.data_to_send()), Iterations()
+    async with in_memory(app) as world:
+        world.nursery.start_soon(serve_http2, app, world.driver, transport)
+        trio.lowlevel.add_instrument(iterations)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(iterations)
+        assert sum(len(part) for part in transport.done) > sent_bytes
+        assert iterations.count > sent_bytes // part_bytes
