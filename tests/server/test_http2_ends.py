@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import h2.events
 import h2.settings
 import pytest
@@ -17,7 +19,7 @@ from tests.server.apps import Echo, answer
 from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
 from tests.server.http2_hostile import get
 from tests.server.recorded import Recorded
-from tests.server.serving import in_memory
+from tests.server.serving import MemoryTransport, in_memory
 
 LIMITS = Limits(head_timeout_s=10, idle_timeout_s=75, linger_timeout_s=1, drain_grace_s=0.5)
 
@@ -77,20 +79,21 @@ async def test_a_mistake_that_ends_the_connection_is_counted_once_and_cancels_wh
     """G6, G10. Nothing behind it is read."""
     app = Echo(slow_s=60)
     async with http2_in_memory(app, LIMITS) as world:
-        client = world.connect()
-        await client.send(request(b"/slow"))
-        await trio.testing.wait_all_tasks_blocked()
-        client.connection.send_headers(3, request(), end_stream=True)
-        await client.stream.send_all(
-            frame(PING, 0, 1, bytes(8)) + client.connection.data_to_send() + frame(PING, 0, 1, bytes(8))
-        )
-        assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
-        await client.end()
-        statistics = world.driver.statistics()
-        assert (statistics.malformed, statistics.requests) == (1, 1)
-        assert statistics.ended == {"refused": 1}
-        assert app.running == 0
-        assert app.told_at == [trio.current_time()]
+        for count in (1, 2):
+            client = world.connect()
+            await client.send(request(b"/slow"))
+            await trio.testing.wait_all_tasks_blocked()
+            client.connection.send_headers(3, request(), end_stream=True)
+            await client.stream.send_all(
+                frame(PING, 0, 1, bytes(8)) + client.connection.data_to_send() + frame(PING, 0, 1, bytes(8))
+            )
+            assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
+            await client.end()
+            statistics = world.driver.statistics()
+            assert (statistics.malformed, statistics.requests) == (count, count)
+            assert statistics.ended == {"refused": count}
+            assert app.running == 0
+            assert app.told_at == [trio.current_time()] * count
 
 
 async def test_a_frame_that_is_too_long_ends_the_connection(autojump_clock: MockClock) -> None:
@@ -172,14 +175,20 @@ async def test_an_app_may_report_that_its_client_reads_too_slowly(autojump_clock
 async def test_an_app_that_only_sends_is_cancelled_when_its_client_takes_nothing(
     others: int, autojump_clock: MockClock
 ) -> None:
-    """G6, G10: it does not go on as if its answer were sent, and that is no bug of the app's."""
-    went_on = []
+    """G6, G10: it does not go on as if its answer were sent, and that is no bug of the app's.
+
+    Its client has left if its stream alone ends, and not if it is cut off with its connection.
+    """
+    went_on, left_at = [], []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":
             await trio.sleep(60)
-        await send({"type": ANSWER, "status": 200, "headers": [], "body": b"x"})
-        went_on.append(scope["path"])
+        try:
+            await send({"type": ANSWER, "status": 200, "headers": [], "body": b"x"})
+            went_on.append(scope["path"])
+        finally:
+            left_at.append(scope[CLIENT_KEY].left_at)
 
     async with http2_in_memory(app, Limits(write_timeout_s=2)) as world:
         client = world.connect()
@@ -189,6 +198,7 @@ async def test_an_app_that_only_sends_is_cancelled_when_its_client_takes_nothing
             await client.send(request(b"/slow"), stream_id=3 + 2 * number)
         await trio.sleep(3)
         assert went_on == []
+        assert left_at == ([2] if others else [None])
         assert world.driver.statistics().ended == ({} if others else {"slow_reader": 1})
         assert not world.driver.timeouts.of_streams
     assert world.crashes == []
@@ -370,11 +380,13 @@ async def test_answers_take_turns_in_the_window_that_they_share(autojump_clock: 
 
 
 class AlwaysReads(Recorded):
-    """A client that has sent these bytes, stays, and takes whatever is written at once."""
+    """A client that sends these bytes, with a pause between them, and stays. It takes each write at once."""
 
     async def receive(self) -> bytes:
         if not self.arriving:
             await trio.sleep_forever()
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
         return await super().receive()
 
 
@@ -404,3 +416,169 @@ async def test_a_long_answer_to_a_client_that_always_reads_lets_others_run(autoj
         trio.lowlevel.remove_instrument(iterations)
         assert sum(len(part) for part in transport.done) > sent_bytes
         assert iterations.count > sent_bytes // part_bytes
+
+
+async def test_nothing_behind_the_mistake_that_ended_a_connection_is_begun(autojump_clock: MockClock) -> None:
+    """G10. Also what came in the same bytes; and the first cause of the end is the one that is counted."""
+    app = Echo(slow_s=60)
+    async with http2_in_memory(app, Limits(max_resets=1, resets_per_s=0)) as world:
+        client = world.connect()
+        for stream_id in (1, 3):
+            client.connection.send_headers(stream_id, request(b""), end_stream=True)
+        client.connection.send_headers(5, request(), end_stream=True)
+        await client.flush()
+        assert await client.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
+        await client.end()
+        assert world.driver.statistics().ended == {"flooding": 1}
+        assert (app.scopes, world.driver.requests) == ([], 0)
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_client_that_does_not_read_its_goodbye_is_not_waited_for(
+    runs: bool, autojump_clock: MockClock
+) -> None:
+    """G10. As over HTTP/1.1, it has `linger_timeout_s`, and not the time that an answer has."""
+    app = Echo(slow_s=60)
+    limits = Limits(max_spare_frames=20, linger_timeout_s=1, write_timeout_s=10)
+    async with in_memory(app, limits) as world:
+        theirs, ours = trio.testing.lockstep_stream_pair()
+        world.nursery.start_soon(serve_http2, app, world.driver, MemoryTransport(ours))
+        client = H2Client(theirs)
+        await client.flush()
+        await client.next(h2.events.SettingsAcknowledged)
+        if runs:
+            await client.send(request(b"/slow"))
+        began = trio.current_time()
+        await client.stream.send_all(frame(PING, 0, 0, bytes(8)) * 50)
+        await trio.sleep_until(began + 0.9)
+        assert world.driver.statistics().open == 1
+        await trio.sleep_until(began + 1.1)
+        assert world.driver.statistics().ended == {"flooding": 1}
+        assert app.running == 0
+
+
+async def test_a_client_that_cannot_be_written_to_is_gone(autojump_clock: MockClock) -> None:
+    """G6. Although nothing that is read says so: no app waits, whether it has answered or not."""
+    went_on, left_at = [], []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            try:
+                await trio.sleep(60)
+            finally:
+                left_at.append(scope[CLIENT_KEY].left_at)
+        await trio.sleep(1)
+        await answer(send, b"x")
+        went_on.append(scope["path"])
+
+    client = H2Client(trio.testing.memory_stream_pair()[0])
+    client.connection.send_headers(1, request(b"/slow"), end_stream=True)
+    client.connection.send_headers(3, request(), end_stream=True)
+    transport = AlwaysReads(client.connection.data_to_send())
+    async with in_memory(app) as world:
+        world.nursery.start_soon(serve_http2, app, world.driver, transport)
+        await trio.testing.wait_all_tasks_blocked()
+        transport.is_broken = True
+        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.ended == {"client_disconnected": 1}
+        assert (went_on, left_at) == ([], [trio.current_time()])
+    assert world.crashes == []
+
+
+async def test_a_connection_that_ends_within_long_answers_writes_no_more_of_them(
+    autojump_clock: MockClock,
+) -> None:
+    """G10: behind its own GOAWAY h2 makes no frames, and says so with an exception, which is no bug here."""
+    sent_bytes = 4_000_000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * sent_bytes)
+
+    async with in_memory(app, Limits(max_spare_frames=20)) as world:
+        transports = []
+        for _ in range(10):
+            client = H2Client(trio.testing.memory_stream_pair()[0])
+            client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: sent_bytes})
+            client.connection.increment_flow_control_window(sent_bytes)
+            client.connection.send_headers(1, request(), end_stream=True)
+            flood = frame(PING, 0, 0, bytes(8)) * 50
+            transports.append(AlwaysReads(client.connection.data_to_send(), flood))
+            world.nursery.start_soon(serve_http2, app, world.driver, transports[-1])
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.ended == {"flooding": 10}
+        assert all(0 < sum(map(len, transport.done)) < sent_bytes for transport in transports)
+    assert world.crashes == []
+
+
+async def iterations_until(done: Callable[[], bool]) -> int:
+    iterations = Iterations()
+    trio.lowlevel.add_instrument(iterations)
+    while not done():
+        await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(iterations)
+    return iterations.count
+
+
+async def test_clients_that_send_little_do_not_wait_for_each_other(autojump_clock: MockClock) -> None:
+    """Rule 2: only a piece of many frames waits for its turn, however many frames came before."""
+    async with http2_in_memory(Echo(slow_s=5)) as world:
+        clients = [world.connect() for _ in range(30)]
+        for client in clients:
+            for number in range(10):
+                client.connection.ping(b"%8d" % number)
+            client.connection.send_headers(1, request(), end_stream=True)
+            await client.flush()
+            assert await client.ended() == 1
+        for client in clients:
+            client.connection.send_headers(3, request(b"/slow"), end_stream=True)
+            world.nursery.start_soon(client.flush)
+        assert await iterations_until(lambda: world.driver.requests == 60) < 10
+
+
+async def test_a_long_body_has_its_window_opened_again_and_again(autojump_clock: MockClock) -> None:
+    """RFC 9113 6.9: as the app receives it. A client may send 64 KiB before."""
+    received = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal received
+        message = {"more_body": True}
+        while message["more_body"]:
+            message = await receive()
+            received += len(message["body"])
+        await answer(send, b"")
+
+    async with http2_in_memory(app) as world:
+        client, left = world.connect(), 300_000
+        await client.send(request(method=b"POST"), end=False)
+        while left:
+            size = min(left, 16_384, client.connection.local_flow_control_window(1))
+            if not size:
+                await client.next(h2.events.WindowUpdated)
+                continue
+            left -= size
+            client.connection.send_data(1, bytes(size), end_stream=not left)
+            await client.flush()
+        assert await client.ended() == 1
+    assert received == 300_000
+
+
+async def test_a_long_read_is_taken_in_parts_between_which_others_run(autojump_clock: MockClock) -> None:
+    """G10, rule 2: 64 KiB of a body come at once, in few frames."""
+    received = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message = {"more_body": True}
+        while message["more_body"]:
+            message = await receive()
+            received.append(len(message["body"]))
+        await answer(send, b"")
+
+    async with http2_in_memory(app) as world:
+        client = world.connect()
+        await client.send(request(method=b"POST"), end=False)
+        for number in range(4):
+            client.connection.send_data(1, bytes(15_000), end_stream=number == 3)
+        await client.flush()
+        assert await iterations_until(lambda: sum(received) == 60_000) > 50
+        assert max(received) == 15_000
