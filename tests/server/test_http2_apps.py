@@ -56,18 +56,20 @@ async def test_an_app_knows_why_it_is_cancelled_and_since_when_its_client_is_gon
             raise
 
     async with http2_in_memory(app) as world:
-        client = world.connect()
-        await client.send(request())
+        clients = [world.connect() for _ in range(8)]
+        for client in clients:
+            await client.send(request())
         await trio.sleep(3)
-        if how == "reset":
-            client.connection.reset_stream(1)
-        elif how == "goodbye":
-            client.connection.close_connection()
-        await client.flush()
-        if how == "closed":
-            await client.stream.aclose()
+        for client in clients:
+            if how == "reset":
+                client.connection.reset_stream(1)
+            elif how == "goodbye":
+                client.connection.close_connection()
+            await client.flush()
+            if how == "closed":
+                await client.stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
-        assert told == [(DISCONNECT, 3)]
+        assert told == [(DISCONNECT, 3)] * 8
 
 
 async def test_an_app_receives_what_has_come_before_all_has(autojump_clock: MockClock) -> None:

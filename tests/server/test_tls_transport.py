@@ -231,6 +231,29 @@ async def test_the_end_is_said_once(
     assert here.client.read() == b""  # raises SSLEOFError without it
 
 
+async def test_to_close_says_the_end_as_well(
+    authority: trustme.CA, certificate: Certificate, autojump_clock: MockClock
+) -> None:
+    """Behind which nothing can be said."""
+    here = Secured(authority, certificate)
+    await here.agreed()
+    here.transport.close()
+    assert here.records() == [ALERT]
+    assert here.below.done[-1] == "close"
+    with pytest.raises(trio.BrokenResourceError):
+        here.transport.send_now(b"x")
+
+
+async def test_a_handshake_that_fails_breaks_the_transport_behind_its_alert(
+    authority: trustme.CA, certificate: Certificate, autojump_clock: MockClock
+) -> None:
+    here = Secured(authority, certificate)
+    here.below.next.append(lambda: b"\x17\x03\x03\x00\x01x")  # data instead of a hello
+    with pytest.raises(trio.BrokenResourceError):
+        await here.transport.handshake()
+    assert here.records() == [ALERT]
+
+
 async def test_a_reset_says_nothing(
     authority: trustme.CA, certificate: Certificate, autojump_clock: MockClock
 ) -> None:
