@@ -19,7 +19,7 @@ from tests.server.serving import in_memory
 from tests.server.test_http2_answers import body_of
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
-NO_WINDOW = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+NO_WINDOW: dict[SettingCodes | int, int] = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
 
 
 def part(body: bytes, *, more: bool = True) -> Message:

@@ -90,7 +90,7 @@ def test_data_ends_with_a_line_break(data: bytes, is_whole: bool) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["in one piece", "byte by byte"])
 def test_a_body_has_a_bounded_number_of_lines(at_once: bool) -> None:
-    """G10: an upstream that sends each byte in a chunk of its own must not stop the event loop. 2,048 lines."""
+    """G10: 2,048. An upstream that sends each byte in a chunk of its own must not stop the event loop."""
     body = b"1\r\nx\r\n" * 1024
     pieces = [body] if at_once else [body[at : at + 1] for at in range(len(body))]
     chunks, found = fed(*pieces)
