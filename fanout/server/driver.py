@@ -215,7 +215,7 @@ class Driver:
         if longest is None:
             return False
         self.timeouts.waiting.pop(longest, None)
-        self._open.pop(longest, None)  # the next new connection evicts another one
+        del self._open[longest]  # the next new connection evicts another one
         with self.guard:
             longest.cut(End.EVICTED)
         return True

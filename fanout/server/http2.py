@@ -114,8 +114,9 @@ class Http2:
     async def _write(self) -> None:  # noqa: ASYNC910 - the next step waits for the other tasks
         try:
             await self._writer.run()
-        except trio.BrokenResourceError:
+        except trio.BrokenResourceError:  # nothing can be written any more, so no app waits for its answer
             self._stop(End.CLIENT_DISCONNECTED)
+            self._connection.cut(End.CLIENT_DISCONNECTED)
 
     def _stop(self, end: End, error: ErrorCodes | None = None) -> None:
         """Read no more, cancel the requests that still run, and end. error: sent to the client."""
@@ -235,15 +236,16 @@ class Http2:
         if driver.draining:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        answer = driver.shed(0)
+        answer = driver.shed(driver.beginning)
         if answer is not None:
             driver.refused += 1
-            if self._window(stream_id) < len(answer):
+            if self._h2.local_flow_control_window(stream_id) < len(answer):
                 self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # the client may repeat it
             else:
                 self._answer_now(event, answer)
             return
         driver.requests += 1
+        driver.beginning += 1
         stream = Stream(driver, self._connection, self._writer, stream_id, head)
         self._streams[stream_id] = stream
         scope = http_scope(
@@ -262,7 +264,7 @@ class Http2:
         pairs += [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
         if (b":method", b"HEAD") in request.headers:
             body = b""
-        elif self._window(stream_id) < len(body):
+        elif self._h2.local_flow_control_window(stream_id) < len(body):
             body = b""
             pairs = [(name, value) for name, value in pairs if name != b"content-length"]
         with suppress(h2.exceptions.ProtocolError):  # the client has sent GOAWAY in the same bytes
@@ -271,11 +273,6 @@ class Http2:
                 self._h2.send_data(stream_id, body, end_stream=True)
             if request.stream_ended is None:
                 self._reset(stream_id, ErrorCodes.NO_ERROR)
-
-    def _window(self, stream_id: int) -> int:
-        with suppress(h2.exceptions.ProtocolError):  # the stream is closed
-            return self._h2.local_flow_control_window(stream_id)
-        return 0
 
     def _reset_malformed(self, stream_id: int) -> None:
         self._driver.malformed += 1
@@ -298,6 +295,7 @@ class Http2:
     async def _run_app(  # noqa: ASYNC910 - the task of a request, and its last act
         self, stream: Stream, scope: Scope
     ) -> None:
+        self._driver.beginning -= 1
         with stream.cancel_scope:
             crashed = False
             try:
@@ -320,7 +318,7 @@ class Http2:
         """The answer is complete. If the request is not, ask the client to stop (RFC 9113 8.1)."""
         if not stream.request_ended:
             self._reset(stream.stream_id, ErrorCodes.NO_ERROR)
-        self._streams.pop(stream.stream_id, None)
+        del self._streams[stream.stream_id]
         self._note_whether_idle()
 
     def _stuck(self, stream: Stream) -> None:
@@ -331,14 +329,11 @@ class Http2:
         self._resets.spend()
         self._reset(stream.stream_id, ErrorCodes.CANCEL)
         self._drop(stream.stream_id)
-        self._writer.wake()
 
 
 def _h2_connection(max_streams: int, max_head_bytes: int) -> h2.connection.H2Connection:
     # `http2_head` checks heads: h2 would end the connection for one that is wrong.
-    config = h2.config.H2Configuration(
-        client_side=False, header_encoding=None, validate_inbound_headers=False
-    )
+    config = h2.config.H2Configuration(client_side=False, validate_inbound_headers=False)
     connection = h2.connection.H2Connection(config)
     connection.local_settings = h2.settings.Settings(
         client=False,

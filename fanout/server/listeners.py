@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from typing import Final
 
@@ -19,7 +18,7 @@ class ListenError(Exception):
 def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
     """Bind and listen on every address that `bind` names, or raise `ListenError` and leave none open."""
     try:
-        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ListenError(
             f"{variable}={bind}: cannot resolve the host: {_why(error)}. Use an address"
@@ -40,7 +39,7 @@ def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
 
 
 def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,11 +54,10 @@ def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def _why(error: OSError | UnicodeError) -> str:
-    """In a few words. `socket.gaierror` has numbers below zero, and its own texts."""
+    """In a few words."""
     if isinstance(error, UnicodeError):
         return "it is no name"
-    known = error.errno is not None and error.errno > 0
-    return (os.strerror(error.errno or 0) if known else str(error.strerror or error)).lower()
+    return str(error.strerror or error).lower()
 
 
 def _fix(error: OSError, variable: str) -> str:

@@ -48,10 +48,8 @@ async def serve(
     With a `certificate` the listeners speak TLS: HTTP/1.1, and HTTP/2 over ALPN.
     """
     config = _configure(certificate)
-    context = config.create_ssl_context() if certificate is not None else None
-    if (
-        context is not None
-    ):  # hypercorn clears all options; RFC 8446 D.4 demands what this one makes OpenSSL do
+    context = config.create_ssl_context()  # none without a certificate
+    if context is not None:  # hypercorn clears all options; RFC 8446 D.4 demands what this one makes OpenSSL do
         context.options |= ssl.OP_ENABLE_MIDDLEBOX_COMPAT
     state: dict[str, Any] = {}
     lifespan = Lifespan(ASGIWrapper(app), config, state)
@@ -82,8 +80,6 @@ def begin_drain(driver: Driver, connections: trio.Nursery, grace_s: float) -> No
 def _configure(certificate: Certificate | None) -> Config:
     """Hypercorn's configuration. Its timeouts and limits do not count: the driver has its own."""
     config = Config()
-    config.include_server_header = False
-    config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     if certificate is not None:
         config.certfile, config.keyfile = str(certificate.chain), str(certificate.key)
@@ -131,6 +127,5 @@ class Connections:
             except trio.BrokenResourceError:
                 connection.end = End.BROKEN_HANDSHAKE
                 return  # noqa: ASYNC910 - as above
-            connection.work()
         protocol = Http2 if connection.is_http2 else Http1
         await protocol(self._driver, connection, self._app, self._state).run()

@@ -122,6 +122,7 @@ OWN: dict[str, tuple[list[Header], Ending]] = {
     "connection": (get((b"connection", b"close")), RESET),
     "keep-alive": (get((b"keep-alive", b"timeout=5")), RESET),
     "proxy-connection": (get((b"proxy-connection", b"keep-alive")), RESET),
+    "upgrade": (get((b"upgrade", b"h2c")), RESET),
     "te": (get((b"te", b"gzip")), RESET),
     "te in a field of its own": (get((b"te", b"trailers"), (b"te", b"gzip")), RESET),
     "upgrade": (get((b"upgrade", b"h2c")), RESET),

@@ -188,6 +188,23 @@ async def test_a_rejection_that_the_kernel_does_not_take_at_once_is_finished(
     assert trio.current_time() == 2
 
 
+class TakesTheThirdLater(Recorded):
+    """The kernel takes each write at once but the third."""
+
+    def send_now(self, data: bytes) -> bool:
+        super().send_now(data)
+        return len(self.done) != 3
+
+
+async def test_what_was_shed_is_not_looked_at_again(autojump_clock: MockClock) -> None:
+    """A request that was sent ahead, and behind it one whose rejection the kernel takes only later."""
+    here = Desk(False, True, True, False)
+    transport = TakesTheThirdLater(get("/a") + get("/b"), get("/c"), get("/d"))
+    await serve_stream(Echo(), here.driver, transport)
+    assert statuses(transport.done) == [200, 503, 503, 200, "close"]
+    assert len(here.asked) == 4
+
+
 async def test_what_was_sent_ahead_is_served_before_a_shutdown_ends_the_connection(
     autojump_clock: MockClock,
 ) -> None:

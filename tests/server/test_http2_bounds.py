@@ -269,3 +269,16 @@ async def test_a_client_may_have_less_remembered_of_answers_but_not_more(
         await client.send(request())
         assert await client.status() == b"200"
         assert client.connection.decoder.header_table_size == used_bytes
+
+
+async def test_a_client_that_has_less_remembered_for_a_while_is_told_of_each_change(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """RFC 7541 4.2: else the tables of the two differ, and no later answer can be read."""
+    async with http2_in_memory(Echo()) as world:
+        client = world.connect()
+        for stream_id, allowed_bytes in ((1, 100), (3, 4096), (5, 0), (7, 2**20)):
+            client.connection.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: allowed_bytes})
+            await client.send(request(), stream_id=stream_id)
+            assert await client.status() == b"200"
+            assert client.connection.decoder.header_table_size == min(allowed_bytes, 4096)

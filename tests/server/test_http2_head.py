@@ -9,7 +9,11 @@ import pytest
 from h2.errors import ErrorCodes
 from trio.testing import MockClock
 
+from fanout.server import head
 from fanout.server.asgi import Receive, Scope, Send
+from fanout.server.http2_head import Malformed, read_head
+from fanout.server.limits import Limits
+from fanout.server.rejections import Rejected
 from tests.server.apps import Echo
 from tests.server.hostile import HEADS
 from tests.server.http2 import H2Client, Header, http2_in_memory, request
@@ -17,6 +21,7 @@ from tests.server.http2_hostile import ALLOWED, GOODBYE, OWN, RESET, SAME, Endin
 from tests.server.serving import in_memory
 
 ALL = SAME | OWN
+LIMITS = Limits()
 
 
 async def ending(client: H2Client, stream_id: int) -> Ending:
@@ -77,6 +82,105 @@ async def test_what_is_unusual_and_allowed_is_served_by_both(name: str, autojump
         assert over_http1[key] == same[key]
     assert dict(over_http1["headers"]).get(b"host") == dict(same["headers"])[b"host"]
     assert world.crashes == over_http2.crashes == []
+
+
+POST = b"POST /a?b=%20 HTTP/1.1\r\nHost: a\r\nX: y\r\n"
+BODIES: dict[str, tuple[bytes, list[Header], bool]] = {
+    "a length": (
+        POST + b"Content-Length: 5\r\n\r\n",
+        get((b"x", b"y"), (b"content-length", b"5"), path=b"/a?b=%20", method=b"POST"),
+        False,
+    ),
+    "a length of nothing": (
+        POST + b"Content-Length: 0\r\n\r\n",
+        get((b"x", b"y"), (b"content-length", b"0"), path=b"/a?b=%20", method=b"POST"),
+        True,
+    ),
+    "no length": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n",
+        get((b"x", b"y"), path=b"/a?b=%20", method=b"POST"),
+        False,
+    ),
+    "no body": (POST + b"\r\n", get((b"x", b"y"), path=b"/a?b=%20", method=b"POST"), True),
+    "an expectation": (
+        POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        get(
+            *((b"x", b"y"), (b"expect", b"100-continue"), (b"content-length", b"5")),
+            path=b"/a?b=%20",
+            method=b"POST",
+        ),
+        False,
+    ),
+    "a field with the host": (
+        POST + b"\r\n",
+        get((b"host", b"a"), (b"x", b"y"), path=b"/a?b=%20", method=b"POST", authority=None),
+        True,
+    ),
+    "a host behind other fields": (
+        POST + b"\r\n",
+        get((b"x", b"y"), (b"host", b"a"), path=b"/a?b=%20", method=b"POST"),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_head_is_read_as_the_same_head_of_http_1(name: str) -> None:
+    """Field by field and in their order. Only its connection is another one: it always stays."""
+    http1, http2, ended = BODIES[name]
+    same = head.parse_head(http1, LIMITS)
+    assert read_head(http2, LIMITS, ended=ended) == same._replace(version="2", keep_alive=True)
+
+
+def test_nobody_waits_to_continue_with_a_body_that_has_ended() -> None:
+    sent = get((b"expect", b"100-continue"))
+    assert not read_head(sent, LIMITS, ended=True).expects_continue
+
+
+@pytest.mark.parametrize("too_many", [0, 1])
+def test_the_bounds_of_a_head_are_exact(too_many: int) -> None:
+    """In bytes as HTTP/1.1 would write it, with the pseudo-header fields, and in fields, with the host."""
+    size_bytes = sum(len(name) + len(value) + 4 for name, value in get((b"x", b"")))
+    longest = get((b"x", b"x" * (LIMITS.max_head_bytes - size_bytes + too_many)))
+    most = get((b"host", b"a"), *[(b"x", b"y")] * (LIMITS.max_fields - 1 + too_many))
+    for sent in (longest, most):
+        if not too_many:
+            assert read_head(sent, LIMITS, ended=True).path == "/"
+            continue
+        with pytest.raises(Rejected) as raised:
+            read_head(sent, LIMITS, ended=True)
+        assert raised.value.rejection.status == 431
+
+
+DETAILS = {
+    "a name that is no token": (get((b"a(b", b"x")), "A header field is not a name and a value."),
+    "a value with a control character": (get((b"x", b"\x01")), "A header field is not a name and a value."),
+    "two expectations": (
+        get((b"expect", b"100-continue"), (b"expect", b"100-continue")),
+        "The field expect is there more than once.",
+    ),
+    "two hosts": (get((b"host", b"a"), (b"host", b"a")), "The field host is there more than once."),
+    "no host": (get(authority=None), "A request needs an :authority, or a Host field."),
+    "another scheme": (
+        [(b":scheme", b"ftp"), *get()[:2], *get()[3:]],
+        "The scheme is neither http nor https.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DETAILS)
+def test_what_is_wrong_with_a_head_is_said(name: str) -> None:
+    sent, detail = DETAILS[name]
+    with pytest.raises(Rejected) as raised:
+        read_head(sent, LIMITS, ended=True)
+    assert (raised.value.rejection.status, raised.value.rejection.detail) == (400, detail)
+
+
+def test_a_mistake_of_the_framing_counts_before_any_other() -> None:
+    """RFC 9113 8.1.1: what is malformed must not be answered as if it were a request."""
+    for field in ((b"X", b"y"), (b"connection", b"close"), (b"x", b" y")):
+        with pytest.raises(Malformed):
+            read_head(get((b"a(b", b"x"), field), LIMITS, ended=True)
 
 
 async def test_an_answer_to_a_refused_request_is_the_problem_document_of_http_1(
@@ -176,7 +280,7 @@ async def test_trailers_are_checked_as_well(name: str, autojump_clock: MockClock
         assert await ending(client, 1) == (200 if is_valid else RESET)
         await client.send(request(), stream_id=3)
         assert await ending(client, 3) == 200
-    assert len(app.told_at) == (not is_valid)
+        assert len(app.told_at) == (not is_valid)
     assert world.crashes == []
 
 
@@ -206,4 +310,6 @@ async def test_an_app_that_ends_without_an_answer_has_a_bug(autojump_clock: Mock
         await client.send(request())
         assert await ending(client, 1) == 500
         assert await client.ended() == 1
-    assert [type(error) for error in world.crashes] == [RuntimeError]
+    assert [repr(error) for error in world.crashes] == [
+        "RuntimeError('the app returned without a complete answer')"
+    ]

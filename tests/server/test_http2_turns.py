@@ -12,7 +12,7 @@ from fanout.server.driver import PIECES_PER_ITERATION
 from tests.server.apps import Echo
 from tests.server.http2 import http2_in_memory, request
 
-_CLIENTS = 20
+_CLIENTS = 6
 _STREAMS = 100
 _MANY_BYTES = 200  # as it is encoded here, a request takes 14
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import trio
@@ -19,6 +21,17 @@ from fanout.server.accept import accept_connections, accept_waiting
 from fanout.server.limits import Limits
 from tests.server.apps import Echo
 from tests.server.serving import SOON_S, get, in_memory, listener, on_socket, until
+
+GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
+BOUND = re.compile(r"^\|.*\| ([0-9.]+)(?: \w+)? \| `fanout\.server\.limits\.Limits\.(\w+)` \|$", re.M)
+
+
+def test_a_server_has_the_bounds_that_its_guarantees_promise() -> None:
+    """G10."""
+    promised = {name: float(number) for number, name in BOUND.findall(GUARANTEES.read_text("utf-8"))}
+    limits = Limits()
+    assert {name: getattr(limits, name) for name in promised} == promised
+    assert promised.keys() == {*Limits.__dataclass_fields__} - {"evict_busy"}
 
 
 async def test_who_has_waited_longest_gives_way_to_a_newer_connection(autojump_clock: MockClock) -> None:

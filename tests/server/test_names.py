@@ -35,6 +35,7 @@ def test_h2_has_what_ours_bounds() -> None:
 
 def test_configuration_has_the_attributes_that_are_set() -> None:
     config = Config()
-    assert {"include_server_header", "accesslog", "errorlog", "certfile", "keyfile"} <= set(dir(config))
+    assert {"errorlog", "certfile", "keyfile"} <= set(dir(config))
+    assert config.accesslog is None
     assert config.alpn_protocols == ["h2", "http/1.1"]
     assert list(inspect.signature(ASGIWrapper.__init__).parameters) == ["self", "app"]

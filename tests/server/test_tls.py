@@ -21,6 +21,7 @@ from h2.errors import ErrorCodes
 from fanout.server.certificates import Certificate
 from fanout.server.limits import Limits
 from fanout.server.statistics import DriverStatistics
+from fanout.server.tls import STEPS_PER_ITERATION
 from tests.server.apps import Echo
 from tests.server.serving import Client, SocketWorld, get, on_socket, until
 from tests.server.tls_clients import ask, client_context, over_tls
@@ -198,6 +199,7 @@ async def test_handshakes_that_come_together_are_done_a_few_per_iteration(
                 answered.append(sum(sock.is_readable() for sock in socks))
             iterations = counted()
     steps = [after - before for before, after in pairwise(answered)]
+    assert STEPS_PER_ITERATION == 4
     assert max(steps) <= 2 * 4  # those of two iterations may be seen at once
     assert iterations >= hellos / 4
 
