@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -142,3 +145,43 @@ ROOMS: Final = (
         90,
     ),
 )
+
+
+@cache
+def answering(path: str) -> frozenset[str]:
+    """The files of tests that answer for a file."""
+    return frozenset(test for room in ROOMS if path in room.paths() for test in room.test_files())
+
+
+@cache
+def nearest(path: str) -> frozenset[str]:
+    """The file of these tests that is most about a file.
+
+    It shares the most words of its name, and has the fewest others; or if none does, it mentions most often
+    what the file defines. Empty if none does that.
+    """
+    words, source = {*Path(path).stem.split("_")}, Path(path).read_text("utf-8")
+    defined = re.findall(r"^(?:async def |def |class |(?=[A-Z]))(\w+)", source, re.MULTILINE)
+    mentions = re.compile(rf"\b(?:{'|'.join(defined)})\b") if defined else None
+
+    def rank(test: str) -> tuple[int, int, int]:
+        its_words = {*Path(test).stem.split("_")} - {"test"}
+        shared = len(words & its_words)
+        mentioned = len(mentions.findall(Path(test).read_text("utf-8"))) if mentions else 0
+        return shared, -len(its_words) if shared else 0, mentioned
+
+    best = max(sorted(answering(path)), key=rank, default="")
+    return frozenset({best} if best and rank(best) > (0, 0, 0) else ())
+
+
+def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
+    """Whether one of the parts, if there are any, is this room, or a piece of a mutant's name."""
+    names = {each.name for each in ROOMS}
+    return not parts or any(
+        part == room.name if part in names else part in f"{path}:{where}" for part in parts
+    )
+
+
+def may_be_chosen(room: Room, path: str, parts: Sequence[str]) -> bool:
+    """Whether a mutant of this file may be chosen."""
+    return is_chosen(room, path, "", [part.partition(":")[0] for part in parts])
