@@ -154,24 +154,27 @@ def answering(path: str) -> frozenset[str]:
 
 
 @cache
-def nearest(path: str) -> frozenset[str]:
-    """The file of these tests that is most about a file.
+def by_nearness(path: str) -> list[str]:
+    """These tests: first the file that shares the most words of a file's name, and has the fewest others.
 
-    It shares the most words of its name, and has the fewest others; or if none does, it mentions most often
-    what the file defines. Empty if none does that.
+    Of those that share none, first the one that mentions most often what the file defines.
     """
-    words, source = {*Path(path).stem.split("_")}, Path(path).read_text("utf-8")
-    defined = re.findall(r"^(?:async def |def |class |(?=[A-Z]))(\w+)", source, re.MULTILINE)
-    mentions = re.compile(rf"\b(?:{'|'.join(defined)})\b") if defined else None
+    return sorted(answering(path), key=lambda test: (*(-each for each in _rank(path, test)), test))
 
-    def rank(test: str) -> tuple[int, int, int]:
-        its_words = {*Path(test).stem.split("_")} - {"test"}
-        shared = len(words & its_words)
-        mentioned = len(mentions.findall(Path(test).read_text("utf-8"))) if mentions else 0
-        return shared, -len(its_words) if shared else 0, mentioned
 
-    best = max(sorted(answering(path)), key=rank, default="")
-    return frozenset({best} if best and rank(best) > (0, 0, 0) else ())
+def nearest(path: str) -> set[str]:
+    """The first of them, unless it has nothing to do with the file."""
+    return {test for test in by_nearness(path)[:1] if _rank(path, test) > (0, 0, 0)}
+
+
+def _rank(path: str, test: str) -> tuple[int, int, int]:
+    words, its_words = ({*Path(each).stem.split("_")} for each in (path, test))
+    shared = len(words & its_words)
+    defined = re.findall(
+        r"^(?:async def |def |class |(?=[A-Z]))(\w+)", Path(path).read_text("utf-8"), re.MULTILINE
+    )
+    mentions = re.findall(rf"\b(?:{'|'.join(defined)})\b", Path(test).read_text("utf-8")) if defined else []
+    return shared, -len(its_words) if shared else 0, len(mentions)
 
 
 def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:

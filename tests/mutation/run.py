@@ -39,13 +39,12 @@ import click
 from tests.mutation.measured import Cache
 from tests.mutation.mutants import Mutant, candidates_of, mutants_of, named
 from tests.mutation.rooms import ROOMS, Room, is_chosen, may_be_chosen, nearest
-from tests.mutation.session import Limits, RoomFailed, Verdict, judge
+from tests.mutation.session import LIVES, Limits, RoomFailed, Verdict, judge
 
 Name = tuple[str, str, str]  # of a mutant: its file, where in it, the change
 
 _ROOT: Final = Path(__file__).parents[2]
 _KEPT: Final = _ROOT / ".mutants"
-_LIVES: Final = frozenset({"survived", "not reached"})
 _TELL_EVERY_S: Final = 20.0
 _ENOUGH_S: Final = 20.0
 _SAMPLE_S: Final = 100.0  # so that with what comes before and after it ends within two minutes
@@ -72,12 +71,12 @@ class Result:
     @property
     def unexplained(self) -> list[Verdict]:
         return [
-            each for each in self.verdicts if each.outcome in _LIVES and name_of(each) not in self.explained
+            each for each in self.verdicts if each.outcome in LIVES and name_of(each) not in self.explained
         ]
 
     @property
     def killed(self) -> int:
-        return sum(each.outcome not in _LIVES for each in self.verdicts)
+        return sum(each.outcome not in LIVES for each in self.verdicts)
 
     def percent(self) -> float:
         return 100 * self.killed / max(1, len(self.verdicts))
@@ -88,7 +87,7 @@ class Result:
     def counts(self, verdicts: Iterable[Verdict]) -> dict[str, int]:
         counts = Counter[str]()
         for each in verdicts:
-            lives = each.outcome in _LIVES
+            lives = each.outcome in LIVES
             counts["mutants"] += 1
             counts["killed"] += not lives
             counts["explained"] += lives and name_of(each) in self.explained
@@ -116,7 +115,7 @@ class Progress:
 
     def on_verdict(self, verdict: Verdict) -> None:
         self._done += 1
-        if verdict.outcome in _LIVES and name_of(verdict) not in self._explained:
+        if verdict.outcome in LIVES and name_of(verdict) not in self._explained:
             self._lived += 1
             click.echo(f"\n{verdict.outcome}: {verdict.path}:{verdict.where}\n{verdict.change}")
         now = time.monotonic()
@@ -199,11 +198,11 @@ def _known(room: Room, now: Kept) -> dict[Name, Verdict]:
         record = json.loads(line)
         tree = record.pop("tree")
         verdict = Verdict(**record)
-        if tree == now.tree or (now.survivors_alone and verdict.outcome not in _LIVES):
+        if tree == now.tree or (now.survivors_alone and verdict.outcome not in LIVES):
             kept[name_of(verdict)] = tree, verdict
     known = {name: verdict for name, (_, verdict) in kept.items()}
     if now.survivors_alone:
-        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in _LIVES}
+        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in LIVES}
     _KEPT.mkdir(exist_ok=True)
     _keep(room, known.values(), now.tree, mode="w")
     return known
@@ -235,7 +234,7 @@ def judge_rooms(parts: Sequence[str], explained: Set[Name], limits: Limits, kept
         if not chosen:
             continue
         result = Result(room, verdicts_of(room, chosen, explained, limits, kept))
-        lives = {name_of(each) for each in result.verdicts if each.outcome in _LIVES}
+        lives = {name_of(each) for each in result.verdicts if each.outcome in LIVES}
         result.explained = lives & explained
         paths = {*room.paths()}
         result.stale = {
@@ -283,13 +282,13 @@ def judge_sample(drawn: Sequence[tuple[str, Mutant]], explained: Set[Name], limi
 
     wanted = [each for each in drawn if _name(*each) not in explained]
     near = {test for path, _ in wanted for test in nearest(path)}
-    unmeasured = replace(limits, measures=False)
+    unmeasured, limits = replace(limits, measures=False), replace(limits, in_turns=True)
     run_room(_some("sample", wanted, near), wanted, on_verdict, unmeasured, Cache(None))
     for room in ROOMS:
         lives = [
             (path, mutant)
             for path, mutant in wanted
-            if path in room.paths() and verdicts[_name(path, mutant)].outcome in _LIVES
+            if path in room.paths() and verdicts[_name(path, mutant)].outcome in LIVES
         ]
         if lives:
             run_room(_some(room.name, lives, {*room.test_files()}), lives, on_verdict, limits, Cache(None))
@@ -307,12 +306,12 @@ def _some(name: str, mutants: Sequence[tuple[str, Mutant]], tests: Set[str]) -> 
 
 def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: str) -> bool:
     """Say what was found; whether none survived."""
-    survived = [each for each in verdicts if each.outcome in _LIVES and name_of(each) not in explained]
+    survived = [each for each in verdicts if each.outcome in LIVES and name_of(each) not in explained]
     for each in survived:
         click.echo(f"\n{each.outcome}: {each.path}:{each.where}\n{each.change}")
     counts = Counter(
         "explained" if name_of(each) in explained
-        else "survived" if each.outcome in _LIVES
+        else "survived" if each.outcome in LIVES
         else "not judged" if each.outcome == "not judged"
         else "killed"
         for each in verdicts

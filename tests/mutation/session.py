@@ -28,13 +28,14 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count, pairwise
-from math import inf
+from math import ceil, inf
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO
@@ -44,7 +45,7 @@ import pytest
 from tests.mutation.measured import Cache, Measured, coverage_of, lines_of
 from tests.mutation.mutants import Mutant
 from tests.mutation.replace import MutatedImport, functions_of, module_of, replace_functions
-from tests.mutation.rooms import Room, answering, nearest
+from tests.mutation.rooms import Room, answering, by_nearness, nearest
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # of prctl(2)
 _HANGS_AFTER_S: Final = 5.0  # no test of a room takes a second of processor time; or ten times what it took
@@ -57,6 +58,7 @@ _PYTEST: Final = (
     "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone and not same_on_every_python",
     "-k", "not cost_the_same",
 )  # fmt: skip
+LIVES: Final = frozenset({"survived", "not reached"})  # outcomes
 _KILLED, _SURVIVED, _IMPORT_AGAIN = 10, 11, 12  # exit codes; any other is that of a process that hung or died
 
 
@@ -85,7 +87,8 @@ class Limits:
 
     test_s: of one test. What takes longer is not measured, and judges last.
     until: of `time.monotonic`. Mutants that are not judged by then are reported as such.
-    measures: if not, all tests that are collected are run for a mutant, in order, up to the first that fails.
+    measures: if not, a mutant meets the file of tests that is nearest to its own, up to the first that fails.
+    in_turns: the nearest files of tests are measured first, and the next ones only for mutants that live.
     """
 
     jobs: int
@@ -93,6 +96,7 @@ class Limits:
     test_s: float = 60.0
     until: float = inf
     measures: bool = True
+    in_turns: bool = False
 
 
 def judge(
@@ -136,7 +140,8 @@ class _Session:
         self._measured: dict[str, Measured] = {}
         self._at_import: dict[str, set[int]] = {}
         self._tests_at: dict[tuple[str, int], set[str]] = defaultdict(set)  # by path and line
-        self._slow: set[str] = set()  # tests that were not measured
+        self._slow: set[str] = set()  # tests that took too long to be measured
+        self._turn: set[str] = set()  # the tests that judge now
         self._kills: Counter[tuple[str, str]] = Counter()
         self._said: int | None = None  # in a fork: where to write which test has failed
         self.has_run = False
@@ -159,15 +164,15 @@ class _Session:
         self._coverage.stop()
         self._at_import = {path: {*lines} for path, lines in lines_of(self._coverage, "").items()}
         self._items = {item.nodeid: item for item in session.items}
+        self._functions = functions_of(self._room)
+        gc.collect()
+        gc.freeze()
         try:
             if self._limits.measures:
-                self._measure(session.items)
-            self._functions = functions_of(self._room)
-            gc.collect()
-            gc.freeze()
-            verdicts = self._judge_all()
-            for verdict in verdicts if self._limits.measures else self._held(verdicts):
-                self._report(verdict)
+                self._judge_in_turns(session.items)
+            else:
+                for verdict in self._held([*self._judge_all()]):
+                    self._report(verdict)
         except RoomFailed as failed:
             self.failed = failed
         self.has_run = True
@@ -184,14 +189,22 @@ class _Session:
         items = [self._items[test] for test in tests]
         for item, following in pairwise([*items, None]):
             assert item is not None
-            faulthandler.dump_traceback_later(self._limit_s(item.nodeid), exit=True)
+            if self._limits.measures:
+                faulthandler.dump_traceback_later(self._limit_s(item.nodeid), exit=True)
+            else:
+                self._limit_test()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
         faulthandler.cancel_dump_traceback_later()
 
     def _limit_s(self, test: str) -> float:
-        if not self._limits.measures:
-            return self._limits.test_s
         return max(_HANGS_AFTER_S, 10 * self._measured[test].took_s if test in self._measured else _CPU_S)
+
+    def _limit_test(self) -> None:
+        """A test that begins now may take no longer: of processors, and ten times as long with waiting."""
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        until = min(hard, ceil(time.process_time() + self._limits.test_s))
+        resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+        faulthandler.dump_traceback_later(10 * self._limits.test_s, exit=True)
 
     def _forked(self, run: Callable[[], int], max_cpu_s: int = _CPU_S) -> _Fork:
         """Start a process that ends with what `run` returns, or with the failure of a test."""
@@ -205,6 +218,9 @@ class _Session:
                 resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
                 self._said = writing
                 code = run()
+            except BaseException:
+                traceback.print_exc()  # into the output
+                raise
             finally:
                 os._exit(code)
         os.close(writing)
@@ -220,7 +236,7 @@ class _Session:
         fresh, failed = self._run_and_measure([item for item in items if item.nodeid not in known])
         known |= fresh
         names = [item.nodeid for item in items if item.nodeid in known]
-        self._measured = {name: Measured(**known[name]) for name in names}
+        self._measured |= {name: Measured(**known[name]) for name in names}
         self._leave_out_failing(failed)
         if self._is_over():
             return
@@ -262,7 +278,10 @@ class _Session:
                 if code != _SURVIVED:
                     if len(records) == len(share):
                         raise RoomFailed(f"measured, and then: exit code {code}, {said}\n{_output()}")
-                    self._slow.add(share[len(records)].nodeid)
+                    slow = share[len(records)].nodeid
+                    self._slow.add(slow)
+                    if not self._limits.in_turns:
+                        print(f"{slow} was not measured: exit code {code}", file=self._errors, flush=True)
                     if rest := share[len(records) + 1 :]:
                         shares.append(rest)
         for fork, *_ in running.values():
@@ -294,7 +313,7 @@ class _Session:
             for item, following in pairwise([*items, None]):
                 assert item is not None
                 measuring.switch_context(item.nodeid)
-                faulthandler.dump_traceback_later(self._limits.test_s, exit=True)
+                self._limit_test()
                 started, cpu_s = time.perf_counter(), time.process_time()
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
                 took_s = time.perf_counter() - started
@@ -316,6 +335,43 @@ class _Session:
         return _SURVIVED
 
     # --- judging
+
+    def _judge_in_turns(self, items: Sequence[pytest.Item]) -> None:
+        lives: dict[tuple[str, str, str], Verdict] = {}
+        turns = self._turns([*dict.fromkeys(_file_of(item.nodeid) for item in items)])
+        for files in turns:
+            tests = [item for item in items if _file_of(item.nodeid) in files]
+            self._turn = {item.nodeid for item in tests}
+            self._measure(tests)
+            for verdict in self._judge_all():
+                name = verdict.path, verdict.where, verdict.change
+                if verdict.outcome == "not reached":
+                    verdict = lives.get(name, verdict)
+                if files is turns[-1] or verdict.outcome not in LIVES:
+                    lives.pop(name, None)
+                    self._report(verdict)
+                else:
+                    lives[name] = verdict
+            self._mutants = [
+                (path, mutant)
+                for path, mutant in self._mutants
+                if (path, mutant.where, mutant.change) in lives
+            ]
+            if not self._mutants:
+                return
+
+    def _turns(self, files: list[str]) -> list[list[str]]:
+        """Two files, then four, and so on. What is nearest to some mutant's file comes first."""
+        if not self._limits.in_turns:
+            return [files]
+        orders = [by_nearness(path) for path in {path for path, _ in self._mutants}]
+        files.sort(key=lambda file: min((order.index(file) for order in orders if file in order), default=0))
+        turns: list[list[str]] = []
+        while files:
+            size = 2 << len(turns)
+            turns.append(files[:size])
+            files = files[size:]
+        return turns
 
     def _judge_all(self) -> Iterator[Verdict]:
         mutants = [(path, mutant, self._imports_again(path, mutant)) for path, mutant in self._mutants]
@@ -353,15 +409,14 @@ class _Session:
         for path, mutant, _ in waiting:
             yield Verdict(path, mutant.where, mutant.change, "not judged")
 
-    def _held(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    def _held(self, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
         """Without measurements a mutant is killed only if the test that failed passes without it.
 
         Any other may have met a test that fails or takes long by itself.
         """
-        verdicts = list(verdicts)
         killers = [self._items[test] for test in {each.by for each in verdicts} if test in self._items]
-        _, failed = self._run_and_measure(killers)
-        good = {item.nodeid for item in killers} - failed
+        found, failed = self._run_and_measure(killers)
+        good = found.keys() - failed
         for verdict in verdicts:
             is_held = verdict.by in good or verdict.outcome == "not judged"
             yield verdict if is_held else replace(verdict, outcome="not reached")
@@ -376,9 +431,9 @@ class _Session:
     def _tests_for(self, path: str, mutant: Mutant, imports_again: bool) -> list[str]:
         if not self._limits.measures:
             near = nearest(path)
-            return [test for test in self._items if test.partition("::")[0] in near]
-        mine_files = answering(path)
-        mine = {test for test in self._measured if test.partition("::")[0] in mine_files}
+            return [test for test in self._items if _file_of(test) in near]
+        files = answering(path)
+        mine = {test for test in self._measured.keys() & self._turn if _file_of(test) in files}
         reaching = {test for line in mutant.made.lines for test in self._tests_at.get((path, line), ())}
         if imports_again:
             reaching = {test for test in mine if path in (self._measured[test].lines or ())}
@@ -490,6 +545,10 @@ def _end_orphans() -> None:
 
 def _children() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def _output() -> str:

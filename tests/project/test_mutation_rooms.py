@@ -46,7 +46,7 @@ def test_a_part_is_a_room_or_a_piece_of_a_name(parts: list[str], chosen: list[st
 
 def test_the_tests_of_a_room_answer_for_its_files_alone() -> None:
     assert answering("fanout/race/race.py") == {*BY_NAME["race"].test_files()}
-    assert answering("fanout/upstream/pool.py") == {*BY_NAME["pool"].test_files()}  # and not those of upstream
+    assert answering("fanout/upstream/pool.py") == {*BY_NAME["pool"].test_files()}  # not upstream
 
 
 @pytest.mark.parametrize(
