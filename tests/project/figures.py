@@ -71,6 +71,7 @@ def measure(name: str) -> Entry:
     )
     begins = _JSON.search(done.stdout)
     if done.returncode or begins is None:
+        click.echo(done.stdout[: begins.start() if begins else None], err=True)  # such as what has survived
         raise click.ClickException(
             f"{section.command} has ended with {done.returncode}: nothing is published"
         )

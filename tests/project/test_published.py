@@ -533,6 +533,7 @@ def test_a_command_that_ends_well_publishes_entry_table_and_record(
     [
         ("false", "false has ended with 1: nothing is published"),
         ("sh -c 'echo [[{}]]; exit 3'", "has ended with 3: nothing is published"),
+        ("sh -c 'echo survived: a mutant; echo [[{}]]; exit 3'", "survived: a mutant\n"),
         ("sh -c 'echo [[{}]]; kill -INT $$'", "has ended with -2: nothing is published"),
         ("echo no samples", "nothing is published"),
         ("echo '[[{}]]'", "1 rounds lack a variant: nothing is published"),
