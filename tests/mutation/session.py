@@ -197,7 +197,9 @@ class _Session:
         faulthandler.cancel_dump_traceback_later()
 
     def _limit_s(self, test: str) -> float:
-        return max(_HANGS_AFTER_S, 10 * self._measured[test].took_s if test in self._measured else _CPU_S)
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # all takes longer then
+        took_s = self._measured[test].took_s if test in self._measured else _CPU_S
+        return max(busy * _HANGS_AFTER_S, 10 * took_s)
 
     def _limit_test(self) -> None:
         """A test that begins now may take no longer: of processors, and ten times as long with waiting."""
