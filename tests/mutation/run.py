@@ -10,8 +10,8 @@ the same, and `--survivors` judges again only those that lived.
 
 `--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
 first meet the file of tests that is nearest to theirs, which kills most of them. Only for the rest the tests
-of their room are measured. It is red when one survives. When the time is over, the rest is not judged, and it
-says so.
+of their room are measured. It is red when one survives, or more than `--allow` says. When the time is over,
+the rest is not judged, and it says so.
 """
 
 from __future__ import annotations
@@ -304,8 +304,8 @@ def _some(name: str, mutants: Sequence[tuple[str, Mutant]], tests: Set[str]) -> 
     return Room(name, name, tuple({path for path, _ in mutants}), tuple(tests), 0)
 
 
-def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: str) -> bool:
-    """Say what was found; whether none survived."""
+def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: str, allowed: int) -> bool:
+    """Say what was found; whether at most so many survived as are allowed."""
     survived = [each for each in verdicts if each.outcome in LIVES and name_of(each) not in explained]
     for each in survived:
         click.echo(f"\n{each.outcome}: {each.path}:{each.where}\n{each.change}")
@@ -321,7 +321,7 @@ def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: st
         with Path(file).open("a", encoding="utf-8") as noted:
             noted.write(f"{left_out}\n")
     click.echo(f"{', '.join(f'{number} {what}' for what, number in counts.items())}: {command}")
-    return not survived
+    return len(survived) <= allowed
 
 
 def table(results: Sequence[Result]) -> str:
@@ -387,6 +387,9 @@ def digest() -> str:
 @click.option("--sample", type=click.IntRange(1), help="So many mutants at random, from all rooms.")
 @click.option("--seed", type=int, help="Of the sample; drawn and printed if not given.")
 @click.option("--sample-s", type=float, default=_SAMPLE_S, show_default=True, help="What a sample may take.")
+@click.option(
+    "--allow", type=click.IntRange(0), default=0, help="So many of a sample may survive unexplained."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file.")
 def main(
     parts: tuple[str, ...],
@@ -396,6 +399,7 @@ def main(
     sample: int | None,
     seed: int | None,
     sample_s: float,
+    allow: int,
     json_file: Path | None,
 ) -> None:
     """Kill the mutants of each room, or of the chosen PARTS. Exit 1 when one survives unexplained."""
@@ -417,7 +421,7 @@ def main(
             click.echo(command)
             limits = Limits(jobs, enough_s, _SLOW_S, until)
             verdicts = judge_sample(draw(sample, seed, jobs), explained, limits)
-            is_fine = report_sample(verdicts, explained, command)
+            is_fine = report_sample(verdicts, explained, command, allow)
         else:
             tree = digest()
             results = judge_rooms(parts, explained, Limits(jobs, enough_s), Kept(survivors, tree))
