@@ -16,7 +16,7 @@ VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 BENCH := .venv-bench$(if $(PYTHON),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # uv installs in 2 s what takes pip 30. pip does it where uv is not there, cannot, or would ask another index.
 UV_INSTALL = $(if $(PIP_INDEX_URL),false,$(BIN)/uv pip install --quiet --python $(BIN)/python)
 INSTALL = install() { $(UV_INSTALL) "$$@" 2>/dev/null || { printf ' by pip,'; $(PIP) install "$$@"; }; }
@@ -56,13 +56,13 @@ test-next: ## the tests on the next Python, in a chroot made by mmdebstrap; need
 	@.ci/next $(NEXT) .venv-next-$(lastword $(NEXT)) test LEAVE_OUT=$(or $(LEAVE_OUT),same_on_every_python)
 
 # mutmut brings a terminal interface and more that nothing else here needs: an environment of its own.
-mutants: .venv-mutants/.ready ## mutation testing: does a test notice each small change? (ARGS=pool.py: a part; ARGS="--sample 50")
+mutants: .venv-mutants/.ready ## mutation testing: does a test notice each small change? (ARGS=pool: a package; ARGS="--sample 50": two minutes)
 	@.venv-mutants/bin/python -m tests.mutation.run $(ARGS)
 
+.venv-mutants/.ready: BIN := .venv-mutants/bin
 .venv-mutants/.ready: requirements-dev.lock tests/mutation/requirements.lock
 	@$(MAKE) --no-print-directory VENV=.venv-mutants .venv-mutants/.dev
-	@$(STEP) "mutmut" .venv-mutants/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
-	  --require-hashes --requirement tests/mutation/requirements.lock
+	@$(INSTALL); $(STEP) "mutmut" install --require-hashes -r tests/mutation/requirements.lock
 	@touch $@
 
 fuzz: $(VENV)/.dev ## our parsers against llhttp, h11, aiohttp and h2, for an hour (ARGS="--seconds 60 --only head"; --help)

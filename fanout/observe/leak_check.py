@@ -65,8 +65,8 @@ class LeakCheck(trio.abc.Instrument):
     ) -> None:
         self._permits_taken = permits_taken
         self._connections_in_use = connections_in_use
-        self._members: dict[trio.lowlevel.Task, RequestTasks] = {}  # of each task alive, its request
-        self._reported = RequestTasks("")  # of leaked tasks, once they are reported
+        # Of each task alive, its request; `None` once it was reported as leaked.
+        self._members: dict[trio.lowlevel.Task, RequestTasks | None] = {}
         self._unanswered = self._requests = self._spawned = 0
         self._leaked_tasks = self._leaked_connections = self._leaked_permits = 0
 
@@ -123,8 +123,7 @@ class LeakCheck(trio.abc.Instrument):
         for task, owner in list(self._members.items()):
             if owner is request and (allowed is None or task.parent_nursery is not allowed):
                 self._leaked_tasks += 1
-                self._members[task] = self._reported
-                request.alive -= 1
+                self._members[task] = None
                 logger.bind(request_id=request.request_id).error(
                     "task {!r} is alive although its request {}: {}",
                     task.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,32 +16,33 @@ from tests.mutation.rooms import Room
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a test did without a mutant. cost_s: of processors, and a little for waiting. lines: by path."""
+    """What a test did without a mutant. cost_s: of processors, and a little for waiting.
+
+    lines: by path. None: it took too long to find out, so that it may run every line.
+    """
 
     took_s: float
     cost_s: float
-    lines: dict[str, list[int]]
+    lines: dict[str, list[int]] | None
 
 
 def coverage_of(room: Room) -> coverage.Coverage:
-    return coverage.Coverage(
+    measuring = coverage.Coverage(
         data_file=None,
         config_file=False,
         branch=False,
         include=[str(Path(p).resolve()) for p in room.paths()],
     )
+    measuring.set_option("run:disable_warnings", ["no-data-collected"])  # many tests run none of these files
+    return measuring
 
 
-def lines_of(measured: coverage.Coverage) -> dict[str, dict[str, list[int]]]:
-    """By test ("" for none) and path."""
-    data = measured.get_data()
-    lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for file in data.measured_files():
-        path = str(Path(file).relative_to(Path.cwd()))
-        for line, tests in data.contexts_by_lineno(file).items():
-            for test in tests:
-                lines[test][path].append(line)
-    return lines
+def lines_of(measuring: coverage.Coverage, test: str) -> dict[str, list[int]]:
+    """The lines that a test has run, by path; test "": those that ran before there was one."""
+    data = measuring.get_data()
+    data.set_query_context(test)
+    found = {str(Path(file).relative_to(Path.cwd())): data.lines(file) for file in data.measured_files()}
+    return {path: lines for path, lines in found.items() if lines}
 
 
 class Cache:

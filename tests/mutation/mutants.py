@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,16 +33,14 @@ Operator = Callable[[Any], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Mutant:
-    """where: the function or class, as `Race.run`. change: `- ` and `+ ` lines, without indentation.
+class Candidate:
+    """A mutant without its name. It may not compile: only few do not, and it takes long to find out.
 
-    Together they name a mutant for as long as its line stands, wherever that moves to. The second of two
-    that read the same is at `Race.run #2`. lines: a test that runs none of them cannot tell the difference.
-    start, end, text: what is in the place of these characters.
+    where: the function or class, as `Race.run`. lines: a test that runs none of them cannot tell the
+    difference. start, end, text: what is in the place of these characters.
     """
 
     where: str
-    change: str
     lines: range
     start: int
     end: int
@@ -52,24 +50,53 @@ class Mutant:
         return f"{source[: self.start]}{self.text}{source[self.end :]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """where: as of the candidate. change: `- ` and `+ ` lines, without indentation.
+
+    Together they name a mutant for as long as its line stands, wherever that moves to. The second of two
+    that read the same is at `Race.run #2`.
+    """
+
+    where: str
+    change: str
+    made: Candidate
+
+
+def candidates_of(source: str) -> list[Candidate]:
+    """All that differ, in the order of the source."""
+    file = _File(source)
+    seen: set[str] = {source}
+    candidates = []
+    for found in file.replacements():
+        candidate = Candidate(found.where, found.lines, *file.replaced(found.node, found.replacement))
+        mutated = candidate.applied_to(source)
+        if mutated not in seen:
+            seen.add(mutated)
+            candidates.append(candidate)
+    return candidates
+
+
+def named(source: str, candidates: Sequence[Candidate], places: Set[int]) -> list[Mutant]:
+    """Those of the candidates at these places that compile."""
+    functions = {candidates[place].where for place in places}
+    names: Counter[tuple[str, str]] = Counter()
+    mutants = []
+    for place, candidate in enumerate(candidates):
+        if candidate.where in functions and _compiles(mutated := candidate.applied_to(source)):
+            change = _change(source, mutated)
+            names[candidate.where, change] += 1
+            nth = names[candidate.where, change]
+            if place in places:
+                where = candidate.where if nth == 1 else f"{candidate.where} #{nth}"
+                mutants.append(Mutant(where, change, candidate))
+    return mutants
+
+
 def mutants_of(source: str) -> list[Mutant]:
     """Every mutant of `source` that compiles and differs, in the order of the source."""
-    file = _File(source)
-    names: Counter[tuple[str, str]] = Counter()
-    seen: set[str] = {source}
-    mutants = []
-    for found in file.replacements():
-        start, end, text = file.replaced(found.node, found.replacement)
-        mutated = f"{source[:start]}{text}{source[end:]}"
-        if mutated in seen or not _compiles(mutated):
-            continue
-        seen.add(mutated)
-        change = _change(source, mutated)
-        names[found.where, change] += 1
-        nth = names[found.where, change]
-        where = found.where if nth == 1 else f"{found.where} #{nth}"
-        mutants.append(Mutant(where, change, found.lines, start, end, text))
-    return mutants
+    candidates = candidates_of(source)
+    return named(source, candidates, {*range(len(candidates))})
 
 
 @dataclass(frozen=True, slots=True)

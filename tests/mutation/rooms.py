@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -142,3 +145,46 @@ ROOMS: Final = (
         90,
     ),
 )
+
+
+@cache
+def answering(path: str) -> frozenset[str]:
+    """The files of tests that answer for a file."""
+    return frozenset(test for room in ROOMS if path in room.paths() for test in room.test_files())
+
+
+@cache
+def by_nearness(path: str) -> list[str]:
+    """These tests: first the file that shares the most words of a file's name, and has the fewest others.
+
+    Of those that share none, first the one that mentions most often what the file defines.
+    """
+    return sorted(answering(path), key=lambda test: (*(-each for each in _rank(path, test)), test))
+
+
+def nearest(path: str) -> set[str]:
+    """The first of them, unless it has nothing to do with the file."""
+    return {test for test in by_nearness(path)[:1] if _rank(path, test) > (0, 0, 0)}
+
+
+def _rank(path: str, test: str) -> tuple[int, int, int]:
+    words, its_words = ({*Path(each).stem.split("_")} for each in (path, test))
+    shared = len(words & its_words)
+    defined = re.findall(
+        r"^(?:async def |def |class |(?=[A-Z]))(\w+)", Path(path).read_text("utf-8"), re.MULTILINE
+    )
+    mentions = re.findall(rf"\b(?:{'|'.join(defined)})\b", Path(test).read_text("utf-8")) if defined else []
+    return shared, -len(its_words) if shared else 0, len(mentions)
+
+
+def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
+    """Whether one of the parts, if there are any, is this room, or a piece of a mutant's name."""
+    names = {each.name for each in ROOMS}
+    return not parts or any(
+        part == room.name if part in names else part in f"{path}:{where}" for part in parts
+    )
+
+
+def may_be_chosen(room: Room, path: str, parts: Sequence[str]) -> bool:
+    """Whether a mutant of this file may be chosen."""
+    return is_chosen(room, path, "", [part.partition(":")[0] for part in parts])

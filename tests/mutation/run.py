@@ -1,21 +1,23 @@
 """Mutation testing: would the tests notice?  python -m tests.mutation.run [PART ...]
 
-A PART chooses mutants by a piece of their room or name: `race`, `pool.py`, `transport.py:PoolTransport._use`.
+A PART chooses mutants by their room, or by a piece of their name: `race`, `pool.py`,
+`transport.py:PoolTransport._use`.
 
 The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed
 by a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
 Verdicts are kept in `.mutants/`: a run that was interrupted continues, as long as the code and the tests are
 the same, and `--survivors` judges again only those that lived.
 
-`--sample` draws mutants from all rooms. It is red if so many live unexplained that rooms which kill their
-share would show it less than once in a thousand runs.
+`--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
+first meet the file of tests that is nearest to theirs, which kills most of them. Only for the rest the tests
+of their room are measured. It is red when one survives, or more than `--allow` says. When the time is over,
+the rest is not judged, and it says so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import random
@@ -26,35 +28,35 @@ import time
 import tomllib
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from tests.mutation.measured import Cache
-from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.rooms import ROOMS, Room
-from tests.mutation.session import RoomFailed, Verdict, judge
+from tests.mutation.mutants import Mutant, candidates_of, mutants_of, named
+from tests.mutation.rooms import ROOMS, Room, is_chosen, may_be_chosen, nearest
+from tests.mutation.session import LIVES, Limits, RoomFailed, Verdict, judge
 
 Name = tuple[str, str, str]  # of a mutant: its file, where in it, the change
 
 _ROOT: Final = Path(__file__).parents[2]
 _KEPT: Final = _ROOT / ".mutants"
-_LIVES: Final = frozenset({"survived", "not reached"})
 _TELL_EVERY_S: Final = 20.0
-_ONCE_IN: Final = 1000
 _ENOUGH_S: Final = 20.0
+_SAMPLE_S: Final = 100.0  # so that with what comes before and after it ends within two minutes
+_SLOW_S: Final = 3.0  # of a test, for a sample
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    jobs: int
-    enough_s: float
+class Kept:
+    """tree: of all code, a digest. survivors_alone: of another tree, kills hold as well."""
+
     survivors_alone: bool
-    tree: str  # of the code and the tests, a digest
+    tree: str
 
 
 @dataclass(slots=True)
@@ -69,12 +71,12 @@ class Result:
     @property
     def unexplained(self) -> list[Verdict]:
         return [
-            each for each in self.verdicts if each.outcome in _LIVES and name_of(each) not in self.explained
+            each for each in self.verdicts if each.outcome in LIVES and name_of(each) not in self.explained
         ]
 
     @property
     def killed(self) -> int:
-        return sum(each.outcome not in _LIVES for each in self.verdicts)
+        return sum(each.outcome not in LIVES for each in self.verdicts)
 
     def percent(self) -> float:
         return 100 * self.killed / max(1, len(self.verdicts))
@@ -85,7 +87,7 @@ class Result:
     def counts(self, verdicts: Iterable[Verdict]) -> dict[str, int]:
         counts = Counter[str]()
         for each in verdicts:
-            lives = each.outcome in _LIVES
+            lives = each.outcome in LIVES
             counts["mutants"] += 1
             counts["killed"] += not lives
             counts["explained"] += lives and name_of(each) in self.explained
@@ -113,7 +115,7 @@ class Progress:
 
     def on_verdict(self, verdict: Verdict) -> None:
         self._done += 1
-        if verdict.outcome in _LIVES and name_of(verdict) not in self._explained:
+        if verdict.outcome in LIVES and name_of(verdict) not in self._explained:
             self._lived += 1
             click.echo(f"\n{verdict.outcome}: {verdict.path}:{verdict.where}\n{verdict.change}")
         now = time.monotonic()
@@ -128,31 +130,20 @@ class Progress:
 
 
 def run_room(
-    room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], options: Options | None
-) -> list[Verdict]:
-    """Judge the chosen mutants in a process for this room. No options: a sample, which keeps nothing."""
-    known = _known(room, options) if options else {}
-    wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
-    progress = Progress(room, len(wanted), explained)
-    verdicts = [
-        known[name] for path, mutant in chosen if (name := (path, mutant.where, mutant.change)) in known
-    ]
-    if not wanted:
-        return verdicts
+    room: Room,
+    chosen: Sequence[tuple[str, Mutant]],
+    on_verdict: Callable[[Verdict], None],
+    limits: Limits,
+    cache: Cache,
+) -> None:
+    """Judge these mutants in a process of their own."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
         code = 1
         try:
-            judge(
-                room,
-                wanted,
-                lambda verdict: _send(writing, asdict(verdict)),
-                jobs=options.jobs if options else os.cpu_count() or 1,
-                enough_s=options.enough_s if options else _ENOUGH_S,
-                cache=Cache(_KEPT / f"{room.name}-measured.json" if options else None),
-            )
+            judge(room, chosen, lambda verdict: _send(writing, asdict(verdict)), limits, cache)
             code = 0
         except RoomFailed as failed:
             _send(writing, {"failed": str(failed)})
@@ -166,14 +157,30 @@ def run_room(
             record = json.loads(line)
             if "failed" in record:
                 raise click.ClickException(f"{room.name}: {record['failed']}")
-            verdict = Verdict(**record)
-            verdicts.append(verdict)
-            if options:
-                _keep(room, [verdict], options.tree, mode="a")
-            progress.on_verdict(verdict)
+            on_verdict(Verdict(**record))
     _, status = os.waitpid(pid, 0)
     if status:
         raise click.ClickException(f"{room.name}: the process of the room ended with {status}")
+
+
+def verdicts_of(
+    room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], limits: Limits, kept: Kept
+) -> list[Verdict]:
+    """Of earlier runs, as far as they hold, and of this one."""
+    known = _known(room, kept)
+    wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
+    verdicts = [
+        known[name] for path, mutant in chosen if (name := (path, mutant.where, mutant.change)) in known
+    ]
+    progress = Progress(room, len(wanted), explained)
+
+    def on_verdict(verdict: Verdict) -> None:
+        verdicts.append(verdict)
+        _keep(room, [verdict], kept.tree, mode="a")
+        progress.on_verdict(verdict)
+
+    if wanted:
+        run_room(room, wanted, on_verdict, limits, Cache(_KEPT / f"{room.name}-measured.json"))
     return verdicts
 
 
@@ -183,7 +190,7 @@ def _send(to: int, record: Mapping[str, object]) -> None:
         data = data[os.write(to, data) :]
 
 
-def _known(room: Room, options: Options) -> dict[Name, Verdict]:
+def _known(room: Room, now: Kept) -> dict[Name, Verdict]:
     """What earlier runs found and still holds; the file is written again with it alone."""
     file = _KEPT / f"{room.name}.jsonl"
     kept: dict[Name, tuple[str, Verdict]] = {}
@@ -191,13 +198,13 @@ def _known(room: Room, options: Options) -> dict[Name, Verdict]:
         record = json.loads(line)
         tree = record.pop("tree")
         verdict = Verdict(**record)
-        if tree == options.tree or (options.survivors_alone and verdict.outcome not in _LIVES):
+        if tree == now.tree or (now.survivors_alone and verdict.outcome not in LIVES):
             kept[name_of(verdict)] = tree, verdict
     known = {name: verdict for name, (_, verdict) in kept.items()}
-    if options.survivors_alone:
-        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in _LIVES}
+    if now.survivors_alone:
+        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in LIVES}
     _KEPT.mkdir(exist_ok=True)
-    _keep(room, known.values(), options.tree, mode="w")
+    _keep(room, known.values(), now.tree, mode="w")
     return known
 
 
@@ -207,42 +214,27 @@ def _keep(room: Room, verdicts: Iterable[Verdict], tree: str, mode: str) -> None
             kept.write(json.dumps({**asdict(verdict), "tree": tree}) + "\n")
 
 
-def is_chosen(room: Room, path: str, where: str, parts: Sequence[str]) -> bool:
-    return not parts or any(part in f"{room.name} {path}:{where}" for part in parts)
-
-
-def choose(
-    room: Room, parts: Sequence[str], made: Mapping[str, Sequence[Mutant]]
-) -> list[tuple[str, Mutant]]:
-    return [
-        (path, mutant)
-        for path in room.paths()
-        if path in made
-        for mutant in made[path]
-        if is_chosen(room, path, mutant.where, parts)
-    ]
-
-
-def make(rooms: Iterable[Room], parts: Sequence[str], jobs: int) -> dict[str, list[Mutant]]:
-    """By path, the mutants of the files that the parts may choose from."""
-    paths = [path for room in rooms for path in room.paths() if may_be_chosen(room, path, parts)]
+def choose(room: Room, parts: Sequence[str], jobs: int) -> list[tuple[str, Mutant]]:
+    """The mutants of a room that the parts choose, with their paths."""
+    paths = [path for path in room.paths() if may_be_chosen(room, path, parts)]
     with ProcessPoolExecutor(jobs) as executor:
-        texts = [Path(path).read_text("utf-8") for path in paths]
-        return dict(zip(paths, executor.map(mutants_of, texts), strict=True))
+        made = executor.map(mutants_of, [Path(path).read_text("utf-8") for path in paths])
+        return [
+            (path, mutant)
+            for path, mutants in zip(paths, made, strict=True)
+            for mutant in mutants
+            if is_chosen(room, path, mutant.where, parts)
+        ]
 
 
-def may_be_chosen(room: Room, path: str, parts: Sequence[str]) -> bool:
-    return not parts or any(part.partition(":")[0] in f"{room.name} {path}:" for part in parts)
-
-
-def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) -> list[Result]:
+def judge_rooms(parts: Sequence[str], explained: Set[Name], limits: Limits, kept: Kept) -> list[Result]:
     results = []
     for room in ROOMS:
-        chosen = choose(room, parts, make([room], parts, options.jobs))
+        chosen = choose(room, parts, limits.jobs)
         if not chosen:
             continue
-        result = Result(room, run_room(room, chosen, explained, options))
-        lives = {name_of(each) for each in result.verdicts if each.outcome in _LIVES}
+        result = Result(room, verdicts_of(room, chosen, explained, limits, kept))
+        lives = {name_of(each) for each in result.verdicts if each.outcome in LIVES}
         result.explained = lives & explained
         paths = {*room.paths()}
         result.stale = {
@@ -261,34 +253,75 @@ def judge_rooms(parts: Sequence[str], explained: Set[Name], options: Options) ->
     return results
 
 
-def judge_sample(size: int, seed: int, explained: Set[Name]) -> list[Result]:
-    click.echo(f"{size} mutants of all rooms, seed {seed} (--sample {size} --seed {seed} draws them again)")
-    made = make(ROOMS, (), os.cpu_count() or 1)
-    every = [(room, path, mutant) for room in ROOMS for path, mutant in choose(room, (), made)]
-    drawn = random.Random(seed).sample(every, size)
-    results = []
+# --- a sample
+
+
+def draw(size: int, seed: int, jobs: int) -> list[tuple[str, Mutant]]:
+    """Of the mutants of all rooms, each as likely as the other."""
+    sources = {path: Path(path).read_text("utf-8") for room in ROOMS for path in room.paths()}
+    with ProcessPoolExecutor(jobs) as executor:
+        candidates = dict(zip(sources, executor.map(candidates_of, sources.values()), strict=True))
+    every = [(path, place) for path, made in candidates.items() for place in range(len(made))]
+    drawn = random.Random(seed).sample(every, size + 10)  # a few do not compile
+    mutants = {
+        (path, mutant.made): mutant
+        for path in {path for path, _ in drawn}
+        for mutant in named(sources[path], candidates[path], {place for each, place in drawn if each == path})
+    }
+    names = [(path, candidates[path][place]) for path, place in drawn]
+    return [(path, mutants[path, made]) for path, made in names if (path, made) in mutants][:size]
+
+
+def judge_sample(drawn: Sequence[tuple[str, Mutant]], explained: Set[Name], limits: Limits) -> list[Verdict]:
+    """By the tests that are nearest to a mutant's file, and if it lives, by all of its room."""
+    verdicts = {_name(*each): Verdict(*_name(*each), "not reached") for each in drawn}
+
+    def on_verdict(verdict: Verdict) -> None:
+        if verdict.outcome != "not reached":
+            verdicts[name_of(verdict)] = verdict
+
+    wanted = [each for each in drawn if _name(*each) not in explained]
+    near = {test for path, _ in wanted for test in nearest(path)}
+    unmeasured, limits = replace(limits, measures=False), replace(limits, in_turns=True)
+    run_room(_some("sample", wanted, near), wanted, on_verdict, unmeasured, Cache(None))
     for room in ROOMS:
-        chosen = [(path, mutant) for its_room, path, mutant in drawn if its_room is room]
-        if chosen:
-            result = Result(room, run_room(room, chosen, explained, None))
-            result.explained = {
-                name_of(each) for each in result.verdicts if each.outcome in _LIVES
-            } & explained
-            results.append(result)
-    return results
+        lives = [
+            (path, mutant)
+            for path, mutant in wanted
+            if path in room.paths() and verdicts[_name(path, mutant)].outcome in LIVES
+        ]
+        if lives:
+            run_room(_some(room.name, lives, {*room.test_files()}), lives, on_verdict, limits, Cache(None))
+    return list(verdicts.values())
 
 
-def is_unlikely(results: Sequence[Result]) -> bool:
-    """Whether so many live unexplained as rooms that kill their share would hardly ever show."""
-    mutants = sum(len(result.verdicts) for result in results)
-    lived = sum(len(result.unexplained) for result in results)
-    share = sum(len(result.verdicts) * (1 - result.room.at_least_percent / 100) for result in results) / max(
-        1, mutants
-    )
-    at_least = sum(
-        math.comb(mutants, n) * share**n * (1 - share) ** (mutants - n) for n in range(lived, mutants + 1)
-    )
-    return at_least < 1 / _ONCE_IN
+def _name(path: str, mutant: Mutant) -> Name:
+    return path, mutant.where, mutant.change
+
+
+def _some(name: str, mutants: Sequence[tuple[str, Mutant]], tests: Set[str]) -> Room:
+    """The files of these mutants, with these tests."""
+    return Room(name, name, tuple({path for path, _ in mutants}), tuple(tests), 0)
+
+
+def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: str, allowed: int) -> bool:
+    """Say what was found; whether at most so many survived as are allowed."""
+    survived = [each for each in verdicts if each.outcome in LIVES and name_of(each) not in explained]
+    for each in survived:
+        click.echo(f"\n{each.outcome}: {each.path}:{each.where}\n{each.change}")
+    counts = Counter(
+        "explained" if name_of(each) in explained
+        else "survived" if each.outcome in LIVES
+        else "not judged" if each.outcome == "not judged"
+        else "killed"
+        for each in verdicts
+    )  # fmt: skip
+    left_out = f"{counts['not judged']} of {len(verdicts)} mutants, for which there was no time"
+    if counts["not judged"] and (file := os.environ.get("NOTED_LEFT_OUT")):
+        with Path(file).open("a", encoding="utf-8") as noted:
+            noted.write(f"{left_out}\n")
+    click.echo(f"{', '.join(f'{number} {what}' for what, number in counts.items())}: {command}")
+    return len(survived) <= allowed
 
 
 def table(results: Sequence[Result]) -> str:
@@ -317,11 +350,11 @@ def by_file(result: Result) -> dict[str, dict[str, int]]:
     return {path: result.counts(each for each in result.verdicts if each.path == path) for path in paths}
 
 
-def as_json(results: Sequence[Result], tree: str, seed: int | None) -> dict[str, Any]:
+def as_json(results: Sequence[Result], parts: Sequence[str], tree: str) -> dict[str, Any]:
     return {
+        "parts": list(parts),
         "tree": tree,
         "python": platform.python_version(),
-        "seed": seed,
         "rooms": [
             {
                 "name": result.room.name,
@@ -353,6 +386,10 @@ def digest() -> str:
 @click.option("--survivors", is_flag=True, help="Judge again only the mutants that lived, or are new.")
 @click.option("--sample", type=click.IntRange(1), help="So many mutants at random, from all rooms.")
 @click.option("--seed", type=int, help="Of the sample; drawn and printed if not given.")
+@click.option("--sample-s", type=float, default=_SAMPLE_S, show_default=True, help="What a sample may take.")
+@click.option(
+    "--allow", type=click.IntRange(0), default=0, help="So many of a sample may survive unexplained."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file.")
 def main(
     parts: tuple[str, ...],
@@ -361,9 +398,14 @@ def main(
     survivors: bool,
     sample: int | None,
     seed: int | None,
+    sample_s: float,
+    allow: int,
     json_file: Path | None,
 ) -> None:
     """Kill the mutants of each room, or of the chosen PARTS. Exit 1 when one survives unexplained."""
+    if sample is not None and (parts or survivors or json_file):
+        raise click.UsageError("--sample draws from all rooms, and only says what it found")
+    until = time.monotonic() + sample_s
     entries = tomllib.loads((_ROOT / "tests/mutation/explained.toml").read_text("utf-8"))["explained"]
     explained = {(entry["file"], entry["where"], entry["change"].strip()) for entry in entries}
     json_file = json_file and json_file.absolute()
@@ -373,24 +415,22 @@ def main(
         shutil.copy(_ROOT / "setup.cfg", copy)
         os.chdir(copy)
         sys.path[0] = copy
-        tree = digest()
-        if sample is None:
-            results = judge_rooms(parts, explained, Options(jobs, enough_s, survivors, tree))
+        if sample is not None:
+            seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+            command = f'make mutants ARGS="--sample {sample} --seed {seed}"'
+            click.echo(command)
+            limits = Limits(jobs, enough_s, _SLOW_S, until)
+            verdicts = judge_sample(draw(sample, seed, jobs), explained, limits)
+            is_fine = report_sample(verdicts, explained, command, allow)
+        else:
+            tree = digest()
+            results = judge_rooms(parts, explained, Limits(jobs, enough_s), Kept(survivors, tree))
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
-        else:
-            seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
-            results = judge_sample(sample, seed, explained)
-            is_fine = not is_unlikely(results)
-            killed, lived = (
-                sum(counts) for counts in zip(*((r.killed, len(r.unexplained)) for r in results), strict=True)
-            )
-            click.echo(f"\nseed {seed}: of {sample} mutants {killed} were killed, {lived} live unexplained")
+            if json_file is not None:
+                found = json.dumps(as_json(results, parts, tree), indent=1, ensure_ascii=False)
+                json_file.write_text(f"{found}\n", "utf-8")
         os.chdir(_ROOT)
-    if json_file is not None:
-        json_file.write_text(
-            json.dumps(as_json(results, tree, seed), indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
     sys.exit(not is_fine)
 
 

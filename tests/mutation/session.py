@@ -14,6 +14,7 @@ longer than `enough_s` together only the first are run.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -27,23 +28,26 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
+from math import ceil, inf
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, ClassVar, Final, TextIO
 
 import pytest
 
 from tests.mutation.measured import Cache, Measured, coverage_of, lines_of
 from tests.mutation.mutants import Mutant
 from tests.mutation.replace import MutatedImport, functions_of, module_of, replace_functions
-from tests.mutation.rooms import Room
+from tests.mutation.rooms import Room, answering, by_nearness, nearest
 
+_PR_SET_CHILD_SUBREAPER: Final = 36  # of prctl(2)
 _HANGS_AFTER_S: Final = 5.0  # no test of a room takes a second of processor time; or ten times what it took
 _CPU_S: Final = 60
 _LONGEST_S: Final = 300
@@ -54,12 +58,16 @@ _PYTEST: Final = (
     "-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", "not alone and not same_on_every_python",
     "-k", "not cost_the_same",
 )  # fmt: skip
+LIVES: Final = frozenset({"survived", "not reached"})  # outcomes
 _KILLED, _SURVIVED, _IMPORT_AGAIN = 10, 11, 12  # exit codes; any other is that of a process that hung or died
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """outcome: killed, hung (or died), survived, not reached. by: the test that noticed, if one said so."""
+    """outcome: killed, hung (or died), survived, not reached, or not judged: the time was over.
+
+    by: the test that noticed, if one said so.
+    """
 
     path: str
     where: str
@@ -73,21 +81,38 @@ class RoomFailed(Exception):
     """The room's tests fail without a mutant, or cannot be collected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """jobs: processes. enough_s: of tests, per mutant.
+
+    test_s: of one test. What takes longer is not measured, and judges last.
+    until: of `time.monotonic`. Mutants that are not judged by then are reported as such.
+    measures: if not, a mutant meets the file of tests that is nearest to its own, up to the first that fails.
+    in_turns: the nearest files of tests are measured first, and the next ones only for mutants that live.
+    """
+
+    jobs: int
+    enough_s: float = 20.0
+    test_s: float = 60.0
+    until: float = inf
+    measures: bool = True
+    in_turns: bool = False
+
+
 def judge(
     room: Room,
     mutants: Sequence[tuple[str, Mutant]],
     report: Callable[[Verdict], None],
-    *,
-    jobs: int,
-    enough_s: float,
+    limits: Limits,
     cache: Cache,
 ) -> None:
     """Judge mutants with their paths. The process is of no other use afterwards. Raises `RoomFailed`."""
+    _adopt_orphans()
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     errors = os.fdopen(os.dup(2), "w")
     os.dup2(output, 1)
     os.dup2(output, 2)
-    session = _Session(room, mutants, report, jobs, enough_s, cache, errors)
+    session = _Session(room, mutants, report, limits, cache, errors)
     code = pytest.main([*_PYTEST, *room.test_files()], plugins=[session])
     if session.failed is not None:
         raise session.failed
@@ -103,20 +128,20 @@ class _Session:
         room: Room,
         mutants: Sequence[tuple[str, Mutant]],
         report: Callable[[Verdict], None],
-        jobs: int,
-        enough_s: float,
+        limits: Limits,
         cache: Cache,
         errors: TextIO,
     ) -> None:
         self._room = room
         self._mutants = mutants
-        self._jobs = jobs
-        self._enough_s = enough_s
+        self._limits = limits
         self._cache = cache
         self._report = report
         self._measured: dict[str, Measured] = {}
         self._at_import: dict[str, set[int]] = {}
         self._tests_at: dict[tuple[str, int], set[str]] = defaultdict(set)  # by path and line
+        self._slow: set[str] = set()  # tests that took too long to be measured
+        self._turn: set[str] = set()  # the tests that judge now
         self._kills: Counter[tuple[str, str]] = Counter()
         self._said: int | None = None  # in a fork: where to write which test has failed
         self.has_run = False
@@ -137,14 +162,17 @@ class _Session:
         for path in self._room.paths():
             importlib.import_module(module_of(path))
         self._coverage.stop()
-        self._at_import = {path: {*lines} for path, lines in lines_of(self._coverage)[""].items()}
+        self._at_import = {path: {*lines} for path, lines in lines_of(self._coverage, "").items()}
         self._items = {item.nodeid: item for item in session.items}
+        self._functions = functions_of(self._room)
+        gc.collect()
+        gc.freeze()
         try:
-            self._measure(session.items)
-            self._functions = functions_of(self._room)
-            gc.collect()
-            gc.freeze()
-            self._judge_all()
+            if self._limits.measures:
+                self._judge_in_turns(session.items)
+            else:
+                for verdict in self._held([*self._judge_all()]):
+                    self._report(verdict)
         except RoomFailed as failed:
             self.failed = failed
         self.has_run = True
@@ -161,12 +189,24 @@ class _Session:
         items = [self._items[test] for test in tests]
         for item, following in pairwise([*items, None]):
             assert item is not None
-            faulthandler.dump_traceback_later(self._limit_s(item.nodeid), exit=True)
+            if self._limits.measures:
+                faulthandler.dump_traceback_later(self._limit_s(item.nodeid), exit=True)
+            else:
+                self._limit_test()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
         faulthandler.cancel_dump_traceback_later()
 
     def _limit_s(self, test: str) -> float:
-        return max(_HANGS_AFTER_S, 10 * self._measured[test].took_s if test in self._measured else _CPU_S)
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # all takes longer then
+        took_s = self._measured[test].took_s if test in self._measured else _CPU_S
+        return max(busy * _HANGS_AFTER_S, 10 * took_s)
+
+    def _limit_test(self) -> None:
+        """A test that begins now may take no longer: of processors, and ten times as long with waiting."""
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        until = min(hard, ceil(time.process_time() + self._limits.test_s))
+        resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+        faulthandler.dump_traceback_later(10 * self._limits.test_s, exit=True)
 
     def _forked(self, run: Callable[[], int], max_cpu_s: int = _CPU_S) -> _Fork:
         """Start a process that ends with what `run` returns, or with the failure of a test."""
@@ -180,6 +220,9 @@ class _Session:
                 resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
                 self._said = writing
                 code = run()
+            except BaseException:
+                traceback.print_exc()  # into the output
+                raise
             finally:
                 os._exit(code)
         os.close(writing)
@@ -192,37 +235,73 @@ class _Session:
     def _measure(self, items: Sequence[pytest.Item]) -> None:
         """Run the tests that no earlier run has measured, with the same code and the same file of tests."""
         known = self._cache.read()
-        fresh = [item for item in items if item.nodeid not in known]
-        shares = [share for job in range(self._jobs) if (share := fresh[job :: self._jobs])]
-        forks = [
-            self._forked(partial(self._measure_some, share, f"measured-{job}"), max_cpu_s=1000)
-            for job, share in enumerate(shares)
-        ]
+        fresh, failed = self._run_and_measure([item for item in items if item.nodeid not in known])
+        known |= fresh
+        names = [item.nodeid for item in items if item.nodeid in known]
+        self._measured |= {name: Measured(**known[name]) for name in names}
+        self._leave_out_failing(failed)
+        if self._is_over():
+            return
+        self._cache.write({test: asdict(measured) for test, measured in self._measured.items()})
+        limit_s = self._limits.test_s
+        self._measured |= {test: Measured(limit_s, limit_s, None) for test in self._slow}
+        for test, measured in self._measured.items():
+            for path, lines in (measured.lines or {}).items():
+                for line in lines:
+                    self._tests_at[path, line].add(test)
+
+    def _run_and_measure(self, items: Sequence[pytest.Item]) -> tuple[dict[str, Any], set[str]]:
+        """The fields of `Measured`, by test, and those that failed. One that takes too long has none."""
+        jobs = self._limits.jobs
+        shares = deque(share for job in range(jobs) if (share := items[job::jobs]))
+        running: dict[int, tuple[_Fork, Sequence[pytest.Item], Path]] = {}
+        poll = select.poll()
+        numbers = count()
+        found: dict[str, Any] = {}
         failed = set()
-        for job, fork in enumerate(forks):
-            code, said = fork.wait()
-            if code != _SURVIVED:
-                raise RoomFailed(f"the tests fail without a mutant, exit code {code}: {said}\n{_output()}")
-            measured = json.loads(Path(f"measured-{job}").read_text())
-            failed |= {*measured["failed"]}
-            known |= measured["tests"]
-        self._measured = {item.nodeid: Measured(**known[item.nodeid]) for item in items}
+        while (shares or running) and not self._is_over():
+            while shares and len(running) < jobs:
+                share = shares.popleft()
+                file = Path(f"measured-{next(numbers)}")
+                file.touch()
+                fork = self._forked(partial(self._measure_some, share, file), max_cpu_s=1000)
+                running[fork.pidfd] = fork, share, file
+                poll.register(fork.pidfd, select.POLLIN)
+            for pidfd, _ in poll.poll(1000):
+                fork, share, file = running.pop(pidfd)
+                poll.unregister(pidfd)
+                code, said = fork.wait()
+                records = [json.loads(line) for line in file.read_text().splitlines()]
+                for record in records:
+                    test = record.pop("test")
+                    if record.pop("failed"):
+                        failed.add(test)
+                    found[test] = record
+                if code != _SURVIVED:
+                    if len(records) == len(share):
+                        raise RoomFailed(f"measured, and then: exit code {code}, {said}\n{_output()}")
+                    slow = share[len(records)].nodeid
+                    self._slow.add(slow)
+                    if not self._limits.in_turns:
+                        print(f"{slow} was not measured: exit code {code}", file=self._errors, flush=True)
+                    if rest := share[len(records) + 1 :]:
+                        shares.append(rest)
+        for fork, *_ in running.values():
+            fork.end()
+        return found, failed
+
+    def _leave_out_failing(self, failed: Iterable[str]) -> None:
+        """Those that fail again by themselves; the others did because of tests that ran before."""
         for test in sorted(failed):
             code, _ = self._forked(partial(self._outcome_of, [test])).wait()
             if code != _SURVIVED:
                 print(f"{test} fails without a mutant, and is left out", file=self._errors, flush=True)
                 del self._measured[test]
-        self._cache.write({test: asdict(measured) for test, measured in self._measured.items()})
-        for test, measured in self._measured.items():
-            for path, lines in measured.lines.items():
-                for line in lines:
-                    self._tests_at[path, line].add(test)
 
-    def _measure_some(self, items: Sequence[pytest.Item], file: str) -> int:
-        """Write what was run, how long it took, and who failed, as JSON."""
+    def _measure_some(self, items: Sequence[pytest.Item], file: Path) -> int:
+        """Write a line of JSON per test: what was run, how long it took, and whether it failed."""
         self._said = None
         failed: set[str] = set()
-        measured: dict[str, Any] = {}
 
         class Failures:
             def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -232,21 +311,25 @@ class _Session:
         items[0].config.pluginmanager.register(Failures())
         measuring = coverage_of(self._room)
         measuring.start()
-        for item, following in pairwise([*items, None]):
-            assert item is not None
-            measuring.switch_context(item.nodeid)
-            faulthandler.dump_traceback_later(_CPU_S, exit=True)
-            started, cpu_s = time.perf_counter(), time.process_time()
-            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-            took_s = time.perf_counter() - started
-            cost_s = time.process_time() - cpu_s + took_s / 20
-            measured[item.nodeid] = {"took_s": round(took_s, 3), "cost_s": round(cost_s, 4), "lines": {}}
-        faulthandler.cancel_dump_traceback_later()
-        measuring.stop()
-        for test, lines in lines_of(measuring).items():
-            if test:
-                measured[test]["lines"] = lines
-        Path(file).write_text(json.dumps({"tests": measured, "failed": sorted(failed)}))
+        with file.open("w", encoding="utf-8") as lines:
+            for item, following in pairwise([*items, None]):
+                assert item is not None
+                measuring.switch_context(item.nodeid)
+                self._limit_test()
+                started, cpu_s = time.perf_counter(), time.process_time()
+                item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+                took_s = time.perf_counter() - started
+                cost_s = time.process_time() - cpu_s + took_s / 20
+                faulthandler.cancel_dump_traceback_later()
+                record = {
+                    "test": item.nodeid,
+                    "failed": item.nodeid in failed,
+                    "took_s": round(took_s, 3),
+                    "cost_s": round(cost_s, 4),
+                    "lines": lines_of(measuring, item.nodeid),
+                }
+                lines.write(json.dumps(record) + "\n")
+                lines.flush()
         return _SURVIVED
 
     def _outcome_of(self, tests: Sequence[str]) -> int:
@@ -255,17 +338,54 @@ class _Session:
 
     # --- judging
 
-    def _judge_all(self) -> None:
+    def _judge_in_turns(self, items: Sequence[pytest.Item]) -> None:
+        lives: dict[tuple[str, str, str], Verdict] = {}
+        turns = self._turns([*dict.fromkeys(_file_of(item.nodeid) for item in items)])
+        for files in turns:
+            tests = [item for item in items if _file_of(item.nodeid) in files]
+            self._turn = {item.nodeid for item in tests}
+            self._measure(tests)
+            for verdict in self._judge_all():
+                name = verdict.path, verdict.where, verdict.change
+                if verdict.outcome == "not reached":
+                    verdict = lives.get(name, verdict)
+                if files is turns[-1] or verdict.outcome not in LIVES:
+                    lives.pop(name, None)
+                    self._report(verdict)
+                else:
+                    lives[name] = verdict
+            self._mutants = [
+                (path, mutant)
+                for path, mutant in self._mutants
+                if (path, mutant.where, mutant.change) in lives
+            ]
+            if not self._mutants:
+                return
+
+    def _turns(self, files: list[str]) -> list[list[str]]:
+        """Two files, then four, and so on. What is nearest to some mutant's file comes first."""
+        if not self._limits.in_turns:
+            return [files]
+        orders = [by_nearness(path) for path in {path for path, _ in self._mutants}]
+        files.sort(key=lambda file: min((order.index(file) for order in orders if file in order), default=0))
+        turns: list[list[str]] = []
+        while files:
+            size = 2 << len(turns)
+            turns.append(files[:size])
+            files = files[size:]
+        return turns
+
+    def _judge_all(self) -> Iterator[Verdict]:
         mutants = [(path, mutant, self._imports_again(path, mutant)) for path, mutant in self._mutants]
         waiting = deque(sorted(mutants, key=itemgetter(2)))  # those that take long come last
         running: dict[int, tuple[_Fork, str, Mutant, bool]] = {}
         poll = select.poll()
-        while waiting or running:
-            while waiting and len(running) < self._jobs:
+        while (waiting or running) and not self._is_over():
+            while waiting and len(running) < self._limits.jobs:
                 path, mutant, imports_again = waiting.popleft()
                 tests = self._tests_for(path, mutant, imports_again)
                 if not tests:
-                    self._report(Verdict(path, mutant.where, mutant.change, "not reached"))
+                    yield Verdict(path, mutant.where, mutant.change, "not reached")
                     continue
                 fork = self._start(path, mutant, tests, imports_again)
                 running[fork.pidfd] = fork, path, mutant, imports_again
@@ -281,19 +401,44 @@ class _Session:
                     self._kills[path, by] += 1
                 outcome = {_KILLED: "killed", _SURVIVED: "survived"}.get(code, "hung")
                 took_s = time.monotonic() - fork.started
-                self._report(Verdict(path, mutant.where, mutant.change, outcome, by, round(took_s, 2)))
+                yield Verdict(path, mutant.where, mutant.change, outcome, by, round(took_s, 2))
             for fork, *_ in running.values():
                 if time.monotonic() - fork.started > _LONGEST_S:
                     os.kill(fork.pid, signal.SIGKILL)
+        for fork, path, mutant, imports_again in running.values():
+            fork.end()
+            waiting.append((path, mutant, imports_again))
+        for path, mutant, _ in waiting:
+            yield Verdict(path, mutant.where, mutant.change, "not judged")
+
+    def _held(self, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
+        """Without measurements a mutant is killed only if the test that failed passes without it.
+
+        Any other may have met a test that fails or takes long by itself.
+        """
+        killers = [self._items[test] for test in {each.by for each in verdicts} if test in self._items]
+        found, failed = self._run_and_measure(killers)
+        good = found.keys() - failed
+        for verdict in verdicts:
+            is_held = verdict.by in good or verdict.outcome == "not judged"
+            yield verdict if is_held else replace(verdict, outcome="not reached")
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._limits.until
 
     def _imports_again(self, path: str, mutant: Mutant) -> bool:
         """Outside of functions also what did not run: a test may import the file where it does."""
-        return not mutant.where or not self._at_import.get(path, set()).isdisjoint(mutant.lines)
+        return not mutant.where or not self._at_import.get(path, set()).isdisjoint(mutant.made.lines)
 
     def _tests_for(self, path: str, mutant: Mutant, imports_again: bool) -> list[str]:
-        reaching = {test for line in mutant.lines for test in self._tests_at.get((path, line), ())}
+        if not self._limits.measures:
+            near = nearest(path)
+            return [test for test in self._items if _file_of(test) in near]
+        files = answering(path)
+        mine = {test for test in self._measured.keys() & self._turn if _file_of(test) in files}
+        reaching = {test for line in mutant.made.lines for test in self._tests_at.get((path, line), ())}
         if imports_again:
-            reaching = {test for test, measured in self._measured.items() if path in measured.lines}
+            reaching = {test for test in mine if path in (self._measured[test].lines or ())}
 
         def rank(test: str) -> tuple[bool, float]:
             cost_s = self._measured[test].cost_s + 0.005
@@ -301,15 +446,15 @@ class _Session:
 
         chosen: list[str] = []
         sum_s = 0.0
-        for test in sorted(self._measured if imports_again else reaching, key=rank):
+        for test in sorted(mine if imports_again else mine & (reaching | self._slow), key=rank):
             sum_s += self._measured[test].cost_s
-            if chosen and sum_s > self._enough_s:
+            if chosen and sum_s > self._limits.enough_s:
                 break
             chosen.append(test)
         return chosen
 
     def _start(self, path: str, mutant: Mutant, tests: Sequence[str], imports_again: bool) -> _Fork:
-        source = mutant.applied_to(Path(path).read_text("utf-8"))
+        source = mutant.made.applied_to(Path(path).read_text("utf-8"))
 
         def in_place() -> int:
             if not replace_functions(path, source, self._functions):
@@ -357,6 +502,7 @@ class _Chosen:
 
 @dataclass(frozen=True, slots=True)
 class _Fork:
+    running: ClassVar[set[int]] = set()
     pid: int
     said: int
     started: float
@@ -364,6 +510,12 @@ class _Fork:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pidfd", os.pidfd_open(self.pid))
+        self.running.add(self.pid)
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
 
     def wait(self) -> tuple[int, str]:
         """Its exit code, and which test it named. What it has started is ended."""
@@ -371,10 +523,34 @@ class _Fork:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
+        self.running.remove(self.pid)
+        _end_orphans()
         said = os.read(self.said, 4096).decode() if select.select([self.said], [], [], 0)[0] else ""
         os.close(self.said)
         os.close(self.pidfd)
         return os.waitstatus_to_exitcode(status), said
+
+
+def _adopt_orphans() -> None:
+    """A test that is cut off leaves processes, such as servers in a group of their own: they become ours."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_orphans() -> None:
+    """All children of this process but the forks are such. What an orphan leaves is the next one."""
+    while orphans := [pid for pid in _children() if pid not in _Fork.running]:
+        for pid in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def _output() -> str:

@@ -343,3 +343,50 @@ async def test_the_task_that_writes_the_answer_may_be_one_of_the_requests() -> N
     async with open_world() as world:
         await world.serve(app)
         assert (world.found.leaked_tasks, world.said) == (0, [])
+
+
+async def test_a_task_that_is_left_is_found_though_another_one_has_ended(nursery: trio.Nursery) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nursery.start_soon(trio.sleep_forever, name="stray")
+        nursery.start_soon(trio.sleep, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        await answer(send)
+
+    async with open_world() as world:
+        await world.serve(app)
+        assert world.found == LeakStatistics(1, 2, 1, 1, 1, 0, 0)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_task_that_was_reported_ends_as_any_other() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        strays.start_soon(let_go.wait)
+        await answer(send)
+
+    async with open_world() as world:
+        let_go = trio.Event()
+        async with trio.open_nursery() as strays:
+            await world.serve(app)
+            assert world.found == LeakStatistics(1, 1, 0, 1, 1, 0, 0)
+            let_go.set()
+        assert world.found == LeakStatistics(1, 1, 1, 0, 1, 0, 0)
+
+
+async def test_a_request_that_has_ended_without_an_answer_holds_no_permit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rule 3: else each client that disconnects would hide a permit that is leaked later."""
+
+    async def unanswered(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+
+    async with open_world() as world:
+        await world.serve(unanswered)
+        await world.serve(unanswered)
+        monkeypatch.setattr(Admission, "give_back", lambda _: None)
+        await world.serve(answered)
+        await world.serve(answered)
+        assert world.found.leaked_permits == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from fanout.testing.prove.scenarios import SCENARIOS as PROGRAMS
 from fanout.testing.world import met
 from tests.breakages import httpcore_pool
 from tests.lab import breakages as lab_breakages
-from tests.mutation.rooms import ROOMS
+from tests.mutation.rooms import ROOMS, Room
 from tests.sweep.actions import ACTIONS
 from tests.sweep.situations import ENDPOINTS, SITUATIONS
 
@@ -272,10 +274,28 @@ def _lab_main(samples: Any) -> dict[str, float]:
     }
 
 
-# --- mutants
+# --- mutants, one section for each package
 
 
 _OUTCOMES: Final = ("killed", "explained", "survived")
+_MINUTES: Final = {
+    "race": 2, "pool": 4, "answers": 3, "upstream": 6, "bridge": 4, "server": 25, "api": 10, "observe": 20,
+    "judge": 12, "load": 6,
+}  # fmt: skip
+
+
+def _mutants(room: Room) -> Section:
+    """The section of a room. Its samples are those of this room alone, of all its mutants."""
+    folders = sorted({str(Path(pattern).parent) for pattern in (*room.files, *room.tests)})
+    return Section(
+        "Mutants",
+        f'make mutants ARGS="{room.name} --json /dev/fd/1"',
+        _MINUTES[room.name],
+        ("tests/mutation", *folders),
+        _mutants_table,
+        partial(_mutants_wrong, room),
+        _mutants_main,
+    )
 
 
 def _mutants_table(samples: Any) -> Table:
@@ -295,13 +315,10 @@ def _in_files(room: Any, column: str) -> int:
     return sum(int(counts[column]) for counts in room["files"].values())
 
 
-def _mutants_wrong(samples: Any) -> list[str]:
-    wrong = differ(
-        "packages that are mutated", [room["name"] for room in samples["rooms"]], [r.name for r in ROOMS]
-    )
-    if samples["seed"] is not None:
-        wrong.append("a sample of the mutants, not all of them")
-    known = {room.name: room for room in ROOMS}
+def _mutants_wrong(known: Room, samples: Any) -> list[str]:
+    wrong = differ("packages that are mutated", [room["name"] for room in samples["rooms"]], [known.name])
+    if samples["parts"] != [known.name]:
+        wrong.append("some of the mutants, not all of them")
     for room in samples["rooms"]:
         name, all_of_it = room["name"], _in_files(room, "mutants")
         wrong += [
@@ -312,22 +329,24 @@ def _mutants_wrong(samples: Any) -> list[str]:
         for path, counts in room["files"].items():
             if counts["mutants"] != sum(counts[column] for column in _OUTCOMES):
                 wrong.append(f"{path}: its mutants are not those killed, explained and survived")
-        if name in known:
-            if 100 * _in_files(room, "killed") < known[name].at_least_percent * all_of_it:
-                wrong.append(
-                    f"{name}: fewer than {known[name].at_least_percent:g} % of the mutants are killed"
-                )
-            wrong += [
-                f"{path} is not mutated any more" for path in room["files"].keys() - {*known[name].paths()}
-            ]
+        if 100 * _in_files(room, "killed") < known.at_least_percent * all_of_it:
+            wrong.append(f"{name}: fewer than {known.at_least_percent:g} % of the mutants are killed")
+        wrong += [f"{path} is not mutated any more" for path in room["files"].keys() - {*known.paths()}]
     return wrong
 
 
 def _mutants_main(samples: Any) -> dict[str, float]:
-    mutants, killed = (
-        sum(_in_files(room, column) for room in samples["rooms"]) for column in ("mutants", "killed")
-    )
-    return {"mutants": mutants, "mutants killed, %": round(100 * killed / mutants, 2)}
+    figures: dict[str, float] = {}
+    for room in samples["rooms"]:
+        mutants, killed = (_in_files(room, column) for column in ("mutants", "killed"))
+        figures[f"mutants of {room['name']}"] = mutants
+        figures[killed_share_of(room["name"])] = round(100 * killed / mutants, 2)
+    return figures
+
+
+def killed_share_of(room: str) -> str:
+    """What the record of results calls the share of a room's mutants that are killed."""
+    return f"mutants of {room} killed, %"
 
 
 # --- httpx's pool
@@ -426,15 +445,7 @@ SECTIONS: Final = {
         _lab_wrong,
         _lab_main,
     ),
-    "mutants": Section(
-        "Mutants",
-        'make mutants ARGS="--json /dev/fd/1"',
-        30,
-        ("tests/mutation", "tests/race", "tests/upstream", "tests/api", "tests/server", "tests/observe"),
-        _mutants_table,
-        _mutants_wrong,
-        _mutants_main,
-    ),
+    **{f"mutants-{room.name}": _mutants(room) for room in ROOMS},
     "httpcore": Section(
         "httpx's own pool until it loses a slot, and fanout's in the same simulation runs and sweeps",
         "make httpcore-leak ARGS=--json",
@@ -457,3 +468,5 @@ SECTIONS: Final = {
         quiet=True,
     ),
 }
+TOGETHER: Final = {"mutants": tuple(f"mutants-{room.name}" for room in ROOMS)}
+"""Tables that show several sections, a row for each, of its own run."""

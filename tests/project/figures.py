@@ -4,6 +4,8 @@
     make figures ARGS="sweep lab"     measure these, and publish them
     make documents                    write the tables again, from the samples
 
+    make figures ARGS=mutants         these are sections of their own, such as mutants-race, in one table
+
 Only a command that has ended well publishes, and only as a whole: a run that is cut off leaves the figures of
 the run before. A table stands between `<!-- figures: NAME -->` and `<!-- end -->`.
 """
@@ -15,7 +17,8 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +35,7 @@ from benchmarks.provenance import (
     load,
     sealed,
 )
-from tests.project.figure_sections import SECTIONS, Section
+from tests.project.figure_sections import SECTIONS, TOGETHER, Section
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = ROOT / "docs/guarantees.md"
@@ -46,7 +49,7 @@ Entries = dict[str, Entry]
 
 def shown(document: str, entries: Entries) -> str:
     """The document with the tables of these figures between their marks. `KeyError`: an unknown mark."""
-    return _TABLE.sub(lambda mark: f"{mark[1]}{mark[2]}{_markdown(mark[1], entries[mark[1]])}", document)
+    return _TABLE.sub(lambda mark: f"{mark[1]}{mark[2]}{_markdown(mark[1], entries)}", document)
 
 
 def marks(document: str) -> list[str]:
@@ -68,6 +71,7 @@ def measure(name: str) -> Entry:
     )
     begins = _JSON.search(done.stdout)
     if done.returncode or begins is None:
+        click.echo(done.stdout[: begins.start() if begins else None], err=True)  # such as what has survived
         raise click.ClickException(
             f"{section.command} has ended with {done.returncode}: nothing is published"
         )
@@ -86,17 +90,48 @@ def problems(name: str, entry: Entry) -> list[str]:
     return SECTIONS[name].wrong(entry["samples"])
 
 
-def _markdown(name: str, entry: Entry) -> str:
-    if "rows" in entry:
-        columns, rows = entry["columns"], entry["rows"]
+def tables() -> list[str]:
+    """The marks that the document has to have."""
+    shown_together = {name for names in TOGETHER.values() for name in names}
+    return [*(name for name in SECTIONS if name not in shown_together), *TOGETHER]
+
+
+def _markdown(mark: str, entries: Mapping[str, Entry]) -> str:
+    measured = [name for name in TOGETHER.get(mark, ()) if name in entries]
+    if measured:
+        title = SECTIONS[measured[0]].title
+        columns, rows, how = _in_one_table(measured, entries)
+        if missing := [name for name in TOGETHER[mark] if name not in entries]:
+            how += f"\n\nNot measured yet: {', '.join(missing)}."
+    elif "rows" in entries[mark]:
+        entry = entries[mark]
+        title, columns, rows = entry["title"], entry["columns"], entry["rows"]
         when = entry.get("measured", "on a day that was not noted")
         how = f"*`{entry['command']}`, {when}, without samples.*"
     else:
-        columns, rows = SECTIONS[name].table(entry["samples"])
-        how = _how(entry["measured"])
+        title = SECTIONS[mark].title
+        columns, rows = SECTIONS[mark].table(entries[mark]["samples"])
+        how = _how(entries[mark]["measured"])
     lines = [columns, ["---"] * len(columns), *rows]
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    return f"\n{SECTIONS[name].title}:\n\n{table}\n{how}\n\n"
+    return f"\n{title}:\n\n{table}\n{how}\n\n"
+
+
+def _in_one_table(
+    names: Sequence[str], entries: Mapping[str, Entry]
+) -> tuple[Sequence[str], list[list[str]], str]:
+    """Columns, rows, and how they were measured."""
+    columns: Sequence[str] = ()
+    rows = []
+    for name in names:
+        measured = entries[name]["measured"]
+        columns, its_rows = SECTIONS[name].table(entries[name]["samples"])
+        took = f"{measured['took_s']:,} s at a load of {measured['load_before']:.1f}"
+        rows += [[*row, f"{measured['date']}, commit {measured['commit']}, {took}"] for row in its_rows]
+    commands = f"{SECTIONS[names[0]].command}`, and so on for each row"
+    where = {(entries[name]["measured"]["python"], entries[name]["measured"]["machine"]) for name in names}
+    machines = "; ".join(f"Python {python}; {machine}" for python, machine in sorted(where))
+    return (*columns, "measured"), rows, f"*`{commands};\n{machines}.*"
 
 
 def _how(measured: Mapping[str, Any]) -> str:
@@ -108,10 +143,10 @@ def _how(measured: Mapping[str, Any]) -> str:
 
 
 def _overview(entries: Entries) -> str:
-    lines = ["section      about     changes since   command"]
+    lines = ["section            about     changes since   command"]
     for name, section in SECTIONS.items():
         age = _changes(section, entries[name]) if name in entries else "never measured"
-        lines.append(f"{name:12} {section.minutes:>3g} min {age:>15}   {section.command}")
+        lines.append(f"{name:18} {section.minutes:>3g} min {age:>15}   {section.command}")
     return "\n".join(lines)
 
 
@@ -125,21 +160,39 @@ def _changes(section: Section, entry: Entry) -> str:
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(SECTIONS)))
+@click.argument("names", nargs=-1, type=click.Choice([*SECTIONS, *TOGETHER]))
 @click.option("--render", is_flag=True, help="Measure nothing: write the tables from the samples.")
 def main(names: tuple[str, ...], render: bool) -> None:
-    """NAMES: the sections to measure and publish, in turn. Without any, what there is to measure."""
-    for name in names:
-        entry = measure(name)
-        entries = {**load(FIGURES), name: entry}
-        ordered = {each: entries[each] for each in SECTIONS if each in entries}
-        history.publish(FIGURES, ordered, name, SECTIONS[name].main(entry["samples"]))
-        click.echo(f"{name}: published")
+    """NAMES: the sections to measure and publish, in turn. Without any, what there is to measure.
+
+    One that fails publishes nothing, and the next begins.
+    """
+    failed = False
+    for name in [each for chosen in names for each in TOGETHER.get(chosen, (chosen,))]:
+        try:
+            _publish(name, measure(name))
+        except click.ClickException as error:
+            error.show()
+            failed = True
+        else:
+            click.echo(f"{name}: published")
     entries = load(FIGURES)
-    if names or render:
+    if render:
         DOCUMENT.write_text(shown(DOCUMENT.read_text("utf-8"), entries), "utf-8")
-    else:
+    elif not names:
         click.echo(_overview(entries))
+    sys.exit(failed)
+
+
+def _publish(name: str, entry: Entry) -> None:
+    entries = {**load(FIGURES), name: entry}
+    # A table of several sections may have had one entry, from before there were samples.
+    for table, sections in TOGETHER.items():
+        if name in sections:
+            entries.pop(table, None)
+    ordered = {each: entries[each] for each in [*SECTIONS, *TOGETHER] if each in entries}
+    history.publish(FIGURES, ordered, name, SECTIONS[name].main(entry["samples"]))
+    DOCUMENT.write_text(shown(DOCUMENT.read_text("utf-8"), ordered), "utf-8")
 
 
 if __name__ == "__main__":

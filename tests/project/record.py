@@ -14,6 +14,8 @@ from typing import Final
 
 from benchmarks.contenders import FANOUT_NAME
 from benchmarks.history import CPU, CPU_PER_REQUEST, LATENCY, MEMORY, PEAK, Record, peer_in, records
+from tests.mutation.rooms import ROOMS
+from tests.project.figure_sections import killed_share_of
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs/record.md"
@@ -30,6 +32,8 @@ SHOWN: Final = {
     "mutants killed, %": "%",
 }
 """The figures that are drawn and listed, with their units."""
+LISTED: Final = SHOWN | {killed_share_of(room.name): "%" for room in ROOMS}
+"""With those that are listed only."""
 
 _BEGINS, _ENDS = "<!-- figures: record -->\n", "<!-- end -->"
 _WIDTH, _HEIGHT, _COLUMNS, _TOP, _BOTTOM, _SIDE, _HEAD = 860, 150, 2, 34, 26, 16, 40
@@ -60,14 +64,14 @@ def _rows(record: Record) -> Iterator[list[str]]:
     when = record["at"].replace("T", " ").removesuffix("Z")
     commit = record["commit"] + (f", from git {record['published'][:7]}" if "published" in record else "")
     for name, value in record["figures"].items():
-        if name in SHOWN:
+        if name in LISTED:
             peer = peer_in(record["figures"], name)
             of_peer = f"{_with_unit(name, peer[1])} ({peer[0]})" if peer else ""
             yield [when, commit, _model(record), name, _with_unit(name, value), of_peer]
 
 
 def _with_unit(name: str, value: float) -> str:
-    return f"{value:,.5g} {SHOWN[name]}".strip() if value < 1e5 else f"{value:,.0f}"
+    return f"{value:,.5g} {LISTED[name]}".strip() if value < 1e5 else f"{value:,.0f}"
 
 
 def _model(record: Record) -> str:

@@ -49,7 +49,7 @@ def test_everything_published_is_what_its_commands_have_found(part: Part) -> Non
 
 @pytest.mark.parametrize("name", [*SECTIONS, *MEASURED])
 def test_what_is_measured_has_not_changed_more_often_than_it_may(name: str) -> None:
-    entry = ENTRIES[name]
+    entry = ENTRIES.get(name, {})
     if "digest" not in entry:
         pytest.xfail(f"from before there were samples: measure it with {command_of(name)}")
     if published.is_short(entry):
@@ -371,11 +371,13 @@ POOLS: Any = {
 }
 COUNTS = {"mutants": 100, "killed": 99, "explained": 1, "survived": 0}
 MUTATED: Any = {
-    "seed": None,
-    "rooms": [
-        {"name": room.name, "title": room.title, "files": {room.paths()[0]: dict(COUNTS)}, **COUNTS}
-        for room in ROOMS
-    ],
+    f"mutants-{room.name}": {
+        "parts": [room.name],
+        "rooms": [
+            {"name": room.name, "title": room.title, "files": {room.paths()[0]: dict(COUNTS)}, **COUNTS}
+        ],
+    }
+    for room in ROOMS
 }
 CHECKED: Any = [[{"default": {"cpu_us": 103.0}, "logs and metrics": {"cpu_us": 100.0}}] * 2] * 2
 PROVEN: Any = {
@@ -394,7 +396,7 @@ SAMPLES = {
     "sweep": SWEPT,
     "breakages": CAUGHT,
     "lab": IN_THE_LAB,
-    "mutants": MUTATED,
+    **MUTATED,
     "httpcore": POOLS,
     "leak_check": CHECKED,
 }
@@ -419,6 +421,7 @@ def _put(place: list[Any], value: Any) -> Callable[[Any], None]:
 
 
 RACE = ROOMS[0].paths()[0]
+IN_RACE = ["rooms", 0, "files"]
 BOTH, FIRST, LAB = SITUATIONS[0].name, next(iter(CAUGHT)), next(iter(IN_THE_LAB))
 
 
@@ -448,12 +451,24 @@ BOTH, FIRST, LAB = SITUATIONS[0].name, next(iter(CAUGHT)), next(iter(IN_THE_LAB)
         ("lab", _put([LAB, 0], {"missed": "exit code 0", "took_s": 1.0, "seen": ["G1"]}), "exit code 0"),
         ("lab", _put([LAB], IN_THE_LAB[LAB][:1]), "the same number of rounds"),
         ("lab", _put([LAB, 0, "seen"], []), "nothing seen"),
-        ("mutants", lambda samples: samples["rooms"].pop(), " new"),
-        ("mutants", _put(["seed"], 7), "a sample of the mutants, not all of them"),
-        ("mutants", _put(["rooms", 0, "killed"], 100), "race: killed is not the sum over its files"),
-        ("mutants", _put(["rooms", 0, "files", RACE, "killed"], 60), f"{RACE}: its mutants are not those"),
-        ("mutants", _put(["rooms", 0, "files", RACE, "killed"], 60), "race: fewer than 95 % of the mutants"),
-        ("mutants", _put(["rooms", 0, "files", "fanout/race/gone.py"], COUNTS), "is not mutated any more"),
+        ("mutants-race", lambda samples: samples["rooms"].pop(), "race new"),
+        ("mutants-race", _put(["parts"], [RACE]), "some of the mutants, not all of them"),
+        ("mutants-race", _put(["rooms", 0, "killed"], 100), "race: killed is not the sum over its files"),
+        (
+            "mutants-race",
+            _put(["rooms", 0, "files", RACE, "killed"], 60),
+            f"{RACE}: its mutants are not those",
+        ),
+        (
+            "mutants-race",
+            _put(["rooms", 0, "files", RACE, "killed"], 60),
+            "race: fewer than 95 % of the mutants",
+        ),
+        (
+            "mutants-race",
+            _put(["rooms", 0, "files", "fanout/race/gone.py"], COUNTS),
+            "is not mutated any more",
+        ),
         ("breakages", _put([FIRST, "the moon"], None), f"{FIRST}: the layers are no longer"),
         ("httpcore", _put(["fanout's", "sweep", "lost"], "a slot"), "fanout's pool has lost a slot"),
         ("httpcore", _put(["httpx's, httpcore 1", "sweep", "lost"], ""), "loses no slot in the sweep"),
@@ -518,6 +533,7 @@ def test_a_command_that_ends_well_publishes_entry_table_and_record(
     [
         ("false", "false has ended with 1: nothing is published"),
         ("sh -c 'echo [[{}]]; exit 3'", "has ended with 3: nothing is published"),
+        ("sh -c 'echo survived: a mutant; echo [[{}]]; exit 3'", "survived: a mutant\n"),
         ("sh -c 'echo [[{}]]; kill -INT $$'", "has ended with -2: nothing is published"),
         ("echo no samples", "nothing is published"),
         ("echo '[[{}]]'", "1 rounds lack a variant: nothing is published"),
@@ -532,6 +548,39 @@ def test_a_command_that_fails_publishes_nothing(
     assert result.exit_code == 1
     assert why in result.output
     assert files_in(publishing) == before
+
+
+def test_packages_that_are_judged_apart_are_rows_of_one_table(
+    publishing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails does not keep the next from being published, and stays out of the table."""
+    names = ("mutants-race", "mutants-pool", "mutants-api")
+    monkeypatch.setattr(figures, "TOGETHER", {"mutants": names})
+    for name in names:
+        (publishing / name).write_text(json.dumps(MUTATED[name]), "utf-8")
+        command = "false" if name == "mutants-pool" else f"cat {publishing / name}"
+        monkeypatch.setitem(SECTIONS, name, replace(SECTIONS[name], command=command))
+    result = CliRunner().invoke(figures.main, ["mutants"])
+    assert result.exit_code == 1
+    assert re.findall("mutants-[a-z]+: published", result.output) == [
+        "mutants-race: published",
+        "mutants-api: published",
+    ]
+    published_now = load(figures.FIGURES)
+    assert {*names} & published_now.keys() == {"mutants-race", "mutants-api"}
+    assert "mutants" not in published_now  # the table of before there were samples
+    text = figures.DOCUMENT.read_text("utf-8")
+    table = text.partition("<!-- figures: mutants -->")[2].partition("<!-- end -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| the")]
+    assert [row.partition(" (")[0] for row in rows] == [
+        "| the race and the admission",
+        "| the handlers and load shedding",
+    ]
+    measured_as = published_now["mutants-api"]["measured"]
+    how = f"{measured_as['date']}, commit {measured_as['commit']}, "
+    assert f"| 100 | 99 | 1 | 0 | 99.0 % | {how}" in rows[1]
+    assert "Not measured yet: mutants-pool." in table
+    assert text == figures.shown(text, published_now)
 
 
 def test_the_overview_lists_every_section_with_its_command() -> None:

@@ -13,7 +13,7 @@ from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
 from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
 from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript
-from tests.testing.world.made import answered, asked, called, connection, ended_run, wire
+from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
 
 HANGS: Final = CallEnd(NEVER, "hang")
@@ -340,3 +340,9 @@ def test_of_an_answer_without_its_whole_body_the_head_counts() -> None:
     due = Due(200, "", at(1.0), (OK,))
     assert is_due(answered(one, 200, 1.0, payload=b"", fields={}), due, head_only=True)
     assert is_due(answered(one, 200, 1.0, last_at=None, payload=b'{"ti'), due, head_only=False)
+
+
+def test_a_race_that_was_told_its_deadline_ends_then() -> None:
+    """However long the loop stood still, and whatever the timeout of the request says."""
+    request = asked(connection(), race(1, SLOW, SLOW, timeout_ms=500), deadline_at=0.125)
+    assert race_ends(request, 0.0, 1.0, ended_run(stalls=[(0.0, 1.0)])) == at(0.125)

@@ -90,6 +90,14 @@ def test_an_answer_that_breaks_off_is_wrong_and_ends_the_connection() -> None:
     assert told(one) == [("w1", "G1: its answer is not co")]
 
 
+def test_behind_an_answer_that_breaks_off_nothing_may_come() -> None:
+    one = connection()
+    fixed(one)
+    answered(one, 303, 0.0, last_at=None)
+    answered(one, 303, 0.0)
+    assert told(one) == [("w1", "G1: its answer is not co"), ("c0", "G1: 2 answers to 1 reque")]
+
+
 def test_an_unanswered_request_is_the_last_that_is_judged() -> None:
     one = connection()
     fixed(one, entered_at=None)
@@ -265,6 +273,8 @@ def test_where_connections_are_few_a_waiting_one_may_give_way(max_connections: i
         (after(1.0 + INSTANT_S), [], True),
         (1.0 + (1.25 - 1.0) + INSTANT_S, [(1.0, 1.25)], False),
         (after(1.0 + (1.25 - 1.0) + INSTANT_S), [(1.0, 1.25)], True),
+        (None, [(1.0, 1.25)], True),
+        (1.25, [(1.125, 1.375)], False),  # the loop stood still in the time in which it might have been due
     ],
 )
 def test_a_request_without_an_answer_had_a_client_that_left_before_it_was_due(
@@ -275,6 +285,13 @@ def test_a_request_without_an_answer_had_a_client_that_left_before_it_was_due(
     fixed(one, at=1.0)
     found = told(one, stalls=stalls)
     assert found == [("w1", "G1: it has no answer, an")] * is_said
+
+
+def test_of_a_request_without_an_answer_whose_client_stayed_nothing_more_is_said() -> None:
+    """Its calls had no reason to end."""
+    one = connection()
+    called(asked(one, race(1, SLOW, SLOW, timeout_ms=500)), ended_at=None)
+    assert told(one) == [("w1", "G1: it has no answer, an")]
 
 
 def test_the_latest_of_what_is_due_counts() -> None:
@@ -313,6 +330,14 @@ def test_calls_end_when_their_client_leaves(
 
 
 # Answers of the application
+
+
+def test_of_a_wrong_answer_the_first_60_bytes_are_shown() -> None:
+    one = connection()
+    fixed(one)
+    answered(one, 200, 0.0, payload=b"x" * 61)
+    ((_, what),) = judge_connection(one, ended_run(one, plan=PLAN, drained_at=100.0))
+    assert f"200 at 0.000000 {b'x' * 60!r}; allowed: " in what
 
 
 def test_an_answer_to_another_request_or_before_it_was_read_is_wrong() -> None:
@@ -547,6 +572,30 @@ def test_the_loop_is_behind_until_it_has_slept_off_what_was_too_long(
 
 
 @pytest.mark.parametrize(
+    ("began", "took_s", "moment", "is_behind"),
+    [
+        (0.0, LIMIT - INSTANT_S, 0.0, False),
+        (0.0, after(LIMIT - INSTANT_S), 0.0, True),
+        (INSTANT_S, 0.25, 0.0, True),
+        (after(INSTANT_S), 0.25, 0.0, False),
+        (0.0, 0.25, 0.0 + 0.25 + (0.25 - LIMIT) + INSTANT_S, True),
+        (0.0, 0.25, after(0.0 + 0.25 + (0.25 - LIMIT) + INSTANT_S), False),
+    ],
+)
+def test_to_the_instant_the_loop_is_behind(
+    began: float, took_s: float, moment: float, is_behind: bool
+) -> None:
+    found = shed(moment, read_at=moment, stalls=[(began, began + took_s)])
+    assert found == [("w1", "G8: it was refused for n")] * (not is_behind)
+
+
+@pytest.mark.parametrize(("together_at", "is_behind"), [(INSTANT_S, True), (after(INSTANT_S), False)])
+def test_to_the_instant_requests_come_together(together_at: float, is_behind: bool) -> None:
+    found = shed(0.0, read_at=0.0, stalls=[], together=26, together_at=together_at)
+    assert found == [("w1", "G8: it was refused for n")] * (not is_behind)
+
+
+@pytest.mark.parametrize(
     ("together", "apart_s", "took_s", "is_behind"),
     [
         (0, 0.0, 0.0045, False),
@@ -710,6 +759,8 @@ def test_of_a_crash_whose_answer_is_cut_only_the_status_is_known_and_a_stall_del
     answered(one, 500, 0.25 + INSTANT_S, last_at=None, **UNREAD)
     one.reader._begun_at = 0.25
     assert told(one, stalls=[(0.0, 0.25)]) == []
+    one.reader.answers[0].first_at = 0.125
+    assert told(one, stalls=[(0.0625, 0.25)]) == []  # it began to stand still behind the request
     one.reader.answers[0].first_at = 0.26
     assert told(one, stalls=[(0.0, 0.25)]) == [("w1", "G11: the application cra")]
     assert told(one, stalls=[]) == [("w1", "G11: the application cra")]

@@ -27,6 +27,7 @@ GOOD = b'{"time": 0}'
         (500, b'{"reason": 7}', 1.0, Outcome.OTHER, ""),
         (404, b'{"reason": "not_found"}', 1.0, Outcome.OTHER, "not_found"),
         (204, b"", 1.0, Outcome.OTHER, ""),
+        (204, b"", 1000.0, Outcome.OTHER, ""),
     ],
 )
 def test_a_complete_answer_has_one_outcome(
@@ -58,6 +59,10 @@ def test_a_complete_answer_has_one_outcome(
 def test_a_200_is_useful_only_with_the_promised_body(endpoint: str, body: bytes, promised: bool) -> None:
     """G4, G5: an object with a non-negative integer `time`; for `all` a non-empty array of them."""
     assert ENDPOINTS[endpoint].accepts(decoded(body)) is promised
+
+
+def test_the_word_of_an_outcome_in_a_report_is_its_name_in_lower_case() -> None:
+    assert {outcome: outcome.value for outcome in Outcome} == {each: each.name.lower() for each in Outcome}
 
 
 def test_what_the_client_did_itself_is_owed_nothing() -> None:

@@ -8,15 +8,19 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from fanout.testing import Program
 from fanout.tools.load import first_look
 from fanout.tools.load.first_look import CouldNotRun, WrongServer, check_server
 from fanout.tools.load.plan import parsed_target
+from fanout.tools.load.wire import Wire
 from tests.forked import running
 from tests.tools.load.scripted import GOOD, Script, Stream, always, answer, problem, serving
 from tests.tools.load.test_classification import reset
@@ -137,7 +141,7 @@ async def send_for_ever(target: str, stream: Stream) -> None:
         ),
         (
             always(problem(404, "not_found")),
-            r"is a path that this fanout does not have: give --url http://127",
+            r"is a path that this fanout does not have: give --url http://127\.0\.0\.1:\d+$",
         ),
         (as_listener("/statistics", b'["admission"]'), "is not fanout's API, it answers GET"),
     ],
@@ -146,7 +150,100 @@ async def test_what_the_server_did_is_said(script: Script, says: str) -> None:
     """Also an answer that a load would count as useful, and one without an end."""
     async with serving(script) as (url, _):
         with pytest.raises(WrongServer, match=says):
+            await check_server(parsed_target(f"{url}/below" if "does not have" in says else url))
+
+
+async def test_a_server_that_does_not_answer_in_http_is_asked_once() -> None:
+    """It cannot be another listener of fanout. Its first connection only shows that it listens."""
+    async with serving(always(b"", then_close=True)) as (url, visits):
+        with pytest.raises(WrongServer):
             await check_server(parsed_target(url))
+    assert (visits.targets, visits.connections) == (["/api/first?timeout=0"], 2)
+
+
+async def test_the_value_of_a_header_field_is_shown_up_to_60_characters() -> None:
+    async with serving(always(answer(404, HTML, b"Server: " + b"s" * 61))) as (url, _):
+        with pytest.raises(WrongServer, match=rf" with 404 \({'s' * 60}\): "):
+            await check_server(parsed_target(url))
+
+
+def tls_failure() -> ssl.SSLError:
+    """One of which OpenSSL does not say why."""
+    failure = ssl.SSLError()
+    failure.reason = ""
+    return failure
+
+
+class ScriptedWire(Wire):
+    """Connects to nobody. What it receives are these parts, one at a time."""
+
+    failure: OSError | None = None
+    parts: ClassVar[list[bytes]] = []
+
+    async def open(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        ours, self.peers = socket.socketpair()
+        self.socket.close()
+        self.socket = ours
+        self.peers.send(b"something that can be read")
+        await trio.lowlevel.checkpoint()
+
+    def receive(self) -> tuple[bytes, float]:
+        return self.parts.pop(0), 0.0
+
+    def close(self, *, reset: bool = False) -> None:
+        super().close(reset=reset)
+        if hasattr(self, "peers"):
+            self.peers.close()
+
+
+async def test_of_an_endless_answer_only_so_much_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    rest = first_look._ENOUGH_BYTES - len(head)
+    monkeypatch.setattr(ScriptedWire, "parts", [head, b"x" * (rest - 1), b"x", b"one more"])
+    seen = await first_look._look(ScriptedWire(socket.AF_INET, ()), parsed_target("http://a.example"), "/")
+    assert (seen.status, ScriptedWire.parts) == (200, [b"one more"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (OSError("broken"), r"^nothing answers at http://127\.0\.0\.1:80 \(broken\): start"),
+        (OSError(1, "not permitted"), r"^nothing answers at http://127\.0\.0\.1:80 \(not permitted\): start"),
+        (tls_failure(), r"^no TLS with http://127\.0\.0\.1:80 \(TLS failed\): give --ca"),
+    ],
+)
+async def test_a_connection_that_fails_without_a_reason_is_said_all_the_same(
+    failure: OSError, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_look, "Wire", ScriptedWire)
+    monkeypatch.setattr(ScriptedWire, "failure", failure)
+    with pytest.raises(CouldNotRun, match=says):
+        await check_server(parsed_target("http://127.0.0.1"))
+
+
+async def test_an_answer_that_fails_without_a_reason_is_said_all_the_same() -> None:
+    wire = ScriptedWire(socket.AF_INET, ())
+    wire.failure = OSError()
+    seen = await first_look._look(wire, parsed_target("http://a.example"), "/")
+    assert seen.told() == "breaks the connection (OSError)"
+
+
+async def hang(_: ScriptedWire) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_connection_that_is_not_made_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr(first_look, "Wire", ScriptedWire)
+    monkeypatch.setattr(ScriptedWire, "open", hang)
+    began_at = trio.current_time()
+    said = r"^nothing answers at http://127\.0\.0\.1:80 \(no connection within 5 s\): start"
+    with pytest.raises(CouldNotRun, match=said):
+        await check_server(parsed_target("http://127.0.0.1"))
+    assert trio.current_time() - began_at == pytest.approx(first_look.LOOK_S)
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +276,17 @@ async def test_a_server_that_speaks_tls_is_not_asked_in_plain_text() -> None:
         await check_server(parsed_target(url, insecure=True))
         with pytest.raises(WrongServer, match="if it speaks TLS, give an https URL"):
             await check_server(parsed_target(url.replace("https", "http")))
+
+
+async def test_a_certificate_is_checked_for_the_name_in_the_url(tmp_path: Path) -> None:
+    tls, ca = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), trustme.CA()
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    async with serving(always(problem(400, "invalid_timeout")), tls) as (url, _):
+        await check_server(parsed_target(url, ca_file=str(tmp_path / "ca.pem")))
+        other = url.replace("127.0.0.1", "localhost")
+        with pytest.raises(CouldNotRun, match=r"\(CERTIFICATE_VERIFY_FAILED\): give --ca"):
+            await check_server(parsed_target(other, ca_file=str(tmp_path / "ca.pem")))
 
 
 async def test_a_server_that_does_not_speak_tls_is_not_asked_over_it(nursery: trio.Nursery) -> None:
