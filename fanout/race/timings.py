@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 import trio
 
 Headers = tuple[tuple[bytes, bytes], ...]  # names and values, as ASGI has them
-_ROUNDING_MS: Final = 0.001  # a sum of floating-point times must not make 20 ms out of 19.9999999
+_ROUNDING_S: Final = 1e-6  # a sum of floating-point times must not make 19 ms out of 20
 
 
 class Trace(Protocol):
@@ -51,10 +51,11 @@ class CallTimings:
     """
 
     __slots__ = (
-        "_deadlines",
         "_ends_at",
+        "_header",
         "_now",
         "_seen",
+        "_until",
         "call",
         "headers",
         "left",
@@ -78,12 +79,13 @@ class CallTimings:
         self.time_left_ms: int | None = None
         self._now = now
         self._ends_at = ends_at
-        self._deadlines = deadlines
+        self._header = deadlines[0]
+        self._until = ends_at - deadlines[1] / 1000 + _ROUNDING_S
         self._seen: list[tuple[str, float]] = []
 
     def is_too_late(self) -> bool:
         """Whether less is left of the race than a call needs."""
-        return (self._ends_at - self._now()) * 1000 + _ROUNDING_MS < self._deadlines.min_call_ms
+        return self._now() > self._until
 
     def headers_to_send(self) -> Headers | None:
         """What to send to the upstream along with a request that is sent now. No line breaks.
@@ -92,14 +94,13 @@ class CallTimings:
         ask for it once per request, with no checkpoint before the request is sent. `None`: less is left than
         a call needs. Then send nothing, and return `TOO_LATE`.
         """
-        left_ms = (self._ends_at - self._now()) * 1000 + _ROUNDING_MS
-        header, min_call_ms = self._deadlines
-        if left_ms < min_call_ms:
+        now = self._now()
+        if now > self._until:
             return None
-        if not header or left_ms == inf:
+        if not self._header or self._ends_at == inf:
             return self.headers
-        self.time_left_ms = whole_ms = int(left_ms)
-        return (*self.headers, (header, b"%d" % whole_ms))
+        self.time_left_ms = left_ms = int((self._ends_at - now + _ROUNDING_S) * 1000)
+        return (*self.headers, (self._header, b"%d" % left_ms))
 
     def mark(self, name: str) -> None:
         """Note that something happens now. Must be called a bounded number of times per call."""

@@ -87,7 +87,7 @@ class _Answer:
     content: Callable[[], bytes]
 
 
-async def _get(  # noqa: ASYNC910 - what is not sent waits for nothing
+async def _get(
     transport: httpx.AsyncBaseTransport,
     request: PreparedGet,
     headers_to_send: HeadersToSend,
@@ -99,7 +99,7 @@ async def _get(  # noqa: ASYNC910 - what is not sent waits for nothing
     """
     more_headers = headers_to_send()
     if more_headers is None:
-        return None
+        return None  # noqa: ASYNC910 - what is not sent waits for nothing
     headers = [*request.request.headers.raw, *more_headers]
     made = httpx.Request("GET", request.request.url, headers=headers, extensions={EXTENSION: on_phase})
     response = await transport.handle_async_request(made)

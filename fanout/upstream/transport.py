@@ -169,7 +169,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             names=self._resolver.statistics(),
         )
 
-    async def _use(  # noqa: ASYNC910 - what is not sent waits for nothing
+    async def _use(
         self,
         pool: OriginPool,
         take: Callable[[], PooledConnection],
@@ -208,7 +208,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             answer.stop()
         if was_kept:
             on_phase(_KEPT)
-        return outgoing is not None
+        return outgoing is not None  # noqa: ASYNC910 - what is not sent waits for nothing
 
     def _pool(self, origin: Origin) -> OriginPool:
         if self._is_closed:
