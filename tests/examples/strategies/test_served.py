@@ -68,6 +68,10 @@ def ends(server: World, begin: int) -> list[str]:
     return [str(call["end"]) for call in server.calls(since=begin)]
 
 
+def until_they_are(server: World, begin: int, expected: list[str]) -> None:
+    until(lambda: ends(server, begin) == expected)
+
+
 def check_that_nothing_is_left(server: World) -> None:
     found = server.statistics()
     assert found["leak_check"]["leaked_tasks"] == found["leak_check"]["leaked_connections"] == 0
@@ -113,9 +117,8 @@ def test_a_client_that_disconnects_takes_both_calls_with_it(server: World) -> No
         begin = since(server)
         with socket.create_connection((api.hostname or "", api.port or 0)) as client:
             client.sendall(b"GET /api/hedged?timeout=20000 HTTP/1.1\r\nHost: x\r\n\r\n")
-            until(lambda begin=begin, calls=calls: ends(server, begin).count("open") == calls)  # type: ignore[misc]
-        until(lambda begin=begin: "open" not in ends(server, begin))  # type: ignore[misc]
-        assert ends(server, begin) == ["client_closed"] * calls
+            until_they_are(server, begin, ["open"] * calls)
+        until_they_are(server, begin, ["client_closed"] * calls)
     until(lambda: server.statistics()["admission"]["in_flight"] == 0)
     check_that_nothing_is_left(server)
 
