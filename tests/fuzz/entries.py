@@ -32,6 +32,10 @@ class Entry(NamedTuple):
     why: str
 
     @property
+    def key(self) -> str:
+        return f"{self.of}: {self.name}"
+
+    @property
     def does(self) -> str:
         """What the witness does, mostly."""
         return _DOES[self.what[0].partition(" ")[0]]
@@ -203,6 +207,17 @@ ENTRIES: Final = (
         "a sender MUST NOT apply it more than once",
     ),
     Entry(
+        "a transfer coding on two lines",
+        REQUESTS,
+        ("llhttp",),
+        _TAKES_400 + _TAKES_501,
+        _line(rb"^transfer-encoding:[^\r\n]*\r?\n(?=" + _OTHERS + rb"transfer-encoding:)"),
+        b"",
+        FANOUT,
+        "RFC 9112 §6.1",
+        "a server that does not know the first SHOULD answer with 501; the parser leaves that to its server",
+    ),
+    Entry(
         "nothing, and a comma, before chunked",
         REQUESTS,
         ("llhttp", "aiohttp"),
@@ -360,7 +375,7 @@ ENTRIES: Final = (
         "a target that is no path and no URL",
         REQUESTS,
         _ALL,
-        _TAKES_400,
+        (*_TAKES_400, "closes where fanout answers 400"),
         _first_line(
             rb"([^ \r\n]+ +)(?!/[!\"$-~]* |\* |(?i:https?)://"
             + _NAME
@@ -807,20 +822,20 @@ ENTRIES: Final = (
     Entry(
         "Proxy-Connection",
         ANSWERS,
-        ("h11",),
-        ("keeps what fanout closes",),
+        ("h11", "aiohttp"),
+        ("keeps what fanout closes", "closes what fanout keeps"),
         _line(rb"^proxy-connection:[^\r\n]*\r?\n"),
         b"",
-        BOTH,
+        "h11, aiohttp",
         "RFC 9112 §C.2.2",
-        "no standard has it; to close is always right",
+        "no standard has it; llhttp heeds it as if it were Connection",
     ),
     Entry(
         "an interim answer of HTTP/1.0",
         ANSWERS,
         ("llhttp",),
         ("rejects where fanout has a message",),
-        _line(rb"^HTTP/1\.0( 1[0-9]{2}[^\n]*\n)"),
+        _line(rb"^[A-Z]+/1\.0( 1[0-9]{2}[^\n]*\n)"),
         rb"HTTP/1.1\1",
         FANOUT,
         "RFC 9110 §15.2",

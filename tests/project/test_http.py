@@ -6,10 +6,12 @@ import re
 
 import pytest
 
+from tests.project import witnesses_page
 from tests.project.names import ROOT, is_there, named_in
 
 SECTIONS = re.split(r"^## ", (ROOT / "docs/http.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
-STANDARDS = SECTIONS[1:]
+COMPARED = "Compared with other parsers"
+STANDARDS = [section for section in SECTIONS[1:] if not section.startswith(COMPARED)]
 _RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§([\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -42,3 +44,14 @@ def test_every_rule_names_tests_that_exist(section: str) -> None:
         tests = [(path, name) for path, name in named_in(text) if name.startswith("test_")]
         assert tests, f"{title(section)} {number} names no test"
         assert [f"{path}::{name}" for path, name in tests if not is_there(path, name)] == []
+
+
+def test_the_differences_from_other_parsers_are_those_of_the_tables() -> None:
+    """`make documents` writes them from the tables that the fuzzing is held to."""
+    text = witnesses_page.PAGE.read_text("utf-8")
+    assert text == witnesses_page.shown(text)
+    assert witnesses_page.marks(text) == ["http1", "http2"]
+    [compared] = [section for section in SECTIONS if title(section) == COMPARED]
+    tests = named_in(compared)
+    assert [f"{path}::{name}" for path, name in tests if not is_there(path, name)] == []
+    assert len(tests) == 5
