@@ -145,7 +145,7 @@ def _follow(plan: Plan, connection: h2.connection.H2Connection, event: h2.events
         case h2.events.TrailersReceived():
             trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
             if are_malformed(trailers):
-                plan.streams[event.stream_id].allowed.add(MALFORMED)
+                plan.streams[event.stream_id].allowed = {MALFORMED}
                 _reset(connection, event.stream_id)
         case h2.events.StreamReset():
             if event.stream_id in plan.streams:
@@ -181,6 +181,7 @@ class Answers:
         self.reset: dict[int, int] = {}
         self.goodbye: int | None = None
         decoder = hpack.Decoder()
+        decoder.max_allowed_table_size = 2**32  # what the client has allowed is not followed here
         ended: set[int] = set()
         at = 0
         while at + 9 <= len(data):
