@@ -106,7 +106,8 @@ _BODIES: Final = (
     b"\x00\xff",
 )
 _ODD_SIZES: Final = (
-    b"+%x", b"-%x", b"0x%x", b"%x_0", b"0_%x", b" %x", b"%x ", b"\t%x", b"%x\x00", b"", b"g", b"\xb2",
+    b"+%x", b"-%x", b"0x%x", b"0x%x", b"0x0%x", b"%x_0", b"0_%x", b" %x", b"%x ", b"\t%x", b"%x\x00",
+    b"", b"g", b"\xb2",
     b"1%08x", b"2%08x", b"f%08x", b"1%016x",
     b"%020x", b"%016x", b"%017x", b"%x\x0b", b"%x.0", b"%xh",
 )  # fmt: skip
@@ -225,7 +226,7 @@ class Grammar:
         chance = self._chance
         data = b""
         sizes = [chance.choice((1, 1, 2, 5, 16)) for _ in range(chance.choice((0, 1, 1, 2, 3)))]
-        odd_at = chance.randrange(3) if chance.random() < 6 * self._odd else -1
+        odd_at = chance.randrange(3) if chance.random() < 20 * self._odd else -1
         for number, size in enumerate(sizes):
             shown = chance.choice(_ODD_SIZES if number == odd_at else (b"%x", b"%x", b"%X", b"0%x"))
             shown = shown % size if b"%" in shown else shown

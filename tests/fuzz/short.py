@@ -19,7 +19,7 @@ from tests.fuzz.targets import Target
 INPUTS: Final[Mapping[str, int]] = {
     "head": 3000,
     "stream": 1200,
-    "answer": 3000,
+    "answer": 5000,
     "http2_head": 4000,
     "http2": 400,
 }
