@@ -138,7 +138,7 @@ class Reader:
             self._llhttp.feed_data(mine)
         except httptools.HttpParserCallbackError as error:
             raise _raised_in_callback(error) from None
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not events.message_ended:  # else it choked on what came behind
                 raise malformed("A chunk of the body is malformed.") from None
         if self._left != CHUNKED:

@@ -73,6 +73,8 @@ class Stream:
             self.cancel_scope.cancel(reason=DISCONNECT)
 
     def body_came(self, data: bytes, *, ended: bool = False) -> None:
+        if self._left_at is not None:
+            return  # h2 reports the end also behind malformed trailers, for which the stream was reset
         if not self.is_last:  # else nobody receives it, and a client that does not read could fill the memory
             self._body.append(data)
         self.missing_bytes -= len(data)

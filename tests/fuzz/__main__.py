@@ -84,7 +84,7 @@ def _fuzz(chosen: list[Target], seed: str, seconds: int, processes: int, folder:
     _say_progress(time.monotonic() - began, inputs, spent, kept, len(found))
     _say_coverage(chosen, folder)
     if {each.name for each in chosen} >= {"head", "stream", "answer"}:
-        stale = [entry.name for entry in ENTRIES if not used[entry.name]]
+        stale = [entry.key for entry in ENTRIES if not used[entry.key]]
         click.echo(f"entries that explained nothing in this run: {', '.join(stale) or 'none'}")
     return 1 if found else 0
 

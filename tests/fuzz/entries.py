@@ -32,6 +32,10 @@ class Entry(NamedTuple):
     why: str
 
     @property
+    def key(self) -> str:
+        return f"{self.of}: {self.name}"
+
+    @property
     def does(self) -> str:
         """What the witness does, mostly."""
         return _DOES[self.what[0].partition(" ")[0]]
@@ -144,6 +148,28 @@ ENTRIES: Final = (
         "the version is no option; HTTP/0.9 has no fields",
     ),
     Entry(
+        "a request line without a target and a version",
+        REQUESTS,
+        ("llhttp",),
+        _TAKES_400,
+        _first_line(rb"(" + _TOKEN + rb") +\r?\n"),
+        rb"\1 / HTTP/1.0\r\n",
+        FANOUT,
+        "RFC 9112 §3",
+        "neither is an option",
+    ),
+    Entry(
+        "close next to keep-alive",
+        REQUESTS,
+        ("llhttp",),
+        ("keeps what fanout closes",),
+        _line(rb"^connection:[^\r\n]*close[^\r\n]*"),
+        b"Connection: close",
+        FANOUT,
+        "RFC 9112 §9.3",
+        "if it says close, the connection will not persist",
+    ),
+    Entry(
         "a version other than 1.0 and 1.1",
         REQUESTS,
         _ALL,
@@ -201,6 +227,17 @@ ENTRIES: Final = (
         FANOUT,
         "RFC 9112 §6.1",
         "a sender MUST NOT apply it more than once",
+    ),
+    Entry(
+        "a transfer coding on two lines",
+        REQUESTS,
+        ("llhttp",),
+        _TAKES_400 + _TAKES_501,
+        _line(rb"^transfer-encoding:[^\r\n]*\r?\n(?=" + _OTHERS + rb"transfer-encoding:)"),
+        b"",
+        FANOUT,
+        "RFC 9112 §6.1",
+        "a server that does not know the first SHOULD answer with 501; the parser leaves that to its server",
     ),
     Entry(
         "nothing, and a comma, before chunked",
@@ -360,7 +397,7 @@ ENTRIES: Final = (
         "a target that is no path and no URL",
         REQUESTS,
         _ALL,
-        _TAKES_400,
+        (*_TAKES_400, "closes where fanout answers 400"),
         _first_line(
             rb"([^ \r\n]+ +)(?!/[!\"$-~]* |\* |(?i:https?)://"
             + _NAME
@@ -807,20 +844,20 @@ ENTRIES: Final = (
     Entry(
         "Proxy-Connection",
         ANSWERS,
-        ("h11",),
-        ("keeps what fanout closes",),
+        ("h11", "aiohttp"),
+        ("keeps what fanout closes", "closes what fanout keeps"),
         _line(rb"^proxy-connection:[^\r\n]*\r?\n"),
         b"",
-        BOTH,
+        "h11, aiohttp",
         "RFC 9112 §C.2.2",
-        "no standard has it; to close is always right",
+        "no standard has it; llhttp heeds it as if it were Connection",
     ),
     Entry(
         "an interim answer of HTTP/1.0",
         ANSWERS,
         ("llhttp",),
         ("rejects where fanout has a message",),
-        _line(rb"^HTTP/1\.0( 1[0-9]{2}[^\n]*\n)"),
+        _line(rb"^[A-Z]+/1\.0( 1[0-9]{2}[^\n]*\n)"),
         rb"HTTP/1.1\1",
         FANOUT,
         "RFC 9110 §15.2",

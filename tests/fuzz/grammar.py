@@ -83,7 +83,8 @@ _ODD_FIELDS: Final = (
     (b"Connection", b"upgrade, close"), (b"Upgrade", b"h2c"), (b"Upgrade", b"websocket"), (b"Upgrade", b""),
     (b"Expect", b"100-continue"), (b"Expect", b"100-Continue"), (b"Expect", b"200-ok"), (b"Expect", b""),
     (b"Proxy-Connection", b"close"), (b"Proxy-Connection", b"keep-alive"), (b"Keep-Alive", b"timeout=5"),
-    (b"", b"x"), (b"a(b", b"x"), (b"a b", b"x"), (b"\xe9", b"x"), (b"X", b"\x00"), (b"X", b"a\x01b"),
+    (b"", b"x"), (b"a(b", b"x"), (b"a b", b"x"), (b"\xe9", b"x"), (b"X", b"\x00"), (b"X", b"a\x00b"),
+    (b"Cookie", b"a=\x00"), (b"Accept", b"\x00*"), (b"X", b"a\x01b"),
     (b"X", b"\x7f"),
     (b"X", b"a\x0bb"), (b"X", b"a\rb"), (b"X", b"a\nY: b"), (b"X", b"a\r\n b"), (b"X", b"a\r\n\tb"),
     (b"X", b"\r\n b"),
@@ -105,8 +106,9 @@ _BODIES: Final = (
     b"\x00\xff",
 )
 _ODD_SIZES: Final = (
-    b"+%x", b"-%x", b"0x%x", b"%x_0", b"0_%x", b" %x", b"%x ", b"\t%x", b"%x\x00", b"", b"g", b"\xb2",
-    b"1%08x", b"1%016x",
+    b"+%x", b"-%x", b"0x%x", b"0x%x", b"0x0%x", b"%x_0", b"0_%x", b" %x", b"%x ", b"\t%x", b"%x\x00",
+    b"", b"g", b"\xb2",
+    b"1%08x", b"2%08x", b"f%08x", b"1%016x",
     b"%020x", b"%016x", b"%017x", b"%x\x0b", b"%x.0", b"%xh",
 )  # fmt: skip
 _EXTENSIONS: Final = (b";a", b";a=b", b';a="b;\\" c"', b";a=b;c")
@@ -188,7 +190,7 @@ class Grammar:
     def _fields(self, ruled: list[tuple[bytes, bytes]]) -> bytes:
         chance = self._chance
         fields = ruled + [chance.choice(_FIELDS) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
-        if chance.random() < 3 * self._odd:
+        if chance.random() < 5 * self._odd:
             fields += [chance.choice(_ODD_FIELDS) for _ in range(chance.choice((1, 1, 1, 2, 12)))]
         if chance.random() < 0.5:
             chance.shuffle(fields)
@@ -223,8 +225,10 @@ class Grammar:
     def _chunks(self) -> bytes:
         chance = self._chance
         data = b""
-        for size in [chance.choice((1, 1, 2, 5, 16)) for _ in range(chance.choice((0, 1, 1, 2, 3)))]:
-            shown = self._pick((b"%x", b"%x", b"%X", b"0%x"), _ODD_SIZES)
+        sizes = [chance.choice((1, 1, 2, 5, 16)) for _ in range(chance.choice((0, 1, 1, 2, 3)))]
+        odd_at = chance.randrange(3) if chance.random() < 20 * self._odd else -1
+        for number, size in enumerate(sizes):
+            shown = chance.choice(_ODD_SIZES if number == odd_at else (b"%x", b"%x", b"%X", b"0%x"))
             shown = shown % size if b"%" in shown else shown
             extension = self._pick((b"", b"", b"", *_EXTENSIONS), _ODD_EXTENSIONS)
             data += shown + extension + self._end() + chance.randbytes(size) + self._end()

@@ -184,7 +184,7 @@ class Http2Grammar:
             more.append((b"content-length", b"%d" % length))
         if body and chance.random() < 0.1:
             more.append((b"expect", b"100-continue"))
-        trailers = chance.random() < 0.15
+        trailers = chance.random() < 0.25
         frames = self._head_frames(stream_id, self._fields(more), ended=not body and not trailers)
         for number, piece in enumerate(body, 1):
             flags = 0 if trailers or number < len(body) else END_STREAM
@@ -194,7 +194,7 @@ class Http2Grammar:
                 flags, piece = flags | PADDED, b"\x02" + piece + bytes(2)
             frames.append(frame(DATA, flags, stream_id, piece))
         if trailers:
-            odd = chance.choice(_ODD_FIELDS) if self._is_odd() else (b"x-sum", b"1")
+            odd = chance.choice(_ODD_FIELDS) if chance.random() < 6 * self._odd else (b"x-sum", b"1")
             frames += self._head_frames(stream_id, [(b"x-trailer", b"y"), odd], ended=not self._is_odd())
         if self._is_odd():
             frames.append(frame(RST_STREAM, 0, stream_id, struct.pack(">I", chance.choice((0, 8)))))

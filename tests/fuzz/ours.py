@@ -84,7 +84,7 @@ def head_alone(data: bytes) -> Reading:
     """As `head`, by our own grammar alone, without the second opinion of llhttp."""
     lines, end, _ = data.removeprefix(b"\r\n").partition(END_OF_HEAD)
     if not end:
-        return Reading((), None, REJECTS)
+        return Reading((), None, WAITS)
     try:
         return Reading((_message(parse_head(lines + end, LIMITS)),), None, CLOSES)
     except Rejected as rejected:

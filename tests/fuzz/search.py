@@ -23,9 +23,13 @@ class Find:
 
 @dataclass(slots=True)
 class Search:
-    """Each difference is reported once. kept: inputs that have shown something new."""
+    """Each difference is reported once, with an input as small as it can be if `makes_small`.
+
+    kept: inputs that have shown something new.
+    """
 
     target: Target
+    makes_small: bool = True
     inputs: int = 0
     finds: list[Find] = field(default_factory=list)
     kept: list[bytes] = field(default_factory=list)
@@ -44,8 +48,9 @@ class Search:
             for difference in look.differences:
                 if difference not in self._seen:
                     self._seen.add(difference)
-                    small = await smallest(self.target, data, difference)
-                    self.finds.append(Find(self.target.name, difference, small))
+                    if self.makes_small:
+                        data = await smallest(self.target, data, difference)
+                    self.finds.append(Find(self.target.name, difference, data))
 
     def _next(self, chance: Random) -> bytes:
         if self.kept and chance.random() < _MUTATED:

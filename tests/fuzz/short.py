@@ -17,11 +17,11 @@ from tests.fuzz.targets import Target
 
 # Each takes about a second.
 INPUTS: Final[Mapping[str, int]] = {
-    "head": 2500,
+    "head": 3000,
     "stream": 1200,
-    "answer": 1500,
+    "answer": 5000,
     "http2_head": 4000,
-    "http2": 250,
+    "http2": 400,
 }
 
 
@@ -31,8 +31,8 @@ def seed() -> str:
 
 
 def search(target: Target, seed: str, inputs: int | None = None, *, until_found: bool = False) -> list[Find]:
-    """What is found. until_found: end with the first."""
-    found = Search(target)
+    """What is found. until_found: end with the first, as it was drawn."""
+    found = Search(target, makes_small=not until_found)
 
     async def run() -> None:
         chance = Random(seed)

@@ -16,6 +16,7 @@ from tests.fuzz.entries import ANSWERS, ENTRIES, REQUESTS, Entry
 from tests.fuzz.grammar import Grammar, pieces_of
 from tests.fuzz.http2_grammar import Http2Grammar
 from tests.fuzz.http2_rules import outcomes
+from tests.fuzz.pool import two_calls
 from tests.fuzz.reading import CLOSES, REJECTS, Reading, agreed, difference
 from tests.fuzz.witnesses import WITNESSES, Witness
 
@@ -140,7 +141,7 @@ class _Http1:
             if entry is None:
                 return False
             data = entry.pattern.sub(entry.repair, data, count=1)
-            steps.append(entry.name)
+            steps.append(entry.key)
         return False
 
     def _fits(self, entry: Entry, witness: Witness, what: str, data: bytes) -> bool:
@@ -247,6 +248,7 @@ class Answer(_Http1):
     name: str = "answer"
     of = ANSWERS
     files: tuple[str, ...] = ("fanout/upstream/answer.py", "fanout/upstream/chunks.py")
+    _pool_every: Final = 8  # inputs: the pool takes much longer than its parser
 
     def generate(self, chance: Random) -> bytes:
         return chance.choice((b"GET\r\n", b"GET\r\n", b"GET\r\n", b"HEAD\r\n")) + Grammar(chance).answer()
@@ -263,6 +265,18 @@ class Answer(_Http1):
             cut.append(piece[left:])
             left = max(0, left - len(piece))
         return ours.answer(_method(method), [piece for piece in cut if piece])
+
+    async def also(self, data: bytes, whole: Reading) -> str | None:
+        """The pool's books, whatever comes."""
+        if len(data) % self._pool_every:
+            return None
+        method, _, answer = data.partition(b"\r\n")
+        half = len(answer) // 2
+        try:
+            await two_calls(_method(method), [piece for piece in (answer[:half], answer[half:]) if piece])
+        except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked for
+            return f"the pool raises {type(error).__name__}"
+        return None
 
     async def look(self, data: bytes, chance: Random, *, every_cut: bool = False) -> Look:
         if not data.startswith((b"GET\r\n", b"HEAD\r\n")):

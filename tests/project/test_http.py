@@ -6,10 +6,15 @@ import re
 
 import pytest
 
+from tests.project import witnesses_page
 from tests.project.names import ROOT, is_there, named_in
 
 SECTIONS = re.split(r"^## ", (ROOT / "docs/http.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
-STANDARDS, SUITES = SECTIONS[1:-1], SECTIONS[-1]
+COMPARED, SUITES_TITLE = "Compared with other parsers", "Public suites"
+STANDARDS = [
+    section for section in SECTIONS[1:] if section.partition("\n")[0] not in (COMPARED, SUITES_TITLE)
+]
+[SUITES] = [section for section in SECTIONS if section.startswith(SUITES_TITLE)]
 _RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -53,8 +58,18 @@ def number(text: str) -> int:
 
 
 def test_every_case_of_a_suite_that_does_not_pass_is_explained() -> None:
-    assert title(SUITES) == "Public suites"
     results = {name: number(cases) - number(passed) for name, cases, passed in _RESULT.findall(SUITES)}
     assert len(results) == SUITES.count("\n| ") - 2 > 0
     explained = {name: number(cases) for name, cases in _EXPLAINED.findall(SUITES)}
     assert explained == {name: cases for name, cases in results.items() if cases}
+
+
+def test_the_differences_from_other_parsers_are_those_of_the_tables() -> None:
+    """`make documents` writes them from the tables that the fuzzing is held to."""
+    text = witnesses_page.PAGE.read_text("utf-8")
+    assert text == witnesses_page.shown(text)
+    assert witnesses_page.marks(text) == ["http1", "http2"]
+    [compared] = [section for section in SECTIONS if title(section) == COMPARED]
+    tests = named_in(compared)
+    assert [f"{path}::{name}" for path, name in tests if not is_there(path, name)] == []
+    assert len(tests) == 5

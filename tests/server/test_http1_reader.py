@@ -202,6 +202,17 @@ async def test_the_chunks_of_one_piece_are_one_piece(autojump_clock: MockClock) 
     assert (reader.ahead, reader.ended) == (b"", True)
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", HEAD[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"],
+)
+async def test_an_upgrade_behind_a_chunked_body_is_not_read(autojump_clock: MockClock, behind: bytes) -> None:
+    """G11: llhttp reports it by an exception of its own. A client could have had a bug logged."""
+    reader = await reading(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + behind)
+    assert await body_of(reader) == [b"x"]
+    assert (reader.ended, reader.ahead) == (True, b"")
+
+
 async def test_pieces_without_a_byte_of_the_body_are_not_its_end(autojump_clock: MockClock) -> None:
     reader = await reading(
         POST + b"Transfer-Encoding: chunked\r\n\r\n", b"3", b"\r\n", b"abc", b"\r\n0\r\n\r\n"

@@ -446,7 +446,7 @@ corpus = st.sampled_from([*REUSABLE.values(), *NOT_REUSABLE.values(), *MALFORMED
 def test_whatever_arrives_only_httpx_errors_come_out(
     start: bytes, edits: list[tuple[int, int, bytes]], cuts: list[int], method: str
 ) -> None:
-    """The short form; `benchmarks/fuzz_responses.py` is the long one."""
+    """What is read is compared with other parsers by `make fuzz`."""
     data = start
     for at, removed, inserted in edits:
         data = data[:at] + inserted + data[at + removed :]
