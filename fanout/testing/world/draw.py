@@ -28,7 +28,7 @@ _CRASHES: Final = 0.004  # the share of requests
 _IN_A_STALL: Final = 0.8  # the share of clients
 _BEFORE_THE_DRAIN: Final = 0.3
 _ROOM: Final = 65536
-_TLS_SHARES: Final = (0.0, 0.1, 0.3)  # of the clients
+_TLS_SHARES: Final = (0.0, 0.05, 0.2)  # of the clients
 _GAPS_MS: Final = range(10, 60)
 _LIGHT_FAULTS: Final = tuple(name for name in FAULTS if name not in _HEAVY)
 _HEAVY_FAULTS: Final = tuple(sorted(_HEAVY))
@@ -138,7 +138,9 @@ def _with_tls(plan: Plan, dice: random.Random) -> Plan:
     """Some clients speak over TLS: of those that read, because it is not seen what waits below TLS."""
     share = dice.choice(_TLS_SHARES)
     clients = tuple(
-        replace(client, tls=dice.random() < share and client.segment_bytes != 1 and client.window_bytes >= _ROOM)
+        replace(
+            client, tls=dice.random() < share and client.segment_bytes != 1 and client.window_bytes >= _ROOM
+        )
         for client in plan.clients
     )
     return replace(plan, clients=clients)

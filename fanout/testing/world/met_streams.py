@@ -13,19 +13,19 @@ from fanout.testing.world.oracle import INSTANT_S
 
 OF_STREAMS: Final[dict[str, int]] = {
     "a stream is reset while its calls run": 20_000,
-    "a stream is reset, and another one of its connection is answered": 20_000,
+    "a stream is reset, and another one of its connection is answered": 60_000,
     "a stream is reset between the verdict and the answer": 500_000,
-    "a stream is reset in the middle of its answer": 60_000,
+    "a stream is reset in the middle of its answer": 200_000,
     "an answer waits for its window": 20_000,
     "an answer waits for its window until its time is over": 60_000,
     "an answer is given up for want of a window": 60_000,
     "a connection ends two requests at once": 20_000,
-    "a client says GOAWAY while its requests run": 20_000,
-    "a client sends what is no HTTP/2 while its requests run": 20_000,
-    "a malformed request resets its stream": 20_000,
-    "a stream is refused in the shutdown": 200_000,
+    "a client says GOAWAY while its requests run": 60_000,
+    "a client sends what is no HTTP/2 while its requests run": 60_000,
+    "a malformed request resets its stream": 60_000,
+    "a stream is refused in the shutdown": 500_000,
     "the shutdown waits for two requests of a connection": 200_000,
-    "an idle HTTP/2 connection gets GOAWAY in the shutdown": 60_000,
+    "an idle HTTP/2 connection gets GOAWAY in the shutdown": 200_000,
 }
 
 
@@ -76,7 +76,11 @@ def _of_request(connection: StreamsFacts, request: RequestFacts, ended: Ended) -
         yield "an answer waits for its window"
         timeout_s = request.script.timeout_ms / 1000
         over_at = None if request.entered_at is None else request.entered_at + timeout_s
-        if timeout_s and over_at is not None and not (answer.last_at is not None and answer.last_at <= over_at):
+        if (
+            timeout_s
+            and over_at is not None
+            and not (answer.last_at is not None and answer.last_at <= over_at)
+        ):
             yield "an answer waits for its window until its time is over"
         if answer.last_at is None and request.left_at is None:
             yield "an answer is given up for want of a window"
@@ -100,7 +104,7 @@ def _of_reset(connection: StreamsFacts, request: RequestFacts, left_at: float) -
         yield "a stream is reset while its calls run"
     for other in connection.requests:
         answer = connection.answer_to(other)
-        if _runs_at(connection, other, left_at) and other is not request:
-            if answer is not None and answer.status == 200 and answer.first_at > left_at:
-                yield "a stream is reset, and another one of its connection is answered"
-                return
+        is_answered = answer is not None and answer.status == 200 and answer.first_at > left_at
+        if is_answered and other is not request and _runs_at(connection, other, left_at):
+            yield "a stream is reset, and another one of its connection is answered"
+            return

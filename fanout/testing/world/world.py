@@ -13,8 +13,8 @@ from typing import Final
 import trio
 import trio.testing
 
-from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.loop.turns import Turns
+from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.server.asgi import Message, Receive, Scope, Send
 from fanout.server.serve import Connections
 from fanout.server.tls import STEPS_PER_ITERATION
