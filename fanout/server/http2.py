@@ -68,7 +68,7 @@ class Http2:
         finally:
             try:
                 self._say_goodbye()
-            finally:  # no task runs any more; to clear a dictionary cannot raise, and these objects are cycles
+            finally:  # no task runs any more. To clear a dictionary cannot raise; these objects are cycles
                 self._writer.forget_all()
                 vars(self._h2).clear()
                 vars(self).clear()
@@ -211,9 +211,8 @@ class Http2:
                 encoder = self._h2.encoder
                 if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
                     encoder.header_table_size = _TABLE_BYTES
-                encoder.header_table.resized = bool(
-                    encoder.table_size_changes
-                )  # forgotten with the same size
+                # hpack forgets a change when the same size is set again
+                encoder.header_table.resized = bool(encoder.table_size_changes)
             case h2.events.ConnectionTerminated():
                 self._stop(End.CLIENT_DISCONNECTED)
 

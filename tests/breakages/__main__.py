@@ -4,6 +4,8 @@ Each breakage names the layers that must catch it. One that does not has gone bl
 when others do, and also when it is the only one that is tried. So is a patch that no longer applies.
 
 `--short` takes two minutes. It leaves out the lab, and the layers that take long to catch the breakage.
+`--http2` tries the mistakes of `tests/breakages/http2` instead, in the unit tests and the simulation: the
+other layers know nothing of HTTP/2. It takes five minutes.
 `--json` prints at the end what each layer saw of each breakage: the samples of docs/guarantees.md.
 """
 
@@ -19,24 +21,35 @@ from pathlib import Path
 
 import click
 
-from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages
+from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages, read
 from tests.breakages.layers import LAYERS, Catch, NoVerdict
 from tests.breakages.tree import apply, copy_of_tree
 
 LEFT_OUT = "·"  # by --short
+OF_HTTP2 = ("unit", "simulation")  # layers
+
+
+def http2_breakages() -> dict[str, Breakage]:
+    """Those that only clients of HTTP/2 notice, by name."""
+    return {path.stem: read(path) for path in sorted((Path(__file__).parent / "http2").glob("*.patch"))}
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--layer", "layers", multiple=True, type=click.Choice(list(LAYERS)), default=list(LAYERS))
 @click.option("--short", is_flag=True, help="Two minutes: without the lab, and without what takes long.")
+@click.option("--http2", is_flag=True, help="Those of HTTP/2, in the unit tests and the simulation.")
 @click.option("--why", is_flag=True, help="Print what each layer saw.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, and the table as progress.")
-def main(names: tuple[str, ...], layers: tuple[str, ...], short: bool, why: bool, as_json: bool) -> None:
+def main(
+    names: tuple[str, ...], layers: tuple[str, ...], short: bool, http2: bool, why: bool, as_json: bool
+) -> None:
     """NAMES: some breakages, by the names of their files without the ending; none: all."""
-    known = breakages()
+    known = http2_breakages() if http2 else breakages()
     if not known.keys() >= set(names):
         raise click.BadParameter(f"there are {', '.join(known)}")
+    if http2:
+        layers = tuple(layer for layer in layers if layer in OF_HTTP2)
     if short:
         layers = tuple(layer for layer in layers if layer != "lab")
     click.echo("| breakage | breaks | " + " | ".join(layers) + " |", err=as_json)

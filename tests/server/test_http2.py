@@ -56,7 +56,7 @@ async def test_an_idle_http2_connection_does_not_hold_a_drain(
 async def test_a_setting_that_is_sent_twice_is_not_forgotten(
     authority: trustme.CA, certificate: Certificate
 ) -> None:
-    """RFC 7541 4.2: the next field block begins with the new size of the table. Else the client ends it all."""
+    """RFC 7541 4.2: the next field block begins with the new size of the table, or the client ends it all."""
     async with on_socket(Echo(), certificate=certificate) as world:
         client = await h2_client(world, authority)
         for _ in range(2):

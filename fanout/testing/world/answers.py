@@ -18,7 +18,8 @@ class Answer:
 
     Over HTTP/2: head_at: when its head was written, which may be later if the connection has no room.
     room_at: since when the windows have room for the rest; when it is complete: for its last part.
-    was_held: it had to wait for a window. reset: the error with which the server has reset the stream instead of an answer, whose `status` is 0 then.
+    was_held: it had to wait for a window. reset: the error with which the server has reset the stream instead
+    of an answer, whose `status` is 0 then.
     """
 
     status: int

@@ -226,7 +226,7 @@ class Http2Asker:
 
     # What comes.
 
-    async def _read(self) -> None:
+    async def _read(self) -> None:  # noqa: ASYNC910 - it ends, or has waited
         try:
             while not self._has_left:
                 await self._wire.readable()
@@ -246,7 +246,7 @@ class Http2Asker:
         self._gone.set()
         self._end()
 
-    async def _acknowledge(self) -> None:
+    async def _acknowledge(self) -> None:  # noqa: ASYNC910 - receiving is a checkpoint
         """Send what h2 has to send, unless somebody is sending, who takes it along."""
         if not self._sending.locked():
             async with self._sending:

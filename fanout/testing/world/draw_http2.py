@@ -8,7 +8,8 @@ from typing import Final, cast, get_args
 
 from fanout.testing.world.plan import ClientScript, Extra, Http2Script, Leave, Leaving, Plan, RequestScript
 
-_SHARES: Final = (0.1, 0.3, 0.6)  # of the clients
+_SHARES: Final = (0.05, 0.1, 0.2)  # of the clients
+_FEW_BYTES: Final = 7  # at once: with less, most of a run's time is spent on frames
 _EXTRAS: Final = cast(tuple[Extra, ...], get_args(Extra))
 _TINY_BYTES: Final = (50, 100, 1000)  # less is a flood of WINDOW_UPDATE
 _LEAVING: Final[tuple[Leaving, ...]] = ("cancel", "cancel", "cancel", "goaway", "noise")
@@ -40,7 +41,8 @@ def with_http2(plan: Plan, dice: random.Random) -> Plan:
 
 def _client(client: ClientScript, dice: random.Random) -> ClientScript:
     requests = tuple(_request(request, dice) for request in client.requests)
-    return replace(client, requests=requests, http2=_windows(client, dice))
+    segment_bytes = client.segment_bytes and max(client.segment_bytes, _FEW_BYTES)
+    return replace(client, requests=requests, segment_bytes=segment_bytes, http2=_windows(client, dice))
 
 
 def _windows(client: ClientScript, dice: random.Random) -> Http2Script:
@@ -70,5 +72,6 @@ def _request(request: RequestScript, dice: random.Random) -> RequestScript:
 def _leave(request: RequestScript, dice: random.Random) -> Leave | None:
     chance = dice.random()
     if request.leave is None:
-        return Leave("cancel", dice.choice(_AFTER_MS)) if chance < 0.08 else None
+        after_ms = dice.choice((*_AFTER_MS, *(call.delay_ms for call in request.calls)))
+        return Leave("cancel", after_ms) if chance < 0.08 else None
     return Leave(dice.choice(_LEAVING), request.leave.after_ms) if chance < 0.8 else request.leave

@@ -88,8 +88,10 @@ class CallFacts:
 class RequestFacts:
     """One request that was sent, wholly or in part.
 
-    head_end: the place of the byte behind it, counted from the first byte on its connection. stream: over HTTP/2.
-    entered_at: when the application was given it. answered_at: when it began to answer. was_full: as many as may be were in flight then.
+    head_end: the place of the byte behind it, counted from the first byte on its connection. stream: its
+        number, over HTTP/2.
+    entered_at: when the application was given it. was_full: as many as may be were in flight then.
+    answered_at: when the application began to answer.
     in_flight: how many were in flight then, this one included: those whose answer had not begun.
     deadline_at: when the deadline of its race was made to come, if before its time.
     first_byte: when its answer began, the admission permits taken, the requests unanswered, the upstream

@@ -109,7 +109,7 @@ class StreamsFacts(ConnectionFacts):
         return works
 
     def goes_with(self, answer: Answer, slack_s: float) -> bool:
-        """Whether the connection ends as soon as none of its requests is running, with GOAWAY or otherwise."""
+        """Whether the connection ends as soon as none of its requests is running, by GOAWAY or otherwise."""
         if answer.last_at is None:
             return True
         goaway = self.streams.goaway

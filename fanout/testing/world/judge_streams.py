@@ -16,6 +16,7 @@ from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.facts_streams import ENHANCE_YOUR_CALM, StreamsFacts
 from fanout.testing.world.judge_answers import DRAIN_GRACE_S, WRITE_TIMEOUT_S, Case
 from fanout.testing.world.oracle import INSTANT_S
+from fanout.testing.world.streams import GoAway
 
 MAX_FRAMES: Final = 1000  # at once, that are no request
 REFUSED_STREAM: Final = 0x7
@@ -29,40 +30,48 @@ def judge_streams(connection: StreamsFacts, ended: Ended) -> Iterator[tuple[str,
         answer = connection.answer_to(request)
         for what in case.unanswered() if answer is None else case.answered(answer):
             yield f"w{request.script.id}", what
-    for what in _of_connection(connection, ended):
+    for what in (*_of_connection(connection, ended), *_pings(connection, ended)):
         yield f"c{connection.number}", what
 
 
 def _of_connection(connection: StreamsFacts, ended: Ended) -> Iterator[str]:
     goaway, closed_at = connection.streams.goaway, connection.closed_at
     if goaway is not None:
-        for request in connection.requests:
-            if request.entered_at is not None and request.stream > goaway.last:
-                yield f"G9: GOAWAY excludes w{request.script.id}, which was begun"
-            if _runs(connection, request, goaway.at) and not goaway.error:
-                yield f"G9: it said GOAWAY, and w{request.script.id} was running"
-        if goaway.error == ENHANCE_YOUR_CALM and connection.streams.frames < MAX_FRAMES:
-            if not connection.too_many:
-                yield f"G10: {connection.streams.frames} frames were too many for it"
-    elif closed_at is not None and connection.left_at is None and connection.streams.left_at is None:
-        if not (
-            _is_given_up(connection, closed_at, ended)
-            or connection.waits
-            or connection.too_many
-            or ended.cut_off
-        ):
-            yield "its connection ended without GOAWAY"
-    if connection.waits and connection.waits[-1][1] == inf and closed_at is not None:
+        yield from _goaway(connection, goaway)
+    has_left = connection.left_at is not None or connection.streams.left_at is not None
+    if closed_at is None or has_left or ended.cut_off:
+        return
+    is_given_up = _is_given_up(connection, closed_at, ended)
+    is_owed = connection.streams.has_spoken and not (connection.waits or connection.too_many)
+    if goaway is None and is_owed and not is_given_up:
+        yield "its connection ended without GOAWAY"
+    if connection.given_up_at is not None:
         began = connection.waits[-1][0]
-        is_given_up = _is_long(began, closed_at, ended) or _is_given_up(connection, closed_at, ended)
-        if not is_given_up and connection.left_at is None and not ended.cut_off:
+        if not is_given_up and not _is_long(began, closed_at, ended):
             yield f"G10: its client was not waited for from {began}, and it was closed at {closed_at}"
-    if connection.streams.pings:
-        pinged_at = connection.free_from(connection.streams.pings[0])
-        ends = (closed_at, connection.left_at, connection.streams.left_at, goaway and goaway.at)
-        until = min((at for at in ends if at is not None), default=inf)
-        if until > pinged_at + ended.slack_s(pinged_at, until) + INSTANT_S:
-            yield f"a ping of {pinged_at} was not answered until {until}"
+
+
+def _goaway(connection: StreamsFacts, goaway: GoAway) -> Iterator[str]:
+    """It excludes what was not begun, and nothing else, and is the last word."""
+    for request in connection.requests:
+        if request.entered_at is not None and request.stream > goaway.last:
+            yield f"G9: GOAWAY excludes w{request.script.id}, which was begun"
+        if _runs(connection, request, goaway.at) and not goaway.error:
+            yield f"G9: it said GOAWAY, and w{request.script.id} was running"
+    frames = connection.streams.frames
+    if goaway.error == ENHANCE_YOUR_CALM and frames < MAX_FRAMES and not connection.too_many:
+        yield f"G10: {frames} frames were too many for it"
+
+
+def _pings(connection: StreamsFacts, ended: Ended) -> Iterator[str]:
+    streams = connection.streams
+    goaway_at = None if streams.goaway is None else streams.goaway.at
+    ends = (connection.closed_at, connection.left_at, streams.left_at, goaway_at)
+    until = min((at for at in ends if at is not None), default=inf)
+    for read_at in streams.pings:
+        due_at = connection.free_from(read_at)
+        if until > due_at + ended.slack_s(due_at, until) + INSTANT_S:
+            yield f"a ping of {read_at} was not answered until {until}"
 
 
 def _is_given_up(connection: StreamsFacts, moment: float, ended: Ended) -> bool:

@@ -75,8 +75,8 @@ class RequestScript:
     stall_ms: how long the client does not read, from when it has sent the request.
     closes: it wants the connection closed. is_head: HEAD.
 
-    Over HTTP/2, what is `pipelined` is sent on a stream of its own, each after its own gap. fields: instead of
-    `head`. reset: the error with which the stream of a malformed request ends, instead of a `status`.
+    Over HTTP/2, what is `pipelined` is sent on a stream of its own, each after its own gap. fields: instead
+    of `head`. reset: the error with which the stream of a malformed request ends, instead of a `status`.
     extras: other frames that are sent before it; `continuation`: its head is sent in several frames.
     """
 

@@ -113,6 +113,7 @@ def _of_streams(connection: StreamsFacts, ended: Ended) -> Iterator[Fields]:
         )
         if answer is None:
             fields["began"] = request.answered_at
+            fields["answer_id"] = None if request.answered_at is None else fields["id"]
         elif is_reset:
             fields |= {"began": answer.first_at, "written": answer.last_at}
             if request.script.reset is None:

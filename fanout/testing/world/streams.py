@@ -50,8 +50,9 @@ class StreamsReader:
     """Feed it what the server reads and writes. to_head: streams whose answer is one to HEAD.
 
     noise: the place of the first byte that is no HTTP/2, if the client sends any.
-    left_at: when the server had read that, or the client's GOAWAY. pings: when those were read that are not answered.
-    frames: how many were read.
+    left_at: when the server had read that, or the client's GOAWAY. frames: how many were read.
+    has_spoken: it has written something.
+    pings: when those were read that are not answered.
     was_held: some answer had to wait for a window.
     """
 
@@ -65,6 +66,7 @@ class StreamsReader:
         self.left_at: float | None = None
         self.pings: list[float] = []
         self.frames = 0
+        self.has_spoken = False
         self.was_held = False
         self._of: dict[int, int] = {}  # the streams of the answers, by their place
         self._read = Splitter(frames.PREFACE)
@@ -136,6 +138,7 @@ class StreamsReader:
     def feed(self, data: bytes, now: float) -> None:
         """One write: what there was room for, perhaps nothing. Raises `BadAnswer`."""
         for one in self._written.feed(data):
+            self.has_spoken = True
             self._on_written(one, now)
 
     def _on_written(self, one: Frame, now: float) -> None:

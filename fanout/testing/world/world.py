@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from fanout.api.handlers import Endpoints
-from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.loop.turns import Turns
+from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
 from fanout.server.asgi import Message, Receive, Scope, Send
 from fanout.server.serve import Connections
 from fanout.server.tls import STEPS_PER_ITERATION

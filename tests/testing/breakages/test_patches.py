@@ -12,13 +12,18 @@ from fanout.testing.breakages.patches import (
     files_of,
     patched,
 )
+from tests.breakages.__main__ import OF_HTTP2, http2_breakages
 from tests.breakages.tree import TREE
 from tests.testing.monitor.__main__ import all_breakages
 
 pytestmark = pytest.mark.same_on_every_python
 
 
-@pytest.mark.parametrize("breakage", all_breakages().values(), ids=lambda breakage: breakage.name)
+@pytest.mark.parametrize(
+    "breakage",
+    [*all_breakages().values(), *http2_breakages().values()],
+    ids=lambda breakage: breakage.name,
+)
 def test_a_patch_applies_to_the_tree_and_leaves_valid_python(breakage: Breakage) -> None:
     files = list(files_of(breakage.diff))
     assert files
@@ -40,8 +45,13 @@ def test_unit_tests_and_the_lab_see_each_breakage(breakage: Breakage) -> None:
     assert {"unit", "lab"} <= set(breakage.caught_by)
 
 
+def test_unit_tests_and_the_simulation_see_each_breakage_of_http2() -> None:
+    assert {breakage.caught_by for breakage in http2_breakages().values()} == {OF_HTTP2}
+
+
 def test_there_are_at_least_ten() -> None:
     assert len(breakages()) >= 10
+    assert len(http2_breakages()) >= 10
 
 
 def test_a_patch_whose_lines_have_changed_does_not_apply() -> None:

@@ -61,10 +61,10 @@ def asked(
     """A request on this connection, read as a whole at `read_at`."""
     script = script or race(len(on.requests) + 1, SLOW, SLOW)
     before = on.requests[-1].head_end if on.requests else 0
-    request = RequestFacts(script, on, sent_at, before + len(script.data), entered_at, **facts)
+    request = RequestFacts(script, on, sent_at, before + len(script.data), entered_at=entered_at, **facts)
     on.requests.append(request)
     if read_at is not None:
-        on.read(len(script.data), read_at)
+        on.read(bytes(len(script.data)), read_at)
     return request
 
 

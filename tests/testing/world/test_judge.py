@@ -455,7 +455,7 @@ def streams_of(ended: Ended) -> Any:
 
 def goaway_excludes_too_much(ended: Ended) -> None:
     streams = streams_of(ended).streams
-    streams.goaway = replace(streams.goaway, last=1)
+    streams.goaway = replace(streams.goaway, last=0)
 
 
 def goaway_comes_early(ended: Ended) -> None:
@@ -475,6 +475,11 @@ def a_ping_is_not_answered(ended: Ended) -> None:
     streams_of(ended).streams.pings.append(0.0)
 
 
+def too_many_frames_for_it(ended: Ended) -> None:
+    streams = streams_of(ended).streams
+    streams.goaway = replace(streams.goaway, error=0xB)
+
+
 def a_head_is_held_back(ended: Ended) -> None:
     answer_to(ended, 1).head_at += 0.001
 
@@ -483,12 +488,16 @@ def a_body_is_held_back(ended: Ended) -> None:
     answer_to(ended, 1).last_at += 1
 
 
+def an_answer_is_waited_for(ended: Ended) -> None:
+    answer_to(ended, 1).first_at -= 11
+
+
 def a_stream_has_half_an_answer(ended: Ended) -> None:
     answer_to(ended, 1).last_at = None
 
 
 def a_reset_is_not_noticed(ended: Ended) -> None:
-    streams_of(ended).streams.streams[1].left_at = 0.05
+    streams_of(ended).streams.streams[request_of(ended, 1).stream].left_at = 0.05
 
 
 def malformed_and_reset_late(ended: Ended) -> None:
@@ -577,11 +586,13 @@ FALSIFICATIONS: Final[tuple[tuple[Callable[[], Ended], Falsify, str, str], ...]]
     (slow_head, a_slow_head_is_waited_for, "w1", "G10: its head began to come at"),
     (slow_head, a_slow_head_is_waited_for_without_end, "w1", "G10: its head began to come at"),
     (dead_address, a_silent_address_is_tried_first_for_ever, "server", "G4: at"),
-    (streams_world, goaway_excludes_too_much, "c0", "G9: GOAWAY excludes w2, which was begun"),
+    (streams_world, goaway_excludes_too_much, "c0", "G9: GOAWAY excludes w1, which was begun"),
     (streams_world, goaway_comes_early, "c0", "G9: it said GOAWAY, and w1 was running"),
     (streams_world, no_goaway, "c0", "its connection ended without GOAWAY"),
     (streams_world, a_client_is_not_waited_for, "c0", "G10: its client was not waited for from 4.9"),
     (streams_world, a_ping_is_not_answered, "c0", "a ping of 0.0 was not answered"),
+    (streams_world, too_many_frames_for_it, "c0", "G10: 1"),
+    (streams_world, an_answer_is_waited_for, "w1", "G10: it was answered at"),
     (streams_world, a_head_is_held_back, "w1", "G2: it was answered at"),
     (streams_world, a_body_is_held_back, "w1", "G2: its windows had room at"),
     (streams_world, a_stream_has_half_an_answer, "w1", "G1: its answer is not complete"),
@@ -722,7 +733,7 @@ def a_world_that_hangs(world: World) -> None:
 def no_answer_at_all(world: World) -> None:
     """What is written is no HTTP."""
     written = World._written
-    vars(world)["_written"] = lambda facts, data: written(world, facts, b"HTTP/1.1 x\r\n\r\n")
+    vars(world)["_written"] = lambda facts, data, waits: written(world, facts, b"HTTP/1.1 x\r\n\r\n", waits)
 
 
 SABOTAGES: Final[tuple[tuple[Callable[[World], None], str], ...]] = (

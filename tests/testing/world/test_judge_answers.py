@@ -537,13 +537,13 @@ def test_a_shed_request_comes_with_its_first_byte_or_behind_the_answer_before() 
     fixed(one)
     answered(one, 303, 0.0, last_at=1.01)  # its client reads slowly
     half = asked(one, FIXED, read_at=None, entered_at=None)
-    one.read(1, 0.5)  # the first byte of the second
+    one.read(bytes(1), 0.5)  # the first byte of the second
     answered(one, 503, 1.02, **{**SHED, "fields": CLOSE})
     one.closed_at = 1.02
     assert told(one, stalls=STALL) == []
     one.reader.answers[1].fields = {**one.reader.answers[1].fields, "connection": "keep-alive"}
     assert told(one, stalls=STALL) == [("w1", "its connection was kept ")]
-    one.read(len(half.script.data) - 1, 0.6)
+    one.read(bytes(len(half.script.data) - 1), 0.6)
     assert told(one, stalls=STALL) == []
 
 
@@ -690,9 +690,9 @@ def test_a_head_is_waited_for_for_ten_seconds_from_its_first_byte_or_the_answer_
     fixed(one)
     answered(one, 303, 0.0, last_at=free_at)
     slow = asked(one, HEAD, read_at=None, entered_at=None)
-    one.read(1, came_at)
+    one.read(bytes(1), came_at)
     if read_at is not None:
-        one.read(len(slow.script.data) - 1, read_at)
+        one.read(bytes(len(slow.script.data) - 1), read_at)
     for name, value in facts.items():
         setattr(one, name, value)
     found = [what for of, what in told(one, stalls=stalls) if what.startswith("G10")]

@@ -13,8 +13,7 @@ from click.testing import CliRunner
 
 from fanout.cli import cli
 from fanout.testing.world import met as met_module
-from fanout.testing.world import met_streams
-from fanout.testing.world import simulate
+from fanout.testing.world import met_streams, simulate
 from fanout.testing.world.facts import Attempt, ConnectionFacts
 from fanout.testing.world.met import SITUATIONS, met, missed
 from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Leave, Plan, RequestScript

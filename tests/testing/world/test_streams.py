@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_the_end_of_a_connection_is_the_end_of_all_its_requests(how: Any, after_
 def test_an_answer_waits_for_its_window_and_comes_when_that_is_opened() -> None:
     ended = run(race(1, answers(100), answers(200)), http2=Http2Script(0, opens_after_ms=3000))
     (answer,) = ended.connections[0].answers
-    assert (answer.first_at, answer.last_at) == (pytest.approx(0.1), pytest.approx(3.0))
+    assert [answer.first_at, answer.last_at] == pytest.approx([0.1, 3.0])
     assert situations(ended) >= {
         "an answer waits for its window",
         "an answer waits for its window until its time is over",
@@ -202,7 +203,10 @@ def test_a_continued_head_is_the_same_head() -> None:
     head = frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 5, b"0123456789")
     first, *others = Splitter().feed(continued(head))
     assert first[:3] == (frames.HEADERS, frames.END_STREAM, 5)
-    assert [one[:3] for one in others] == [(frames.CONTINUATION, 0, 5), (frames.CONTINUATION, frames.END_HEADERS, 5)]
+    assert [one[:3] for one in others] == [
+        (frames.CONTINUATION, 0, 5),
+        (frames.CONTINUATION, frames.END_HEADERS, 5),
+    ]
     assert b"".join(one.payload for one in (first, *others)) == b"0123456789"
 
 
@@ -258,16 +262,17 @@ def test_the_windows_are_those_that_the_server_has_read_of() -> None:
     reader.feed(ACKNOWLEDGED, 0.0)
     reader.feed(frame(frames.HEADERS, frames.END_HEADERS, 1, HEAD + b"\x0f\x0d\x015"), 1.0)
     (answer,) = reader.answers
-    assert (answer.room_at, answer.was_held) == (1.0, False)
-    reader.feed(frame(frames.DATA, 0, 1, b"fir"), 1.0)
-    assert (answer.room_at, answer.was_held) == (None, True)
-    reader.take(frame(frames.WINDOW_UPDATE, 0, 1, (1).to_bytes(4, "big")), 2.0)
-    assert answer.room_at == 2.0
-    reader.take(frame(frames.SETTINGS, 0, 0, b"\0\4" + bytes(4)), 3.0)
-    assert answer.room_at == 2.0
-    reader.feed(ACKNOWLEDGED, 3.0)
-    assert answer.room_at is None
-    reader.take(frame(frames.SETTINGS, 0, 0, b"\0\4" + (9).to_bytes(4, "big")), 4.0)
-    assert answer.room_at == 4.0
+    rooms = [answer.room_at]
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: reader.feed(frame(frames.DATA, 0, 1, b"fir"), 1.0),
+        lambda: reader.take(frame(frames.WINDOW_UPDATE, 0, 1, (1).to_bytes(4, "big")), 2.0),
+        lambda: reader.take(frame(frames.SETTINGS, 0, 0, b"\0\4" + bytes(4)), 3.0),
+        lambda: reader.feed(ACKNOWLEDGED, 3.0),
+        lambda: reader.take(frame(frames.SETTINGS, 0, 0, b"\0\4" + (9).to_bytes(4, "big")), 4.0),
+    )
+    for step in steps:
+        step()
+        rooms.append(answer.room_at)
+    assert rooms == [1.0, None, 2.0, 2.0, None, 4.0]
     reader.feed(frame(frames.DATA, frames.END_STREAM, 1, b"st"), 4.0)
-    assert (answer.last_at, reader.completed) == (4.0, [answer])
+    assert (answer.last_at, answer.was_held, reader.completed) == (4.0, True, [answer])
