@@ -10,7 +10,9 @@ from tests.project.names import ROOT, is_there, named_in
 
 SECTIONS = re.split(r"^## ", (ROOT / "docs/http.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
 STANDARDS, SUITES = SECTIONS[1:-1], SECTIONS[-1]
-_RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
+_RULE = re.compile(
+    r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def rules_of(section: str) -> list[tuple[str, tuple[int, ...], str]]:
