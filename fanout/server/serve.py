@@ -49,7 +49,7 @@ async def serve(
     """
     config = _configure(certificate)
     context = config.create_ssl_context()  # none without a certificate
-    if context is not None:  # hypercorn clears all options; RFC 8446 D.4 demands what this one makes OpenSSL do
+    if context is not None:  # hypercorn clears all options, and RFC 8446 D.4 demands what this one does
         context.options |= ssl.OP_ENABLE_MIDDLEBOX_COMPAT
     state: dict[str, Any] = {}
     lifespan = Lifespan(ASGIWrapper(app), config, state)

@@ -15,7 +15,9 @@ STANDARDS = [
     section for section in SECTIONS[1:] if section.partition("\n")[0] not in (COMPARED, SUITES_TITLE)
 ]
 [SUITES] = [section for section in SECTIONS if section.startswith(SUITES_TITLE)]
-_RULE = re.compile(r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL)
+_RULE = re.compile(
+    r"^- \*\*((?:RFC \d+ )?)§((?:[A-Z]\.)?[\d.]+)\*\* (.*?)(?=^- |^## |\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def rules_of(section: str) -> list[tuple[str, tuple[int, ...], str]]:

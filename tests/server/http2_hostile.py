@@ -125,7 +125,6 @@ OWN: dict[str, tuple[list[Header], Ending]] = {
     "upgrade": (get((b"upgrade", b"h2c")), RESET),
     "te": (get((b"te", b"gzip")), RESET),
     "te in a field of its own": (get((b"te", b"trailers"), (b"te", b"gzip")), RESET),
-    "upgrade": (get((b"upgrade", b"h2c")), RESET),
     "te with more than trailers": (get((b"te", b"trailers, gzip")), RESET),
     "no method": (without(b":method"), RESET),
     "no scheme": (without(b":scheme"), RESET),
