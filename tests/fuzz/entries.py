@@ -59,7 +59,7 @@ _TAKES_502: Final = ("takes what fanout answers with 502",)
 _REJECTS: Final = ("rejects where fanout has a message", "rejects while fanout waits for a body")
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _NAME: Final = rb"[\w.\-~%!$&'()*+,;=]"
-_HOST: Final = rb"(?:\[[0-9A-Fa-f:.]+\]|" + _NAME + rb"*)(?::[0-9]{0,5})?"
+_HOST: Final = rb"(?:\[[0-9A-Fa-f:.]+\]|" + _NAME + rb"+)(?::[0-9]{0,5})?"
 _WHITE: Final = rb"[ \t\n\x0b\x0c\x1c-\x1f\r]"
 _CODING: Final = _TOKEN + rb"(?:[ \t]*;[^,\r\n]*)?[ \t]*,[ \t]*"
 _CHUNKED: Final = rb"chunked[ \t]*(?=\r?$)"
@@ -165,6 +165,17 @@ ENTRIES: Final = (
         ("keeps what fanout closes",),
         _line(rb"^connection:[^\r\n]*close[^\r\n]*"),
         b"Connection: close",
+        FANOUT,
+        "RFC 9112 §9.3",
+        "if it says close, the connection will not persist",
+    ),
+    Entry(
+        "close and keep-alive on two lines",
+        REQUESTS,
+        ("llhttp",),
+        ("keeps what fanout closes",),
+        _line(rb"^connection:[^\r\n]*keep-alive[^\r\n]*\r?\n"),
+        b"",
         FANOUT,
         "RFC 9112 §9.3",
         "if it says close, the connection will not persist",
@@ -376,7 +387,7 @@ ENTRIES: Final = (
         REQUESTS,
         _ALL,
         _TAKES_400,
-        _line(rb"^host:[ \t]*(?!" + _HOST + rb"[ \t]*" + _END + rb")[^\r\n]*"),
+        _line(rb"^host:[ \t]*+(?!" + _HOST + rb"[ \t]*" + _END + rb")[^\r\n]*"),
         b"Host: a",
         FANOUT,
         "RFC 9112 §3.2",
@@ -857,7 +868,7 @@ ENTRIES: Final = (
         ANSWERS,
         ("llhttp",),
         ("rejects where fanout has a message",),
-        _line(rb"^[A-Z]+/1\.0( 1[0-9]{2}[^\n]*\n)"),
+        _line(rb"(?:^|(?<=\r))[A-Z]+/1\.0( 1[0-9]{2}[^\n]*\n)"),
         rb"HTTP/1.1\1",
         FANOUT,
         "RFC 9110 §15.2",

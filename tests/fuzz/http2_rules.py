@@ -156,7 +156,7 @@ def _bad_host(request: Request) -> bool:
         colon, port = port[:1], port[1:]
     else:
         name, colon, port = host.partition(b":")
-        if not {*name} <= _REG_NAME:
+        if not name or not {*name} <= _REG_NAME:
             return True
     return colon not in (b"", b":") or (bool(port) and not _is_port(port))
 

@@ -285,7 +285,7 @@ BY_HAND = {
     ),
     "the source of such a table": (
         in_json("docs/figures/measured.json", lambda sources: sources["tables"].pop()),
-        "docs/discussion.md: 1 tables with figures, 0 in",
+        "docs/http.md: 1 tables with figures, 0 in",
     ),
     "a byte of a picture": (
         lambda root: (root / "benchmarks/results/pool.png").write_bytes(b"drawn by hand"),
@@ -423,6 +423,7 @@ def _put(place: list[Any], value: Any) -> Callable[[Any], None]:
 RACE = ROOMS[0].paths()[0]
 IN_RACE = ["rooms", 0, "files"]
 BOTH, FIRST, LAB = SITUATIONS[0].name, next(iter(CAUGHT)), next(iter(IN_THE_LAB))
+LAST_MET = [*met.SITUATIONS][-1]
 
 
 @pytest.mark.parametrize(
@@ -434,7 +435,7 @@ BOTH, FIRST, LAB = SITUATIONS[0].name, next(iter(CAUGHT)), next(iter(IN_THE_LAB)
         ("worlds", _put(["runs", "seed"], [0, 2]), "a seed is left out"),
         ("worlds", _put(["runs", "cpu_s"], [2.0]), "a run lacks a sample"),
         ("worlds", _put(["met", "the moon is full"], 1), "the moon is full gone"),
-        ("worlds", lambda samples: samples["met"].popitem(), "during the shutdown new"),
+        ("worlds", lambda samples: samples["met"].popitem(), f"{LAST_MET} new"),
         ("worlds", _put(["missed"], ["a head comes too slowly"]), "not met: a head"),
         ("sweep", lambda samples: samples.pop(BOTH), f"{BOTH} new"),
         ("sweep", _put(["a situation of yesterday"], SWEPT[BOTH]), "a situation of yesterday gone"),

@@ -155,10 +155,6 @@ def test_the_bounds_of_a_head_are_exact(too_many: int) -> None:
 DETAILS = {
     "a name that is no token": (get((b"a(b", b"x")), "A header field is not a name and a value."),
     "a value with a control character": (get((b"x", b"\x01")), "A header field is not a name and a value."),
-    "two expectations": (
-        get((b"expect", b"100-continue"), (b"expect", b"100-continue")),
-        "The field expect is there more than once.",
-    ),
     "two hosts": (get((b"host", b"a"), (b"host", b"a")), "The field host is there more than once."),
     "no host": (get(authority=None), "A request needs an :authority, or a Host field."),
     "another scheme": (

@@ -94,6 +94,7 @@ async def test_an_idle_http2_connection_stays_open(autojump_clock: MockClock) ->
         client = world.connect()
         await client.send(request())
         assert await client.ended() == 1
+        await trio.sleep(1)  # until the server has noted that all of the answer was taken
         world.driver.enter_lame_duck()
         await trio.sleep(1)
         await client.send(request(), stream_id=3)

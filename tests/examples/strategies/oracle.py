@@ -8,7 +8,7 @@ as a sequence of events. Of events in one instant every order is played, and eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from math import inf
 
@@ -69,6 +69,23 @@ def allowed(
     events: list[tuple[float, int | str]] = [(end.when.latest, call) for call, end in ends.items()]
     dues = [_played(rule, order, ends, calls) for order in _orders([*events, (over_at, DEADLINE)])]
     return list(dict.fromkeys(dues))
+
+
+def with_too_late(dues: Sequence[Due], arrived_at: float, race_ends: Span, needs_s: float) -> list[Due]:
+    """The same, and what becomes of them when a call is not started for want of time.
+
+    needs_s: what a call needs. In the last bit of the time that is less than this, a race may be over at once.
+    """
+    since = max(arrived_at, race_ends.earliest - needs_s)
+    wide = [
+        replace(due, when=Span(min(since, due.when.earliest), due.when.latest))
+        if due.when.latest >= since
+        else due
+        for due in dues
+    ]
+    if any(due.when.latest >= since for due in dues):
+        wide.append(Due(500, "deadline", Span(since, max(since, race_ends.latest))))
+    return wide
 
 
 def _orders(events: Sequence[tuple[float, int | str]]) -> Iterator[Sequence[tuple[float, int | str]]]:

@@ -79,22 +79,25 @@ def run(
     ) -> list[Due]:
         made = {call: end for call, end in enumerate(ends) if strategy != "hedged" or call in request.calls}
         number = len(made) if strategy == "hedged" else calls
-        return oracle.allowed(rule, made, number, arrived_at, ends_at)
+        dues = oracle.allowed(rule, made, number, arrived_at, ends_at)
+        return oracle.with_too_late(dues, arrived_at, ends_at, plan.min_call_ms / 1000)
 
-    return run_plan(plan_of(seed, strategy, calls, delay_ms), seed, endpoints=endpoints, oracle=allowed)
+    plan = plan_of(seed, strategy, calls, delay_ms)
+    return run_plan(plan, seed, endpoints=endpoints, oracle=allowed)
 
 
 def raced(ended: Ended) -> Iterator[tuple[RequestFacts, float]]:
     """The requests that were raced, and when each race was over at the latest: by its time, or its client."""
     for request in ended.requests:
-        entered_at, left_at = request.entered_at, request.connection.left_at
+        entered_at, left_at = request.entered_at, request.left_at
         answer = request.connection.answer_to(request)
         is_rejected = request.was_full or (
             entered_at is not None and entered_at >= ended.drained_at - INSTANT_S
         )
         if request.script.ask == "own" and entered_at is not None and (request.calls or not is_rejected):
             ends = race_ends(request, entered_at, 0.0, ended)
-            over_at = ends.latest if left_at is None else min(ends.latest, max(left_at, entered_at))
+            starts_by = ends.latest - ended.plan.min_call_ms / 1000
+            over_at = starts_by if left_at is None else min(starts_by, max(left_at, entered_at))
             if answer is not None:
                 over_at = min(over_at, answer.first_at)
             yield request, over_at

@@ -150,6 +150,7 @@ def test_partial_answers_at_the_deadline_with_what_is_there(server: World) -> No
 
 def test_the_servers_own_endpoints_and_views_are_as_without_the_strategies(server: World) -> None:
     server.set_slots({"delay_ms": 20}, {"delay_ms": 20})
+    assert server.get("/api/hedged?timeout=5000").status == 200
     assert server.get("/api/first?timeout=5000").status == 200
     assert server.get("/api/all?timeout=5000").status == 200
     assert server.get("/api/hedged?timeout=0").reason == "invalid_timeout"
