@@ -74,7 +74,7 @@ def allowed(
 def with_too_late(dues: Sequence[Due], arrived_at: float, race_ends: Span, needs_s: float) -> list[Due]:
     """The same, and what becomes of them when a call is not started for want of time.
 
-    needs_s: what a call needs. In the last bit of the time that is less than this, a race may be over at once.
+    needs_s: what a call needs. With less time than this left, a race may be over at once.
     """
     since = max(arrived_at, race_ends.earliest - needs_s)
     wide = [
