@@ -19,12 +19,12 @@ from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.testing import cancel_at
 from fanout.upstream import pool
+from fanout.upstream import resolver as resolver_module
 from fanout.upstream.answer import Answer
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.connect import dial, first_to_connect, why_unreachable
 from fanout.upstream.messages import Origin, request_bytes
 from fanout.upstream.phases import ignore_phase
-from fanout.upstream import resolver as resolver_module
 from fanout.upstream.resolver import Resolver, look_up_in_thread
 from fanout.upstream.tls import TlsSessions, TlsWire
 from fanout.upstream.transport import PoolTransport, exchange
@@ -209,9 +209,7 @@ async def test_a_cancelled_look_up_returns_at_once_and_its_thread_ends_by_itself
     assert not left.is_set()
     release.set()
     with trio.fail_after(5):
-        while (
-            resolver_module._threads.borrowed_tokens
-        ):  # it gives its place back only while an event loop runs
+        while resolver_module._threads.borrowed_tokens:  # it gives its place back to an event loop that runs
             await trio.sleep(0.001)
     assert left.is_set()
 
