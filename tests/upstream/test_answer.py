@@ -458,9 +458,10 @@ def test_whatever_arrives_only_httpx_errors_come_out(
             answer.feed(piece)
         if not answer.is_complete:
             answer.feed(b"")
-    except httpx.TransportError:
+        response = answer.response(REQUEST)
+    except (httpx.TransportError, httpx.DecodingError):
         return
-    assert 100 <= answer.response(REQUEST).status_code <= 999
+    assert 100 <= response.status_code <= 999
 
 
 @given(name=st.sampled_from(sorted(REUSABLE)), cuts=st.lists(st.integers(1, 60), max_size=12))
