@@ -186,14 +186,18 @@ class Page:
 
     @property
     def complaints(self) -> list[str]:
-        """What a developer would see in red: errors in scripts, in the log, and broken policies."""
+        """What a developer would see in red: errors in scripts, in the log, and broken policies.
+
+        Not a 404 for the tasks of a request: it may end just before they are asked for.
+        """
         found = []
         for event in self.events:
             match event["method"], event["params"]:
                 case "Runtime.exceptionThrown", {"exceptionDetails": details}:
                     found.append(str(details))
-                case "Log.entryAdded", {"entry": {"level": "error", "text": text}}:
-                    found.append(text)
+                case "Log.entryAdded", {"entry": {"level": "error", "text": text, **entry}}:
+                    if "/tasks?request=" not in str(entry.get("url")) or "404" not in text:
+                        found.append(text)
         return found
 
     @property

@@ -32,7 +32,7 @@ async def live_page(*arguments: str) -> AsyncIterator[tuple[Program, Page]]:
             await page.open(f"{program.urls['live']}/live")
             await page.wait_until("document.querySelector('#connection').dataset.state === 'live'")
             yield program, page
-            assert page.complaints == []
+            assert page.complaints == [], page.complaints
             assert {"/".join(url.split("/")[:3]) for url in page.requested} == {program.urls["live"]}
 
 
