@@ -29,7 +29,7 @@ class NoReceipts:
 
 
 if __name__ == "__main__":
-    # Not a subclass: nothing of the real one must run. `Observation` takes it from this name.
-    observation.Receipts = NoReceipts  # type: ignore[misc, assignment]  # as above
+    # `Observation` takes it from this name.
+    observation.Receipts = NoReceipts  # type: ignore[misc, assignment]  # no subclass: nothing of it must run
     os.environ.update(FANOUT_LEAK_CHECK="off", FANOUT_LOG_REQUESTS="none")
     main()

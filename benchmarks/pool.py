@@ -120,7 +120,7 @@ async def run_transport(url: str, at_a_time: int, context: ssl.SSLContext, clien
 
     keepalive_expiry_s = 30.0 if client == ALONE else 0.0
     if client == UNRESUMED:
-        tls.VERIFICATION_S = 0.0  # type: ignore[misc]  # no session is resumed
+        tls.VERIFICATION_S = 0.0  # type: ignore[misc]  # final, but not here: so no session is resumed
     async with PoolTransport(
         max_connections=at_a_time, ssl_context=context, keepalive_expiry_s=keepalive_expiry_s
     ) as transport:
@@ -201,7 +201,7 @@ def measure(concurrency: list[int]) -> Results:
                             url = f"{scheme}://127.0.0.1:{ports[scheme]}/api/work"
                             result = one_cell(client, url, at_a_time, ca_file)
                             results[scheme][client][at_a_time] = result
-                            print(scheme, at_a_time, client, shown(result), file=sys.stderr)  # noqa: T201 - progress
+                            sys.stderr.write(f"{scheme} {at_a_time} {client} {shown(result)}\n")
             finally:
                 process.terminate()
     return results

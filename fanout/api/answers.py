@@ -19,7 +19,7 @@ from fanout.race.outcome import NOT_STARTED, Cancelled, Crash, Failure
 from fanout.race.race import Race
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict, word_of
 
-_WORDS: Final = {Crash.word: Failure.word}  # clients are told no difference
+_WORDS: Final = {Crash.word: Failure.word}  # to a client, a bug in a call is a failed call
 
 
 def answer(race: Race, now: float, with_receipt: bool) -> Response:
@@ -100,7 +100,7 @@ def outcome_word(record: CallRecord, verdict: Verdict) -> str:
     """
     word = word_of(record, verdict)
     if word == NOT_STARTED and isinstance(record.outcome, Cancelled):
-        return Cancelled.word  # it was about to start, and clients are told no difference
+        return Cancelled.word  # the race wanted it, and ended before it began
     return _WORDS.get(word, word)
 
 

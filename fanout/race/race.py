@@ -34,7 +34,7 @@ class Call(Protocol):
 
     It returns its outcome and raises nothing but `trio.Cancelled`; anything else is a bug.
     When it has ended, however it ended, nothing it took is left. `timings` is its to write in until then.
-    What it returns is a `Success`, a `Failure`, or `TOO_LATE`: then it has sent nothing.
+    What it returns is a `Success`, a `Failure`, or `TOO_LATE`: its request was not sent, or not again.
     """
 
     async def __call__(self, timings: CallTimings) -> Success | Failure | Cancelled: ...

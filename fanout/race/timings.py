@@ -29,9 +29,9 @@ class Trace(Protocol):
 class Deadlines(NamedTuple):
     """How calls keep the deadline of their race. One per process.
 
-    header: the name of the field that tells an upstream how much time is left; empty: it is not told.
+    header: the name of the field that says to an upstream how much time is left; empty: there is none.
     min_call_ms: a call is not started, and its request is not sent, when less is left. At least 1, so no
-    upstream is ever told that 0 ms are left, which some take for "no limit".
+    upstream ever receives 0 ms, which some take for "no limit".
     """
 
     header: bytes = b""

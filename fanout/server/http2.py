@@ -244,13 +244,13 @@ class Http2:
                 self._answer_now(event, answer)
             return
         driver.requests += 1
-        driver.beginning += 1
         stream = Stream(driver, self._connection, self._writer, stream_id, head)
         self._streams[stream_id] = stream
         scope = http_scope(
             head, self._connection.transport, self._lifespan_state, trio.current_time(), stream
         )
         self._apps.start_soon(self._run_app, stream, scope)
+        driver.beginning += 1  # last, because only the task that was started counts it down again
 
     def _answer_now(self, request: h2.events.RequestReceived, answer: bytes) -> None:
         """Send a complete HTTP/1.1 answer over HTTP/2, with its body if that fits the window."""

@@ -102,7 +102,7 @@ class Connections:
         self._state = state
         self._turns = Turns(STEPS_PER_ITERATION)
 
-    async def hold(self, transport: Transport) -> None:  # noqa: ASYNC910 - the task of a connection
+    async def hold(self, transport: Transport) -> None:  # noqa: ASYNC910 - a connection's last act
         """Serve a connection over any transport to its end: HTTP/2 if its handshake agrees on that."""
         await self._driver.hold(transport, self._serve)
 

@@ -9,7 +9,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,7 +54,8 @@ def main(seconds: int, seed: str | None, only: str, processes: int, replay: Path
 
 def _fuzz(chosen: list[Target], seed: str, seconds: int, processes: int, folder: str) -> int:
     began = said = time.monotonic()
-    inputs, spent, used, kept = Counter[str](), Counter[str](), Counter[str](), dict[str, int]()
+    inputs, used, kept = Counter[str](), Counter[str](), dict[str, int]()
+    spent = defaultdict[str, float](float)
     found: dict[tuple[str, Difference], Path] = {}
     number = 0
     pool = ProcessPoolExecutor(processes, get_context("spawn"), worker.begin, (folder,))
@@ -70,7 +71,7 @@ def _fuzz(chosen: list[Target], seed: str, seconds: int, processes: int, folder:
             for future in done:
                 each = future.result()
                 inputs[each.target] += each.inputs
-                spent[each.target] += each.seconds  # type: ignore[assignment]  # a Counter adds floats as well
+                spent[each.target] += each.seconds
                 kept[each.target] = each.kept
                 used += each.used
                 for who, what, data in each.finds:
@@ -96,7 +97,7 @@ def _say(find: Find, path: Path) -> None:
 
 
 def _say_progress(
-    seconds: float, inputs: Counter[str], spent: Counter[str], kept: dict[str, int], finds: int
+    seconds: float, inputs: Counter[str], spent: defaultdict[str, float], kept: dict[str, int], finds: int
 ) -> None:
     each = [
         f"{name} {inputs[name]:,} ({inputs[name] / (spent[name] or 1):,.0f}/s, {kept[name]} kept)"

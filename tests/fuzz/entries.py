@@ -691,7 +691,7 @@ ENTRIES: Final = (
         ANSWERS,
         ("llhttp", "aiohttp"),
         _TAKES_502,
-        _line(rb"^(HTTP/1\.[01] )0[0-9]{2}(?=[ \r])"),
+        _line(rb"^([A-Z]+/1\.[01] )0[0-9]{2}(?=[ \r])"),
         rb"\g<1>200",
         FANOUT,
         "RFC 9110 §15",

@@ -93,7 +93,7 @@ class _Http1:
         for pieces in _cuts(data, chance, every_cut):
             cut, crash = await self._try(data, pieces)
             if cut is not None and cut._replace(status=0) == whole._replace(status=0):
-                wrong = await self.also(data, cut)  # what comes first decides the status
+                wrong = await self.also(data, cut)  # the first mistake that was read decides the status
                 found += [Difference(FANOUT, f"in pieces: {wrong}")] * (wrong is not None)
             else:
                 what = crash or difference(whole, cut or whole) or "another status"

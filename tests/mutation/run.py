@@ -47,7 +47,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _KEPT: Final = _ROOT / ".mutants"
 _TELL_EVERY_S: Final = 20.0
 _ENOUGH_S: Final = 20.0
-_SAMPLE_S: Final = 100.0  # so that with what comes before and after it ends within two minutes
+_SAMPLE_S: Final = 100.0  # the rest of a sample, drawing and reporting, takes twenty seconds more
 _SLOW_S: Final = 3.0  # of a test, for a sample
 
 

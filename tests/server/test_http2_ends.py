@@ -287,6 +287,27 @@ async def test_of_a_request_that_is_shed_it_is_said_how_many_begin(autojump_cloc
     assert in_http1.driver.beginning == 0
 
 
+async def test_a_request_that_cannot_begin_is_not_counted_as_one_that_does(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its place would never be given back, and each such request would shed more of the others."""
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    async with http2_in_memory(Echo()) as world:
+        with monkeypatch.context() as patch:
+            patch.setattr("fanout.server.http2.http_scope", no_memory)
+            client = world.connect()
+            await client.send(request())
+            await client.end()
+        assert world.driver.beginning == 0
+        assert [type(bug) for bug in world.crashes] == [MemoryError]
+        healthy = world.connect()
+        await healthy.send(request())
+        assert await healthy.ended() == 1
+
+
 async def test_a_body_that_is_not_wanted_is_stopped_where_a_request_is_shed_or_refused(
     autojump_clock: MockClock,
 ) -> None:

@@ -143,7 +143,7 @@ class Http2Asker:
                 await trio.sleep(request.pause_ms / 1000)
             await self._write(waiting + head[split:])
             self._is_cut = self._is_cut or (leave is not None and leave.of_head < 1)
-            await self._write(self._h2.data_to_send())  # what the reader wanted to send meanwhile
+            await self._write(self._h2.data_to_send())  # what the reader left to be sent
             return stream
 
     def _extra(self, extra: str) -> bytes:
@@ -171,7 +171,7 @@ class Http2Asker:
 
     async def _write(self, data: bytes) -> None:
         if self._is_cut:
-            return  # noqa: ASYNC910 - it is over soon
+            return  # noqa: ASYNC910 - nothing is sent any more, and each task of the client ends at its next step
         self._sent += len(data)
         view = memoryview(data)
         while view:
@@ -224,9 +224,9 @@ class Http2Asker:
         self._facts.streams.noise = self._sent
         return noise
 
-    # What comes.
+    # What the server sends
 
-    async def _read(self) -> None:  # noqa: ASYNC910 - it ends, or has waited
+    async def _read(self) -> None:  # noqa: ASYNC910 - a client that has left reads nothing
         try:
             while not self._has_left:
                 await self._wire.readable()

@@ -85,7 +85,7 @@ def _is_given_up(connection: StreamsFacts, moment: float, ended: Ended) -> bool:
 
 
 def _runs(connection: StreamsFacts, request: RequestFacts, moment: float) -> bool:
-    """Whether the application still had the request a moment later, if nobody had stopped it."""
+    """Whether the application would still have had the request after that, if nobody had stopped it."""
     answer = connection.answer_to(request)
     over = (request.left_at, None if answer is None else answer.first_at, request.answered_at)
     is_over = any(at is not None and at <= moment + INSTANT_S for at in over)

@@ -36,7 +36,7 @@ def _context(protocol: int, alpn: tuple[str, ...]) -> ssl.SSLContext:
 
 
 class SecureTransport(TlsTransport):
-    """The server's TLS over the memory of a connection. What is read and written is told in the clear."""
+    """The server's TLS over the memory of a connection. It reports what it reads and writes."""
 
     __slots__ = ("_on_read", "_on_written")
 
@@ -81,7 +81,7 @@ class SecureWire:
         self._error: OSError | None = None
         self._openssl: ssl.SSLObject
 
-    async def shake_hands(self, protocol: str) -> None:  # noqa: ASYNC910 - it waits for the server
+    async def shake_hands(self, protocol: str) -> None:  # noqa: ASYNC910 - a handshake waits for an answer
         context = _context(ssl.PROTOCOL_TLS_CLIENT, (protocol,))
         self._openssl = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
         while True:

@@ -8,12 +8,12 @@ as a sequence of events. Of events in one instant every order is played, and eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise, permutations
 from math import inf
 
 from fanout.testing.world.facts import RequestFacts
-from fanout.testing.world.oracle import CRASH, INSTANT_S, CallEnd, Due, Span, at
+from fanout.testing.world.oracle import CRASH, INSTANT_S, TOO_LATE, CallEnd, Due, Span, at
 
 DEADLINE = "the deadline"
 
@@ -25,6 +25,7 @@ class Race:
     calls: int
     succeeded: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    too_late: list[int] = field(default_factory=list)  # there was too little time to send them
     is_over: bool = False  # its time
 
 
@@ -60,32 +61,23 @@ def first(race: Race) -> Sequence[int] | str | None:
 
 
 def allowed(
-    rule: Rule, ends: dict[int, CallEnd], calls: int, arrived_at: float, race_ends: Span
+    rule: Rule, ends: dict[int, CallEnd], calls: int, arrived_at: float, race_ends: Span, needs_s: float
 ) -> list[Due]:
-    """ends: of the calls that were made, each at one instant. The answers that the request may have."""
+    """ends: of the calls that were made, each at one instant. The answers that the request may have.
+
+    calls: how many there are at most. needs_s: the time that a call needs. With less left none is started, so
+    a race of which no call runs is then over.
+    """
     over_at = race_ends.latest
-    if over_at <= arrived_at:
+    starts_by = over_at - needs_s
+    if starts_by + INSTANT_S < arrived_at or over_at <= arrived_at:
         return [Due(500, "deadline", at(arrived_at))]
     events: list[tuple[float, int | str]] = [(end.when.latest, call) for call, end in ends.items()]
-    dues = [_played(rule, order, ends, calls) for order in _orders([*events, (over_at, DEADLINE)])]
+    orders = list(_orders([*events, (over_at, DEADLINE)]))
+    dues = [_played(rule, order, ends, calls, starts_by) for order in orders]
+    if starts_by - INSTANT_S < arrived_at:  # in that instant, it is too late or not
+        dues.append(Due(500, "deadline", at(arrived_at)))
     return list(dict.fromkeys(dues))
-
-
-def with_too_late(dues: Sequence[Due], arrived_at: float, race_ends: Span, needs_s: float) -> list[Due]:
-    """The same, and what becomes of them when a call is not started for want of time.
-
-    needs_s: what a call needs. With less time than this left, a race may be over at once.
-    """
-    since = max(arrived_at, race_ends.earliest - needs_s)
-    wide = [
-        replace(due, when=Span(min(since, due.when.earliest), due.when.latest))
-        if due.when.latest >= since
-        else due
-        for due in dues
-    ]
-    if any(due.when.latest >= since for due in dues):
-        wide.append(Due(500, "deadline", Span(since, max(since, race_ends.latest))))
-    return wide
 
 
 def _orders(events: Sequence[tuple[float, int | str]]) -> Iterator[Sequence[tuple[float, int | str]]]:
@@ -95,19 +87,27 @@ def _orders(events: Sequence[tuple[float, int | str]]) -> Iterator[Sequence[tupl
 
 
 def _played(
-    rule: Rule, order: Sequence[tuple[float, int | str]], ends: dict[int, CallEnd], calls: int
+    rule: Rule,
+    order: Sequence[tuple[float, int | str]],
+    ends: dict[int, CallEnd],
+    calls: int,
+    starts_by: float,
 ) -> Due:
     race = Race(calls)
+    running = set(ends)
     for moment, what in order:
         if isinstance(what, str):
             race.is_over = True
-        elif ends[what].error == CRASH:
-            return Due(500, "internal", at(moment))
-        elif ends[what].error is None:
-            race.succeeded.append(what)
         else:
-            race.failed.append(what)
+            running.discard(what)
+            error = ends[what].error
+            if error == CRASH:
+                return Due(500, "internal", at(moment))
+            {None: race.succeeded, TOO_LATE: race.too_late}.get(error, race.failed).append(what)
         said = rule(race)
+        if said is None and not running and (len(ends) == calls or moment > starts_by - INSTANT_S):
+            race.is_over = True
+            said = rule(race)
         if isinstance(said, str):
             return Due(500, said, at(moment))
         if said is not None:

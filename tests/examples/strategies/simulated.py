@@ -78,9 +78,15 @@ def run(
         request: RequestFacts, ends: Sequence[CallEnd], arrived_at: float, ends_at: Span
     ) -> list[Due]:
         made = {call: end for call, end in enumerate(ends) if strategy != "hedged" or call in request.calls}
-        number = len(made) if strategy == "hedged" else calls
-        dues = oracle.allowed(rule, made, number, arrived_at, ends_at)
-        return oracle.with_too_late(dues, arrived_at, ends_at, plan.min_call_ms / 1000)
+        needs_s = plan.min_call_ms / 1000
+        last = max((end.when.latest for end in made.values()), default=arrived_at)
+        numbers = {len(made) if strategy == "hedged" else calls}
+        if (
+            last > ends_at.latest - needs_s - INSTANT_S
+        ):  # the next one was left out, or it was too late for it
+            numbers.add(calls)
+        dues = [oracle.allowed(rule, made, number, arrived_at, ends_at, needs_s) for number in numbers]
+        return [due for of_number in dues for due in of_number]
 
     plan = plan_of(seed, strategy, calls, delay_ms)
     return run_plan(plan, seed, endpoints=endpoints, oracle=allowed)

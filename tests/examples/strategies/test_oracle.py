@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanout.testing.world.oracle import CRASH, CallEnd, Due, at
+from fanout.testing.world.oracle import CRASH, TOO_LATE, CallEnd, Due, at
 from tests.examples.strategies import oracle
 from tests.examples.strategies.oracle import Rule, allowed, first, majority, what_is_there
 
@@ -57,11 +57,34 @@ def said(dues: list[Due]) -> set[tuple[str, float]]:
 def test_what_a_race_may_be_answered(
     rule: Rule, ends: list[CallEnd], expected: set[tuple[str, float]]
 ) -> None:
-    assert said(allowed(rule, dict(enumerate(ends)), len(ends), 0.0, at(1.0))) == expected
+    assert said(allowed(rule, dict(enumerate(ends)), len(ends), 0.0, at(1.0), 0.0)) == expected
 
 
 def test_the_time_can_be_over_from_the_start() -> None:
-    assert said(allowed(first, {}, 2, 1.0, at(1.0))) == {("deadline", 1.0)}
+    assert said(allowed(first, {}, 2, 1.0, at(1.0), 0.0)) == {("deadline", 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "ends", "expected"),
+    [
+        (first, [bad(0.3), bad(0.5, TOO_LATE)], {("deadline", 0.5)}),
+        (first, [bad(0.3, TOO_LATE), ok(0.5)], {("500", 0.5)}),
+        (first, [bad(0.95)], {("deadline", 0.95)}),  # too late for the second
+        (first, [bad(0.5)], {("deadline", 1.0)}),  # a second that has not ended
+        (first, [], {("deadline", 1.0)}),
+        (majority, [ok(0.3), bad(0.5, TOO_LATE)], {("deadline", 0.5)}),
+        (what_is_there, [ok(0.3), bad(0.5, TOO_LATE)], {("300", 0.5)}),
+        (what_is_there, [bad(0.3), bad(0.5, TOO_LATE)], {("deadline", 0.5)}),
+    ],
+)
+def test_a_race_is_over_at_once_when_no_call_runs_and_none_can_start(
+    rule: Rule, ends: list[CallEnd], expected: set[tuple[str, float]]
+) -> None:
+    assert said(allowed(rule, dict(enumerate(ends)), 2, 0.0, at(1.0), 0.1)) == expected
+
+
+def test_the_time_can_be_too_short_for_a_call() -> None:
+    assert said(allowed(first, {}, 2, 0.95, at(1.0), 0.1)) == {("deadline", 0.95)}
 
 
 def test_the_oracle_knows_nothing_of_the_code_it_judges() -> None:
