@@ -32,7 +32,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one 
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.0": b"HTTP/1.0", "1.1": b"HTTP/1.1"}
-_ABOUT_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_RULING: Final = frozenset({b"connection", b"content-encoding", b"content-length", b"transfer-encoding"})
 _ABOUT_ENCODED_BODY: Final = frozenset({b"content-encoding", b"content-length"})
 _NO_BODY: Final = frozenset({204, 304})
 
@@ -93,6 +93,7 @@ class Answer:
         self._headers: list[tuple[bytes, bytes]] = []
         self._fields = b""  # instead of `_headers`, when the answer came as a whole
         self._encoding = b""
+        self._says_close = False
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._wire_bytes = 0
@@ -256,7 +257,7 @@ class Answer:
             self.is_complete = True
         else:
             self._ends_with_connection = not is_framed
-            self.keeps_connection = is_framed and parser.should_keep_alive()
+            self.keeps_connection = is_framed and parser.should_keep_alive() and not self._says_close
 
     def on_body(self, data: bytes) -> None:
         if self.is_complete:
@@ -275,7 +276,11 @@ class Answer:
         encodings = []
         for name, value in self._headers:
             name = name.lower()
-            if name not in _ABOUT_BODY:
+            if name not in _RULING:
+                continue
+            if name == b"connection":
+                # In HTTP/1.0 llhttp lets keep-alive win over close; RFC 9112 §9.3 has it the other way round.
+                self._says_close |= b"close" in (option.strip() for option in value.lower().split(b","))
                 continue
             if name == b"content-encoding":
                 encodings.append(value)

@@ -128,6 +128,24 @@ def test_bytes_behind_the_last_chunk_keep_the_connection_from_reuse(
     )  # else the pool sees them on the wire
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    ("fields", "keeps"),
+    [
+        ("Connection: keep-alive", True),
+        ("Connection: keep-alive, closed", True),
+        ("Connection: close, keep-alive", False),
+        ("Connection: Keep-Alive ,\tClose ", False),
+        ("Connection: close\r\nConnection: keep-alive", False),
+        ("Connection: keep-alive\r\nConnection: close", False),
+    ],
+)
+def test_close_wins_over_keep_alive(version: str, fields: str, keeps: bool) -> None:
+    """RFC 9112 9.3: "If the "close" connection option is present [...] the connection will not persist"."""
+    answer = fed(f"HTTP/{version} 200\r\nContent-Length: 5\r\n{fields}\r\n\r\nhello".encode(), None)
+    assert answer.keeps_connection is keeps
+
+
 def test_a_chunk_cannot_be_larger_than_the_cap() -> None:
     with pytest.raises(BodyTooLarge):
         fed(CHUNKED + b"ffffffffffffff\r\n" + b"x" * 2000)
