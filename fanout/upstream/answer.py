@@ -11,8 +11,6 @@ Rule 5: nearly every answer comes as a whole and says plainly how long it is. On
         than `keep-alive`, and what comes in pieces or with something behind it.
 
 Two caps bound the memory of one answer to about `max_body_bytes`, twice when compressed, + 64 KiB of head.
-Not told apart: empty lines before a head, which can carry no answer, and the prefixes `RTSP/` and `ICE/`,
-which llhttp accepts as HTTP/1.0.
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ from fanout.upstream.messages import Headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one included
 
+_PROTOCOL: Final = b"HTTP/"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.0": b"HTTP/1.0", "1.1": b"HTTP/1.1"}
 _RULING: Final = frozenset({b"connection", b"content-encoding", b"content-length", b"transfer-encoding"})
@@ -98,7 +97,8 @@ class Answer:
         self._body_bytes = 0
         self._wire_bytes = 0
         self._head_bytes = 0  # of all heads
-        self._tail = b""  # the last bytes of the head that comes: its end may come in two pieces
+        self._begun_bytes = 0  # of the head that comes
+        self._tail = b""  # its last bytes: its end may come in two pieces
         self._has_head = False
         self._ends_with_connection = False
         self._fault = ""
@@ -189,6 +189,12 @@ class Answer:
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fault = f"a head of more than {MAX_HEAD_BYTES} bytes"
             return len(head)
+        # llhttp passes over line ends before a head, bare ones too, and takes RTSP and ICE for HTTP.
+        expected = _PROTOCOL[self._begun_bytes :]
+        if head[: len(expected)] != expected[: len(head)]:
+            self._fault = "a head that does not begin with HTTP/"
+            return len(head)
+        self._begun_bytes = 0 if has_end else self._begun_bytes + len(head)
         self._parse(head)
         if self._has_head and not has_end and not self._fault:
             self._fault = "a head that does not end with an empty line"

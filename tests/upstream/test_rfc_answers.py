@@ -128,6 +128,17 @@ def test_bytes_behind_the_last_chunk_keep_the_connection_from_reuse(
     )  # else the pool sees them on the wire
 
 
+@pytest.mark.parametrize("piece_bytes", PIECES)
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 100\r\n\r\n"], ids=["first", "behind an interim one"])
+@pytest.mark.parametrize(
+    "before", [b"\r\n", b"\r", b"\n", b" ", b"RTSP/1.0 200\r\n\r\n", b"ICE/1.0 200\r\n\r\n", b"HTP"]
+)
+def test_a_head_begins_with_http(before: bytes, interim: bytes, piece_bytes: int | None) -> None:
+    """RFC 9112 2.1: a message begins with its start line; only a server is to ignore an empty one."""
+    with pytest.raises(httpx.RemoteProtocolError, match="begin with HTTP/"):
+        fed(interim + before + b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}", piece_bytes)
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize(
     ("fields", "keeps"),
