@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from tests.fuzz.reading import CLOSES, WAITS, WAITS_FOR_BODY
+
 REQUESTS: Final = "requests"
 ANSWERS: Final = "answers"
 FANOUT: Final = "fanout"
@@ -49,13 +51,18 @@ _DOES: Final = {
     "waits": "waits for more",
 }
 _ALL: Final = ("llhttp", "h11", "aiohttp")
-_TAKES_400: Final = ("takes what fanout answers with 400", "waits where fanout answers 400")
-_TAKES_501: Final = (
-    "takes what fanout answers with 501",
-    "waits where fanout answers 501",
-    "closes where fanout answers 501",
-)
-_TAKES_502: Final = ("takes what fanout answers with 502",)
+
+
+def _takes(status: int) -> tuple[str, ...]:
+    """What a witness may do with what it does not reject."""
+    ends = (f"{end} where fanout answers {status}" for end in (WAITS, WAITS_FOR_BODY, CLOSES))
+    return f"takes what fanout answers with {status}", *ends
+
+
+_TAKES_400: Final = _takes(400)
+_TAKES_501: Final = _takes(501)
+_TAKES_502: Final = _takes(502)
+_TAKES_505: Final = _takes(505)
 _REJECTS: Final = ("rejects where fanout has a message", "rejects while fanout waits for a body")
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _NAME: Final = rb"[\w.\-~%!$&'()*+,;=]"
@@ -184,7 +191,7 @@ ENTRIES: Final = (
         "a version other than 1.0 and 1.1",
         REQUESTS,
         _ALL,
-        ("takes what fanout answers with 505", "closes where fanout answers 505"),
+        _TAKES_505,
         _first_line(rb"([^ \r\n]+ +[^ \r\n]+ HTTP/)[0-9]\.[0-9]" + _END),
         rb"\g<1>1.0",
         FANOUT,
@@ -298,7 +305,7 @@ ENTRIES: Final = (
         "a chunk size of more than 16 digits",
         REQUESTS,
         ("h11", "aiohttp"),
-        ("takes what fanout answers with 400", "waits for a body where fanout answers 400"),
+        _TAKES_400,
         _line(rb"^[0-9A-F]{17,}"),
         b"1",
         BOTH,
@@ -309,7 +316,7 @@ ENTRIES: Final = (
         "a field about the framing in trailers",
         REQUESTS,
         ("h11", "aiohttp"),
-        ("takes what fanout answers with 400", "waits for a body where fanout answers 400"),
+        _TAKES_400,
         _IN_TRAILERS,
         rb"\1",
         BOTH,
@@ -320,7 +327,7 @@ ENTRIES: Final = (
         "an expectation other than 100-continue",
         REQUESTS,
         _ALL,
-        ("takes what fanout answers with 417",),
+        _takes(417),
         _line(rb"^expect:[^\r\n]*\r?\n"),
         b"",
         FANOUT,
@@ -353,7 +360,7 @@ ENTRIES: Final = (
         "a chunk extension that is not well-formed",
         REQUESTS,
         ("h11", "aiohttp"),
-        ("takes what fanout answers with 400", "waits for a body where fanout answers 400"),
+        _TAKES_400,
         _line(rb"^([0-9A-F]+)[ \t]*;[^\r\n]*"),
         rb"\1",
         FANOUT,
@@ -364,7 +371,7 @@ ENTRIES: Final = (
         "a space behind the size of a chunk",
         REQUESTS,
         ("h11",),
-        ("takes what fanout answers with 400", "waits for a body where fanout answers 400"),
+        _TAKES_400,
         _line(rb"^([0-9A-F]+)[ \t]+" + _END),
         rb"\1",
         FANOUT,
@@ -408,7 +415,7 @@ ENTRIES: Final = (
         "a target that is no path and no URL",
         REQUESTS,
         _ALL,
-        (*_TAKES_400, "closes where fanout answers 400"),
+        _TAKES_400,
         _first_line(
             rb"([^ \r\n]+ +)(?!/[!\"$-~]* |\* |(?i:https?)://"
             + _NAME
@@ -944,7 +951,7 @@ ENTRIES: Final = (
         "a field about the framing in trailers",
         ANSWERS,
         ("llhttp",),
-        ("rejects where fanout has a message",),
+        ("rejects where fanout has a message", "closes what fanout keeps"),
         _IN_TRAILERS,
         rb"\1",
         BOTH,

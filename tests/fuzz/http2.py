@@ -115,6 +115,8 @@ def plan_of(data: bytes) -> Plan:
     for piece in _frames(data):
         if int.from_bytes(piece.removeprefix(PREFACE)[:3]) > _MAX_FRAME_BYTES:
             plan.is_clean = False  # the server does not wait for the rest of it
+        if (stream := plan.streams.get(_reset_by_client(piece))) is not None:
+            stream.may_be_nothing = True  # which h2 does not report of a stream that was refused
         try:
             events = connection.receive_data(piece)
         except h2.exceptions.ProtocolError:
@@ -148,11 +150,14 @@ def _follow(plan: Plan, connection: h2.connection.H2Connection, event: h2.events
                 plan.streams[event.stream_id].allowed = {MALFORMED}
                 _reset(connection, event.stream_id)
         case h2.events.StreamReset():
-            if event.stream_id in plan.streams:
-                plan.streams[event.stream_id].may_be_nothing = True
             plan.is_clean = plan.is_clean and event.remote_reset
         case h2.events.ConnectionTerminated() | h2.events.RemoteSettingsChanged():
             plan.is_clean = False  # it ends with what it does, or its windows may be too small
+
+
+def _reset_by_client(frame: bytes) -> int:
+    """The stream; 0 if it is another frame."""
+    return int.from_bytes(frame[5:9]) if frame[3:4] == bytes([RST_STREAM]) else 0
 
 
 def _reset(connection: h2.connection.H2Connection, stream_id: int) -> None:

@@ -71,11 +71,12 @@ def _surrounded(request: Request) -> bool:
 
 
 def _unknown_pseudo(request: Request) -> bool:
-    return any(name.startswith(b":") for name, _ in request.plain())
+    known = (b":protocol",) if _is_extended_connect(request) else ()
+    return any(name.startswith(b":") and name not in known for name, _ in request.plain())
 
 
 def _pseudo_behind(request: Request) -> bool:
-    pseudo = [name in _OF_REQUESTS for name, _ in request.fields]
+    pseudo = [name.startswith(b":") for name, _ in request.fields]
     return pseudo != sorted(pseudo, reverse=True)
 
 
@@ -83,8 +84,12 @@ def _pseudo_twice(request: Request) -> bool:
     return any(len(request.all(name)) > 1 for name in _OF_REQUESTS)
 
 
+def _is_extended_connect(request: Request) -> bool:
+    return request.first(b":method") == b"CONNECT" and request.first(b":protocol") is not None
+
+
 def _is_connect(request: Request) -> bool:
-    return request.first(b":method") == b"CONNECT"
+    return request.first(b":method") == b"CONNECT" and not _is_extended_connect(request)
 
 
 def _lacks(*names: bytes) -> Callable[[Request], bool]:
@@ -218,6 +223,7 @@ RULES: Final = (
         lambda r: {te.lower() for te in r.all(b"te")} - {b"trailers"} != set(),
     ),
     Rule("8.3", "a pseudo-header field that requests do not have", MALFORMED, True, _unknown_pseudo),
+    Rule("8.3", "an extended CONNECT, which was not offered", MALFORMED, False, _is_extended_connect),
     Rule("8.3", "a pseudo-header field behind a field", MALFORMED, True, _pseudo_behind),
     Rule("8.3", "a pseudo-header field twice", MALFORMED, True, _pseudo_twice),
     Rule("8.3.1", "no method", MALFORMED, True, _lacks(b":method")),

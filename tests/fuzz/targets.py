@@ -203,7 +203,7 @@ class Head(_Http1):
     async def also(self, data: bytes, whole: Reading) -> str | None:
         if whole.end == REJECTS:
             rule = _STATUSES.get(whole.status)
-            if rule is not None and not rule.match(data.lstrip(b"\r\n")):
+            if rule is not None and not (rule.match(data) or rule.match(data.lstrip(b"\r\n"))):
                 return f"answers {whole.status} for no reason"
         return None
 
