@@ -19,8 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Half a million objects of pytest are there now, and stay. Many tests collect garbage and look for it: to
-    pass over these each time took two thirds of their processor time.
+    """Half a million objects of pytest are there now, and stay. Many tests collect garbage and look for it:
+    to pass over these each time took two thirds of their processor time.
     """
     gc.collect()
     gc.freeze()

@@ -313,6 +313,17 @@ ENTRIES: Final = (
         "a recipient MUST NOT fail by its size; no chunk is so long",
     ),
     Entry(
+        "sixteen zeros and more before the size of a chunk",
+        REQUESTS,
+        ("h11",),
+        _REJECTS,
+        _line(rb"^0{16,}(?=[0-9A-F])"),
+        b"",
+        FANOUT,
+        "RFC 9112 §7.1",
+        "the grammar has any number of digits; h11 has twenty",
+    ),
+    Entry(
         "a field about the framing in trailers",
         REQUESTS,
         ("h11", "aiohttp"),
