@@ -48,10 +48,8 @@ _PORT: Final = rb"(?:[0-5]?[0-9]{0,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]+)(?::" + _PORT + rb")?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]++)(.*)")
 _CODING: Final = re.compile(TOKEN + rb"(?:[ \t]*+;.*+)?")
-_RULED: Final = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
-)
-_LISTS: Final = frozenset((b"connection", b"upgrade", b"transfer-encoding", b"expect"))
+_LISTS: Final = frozenset((b"connection", b"proxy-connection", b"upgrade", b"transfer-encoding", b"expect"))
+_RULED: Final = _LISTS | {b"host", b"content-length"}
 _MAX_LENGTH_DIGITS: Final = 15
 
 
@@ -79,7 +77,7 @@ def check_unfinished(data: bytes, checked: int, limits: Limits) -> None:
 def check_size(data: bytes, head_bytes: int, limits: Limits) -> None:
     """Raise `Rejected` if the head, its first `head_bytes` bytes, is too large."""
     if head_bytes > limits.max_target_bytes:
-        line, _, _ = data[:head_bytes].partition(b"\r\n")
+        line = data[:head_bytes].partition(b"\r\n")[0].removesuffix(b"\r")  # half of its end may be there
         if len(line) > limits.max_target_bytes + _MAX_METHOD_BYTES:  # it has two spaces and a version, too
             method = _METHOD.match(line)
             if method is not None and method.end() > _MAX_METHOD_BYTES:
@@ -120,7 +118,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     if target[0] != 0x2F:  # not in origin form, which begins with a slash
         target = _other_form(method, target, fields)
     if b"connection" in ruled or version == b"1.0":
-        options = [option.strip(b" \t") for option in ruled.get(b"connection", b"").lower().split(b",")]
+        options = _options(ruled.get(b"connection", b""))
         keep_alive = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
     else:
         keep_alive = True
@@ -131,6 +129,8 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         if b"upgrade" in ruled:
             _check_upgrade(ruled, body_length)
             keep_alive = False  # llhttp reads nothing behind an Upgrade, so nothing comes behind it
+        if b"proxy-connection" in ruled and b"close" in _options(ruled[b"proxy-connection"]):
+            keep_alive = False  # likewise, though no standard has this field
     return Head(
         method.decode("ascii"),
         version.decode("ascii"),
@@ -174,6 +174,10 @@ def _other_form(method: bytes, target: bytes, fields: Fields) -> bytes:
     if not match[2] and method == b"OPTIONS":
         return b"*"  # RFC 9110 4.2.3: for any other method an empty path is a slash
     return b"/" + match[2]
+
+
+def _options(connection: bytes) -> list[bytes]:
+    return [option.strip(b" \t") for option in connection.lower().split(b",")]
 
 
 def _body_length(ruled: dict[bytes, bytes], version: bytes) -> int:

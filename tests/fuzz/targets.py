@@ -131,10 +131,11 @@ class _Http1:
             what = difference(whole, theirs)
             if what is None:
                 self.used.update(filter(None, steps))
-                return True
+                return any(steps)
             same = agreed(whole, theirs)
-            if same and steps[-1:] != [_CUT]:
-                data = data[await self._end_of(same, data) :]
+            end = await self._end_of(same, data) if same else 0
+            if end:
+                data = data[end:]
                 steps.append(_CUT)
                 continue
             entry = next((each for each in ENTRIES if self._fits(each, witness, what, data)), None)
