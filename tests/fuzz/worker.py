@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import Counter
+from multiprocessing import connection, parent_process
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -33,6 +36,7 @@ class Slice(NamedTuple):
 def begin(folder: str) -> None:
     """Begin a process. folder: where it leaves the coverage of the parsers."""
     global _coverage
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _coverage = coverage.Coverage(
         data_file=str(Path(folder) / "coverage"),
         data_suffix=True,
@@ -46,6 +50,14 @@ def begin(folder: str) -> None:
 
     _coverage.stop()
     _searches.update({target.name: Search(target) for target in targets()})
+
+
+def _end_with_parent() -> None:
+    """A command that was killed tells nobody, and a slice would be followed by the next."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def run(target: str, seed: str, seconds: float) -> Slice:
