@@ -34,7 +34,9 @@ _SAY_EVERY_S: Final = 30.0
 @click.option("--seconds", default=3600, show_default=True, help="How long, all targets together.")
 @click.option("--seed", default=None, help="Of all chance; drawn and printed by default.")
 @click.option(
-    "--only", default="", help="The targets whose name begins with this: head, stream, answer, http2."
+    "--only",
+    default="",
+    help="One target, or those whose name begins with this: head, stream, answer, http2_head, http2.",
 )
 @click.option("--processes", default=os.cpu_count() or 1, show_default="one per core")
 @click.option(

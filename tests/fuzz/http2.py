@@ -121,15 +121,22 @@ def plan_of(data: bytes) -> Plan:
             stream.may_be_nothing = True  # which h2 does not report of a stream that was refused
         try:
             events = connection.receive_data(piece)
-            of_patient = patient.receive_data(piece)
         except h2.exceptions.ProtocolError:
             plan.is_clean = False
             break
-        if any(isinstance(event, h2.events.StreamReset) and not event.remote_reset for event in of_patient):
-            plan.is_clean = False
+        plan.is_clean = plan.is_clean and _is_clean(patient, piece)
         for event in events:
             _follow(plan, connection, event)
     return plan
+
+
+def _is_clean(patient: h2.connection.H2Connection, piece: bytes) -> bool:
+    """Must not be called again once it is not."""
+    try:
+        events = patient.receive_data(piece)
+    except h2.exceptions.ProtocolError:
+        return False
+    return not any(isinstance(event, h2.events.StreamReset) and not event.remote_reset for event in events)
 
 
 def _server() -> h2.connection.H2Connection:
@@ -157,7 +164,11 @@ def _follow(plan: Plan, connection: h2.connection.H2Connection, event: h2.events
         case h2.events.DataReceived():
             plan.streams[event.stream_id].body += event.data
         case h2.events.StreamEnded():
-            plan.streams[event.stream_id].ended = True
+            stream = plan.streams[event.stream_id]
+            stream.ended = True
+            length = next((value for name, value in stream.fields if name == b"content-length"), None)
+            if SERVED in stream.allowed and length is not None and int(length) != len(stream.body):
+                stream.allowed = {MALFORMED}  # 8.1.1; h2 sees it only if the body ends with its data
         case h2.events.TrailersReceived():
             trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
             if are_malformed(trailers):

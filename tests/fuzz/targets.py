@@ -361,7 +361,8 @@ class Http2:
 
 
 def targets(only: str = "") -> Iterator[Target]:
-    """Those whose name begins with `only`."""
-    for each in (Head, Stream, Answer, Http2Head, Http2):
-        if each.name.startswith(only):
-            yield each()
+    """The one with the name `only`, or else those whose name begins with it."""
+    every = (Head, Stream, Answer, Http2Head, Http2)
+    yield from [each() for each in every if each.name == only] or [
+        each() for each in every if each.name.startswith(only)
+    ]
