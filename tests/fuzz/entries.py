@@ -313,15 +313,15 @@ ENTRIES: Final = (
         "a recipient MUST NOT fail by its size; no chunk is so long",
     ),
     Entry(
-        "sixteen zeros and more before the size of a chunk",
+        "a chunk size of more than 20 digits, the first of them zeros",
         REQUESTS,
         ("h11",),
         _REJECTS,
-        _line(rb"^0{16,}(?=[0-9A-F])"),
+        _line(rb"^(?=[0-9A-F]{21})0+(?=[0-9A-F])"),
         b"",
         FANOUT,
         "RFC 9112 §7.1",
-        "the grammar has any number of digits; h11 has twenty",
+        "the grammar has any number of digits; h11 has no more",
     ),
     Entry(
         "a field about the framing in trailers",
