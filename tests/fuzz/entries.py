@@ -321,7 +321,7 @@ ENTRIES: Final = (
         b"",
         FANOUT,
         "RFC 9112 §7.1",
-        "the grammar has any number of digits; h11 has no more",
+        "the grammar has any number of digits, and h11 takes twenty",
     ),
     Entry(
         "a field about the framing in trailers",
