@@ -249,6 +249,23 @@ def test_of_a_race_it_is_what_the_oracle_says_of_its_calls(ask: str) -> None:
     ]
 
 
+def test_of_an_own_strategy_it_is_what_its_oracle_says() -> None:
+    """It is told of the calls that were not made, too, and of the time that a late event loop may keep."""
+    request = asked(connection(), race(1, SLOW, SLOW, ask="own", timeout_ms=500), entered_at=10.0)
+    call = called(request)
+    heard: list[Any] = []
+
+    def oracle(*said: Any) -> list[Due]:
+        heard.append(said)
+        return [Due(200, "", at(10.1))]
+
+    found = dues(request, slack_s=0.25, arrived_at=9.9, oracle=oracle, stalls=[(9.8, 10.05)])
+    assert words(found) == [(503, "draining", 10.0, 10.25), (200, "", 10.1, 10.1)]
+    ((of, calls, arrived_at, ends),) = heard
+    assert (of, calls, arrived_at) == (request, [end_of(call, slack_s=0.25), HANGS], 9.9)
+    assert (ends.earliest, ends.latest) == pytest.approx((9.9 + 0.4, 9.9 + 0.49 + 0.25))
+
+
 def times_of(due: Due, later_s: float) -> tuple[float, float]:
     moved = later_s if due.reason == "deadline" else 0.0
     return due.when.earliest + moved, due.when.latest + moved
