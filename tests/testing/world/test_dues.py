@@ -12,7 +12,7 @@ from fanout.testing.world.dues import budget_ends, call_starts_by, dues_of, is_d
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
 from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
-from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript
+from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript, Stall
 from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
 
@@ -134,6 +134,27 @@ def test_a_connection_with_too_little_time_left_is_sent_nothing(connected_at: fl
     assert end_of(call, plan, 0.25).error == TOO_LATE  # with a late event loop it may have been
     call.attempts[0].sent_at = connected_at
     assert end_of(call, plan) == HANGS
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "slack_s", "stalls", "last"),
+    [
+        (0, 0.0, (), 490 / 1000 - 5 / 1000),
+        (100, 0.0, (), 487 / 1000 - 5 / 1000),  # 0.03 ms each are kept for the answers
+        (0, 0.125, (), 400 / 1000 - 0.125 - 5 / 1000),  # a late event loop may keep 100 ms
+        (0, 0.0, (Stall(0, 1),), 400 / 1000 - 5 / 1000),
+        (100, 0.0, (Stall(0, 1),), 397 / 1000 - 5 / 1000),
+    ],
+)
+def test_to_the_instant_there_is_time_to_send_a_request(
+    in_flight: int, slack_s: float, stalls: tuple[Stall, ...], last: float
+) -> None:
+    plan = Plan((), reserve_ms=10, min_call_ms=5, stalls=stalls)
+    request = asked(connection(), race(1, timeout_ms=500), in_flight=in_flight)
+    limit = last + INSTANT_S
+    for connected_at, is_late in ((limit, False), (nextafter(limit, inf), True)):
+        call = called(request, None, Attempt(wire=wire("ok", connected_at)), arrivals=[])
+        assert (end_of(call, plan, slack_s).error == TOO_LATE) is is_late
 
 
 def test_a_call_is_started_as_long_as_there_is_the_time_that_it_needs() -> None:
@@ -316,6 +337,7 @@ OTHER: Final = CallEnd(at(1.0), None, 8, None)
         (Due(200, "", at(1.0), (OK,)), 200, {"time": 7, "tag": "w1.1"}, False),
         (Due(200, "", at(1.0), (OTHER,)), 200, {"time": 8}, True),
         (Due(200, "", at(1.0), (OTHER,)), 200, {"time": 8, "tag": "x"}, False),
+        (Due(200, "", at(1.0), (CallEnd(at(1.0)),)), 200, {"time": 0}, True),  # unless it says something else
         (Due(500, "deadline", at(1.0)), 500, {"reason": "deadline"}, True),
         (Due(500, "deadline", at(1.0)), 500, {"reason": "no_success"}, False),
     ],

@@ -11,6 +11,7 @@ import pytest
 from fanout.testing.world.answers import Answer
 from fanout.testing.world.facts import RequestFacts
 from fanout.testing.world.facts_streams import StreamsFacts
+from fanout.testing.world.judge import judge
 from fanout.testing.world.judge_streams import judge_streams
 from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.plan import ClientScript, Http2Script, Plan, RequestScript
@@ -33,9 +34,9 @@ def before(limit: float) -> float:
     return nextafter(limit, -inf)
 
 
-def connection(streams: dict[str, Any] | None = None, **facts: Any) -> StreamsFacts:
+def connection(streams: dict[str, Any] | None = None, number: int = 0, **facts: Any) -> StreamsFacts:
     """streams: what differs in what was read and written on it."""
-    on = StreamsFacts(0, ClientScript((), http2=Http2Script()), 0.0, **facts)
+    on = StreamsFacts(number, ClientScript((), http2=Http2Script()), 0.0, **facts)
     for name, value in (streams or {}).items():
         setattr(on.streams, name, value)
     return on
@@ -483,8 +484,8 @@ def test_of_an_answer_that_was_begun_a_client_that_leaves_need_not_see_anything(
     [
         (1.0 + 0 + INSTANT_S, {}, False),
         (after(1.0 + 0 + INSTANT_S), {}, True),
-        (1.0 + 0.25 + INSTANT_S, {"stalls": [(1.0, 1.25)]}, False),
-        (after(1.0 + 0.25 + INSTANT_S), {"stalls": [(1.0, 1.25)]}, True),
+        (1.0 + 0.25 + INSTANT_S, {"stalls": [(1.125, 1.375)]}, False),
+        (after(1.0 + 0.25 + INSTANT_S), {"stalls": [(1.125, 1.375)]}, True),
         (1.25, {"stalls": [(1.5, 1.75)]}, True),
         (2.0 + INSTANT_S, {"waits": [(0.5, 2.0)]}, False),
         (after(2.0 + INSTANT_S), {"waits": [(0.5, 2.0)]}, True),
@@ -557,3 +558,49 @@ def test_a_request_is_shed_when_it_comes() -> None:
     assert told(on, stalls=[(1.0, 1.25)]) == []
     shed.first_at = 1.2
     assert told_of("w1", on, stalls=[(1.0, 1.25)]) == ["G1: it was answered befo"]
+    shed.first_at = 1.25
+    on.streams.goaway = GoAway(5.0, 0, 0)  # which says that it did not come in time
+    assert "G1: it was answered befo" in told_of("w1", on, stalls=[(1.0, 1.25)])
+
+
+# What is judged of the whole run
+
+
+def test_late_answers_are_forgiven_to_a_client_whose_window_held_one_back() -> None:
+    """G2."""
+    on = connection()
+    ended = ended_run(on, late_answers=3, cut_off=False)
+    assert [str(violation) for violation in judge(ended)] == ["server: G2: it counts 3 late answers"]
+    on.streams.was_held = True
+    assert judge(ended) == []
+
+
+@pytest.mark.parametrize(
+    ("first_at", "goaway_at", "stalls", "is_said"),
+    [
+        (1.0 + INSTANT_S, None, [], False),
+        (2.0, None, [], True),
+        (2.0, 2.0, [], False),
+        (2.0, 3.0, [], True),
+        (2.0, 3.0, [(2.5, 3.5)], False),
+        (2.0, 3.0, [(0.5, 1.5)], True),  # that was over when it was answered
+        (2.0, 3.0, [(9.5, 10.5)], True),  # and that began when all was over
+    ],
+)
+def test_after_the_signal_a_connection_ends_with_its_last_answer(
+    first_at: float, goaway_at: float | None, stalls: list[tuple[float, float]], is_said: bool
+) -> None:
+    """G9. By GOAWAY: no field of an answer says so."""
+    on = connection(number=3)
+    answered(asked(on, read_at=first_at, entered_at=first_at), first_at)
+    on.streams.goaway = None if goaway_at is None else GoAway(goaway_at, 1, 0)
+    ended = ended_run(on, signalled_at=1.0, drained_at=1.0, stalls=stalls, ended_at=9.0)
+    said = f"G9: an answer at {first_at} keeps c3 open after the signal"
+    assert (said in [violation.what for violation in judge(ended)]) is is_said
+
+
+def test_who_breaks_what_on_a_connection_of_http_2_is_said() -> None:
+    on = connection({"pings": [1.0]}, number=3)
+    asked(on)
+    found = [(violation.of, violation.what[:12]) for violation in judge(ended_run(on, cut_off=False))]
+    assert found == [("w1", "G1: it has n"), ("c3", "a ping of 1.")]
