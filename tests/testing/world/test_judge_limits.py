@@ -300,7 +300,10 @@ def timed(
     before: tuple[Attempt, ...] = (),
     **facts: Any,
 ) -> list[str]:
-    """What is said of a call's times, after the attempts `before` this one. Its request was sent at 0.5 s, and given to the application at 1 s."""
+    """What is said of a call's times. Its request was sent at 0.5 s, and given to the application at 1 s.
+
+    before: its attempts before the one that is judged.
+    """
     one = connection()
     request = asked(one, race(1, timeout_ms=500), sent_at=0.5, read_at=1.0, **{"entered_at": 1.0, **facts})
     attempt = Attempt(wire=wire(connected_at=1.0), sent_at=sent_at)
