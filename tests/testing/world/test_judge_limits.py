@@ -15,6 +15,7 @@ from fanout.testing.world.judge_addresses import judge_addresses
 from fanout.testing.world.judge_calls import judge_call
 from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.plan import CallScript, DialScript, Plan
+from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import SWALLOWED
 from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
@@ -38,6 +39,21 @@ def test_a_violation_says_of_whom() -> None:
 
 def test_a_run_without_connections_is_sound() -> None:
     assert judge(ended_run()) == []
+
+
+def test_what_a_run_has_not_counted_is_nothing_and_a_run_that_did_not_end_is_cut_off() -> None:
+    """So that its trace has zeros where nothing was seen, and no server is blamed for what was cut off."""
+    ended = Ended(Plan(()), Trace(kept=False), [], [])
+    assert (ended.signalled_at, ended.drained_at, ended.ended_at) == (0.0, 0.0, 0.0)
+    assert (ended.late_answers, ended.threads_started, ended.leak_checked, ended.dead_but_open) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert (ended.ends, ended.left, ended.leaks, ended.pools) == ({}, {}, {}, [])
+    assert (ended.wrong, ended.bugs_raised, ended.bugs_reported, ended.noted) == ([], [], [], [])
+    assert (ended.oracle, ended.cut_off) == (None, True)
 
 
 def test_what_was_noted_while_it_ran_is_said_of_whom_it_is_about() -> None:
