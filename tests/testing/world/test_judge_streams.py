@@ -267,7 +267,7 @@ UNTIL: Final = 1.0 + 0 + INSTANT_S
     ],
 )
 def test_a_ping_is_answered_at_once_while_there_is_a_connection(
-    facts: dict[str, float], streams: dict[str, Any]
+    facts: dict[str, Any], streams: dict[str, Any]
 ) -> None:
     """RFC 9113 6.7."""
     assert told(connection({"pings": [1.0], **streams}, **facts)) == []
