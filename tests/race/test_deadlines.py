@@ -12,7 +12,7 @@ from fanout.race.budget import Budget
 from fanout.race.events import BugFound, CallStarted, Event
 from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.race import Call, Race
-from fanout.race.timings import CallTimings, Deadlines
+from fanout.race.timings import NO_HEADER, CallTimings, Deadlines
 from fanout.race.verdict import DeadlineReached, One, every_success, first_success, word_of
 from fanout.testing import answers, fails, hangs
 
@@ -69,6 +69,7 @@ class SendsLate:
         (80, b"10"),
         (84.999, b"5"),
         (85, b"5"),
+        (85.002, None),
         (85.01, None),
         (86, None),
         (89, None),
@@ -77,7 +78,7 @@ class SendsLate:
 async def test_what_is_sent_is_the_time_left_and_with_less_than_the_minimum_nothing_is(
     autojump_clock: trio.testing.MockClock, at_ms: float, said: bytes | None
 ) -> None:
-    """In whole milliseconds, rounded down: exactly the minimum is enough, and a hundredth less is not.
+    """In whole milliseconds, rounded down: exactly the minimum is enough, and 0.002 ms less are not.
 
     0.001 ms more than whole milliseconds are forgiven, because they may be the rounding of the clock.
     """
@@ -187,3 +188,12 @@ def test_a_call_outside_of_a_race_has_all_the_time_and_says_nothing() -> None:
     timings = CallTimings("r", 0, TRACE, lambda: 7.0, deadlines=Deadlines(HEADER))
     assert timings.headers_to_send() == TRACE
     assert timings.time_left_ms is None
+
+
+@pytest.mark.parametrize(("left_s", "said"), [(0.0015, TRACE), (0.001, TRACE), (0.00099, None)])
+def test_unless_it_is_said_a_call_needs_a_millisecond_and_sends_the_trace_alone(
+    left_s: float, said: object
+) -> None:
+    timings = CallTimings("r", 0, TRACE, lambda: 0.0, left_s)
+    assert timings.headers_to_send() == said
+    assert NO_HEADER.header == b""

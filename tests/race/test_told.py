@@ -16,7 +16,8 @@ from fanout.race.events import (
     RaceRecord,
     RaceStarted,
 )
-from fanout.race.outcome import TOO_LATE, Cancelled, Success
+from fanout.race.ledger import CallRecord
+from fanout.race.outcome import TOO_LATE, Cancelled, NotStarted, Success
 from fanout.race.race import Call, Race
 from fanout.race.timings import CallTimings
 from fanout.race.verdict import NoSuccess, first_success
@@ -74,6 +75,22 @@ async def test_a_call_that_is_never_started_says_why(autojump_clock: trio.testin
     assert record.outcome == TOO_LATE
     assert record.started_at is None
     assert told[-1] == CallEnded("r-7", record, 2.0)
+
+
+async def test_a_call_that_is_left_out_is_on_record_with_the_reason_and_nobody_waits_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It has not been run, and is no failure. As soon as the others have failed, the race is lost."""
+    left_out = answers(0)
+    race, told = race_of(fails(250), left_out)
+    await trio.sleep(0.5)
+    race.leave_out(1, "one was enough")
+    record = race.ledger.records[1]
+    assert told[-1] == CallEnded("r-7", record, 0.5)
+    assert record == CallRecord(1, None, 0.5, NotStarted("one was enough"))
+    await race.run(0, trio.CancelScope())
+    assert race.verdict() == NoSuccess()
+    assert left_out.started == 0
 
 
 async def test_a_cancellation_is_recorded_with_who_and_why_however_it_is_wrapped(

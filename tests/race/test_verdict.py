@@ -91,3 +91,13 @@ def test_every_success_keeps_call_order_whatever_the_order_of_ending() -> None:
     for call in (2, 0, 1):
         ledger.end(call, Success(b"%d" % call), at=0)
     assert every_success(ledger) == Every((b"0", b"1", b"2"))
+
+
+@pytest.mark.parametrize("strategy", [first_success, every_success])
+def test_both_need_one_success(strategy: Strategy) -> None:
+    """The problem of a race that nobody won says how many had to succeed, if it was more than one."""
+    ledger = Ledger(1)
+    ledger.end(0, Failure("broken"), at=0)
+    verdict = strategy(ledger)
+    assert isinstance(verdict, NoSuccess)
+    assert verdict.needed == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import SUCCESSES, Cancelled, Crash, Failure, Outcome, Success
+from fanout.race.outcome import SUCCESSES, TOO_LATE, Cancelled, Crash, Failure, NotStarted, Outcome, Success
 from fanout.race.verdict import DeadlineReached, Every, One, Verdict, word_of
 
 PAYLOAD = b'{"time": 1}'
@@ -25,6 +25,7 @@ SUCCESS = Success(PAYLOAD)
         (None, 1.0, None, "cancelled"),  # the client disconnected while it ran
         (Cancelled("deadline"), None, DeadlineReached(), "not_started"),
         (None, None, None, "not_started"),
+        (NotStarted("not wanted"), None, One(1, PAYLOAD), "not_started"),
     ],
 )
 def test_every_end_of_a_call_has_its_word(
@@ -35,3 +36,8 @@ def test_every_end_of_a_call_has_its_word(
 
 def test_two_of_the_words_mean_a_success() -> None:
     assert frozenset({"won", "ok"}) == SUCCESSES
+
+
+def test_a_call_that_came_too_late_says_that_the_deadline_stopped_it_and_why() -> None:
+    """A receipt shows both. By the reason it is told from a call that the deadline stopped as it ran."""
+    assert (TOO_LATE.source, TOO_LATE.reason) == ("deadline", "less time was left than a call needs")

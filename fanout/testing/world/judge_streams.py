@@ -153,16 +153,16 @@ class StreamCase(Case):
 
     def _may_be_cut(self) -> bool:
         """Whether an answer may end in the middle: its client left, or gave no room for it."""
-        stream = self._streams.streams.streams.get(self._request.stream)
+        stream = self._streams.streams.streams[self._request.stream]  # its head was read
         begun_at, ended_at = self._request.answered_at, self._connection.closed_at
-        answer = None if stream is None else stream.answer
+        answer = stream.answer
         if answer is not None:
             begun_at = answer.first_at
         if self._left_at is not None and begun_at is not None:
             return True
         if begun_at is None or (answer is not None and answer.room_at is not None):
             return False
-        if stream is not None and stream.reset_at is not None:
+        if stream.reset_at is not None:
             ended_at = stream.reset_at
             if stream.reset != CANCEL:
                 return False
@@ -173,9 +173,6 @@ class StreamCase(Case):
 
     def _deserved(self, answer: Answer) -> Iterator[int]:
         yield self._request.script.status
-
-    def _came_too_late(self) -> bool:
-        return self._streams.is_excluded(self._request) or super()._came_too_late()
 
     def _came_at(self, request: RequestFacts) -> float:
         arrived_at = self._streams.arrived_at(request)

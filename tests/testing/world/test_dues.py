@@ -12,7 +12,7 @@ from fanout.testing.world.dues import budget_ends, call_starts_by, dues_of, is_d
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
 from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
-from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript
+from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript, Stall
 from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
 
@@ -136,6 +136,27 @@ def test_a_connection_with_too_little_time_left_is_sent_nothing(connected_at: fl
     assert end_of(call, plan) == HANGS
 
 
+@pytest.mark.parametrize(
+    ("in_flight", "slack_s", "stalls", "last"),
+    [
+        (0, 0.0, (), 490 / 1000 - 5 / 1000),
+        (100, 0.0, (), 487 / 1000 - 5 / 1000),  # 0.03 ms each are kept for the answers
+        (0, 0.125, (), 400 / 1000 - 0.125 - 5 / 1000),  # a late event loop may keep 100 ms
+        (0, 0.0, (Stall(0, 1),), 400 / 1000 - 5 / 1000),
+        (100, 0.0, (Stall(0, 1),), 397 / 1000 - 5 / 1000),
+    ],
+)
+def test_to_the_instant_there_is_time_to_send_a_request(
+    in_flight: int, slack_s: float, stalls: tuple[Stall, ...], last: float
+) -> None:
+    plan = Plan((), reserve_ms=10, min_call_ms=5, stalls=stalls)
+    request = asked(connection(), race(1, timeout_ms=500), in_flight=in_flight)
+    limit = last + INSTANT_S
+    for connected_at, is_late in ((limit, False), (nextafter(limit, inf), True)):
+        call = called(request, None, Attempt(wire=wire("ok", connected_at)), arrivals=[])
+        assert (end_of(call, plan, slack_s).error == TOO_LATE) is is_late
+
+
 def test_a_call_is_started_as_long_as_there_is_the_time_that_it_needs() -> None:
     request = asked(connection(), race(1, timeout_ms=500))
     ended = ended_run(plan=Plan((), reserve_ms=10, min_call_ms=5))
@@ -249,6 +270,23 @@ def test_of_a_race_it_is_what_the_oracle_says_of_its_calls(ask: str) -> None:
     ]
 
 
+def test_of_an_own_strategy_it_is_what_its_oracle_says() -> None:
+    """It is told of the calls that were not made, too, and of the time that a late event loop may keep."""
+    request = asked(connection(), race(1, SLOW, SLOW, ask="own", timeout_ms=500), entered_at=10.0)
+    call = called(request)
+    heard: list[Any] = []
+
+    def oracle(*said: Any) -> list[Due]:
+        heard.append(said)
+        return [Due(200, "", at(10.1))]
+
+    found = dues(request, slack_s=0.25, arrived_at=9.9, oracle=oracle, stalls=[(9.8, 10.05)])
+    assert words(found) == [(503, "draining", 10.0, 10.25), (200, "", 10.1, 10.1)]
+    ((of, calls, arrived_at, ends),) = heard
+    assert (of, calls, arrived_at) == (request, [end_of(call, slack_s=0.25), HANGS], 9.9)
+    assert (ends.earliest, ends.latest) == pytest.approx((9.9 + 0.4, 9.9 + 0.49 + 0.25))
+
+
 def times_of(due: Due, later_s: float) -> tuple[float, float]:
     moved = later_s if due.reason == "deadline" else 0.0
     return due.when.earliest + moved, due.when.latest + moved
@@ -299,6 +337,7 @@ OTHER: Final = CallEnd(at(1.0), None, 8, None)
         (Due(200, "", at(1.0), (OK,)), 200, {"time": 7, "tag": "w1.1"}, False),
         (Due(200, "", at(1.0), (OTHER,)), 200, {"time": 8}, True),
         (Due(200, "", at(1.0), (OTHER,)), 200, {"time": 8, "tag": "x"}, False),
+        (Due(200, "", at(1.0), (CallEnd(at(1.0)),)), 200, {"time": 0}, True),  # unless it says something else
         (Due(500, "deadline", at(1.0)), 500, {"reason": "deadline"}, True),
         (Due(500, "deadline", at(1.0)), 500, {"reason": "no_success"}, False),
     ],

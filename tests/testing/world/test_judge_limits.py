@@ -14,9 +14,10 @@ from fanout.testing.world.judge import Violation, judge
 from fanout.testing.world.judge_addresses import judge_addresses
 from fanout.testing.world.judge_calls import judge_call
 from fanout.testing.world.oracle import INSTANT_S
-from fanout.testing.world.plan import Plan
+from fanout.testing.world.plan import CallScript, DialScript, Plan
+from fanout.testing.world.trace import Trace
 from fanout.testing.world.upstreams import SWALLOWED
-from tests.testing.world.made import answered, asked, called, connection, ended_run, wire
+from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
 
 
@@ -38,6 +39,40 @@ def test_a_violation_says_of_whom() -> None:
 
 def test_a_run_without_connections_is_sound() -> None:
     assert judge(ended_run()) == []
+
+
+def test_what_a_run_has_not_counted_is_nothing_and_a_run_that_did_not_end_is_cut_off() -> None:
+    """So that its trace has zeros where nothing was seen, and no server is blamed for what was cut off."""
+    ended = Ended(Plan(()), Trace(kept=False), [], [])
+    assert (ended.signalled_at, ended.drained_at, ended.ended_at) == (0.0, 0.0, 0.0)
+    assert (ended.late_answers, ended.threads_started, ended.leak_checked, ended.dead_but_open) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert (ended.ends, ended.left, ended.leaks, ended.pools) == ({}, {}, {}, [])
+    assert (ended.wrong, ended.bugs_raised, ended.bugs_reported, ended.noted) == ([], [], [], [])
+    assert (ended.oracle, ended.cut_off) == (None, True)
+
+
+def test_what_was_noted_while_it_ran_is_said_of_whom_it_is_about() -> None:
+    one, other = connection(3, left_at=0.0), connection(4, left_at=0.0)
+    request = asked(one, race(7, SLOW))
+    call = called(request, ended_at=0.0)
+    call.attempts[0].closed_at = 0.0
+    ended = ended_run(one, other, threads_started=2, wrong=["a", "b"])
+    one.bad, other.bad, request.bad, call.bad = ["c"], ["d", "e"], ["f"], ["g"]
+    assert [str(violation) for violation in judge(ended)] == [
+        "server: a",
+        "server: b",
+        "server: G12: 2 threads were started",
+        "c3: c",
+        "c4: d",
+        "c4: e",
+        "w7: f",
+        "w7.0: g",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,22 +113,23 @@ def test_the_drain_begins_when_the_time_as_a_lame_duck_ends(
 
 
 @pytest.mark.parametrize(
-    ("entered_at", "stalls", "last"),
+    ("entered_at", "stalls", "last", "slack_s"),
     [
-        (None, [], 1.0),  # nothing was admitted
-        (0.9, [], 0.9 + 500 / 1000),
-        (0.2, [], 1.0),  # its deadline is before the drain
-        (1.0 + 0 + INSTANT_S, [], 1.0 + 0 + INSTANT_S + 500 / 1000),  # the last that may be admitted
-        (after(1.0 + 0 + INSTANT_S), [], 1.0),
-        (0.9, [(1.2, 1.5)], 0.9 + 500 / 1000 + (1.5 - 1.2)),
+        (None, [], 1.0, 0),  # nothing was admitted
+        (0.9, [], 0.9 + 500 / 1000, 0),
+        (0.2, [], 1.0, 0),  # its deadline is before the drain
+        (1.0 + 0 + INSTANT_S, [], 1.0 + 0 + INSTANT_S + 500 / 1000, 0),  # the last that may be admitted
+        (after(1.0 + 0 + INSTANT_S), [], 1.0, 0),
+        (0.9, [(1.2, 1.5)], 0.9 + 500 / 1000, 1.5 - 1.2),
     ],
 )
 def test_the_server_is_gone_a_second_after_the_last_admitted_deadline(
-    entered_at: float | None, stalls: list[tuple[float, float]], last: float
+    entered_at: float | None, stalls: list[tuple[float, float]], last: float, slack_s: float
 ) -> None:
     """G9."""
+    limit = last + 1 + slack_s + INSTANT_S
     told = []
-    for closed_at in (last + 1 + INSTANT_S - 1e-9, last + 1 + INSTANT_S + 1e-9):
+    for closed_at in (limit, after(limit)):
         one = connection(left_at=0.0, closed_at=closed_at)
         asked(one, race(1, timeout_ms=500), read_at=None, entered_at=entered_at)
         ended = ended_run(
@@ -152,6 +188,14 @@ END: Final = 0.0 + 100 / 1000 + 0.0  # of a call as `called` makes it
 LATE: Final = [(0.05, 0.3)]
 LATE_S: Final = 0.3 - 0.05
 
+
+def connected(at: float, **facts: Any) -> CallFacts:
+    """A call that was connected then, and ended without sending its request. Its race ends at 0.99 s."""
+    request = asked(connection(), race(1, timeout_ms=1000))
+    attempt = Attempt(dials=[(0.0, DialScript())], wire=wire(connected_at=at), closed_at=at)
+    return called(request, None, attempt, ended_at=at, **facts)
+
+
 CALLS: Final[list[tuple[str, Callable[[], CallFacts], list[str], list[tuple[float, float]]]]] = [
     ("never ended", lambda: called(), ["G3: it never en"], []),
     ("ends as it should", lambda: called(outcome="success", ended_at=END), [], []),
@@ -166,6 +210,8 @@ CALLS: Final[list[tuple[str, Callable[[], CallFacts], list[str], list[tuple[floa
     ),
     ("taken for a failure", lambda: called(outcome="broken", ended_at=END), ["it was taken fo"], []),
     ("stopped, it is no failure", lambda: called(outcome="cancelled", ended_at=END), [], []),
+    ("too late to be sent", lambda: connected(0.999, outcome="too_late"), [], []),
+    ("sent nothing, and was in time", lambda: connected(0.5, outcome="too_late"), ["it was taken fo"], []),
 ]
 
 
@@ -230,6 +276,117 @@ def test_a_call_is_made_again_once_and_only_after_a_reused_connection(
     call = called(None, None, *made, ended_at=0.0)
     made[-1].closed_at = 0.0
     assert told_of(call) == [f"it was tried {attempts} "] * is_said
+
+
+@pytest.mark.parametrize(
+    ("before_it", "heard_bytes", "is_said"),
+    [
+        (None, 0, False),
+        (None, 1, True),
+        ("gzip", 1, True),
+        ("late_408", 1, False),
+        ("two_answers", 1, False),
+        ("trailing_bytes", 1, False),
+        ("length_too_short", 1, False),
+    ],
+)
+def test_a_call_whose_answer_had_begun_is_not_made_again(
+    before_it: str | None, heard_bytes: int, is_said: bool
+) -> None:
+    """G7. Unless the bytes may be what the upstream sent behind an earlier answer, unasked."""
+    shared = wire()
+    request = asked(connection())
+    called(request, CallScript(before_it), Attempt(wire=shared, sent_at=0.0), answered=True, ended_at=0.0)
+    attempts = Attempt(wire=shared, sent_at=0.0, reused=True), Attempt(wire=wire(), sent_at=0.0)
+    again = called(request, None, *attempts, ended_at=0.0)
+    attempts[0].heard_bytes, attempts[1].closed_at = heard_bytes, 0.0
+    ended = ended_run(request.connection)
+    said = "G7: it was tried again, although its answer had begun"
+    assert list(judge_call(again, ended)) == [said] * is_said
+
+
+# The time that is left: the race ends at 1.49 s, a call needs 5 ms, and so it is started until 1.485 s.
+
+
+def timed(
+    *,
+    started_at: float = 1.0,
+    sent_at: float | None = 1.0,
+    said_ms: int | None = 490,
+    stalls: Any = (),
+    before: tuple[Attempt, ...] = (),
+    **facts: Any,
+) -> list[str]:
+    """What is said of a call's times. Its request was sent at 0.5 s, and given to the application at 1 s.
+
+    before: its attempts before the one that is judged.
+    """
+    one = connection()
+    request = asked(one, race(1, timeout_ms=500), sent_at=0.5, read_at=1.0, **{"entered_at": 1.0, **facts})
+    attempt = Attempt(wire=wire(connected_at=1.0), sent_at=sent_at)
+    call = called(request, None, *before, attempt, started_at=started_at, ended_at=1.7)
+    ended = ended_run(one, plan=Plan((), reserve_ms=10, min_call_ms=5), stalls=list(stalls))
+    attempt.time_left_ms = said_ms
+    return [what[:15] for what in judge_call(call, ended) if what.startswith("G2")]
+
+
+STARTED_BY: Final = 1.0 + 490 / 1000 - 5 / 1000
+LATE_REQUEST: Final = [(0.5, 0.75)]  # the loop stood still before the application was given it
+LATE_REQUEST_S: Final = 0.25
+
+
+@pytest.mark.parametrize(
+    ("moment", "stalls", "is_said"),
+    [
+        (STARTED_BY + INSTANT_S, [], False),
+        (after(STARTED_BY + INSTANT_S), [], True),
+        (STARTED_BY + LATE_REQUEST_S + 0.9e-6, LATE_REQUEST, False),
+        (STARTED_BY + LATE_REQUEST_S + 1.1e-6, LATE_REQUEST, True),
+        (STARTED_BY + 0.01, [(0.25, 0.375)], True),  # it was over when the request was sent
+    ],
+)
+def test_a_call_is_started_and_sent_as_long_as_there_is_the_time_that_it_needs(
+    moment: float, stalls: list[tuple[float, float]], is_said: bool
+) -> None:
+    """G2."""
+    left_ms = int((1.49 - moment) * 1000)
+    assert timed(started_at=moment, sent_at=None, stalls=stalls) == ["G2: it was star"] * is_said
+    found = timed(sent_at=moment, said_ms=left_ms, stalls=stalls)
+    assert ("G2: it was sent" in found) is is_said
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "said_ms", "stalls", "is_said"),
+    [
+        (1.0, 490, [], False),
+        (1.0, 491, [], True),
+        (1.0, 489, [], False),  # rounded down
+        (1.0, 488, [], True),
+        (1.0005, 490, [], True),
+        (1.0005, 489, [], False),
+        (1.0005, 488, [], True),
+        (1.0, None, [], True),
+        (1.0, 740, LATE_REQUEST, False),  # the deadline may be as much later
+        (1.0, 741, LATE_REQUEST, True),
+        (1.0, 149, LATE_REQUEST, False),  # or sooner, and the time reserve be 100 ms
+        (1.0, 148, LATE_REQUEST, True),
+    ],
+)
+def test_an_upstream_is_sent_the_time_that_is_left(
+    sent_at: float, said_ms: int | None, stalls: list[tuple[float, float]], is_said: bool
+) -> None:
+    """G2. In whole milliseconds."""
+    assert timed(sent_at=sent_at, said_ms=said_ms, stalls=stalls) == ["G2: its upstrea"] * is_said
+
+
+def test_each_attempt_that_sends_a_request_says_what_is_left_then() -> None:
+    nothing_sent = Attempt(wire=wire(), reused=True)
+    assert timed(before=(nothing_sent,)) == []
+    assert timed(before=(nothing_sent,), said_ms=491) == ["G2: its upstrea"]
+
+
+def test_of_a_call_that_should_not_have_been_made_the_times_are_not_judged() -> None:
+    assert timed(started_at=9.0, entered_at=None, said_ms=1) == []
 
 
 STOPPED_AT: Final = 0.05  # before the call's end at 0.1

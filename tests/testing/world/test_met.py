@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 from dataclasses import replace
+from math import inf, nextafter
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fanout.testing.world import met as met_module
 from fanout.testing.world import met_streams, simulate
 from fanout.testing.world.facts import Attempt, ConnectionFacts
 from fanout.testing.world.met import SITUATIONS, met, missed
+from fanout.testing.world.oracle import INSTANT_S
 from fanout.testing.world.plan import CallScript, ClientScript, DialScript, Leave, Plan, RequestScript
 from fanout.testing.world.upstreams import SWALLOWED
 from fanout.testing.world.world import run_plan
@@ -285,11 +287,41 @@ def tied(
         ({"script": replace(AT_THE_DEADLINE, fault="status")}, set()),
         ({"stalls": [(0.4, 0.5)]}, {"the deadline comes while the loop stands still"}),
         ({"stalls": [(ENDS_AT, 0.5)]}, {"the deadline comes while the loop stands still"}),
+        ({"stalls": [(0.4, ENDS_AT)]}, {"the deadline comes while the loop stands still"}),
         ({"stalls": [(0.6, 0.7)]}, {"an answer at the deadline wins"}),
     ],
 )
 def test_a_tie_at_the_deadline_is_counted(options: dict[str, Any], expected: set[str]) -> None:
     assert tied(**options) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "first_at", "is_met"),
+    [
+        (0.0, INSTANT_S, True),
+        (0.0, nextafter(INSTANT_S, inf), False),
+        (INSTANT_S, 0.0, True),
+        (nextafter(INSTANT_S, inf), 0.0, False),
+    ],
+)
+def test_a_tie_is_one_to_the_instant(ends_at: float, first_at: float, is_met: bool) -> None:
+    """Here the race ends at 0 s. ends_at: when the call does."""
+    one = connection()
+    request = asked(one, race(1, timeout_ms=10))
+    follows = CallScript(follows_reserve=True)
+    called(request, follows, started_at=ends_at, delay_ms=0, outcome="success")
+    answered(one, 200, first_at)
+    assert met_in(one) == ({"an answer at the deadline wins": 1} if is_met else {})
+
+
+def test_every_connection_over_tls_that_was_answered_counts() -> None:
+    ones = [connection(number) for number in range(3)]
+    for one in ones:
+        one.client = replace(one.client, tls=True)
+        asked(one, simple())
+    for one in ones[:2]:
+        answered(one, 303, 0.0)
+    assert met_in(*ones, connection(3)) == {"a client over TLS is answered": 2}
 
 
 def test_a_stall_that_ends_before_the_deadline_makes_its_moment_uncertain() -> None:
@@ -313,6 +345,7 @@ TRIED = (0.0, DialScript())
         ("crashed", (Attempt(wire=wire()),), 5, {"a call raises"}),
         ("success", (Attempt(wire=wire(), heard_bytes=9),), 5, set()),
         ("success", REUSED_AND_NEW, 0, {"a call is made again because its reused connection was dead"}),
+        ("too_late", (Attempt(wire=wire()),), 0, {"a call is not sent because too little time is left"}),
         ("success", (Attempt(dials=[TRIED], wire=wire()),), 0, set()),
         ("success", (Attempt(dials=[TRIED, TRIED], wire=wire()),), 0, {"a second address is tried"}),
         ("success", (Attempt(dials=[TRIED, (0.0, SWALLOWED)], wire=wire()),), 0, {"a dead address is tried"}),

@@ -212,6 +212,24 @@ def test_no_call_is_made_with_less_time_than_it_needs(arrived_at: float, makes_c
     assert dues[0].when == at(arrived_at)
 
 
+@pytest.mark.parametrize(
+    ("starts_by", "reasons", "reasons_after"),
+    [
+        (at(1.0), ["no_success"], ["deadline"]),
+        (Span(1.0, 1.5), ["no_success"], ["no_success", "deadline"]),
+    ],
+)
+def test_in_the_instant_in_which_the_time_for_a_call_ends_it_is_made(
+    starts_by: Span, reasons: list[str], reasons_after: list[str]
+) -> None:
+    """And after it not; or perhaps not, if that is not known exactly."""
+    last = 1.0 + INSTANT_S
+    for arrived_at, expected in ((last, reasons), (nextafter(last, inf), reasons_after)):
+        calls = bad(arrived_at), bad(arrived_at)
+        dues = oracle.allowed("first", calls, arrived_at, at(2.0), starts_by)
+        assert [due.reason for due in dues] == expected
+
+
 def test_a_problem_tells_how_each_call_failed_and_an_answer_is_made_of_its_calls() -> None:
     (due,) = allowed("first", (bad(0.1), bad(0.2, "bad_payload")), 0.0, ENDS)
     assert (due.errors, due.calls) == (("broken", "bad_payload"), ())

@@ -392,6 +392,25 @@ def test_who_stays_draws_nothing() -> None:
     assert [draw.shot() for _ in range(50)] == [other.shot() for _ in range(50)]
 
 
+def test_one_kind_of_request_is_not_drawn_and_two_are() -> None:
+    """So that with one kind the seed alone says who leaves."""
+    plan = plan_of(hang_up_share=0.5, seed=5)
+    draw, other = Draw(plan), Draw(plan)
+    leaves = [draw.leave() for _ in range(50)]
+    assert leaves == [other.leave() for _ in range(50) if other.shot().endpoint.name == "first"]
+    both = Draw(plan_of("first,all", seed=5))
+    assert {both.shot().endpoint.name for _ in range(50)} == {"first", "all"}
+
+
+def test_each_request_counts_once_in_every_account() -> None:
+    tally = Tally(started_at=100.0)
+    for reason in ("overloaded", "draining", "overloaded"):
+        tally.record("first", Outcome.REFUSED, 101.5, 101.5, 101.6, 503, reason)
+    assert tally.outcomes == tally.seconds[1].outcomes == {Outcome.REFUSED: 3}
+    assert {key: account.count for key, account in tally.accounts.items()} == {("first", Outcome.REFUSED): 3}
+    assert (tally.statuses, tally.reasons) == ({503: 3}, {"overloaded": 2, "draining": 1})
+
+
 def test_latencies_are_in_milliseconds_and_can_be_added() -> None:
     one, two = Latencies(), Latencies()
     for seconds in (0.001, 0.002, 0.003):
