@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import pytest
 import trio
 import trio.testing
+from loguru import logger
 from trio.testing import MockClock
 
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchange, Exchanges, exchange_of, not_traced
 from fanout.api.handlers import Races
+from fanout.observe.leak_check import LeakCheck
 from fanout.race.admission import Admission
 from fanout.race.events import (
     AnswerSent,
@@ -346,6 +348,39 @@ async def test_handlers_find_the_exchange_in_the_scope(field: bytes | None, want
     ((exchange,),) = [found]
     assert (exchange.request_id, exchange.wants_receipt, exchange.method) == ("test-1", wants_receipt, "GET")
     assert (exchange.answered, exchange.status) == (True, 200)
+
+
+@pytest.mark.parametrize("answers_it", [True, False])
+async def test_a_task_that_outlives_its_request_is_counted_and_named(
+    answers_it: bool, autojump_clock: MockClock
+) -> None:
+    """G3: as the answer begins, and if there is none, when the request has ended."""
+    leak_check = LeakCheck()
+    counted: list[int] = []
+    named: list[str] = []
+
+    async def send(message: Message) -> None:
+        counted.append(leak_check.statistics().leaked_tasks)
+
+    sink = logger.add(lambda line: named.append(line.record["extra"]["request_id"]), level="ERROR")
+    trio.lowlevel.add_instrument(leak_check)
+    try:
+        async with trio.open_nursery() as outside:
+
+            async def framework(scope: Scope, receive: Receive, send: Send) -> None:
+                outside.start_soon(trio.sleep_forever)
+                if answers_it:
+                    await answer(send, b"done")
+
+            app = Exchanges(framework, Admission(1), Server(""), id_prefix="test", leak_check=leak_check)
+            await app(http_scope(), never_received, send)
+            outside.cancel_scope.cancel()
+    finally:
+        trio.lowlevel.remove_instrument(leak_check)
+        logger.remove(sink)
+    assert set(counted) == ({1} if answers_it else set())
+    assert named == ["test-1"]
+    assert (leak_check.statistics().requests, leak_check.statistics().leaked_tasks) == (1, 1)
 
 
 class Traced:
