@@ -24,6 +24,7 @@ from quart import (
     signals,
     url_for,
 )
+from quart.globals import request_ctx
 from quart_trio.wrappers import TrioResponse
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import Conflict, HTTPException
@@ -225,6 +226,16 @@ async def test_a_request_is_what_the_server_has_read() -> None:
         ("GET", "https", "2", "/short"),
         ("", b"timeout=7&b=%C3%A4", "https://example.test:81/short?timeout=7&b=\xe4"),
     ]
+
+
+async def test_a_handler_may_ask_the_matcher_about_another_path() -> None:
+    async def handler(number: int = 0) -> str:
+        matcher = request_ctx.url_adapter
+        assert matcher is not None
+        paths = ("/short", "/long/5", "/none", "/long/x")
+        return "".join(path for path in paths if matcher.test(path, "GET"))
+
+    assert (await ask(app_with(handler), "/long/1")).body == b"/short/long/5"
 
 
 @pytest.mark.parametrize("path", ["/short", "/long/1"])
