@@ -397,11 +397,12 @@ class TellsItsHeaders(ScriptedCall):
     told: list[Any] = field(default_factory=list)
 
     async def __call__(self, timings: CallTimings) -> Success | Failure:
-        self.told.append((timings.headers, trio.lowlevel.current_task().name))
+        self.told.append((timings.headers_to_send(), trio.lowlevel.current_task().name))
         return await ScriptedCall.__call__(self, timings)
 
 
-async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(autojump_clock: MockClock) -> None:
+async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(mock_clock: MockClock) -> None:
+    """Without settings calls send no more than that, and one millisecond is enough to start them."""
     asked: list[tuple[Scope, Mapping[bytes, bytes]]] = []
     trace = Traced()
 
@@ -414,7 +415,8 @@ async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(autojump_cloc
 
     server, call = Server(""), TellsItsHeaders(0, Success(b'{"time": 1}'))
     races = Races([call, call], server, 1000, 30_000, lambda: 0)
-    scope = http_scope((b"traceparent", b"mine"))
+    scope = http_scope((b"traceparent", b"mine")) | {ARRIVAL_KEY: trio.current_time()}
+    scope["query_string"] = b"timeout=1"
     exchanges = Exchanges(make_app(races), Admission(1), server, id_prefix="t", begin_trace=begin_trace)
     await exchanges(scope, never_received, send)
     assert asked == [(scope, {b"traceparent": b"mine"})]
