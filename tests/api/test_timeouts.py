@@ -19,6 +19,7 @@ HEADER = "X-Left-Ms"
         (b"", 1000),
         (b"other=1", 1000),
         (b"timeout=1", 1),
+        (b"timeout=01", 1),
         (b"timeout=30000", 30000),
         (b"timeout=000300", 300),
         (b"timeout=030000", 30000),
