@@ -17,6 +17,7 @@ Rule 3: no part of a request is read before its errors are handled. The host is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
@@ -34,7 +35,7 @@ from quart_trio.wrappers import TrioRequest, TrioResponse
 from quart_trio.wrappers.request import TrioBody
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import MethodNotAllowed, NotFound
-from werkzeug.routing import Map, MapAdapter, Rule
+from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from fanout.server.asgi import ANSWER, Receive, Scope, Send
@@ -109,7 +110,6 @@ class WholeResponse(TrioResponse):
 
     def __init__(self, body: bytes, fields: list[tuple[bytes, bytes]]) -> None:
         """fields: names in lower case. The list is the response's from now on."""
-        self._fields = None
         super().__init__(self.data_body_class(body), headers=_ON_DEMAND)
         self._fields = fields
 
@@ -126,6 +126,17 @@ class WholeResponse(TrioResponse):
 
     def encoded_headers(self) -> list[tuple[bytes, bytes]]:
         return encode_headers(self._headers) if self._fields is None else self._fields
+
+
+class Matcher(MapAdapter):
+    """Finds a route that has variables. It knows no host (Rule 3), so a redirect names the path alone."""
+
+    def match(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().match(*args, **kwargs)
+        except RequestRedirect as redirect:
+            redirect.new_url = re.sub(r"\Ahttps?:///", "/", redirect.new_url)
+            raise
 
 
 class FixedRoute(MapAdapter):
@@ -244,7 +255,8 @@ class App(QuartTrio):
         route = self.routes.get((request.method, request.path))
         if route is not None:
             return route
-        return self.url_map.bind("", "/", "", request.scheme, request.method, request.path)
+        query = request.query_string.decode("latin-1")  # for redirects
+        return Matcher(self.url_map, "", "/", "", request.scheme, request.path, request.method, query)
 
     async def do_teardown_request(self, *args: Any) -> None:  # noqa: ASYNC910 - nothing to do
         if not self.is_plain():

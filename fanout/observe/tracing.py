@@ -131,7 +131,7 @@ class Tracing:
             except RuntimeError as error:  # `can't start new thread`
                 why = str(error)
         await trio.lowlevel.checkpoint()
-        self._delivery.give_up()
+        not_sent = self._delivery.give_up()
         if why is None:
             failing_for = self._delivery.failing_for
             why = (
@@ -139,7 +139,7 @@ class Tracing:
                 if failing_for is None
                 else f"the collector fails ({failing_for})"
             )
-        logger.warning("{}: {} spans were not sent", why, self.statistics().spans_waiting)
+        logger.warning("{}: {} spans were not sent", why, not_sent)
 
     def collector_fails(self, why: str) -> None:
         """Report it before any span is to be sent."""

@@ -75,10 +75,12 @@ class Delivery(SpanExporter):
                 why,
             )
 
-    def give_up(self) -> None:
-        """Do not try again, and say nothing any more. Never blocks."""
+    def give_up(self) -> int:
+        """Do not try again, and say nothing any more. Never blocks. Return how many spans are given up."""
+        given_up = self.waiting  # before the exporter ends: then its thread counts them as failed
         self._has_given_up = True
         self._exporter.shutdown()
+        return given_up
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

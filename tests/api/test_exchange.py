@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import pytest
 import trio
 import trio.testing
+from loguru import logger
 from trio.testing import MockClock
 
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchange, Exchanges, exchange_of, not_traced
 from fanout.api.handlers import Races
+from fanout.observe.leak_check import LeakCheck
 from fanout.race.admission import Admission
 from fanout.race.events import (
     AnswerSent,
@@ -348,6 +350,39 @@ async def test_handlers_find_the_exchange_in_the_scope(field: bytes | None, want
     assert (exchange.answered, exchange.status) == (True, 200)
 
 
+@pytest.mark.parametrize("answers_it", [True, False])
+async def test_a_task_that_outlives_its_request_is_counted_and_named(
+    answers_it: bool, autojump_clock: MockClock
+) -> None:
+    """G3: as the answer begins, and if there is none, when the request has ended."""
+    leak_check = LeakCheck()
+    counted: list[int] = []
+    named: list[str] = []
+
+    async def send(message: Message) -> None:
+        counted.append(leak_check.statistics().leaked_tasks)
+
+    sink = logger.add(lambda line: named.append(line.record["extra"]["request_id"]), level="ERROR")
+    trio.lowlevel.add_instrument(leak_check)
+    try:
+        async with trio.open_nursery() as outside:
+
+            async def framework(scope: Scope, receive: Receive, send: Send) -> None:
+                outside.start_soon(trio.sleep_forever)
+                if answers_it:
+                    await answer(send, b"done")
+
+            app = Exchanges(framework, Admission(1), Server(""), id_prefix="test", leak_check=leak_check)
+            await app(http_scope(), never_received, send)
+            outside.cancel_scope.cancel()
+    finally:
+        trio.lowlevel.remove_instrument(leak_check)
+        logger.remove(sink)
+    assert set(counted) == ({1} if answers_it else set())
+    assert named == ["test-1"]
+    assert (leak_check.statistics().requests, leak_check.statistics().leaked_tasks) == (1, 1)
+
+
 class Traced:
     """A trace whose calls carry a field."""
 
@@ -362,11 +397,12 @@ class TellsItsHeaders(ScriptedCall):
     told: list[Any] = field(default_factory=list)
 
     async def __call__(self, timings: CallTimings) -> Success | Failure:
-        self.told.append((timings.headers, trio.lowlevel.current_task().name))
+        self.told.append((timings.headers_to_send(), trio.lowlevel.current_task().name))
         return await ScriptedCall.__call__(self, timings)
 
 
-async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(autojump_clock: MockClock) -> None:
+async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(mock_clock: MockClock) -> None:
+    """Without settings calls send no more than that, and one millisecond is enough to start them."""
     asked: list[tuple[Scope, Mapping[bytes, bytes]]] = []
     trace = Traced()
 
@@ -379,7 +415,8 @@ async def test_what_the_tracer_gives_reaches_the_calls_and_the_end(autojump_cloc
 
     server, call = Server(""), TellsItsHeaders(0, Success(b'{"time": 1}'))
     races = Races([call, call], server, 1000, 30_000, lambda: 0)
-    scope = http_scope((b"traceparent", b"mine"))
+    scope = http_scope((b"traceparent", b"mine")) | {ARRIVAL_KEY: trio.current_time()}
+    scope["query_string"] = b"timeout=1"
     exchanges = Exchanges(make_app(races), Admission(1), server, id_prefix="t", begin_trace=begin_trace)
     await exchanges(scope, never_received, send)
     assert asked == [(scope, {b"traceparent": b"mine"})]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from quart import (
     Blueprint,
     abort,
@@ -23,9 +24,11 @@ from quart import (
     signals,
     url_for,
 )
+from quart.globals import request_ctx
 from quart_trio.wrappers import TrioResponse
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import Conflict
+from werkzeug.exceptions import Conflict, HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from fanout.api.framework import App, BodylessRequest, WholeResponse
 from fanout.server.asgi import ANSWER, CLIENT_KEY, Message, Receive, Scope, Send
@@ -75,8 +78,14 @@ class Answer:
     kinds: list[str] = field(default_factory=list)
 
 
-async def ask(app: App, path: str, method: str = "GET", *, host: bytes = b"example.test:81") -> Answer:
-    """What the app answers to the server."""
+async def nothing_comes() -> Message:
+    return await trio.sleep_forever()
+
+
+async def ask(
+    app: App, path: str, method: str = "GET", *, host: bytes = b"example.test:81", **changed: Any
+) -> Answer:
+    """What the app answers to the server. changed: of the scope."""
     answer = Answer()
 
     async def send(message: Message) -> None:
@@ -85,10 +94,7 @@ async def ask(app: App, path: str, method: str = "GET", *, host: bytes = b"examp
         answer.headers += message.get("headers", [])
         answer.body += message.get("body", b"")
 
-    async def receive() -> Message:
-        return await trio.sleep_forever()
-
-    await app(scope_of(path, method, host=host), receive, send)
+    await app(scope_of(path, method, host=host) | changed, nothing_comes, send)
     return answer
 
 
@@ -132,39 +138,43 @@ async def test_what_is_put_around_the_app_as_quart_has_it_is_around_it(
 ) -> None:
     """`app.asgi_app = Middleware(app.asgi_app)` is how its documentation puts it there."""
     app = app_with(done)
-    seen: list[str] = []
+    seen: list[tuple[Any, ...]] = []
     inner = app.asgi_app
 
-    async def around(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope["path"])
-        await inner(scope, receive, send)
+    async def around(*asgi: Any) -> None:
+        seen.append(asgi)
+        await inner(*asgi)
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
 
     monkeypatch.setattr(app, "asgi_app", around)
-    assert (await ask(app, "/short")).body == b"done"
-    assert seen == ["/short"]
+    scope = scope_of("/short")
+    await app(scope, nothing_comes, send)
+    assert seen == [(scope, nothing_comes, send)]
+    assert [message["body"] for message in sent] == [b"done"]
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
 async def test_what_is_no_request_is_quarts(kind: str) -> None:
     app = app_with(done)
-    asked: list[Scope] = []
+    asked: list[tuple[Any, ...]] = []
 
     def made(app: App, scope: Scope) -> Callable[..., Awaitable[None]]:
         async def take(receive: Receive, send: Send) -> None:
-            asked.append(scope)
+            asked.append((scope, receive, send))
 
         return take
 
     setattr(app, f"asgi_{kind}_class", made)
 
-    async def receive() -> Message:
-        return await trio.sleep_forever()
-
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    await app({"type": kind}, receive, send)
-    assert asked == [{"type": kind}]
+    await app({"type": kind}, nothing_comes, send)
+    assert asked == [({"type": kind}, nothing_comes, send)]
 
 
 async def test_other_methods_are_answered_as_quart_answers_them() -> None:
@@ -201,6 +211,50 @@ async def test_a_handler_sees_what_it_would_see_the_long_way(monkeypatch: pytest
         "scope"
     ]  # a client of its own
     assert short["scope"] | {CLIENT_KEY: None} == long["scope"] | {CLIENT_KEY: None}
+
+
+async def test_a_request_is_what_the_server_has_read() -> None:
+    seen: list[Any] = []
+
+    async def look() -> str:
+        seen.append((request.method, request.scheme, request.http_version, request.path))
+        seen.append((request.root_path, request.query_string, request.url))
+        return "done"
+
+    await ask(app_with(look), "/short", http_version="2", scheme="https")
+    assert seen == [
+        ("GET", "https", "2", "/short"),
+        ("", b"timeout=7&b=%C3%A4", "https://example.test:81/short?timeout=7&b=\xe4"),
+    ]
+
+
+async def test_a_handler_may_ask_the_matcher_about_another_path() -> None:
+    async def handler(number: int = 0) -> str:
+        matcher = request_ctx.url_adapter
+        assert matcher is not None
+        paths = ("/short", "/long/5", "/none", "/long/x")
+        return "".join(path for path in paths if matcher.test(path, "GET"))
+
+    assert (await ask(app_with(handler), "/long/1")).body == b"/short/long/5"
+
+
+@pytest.mark.parametrize("path", ["/short", "/long/1"])
+async def test_a_handler_finds_the_path_of_another(path: str) -> None:
+    async def handler(number: int = 0) -> str:
+        return f"{url_for('short')} {url_for('long', number=5)}"
+
+    assert (await ask(app_with(handler), path)).body == b"/short /long/5"
+
+
+async def test_a_push_that_a_handler_asks_for_is_left_out() -> None:
+    """RFC 9113 lets a server ignore it; HTTP/1.1 has none."""
+
+    async def handler() -> str:
+        await request.send_push_promise("/style.css")
+        return "done"
+
+    answer = await ask(app_with(handler), "/short")
+    assert (answer.kinds, answer.body) == ([ANSWER], b"done")
 
 
 async def test_an_attribute_that_no_request_has_is_an_attribute_error() -> None:
@@ -273,6 +327,27 @@ async def test_a_cancelled_handler_leaves_no_context_behind() -> None:
     assert scope.cancelled_caught
     assert not has_request_context()
     assert not has_app_context()
+
+
+async def test_an_app_without_hooks_goes_no_step_of_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_with(done)
+
+    async def quarts_way(*_: object) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(app, "preprocess_request", quarts_way)
+    monkeypatch.setattr(app, "dispatch_request", quarts_way)
+    answer = await ask(app, "/short")
+    assert (answer.status, answer.body) == (200, b"done")
+
+
+async def test_a_request_may_be_dispatched_without_saying_its_context() -> None:
+    """Quart lets it be left out, as Flask does: it is that of the current task."""
+    app = app_with(done)
+    async with app.request_context(app.make_request(scope_of("/short"))):
+        response = await app.full_dispatch_request()
+    assert isinstance(response, TrioResponse)
+    assert await response.get_data() == b"done"
 
 
 async def test_an_app_with_hooks_goes_the_long_way() -> None:
@@ -414,9 +489,48 @@ async def test_only_cancelled_is_not_an_error_and_meets_no_handler() -> None:
     assert seen == []
 
 
-async def test_a_bug_beside_cancelled_is_handled() -> None:
-    """It never disappears in a cancelled group (G11)."""
+@pytest.mark.parametrize("is_last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_bug_beside_cancelled_is_handled(
+    is_plain: bool, is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never disappears in a cancelled group (G11). Its place in the group does not matter."""
     seen: list[object] = []
+    bug = KeyError("a bug")
+
+    async def handler() -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(break_when_cancelled)
+            await trio.sleep_forever()
+        raise AssertionError
+
+    async def break_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if is_last:
+                with trio.CancelScope(shield=True):
+                    await trio.testing.wait_all_tasks_blocked()
+            raise bug
+
+    async def on_error(error: Exception) -> tuple[str, int]:
+        seen.append(error)
+        return "handled", 500
+
+    app = app_with(handler)
+    monkeypatch.setattr(app, "is_plain", lambda: is_plain)
+    app.register_error_handler(Exception, on_error)
+    with trio.move_on_after(0):
+        await ask(app, "/short")
+    assert seen == [bug]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_bug_beside_cancelled_that_nobody_handles_is_told_alone(
+    is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quart's signal of it has no `Cancelled`, which is no error and would be kept alive."""
+    told: list[BaseException] = []
     bug = KeyError("a bug")
 
     async def handler() -> str:
@@ -427,15 +541,16 @@ async def test_a_bug_beside_cancelled_is_handled() -> None:
             finally:
                 raise bug
 
-    async def on_error(error: Exception) -> tuple[str, int]:
-        seen.append(error)
-        return "handled", 500
+    async def tell(sender: object, exception: BaseException, **_: object) -> None:
+        told.append(exception)
 
     app = app_with(handler)
-    app.register_error_handler(Exception, on_error)
-    with trio.move_on_after(0):
+    monkeypatch.setattr(app, "is_plain", lambda: is_plain)
+    with signals.got_request_exception.connected_to(tell), trio.move_on_after(0):
         await ask(app, "/short")
-    assert seen == [bug]
+    (group,) = told
+    assert isinstance(group, ExceptionGroup)
+    assert group.exceptions == (bug,)
 
 
 def with_blueprint(look: Handler) -> App:
@@ -553,10 +668,7 @@ async def test_the_parts_of_a_stream_say_whether_there_are_more() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async def receive() -> Message:
-        return await trio.sleep_forever()
-
-    await app_with(handler)(scope_of("/short"), receive, send)
+    await app_with(handler)(scope_of("/short"), nothing_comes, send)
     start, *bodies = sent
     assert (start["type"], start["status"]) == ("http.response.start", 201)
     assert (b"x-one", b"1") in [(name.lower(), value) for name, value in start["headers"]]
@@ -595,10 +707,7 @@ async def test_the_address_of_the_client_is_in_the_request_and_in_its_headers(
     async def send(message: Message) -> None:
         pass
 
-    async def receive() -> Message:
-        return await trio.sleep_forever()
-
-    await app_with(handler)(scope_of("/short") | {"client": client}, receive, send)
+    await app_with(handler)(scope_of("/short") | {"client": client}, nothing_comes, send)
     assert seen == [
         (
             address,
@@ -653,9 +762,21 @@ async def test_an_app_with_other_routes_asks_the_matcher_for_what_is_not_in_the_
     app = App("test", static_folder=None)
     app.add_url_rule("/branch/", "branch", done)
     assert (await ask(app, "/branch/")).body == b"done"
-    assert (await ask(app, "/branch")).status == 308
     assert (await ask(app, "/none")).status == 404
     assert (await ask(app, "/branch/", "POST")).status == 405
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_redirect_keeps_the_query_and_leaves_the_host_to_the_client(scheme: str) -> None:
+    app = App("test", static_folder=None)
+    app.add_url_rule("/branch/", "branch", done)
+    answer = await ask(app, "/branch", scheme=scheme)
+    assert answer.status == 308
+    assert dict(answer.headers)[b"location"] == b"/branch/?timeout=7&b=%C3%A4"
+    assert b'href="/branch/?timeout=7' in answer.body
+    assert (await ask(app, "/branch", query_string=b"\xff")).status == 308, (
+        "any bytes, before errors are handled"
+    )
 
 
 async def test_what_is_allowed_is_said_in_alphabetical_order() -> None:
@@ -669,6 +790,16 @@ async def test_what_is_allowed_is_said_in_alphabetical_order() -> None:
     assert {part.strip() for part in dict(refused.headers)[b"allow"].split(b",")} == {
         *(b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PUT"),
     }
+
+
+async def test_a_response_that_is_raised_is_answered_whole() -> None:
+    """An HTTP error of werkzeug's may bring its response, whose body may have several parts."""
+
+    async def handler() -> str:
+        raise HTTPException(response=WerkzeugResponse([b"one ", b"two"], status=418))
+
+    answer = await ask(app_with(handler), "/short")
+    assert (answer.status, answer.kinds, answer.body) == (418, [ANSWER], b"one two")
 
 
 async def test_the_session_of_a_request_is_none_that_could_be_used() -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, Final
 
 import pytest
+import trio
+from quart import Blueprint, request
+from quart_trio.wrappers import TrioResponse as Response
 
 from fanout.api import problems
+from fanout.api.answers import answer
+from fanout.api.app import make_app
+from fanout.api.exchange import exchange_of
+from fanout.api.handlers import Races
 from fanout.api.problems import Problem, ProblemError, invalid_timeout, render
+from fanout.race.ledger import Ledger
+from fanout.race.verdict import NoSuccess, Verdict
 from fanout.server.rejections import Rejection
-from fanout.testing import ScriptedCall, crashes, fails, hangs, run_scenario
+from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
 RACES: Final[list[tuple[str, list[ScriptedCall], dict[str, Any], str]]] = [
     (
@@ -87,6 +97,45 @@ def test_the_problem_of_a_race(
         "server-timing": timing,
         "cache-control": "no-store",
         "x-request-id": "scenario-1",
+    }
+
+
+def an_endpoint_that_needs_two(races: Races) -> Blueprint:
+    """`/api/two`: a strategy of somebody's own, which never wants the last call."""
+
+    def needs_two(ledger: Ledger) -> Verdict | None:
+        return None if ledger.pending else NoSuccess(2)
+
+    async def two() -> Response:
+        race = races.of_request(exchange_of(request.scope), needs_two)
+        *wanted, last = race.calls
+        race.leave_out(last, "it is never wanted")
+        async with trio.open_nursery() as nursery:
+            for call in wanted:
+                nursery.start_soon(race.run, call, nursery.cancel_scope)
+        return answer(race, trio.current_time(), with_receipt=False)
+
+    blueprint = Blueprint("own", __name__)
+    blueprint.add_url_rule("/api/two", "two", two)
+    return blueprint
+
+
+def test_the_problem_of_a_race_that_needed_several_successes() -> None:
+    """It says how many, and of a call that was not wanted that it was not started."""
+    calls = [answers(10), fails(20), answers(0)]
+    app = partial(make_app, endpoints=an_endpoint_that_needs_two)
+    replay = run_scenario("/api/two", calls, make_app=app)
+    detail = "2 upstream calls had to succeed, and too many failed. See calls for how."
+    document = document_of(500, "no_success", "Too few upstream calls succeeded", detail, "scenario-1")
+    assert replay.status == 500
+    assert replay.json == document | {
+        "timeout_ms": 1000,
+        "elapsed_ms": 20.0,
+        "calls": [
+            {"upstream": 0, "outcome": "ok", "error": None, "status": None, "elapsed_ms": 10},
+            {"upstream": 1, "outcome": "failed", "error": "bad_status", "status": None, "elapsed_ms": 20},
+            {"upstream": 2, "outcome": "not_started", "error": None, "status": None, "elapsed_ms": 0},
+        ],
     }
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 
 from fanout.api.problems import ProblemError
 from fanout.api.timeouts import read_timeout
-from fanout.testing import answers, hangs, run_scenario
+from fanout.race.outcome import Failure, Success
+from fanout.race.timings import CallTimings, Headers
+from fanout.testing import ScriptedCall, answers, hangs, run_scenario
 
 HEADER = "X-Left-Ms"
 
@@ -15,6 +19,7 @@ HEADER = "X-Left-Ms"
         (b"", 1000),
         (b"other=1", 1000),
         (b"timeout=1", 1),
+        (b"timeout=01", 1),
         (b"timeout=30000", 30000),
         (b"timeout=000300", 300),
         (b"timeout=030000", 30000),
@@ -132,6 +137,20 @@ def test_a_bad_budget_is_a_400_that_names_the_header(query: bytes, sent: tuple[b
     assert "timeout" not in problem.detail
 
 
+@pytest.mark.parametrize(
+    ("sent", "detail"),
+    [
+        ((b"soon",), "X-Left-Ms must be milliseconds in decimal digits, such as 1000."),
+        ((b"0",), "X-Left-Ms must be at least 1 millisecond."),
+        ((b"1", b"1"), "X-Left-Ms was given 2 times. Give it once."),
+    ],
+)
+def test_the_detail_of_a_bad_budget_says_how_to_send_a_good_one(sent: tuple[bytes, ...], detail: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        read_timeout(b"", 1000, 30_000, HEADER, sent)
+    assert raised.value.problem.detail == detail
+
+
 def test_a_bad_timeout_is_not_mended_by_a_good_budget() -> None:
     with pytest.raises(ProblemError) as raised:
         read_timeout(b"timeout=soon", 1000, 30_000, HEADER, (b"300",))
@@ -161,6 +180,25 @@ def test_a_request_is_answered_within_its_budget(
     replay = run_scenario(target, [hangs(), hangs()], headers=sent, reserve_ms=20, deadline_header=header)
     assert (replay.status, replay.json["timeout_ms"]) == (500, timeout_ms)
     assert replay.answered_s == pytest.approx((timeout_ms - 20) / 1000)
+
+
+@dataclass(eq=False, slots=True)
+class Sends(ScriptedCall):
+    """A call that notes what it sends along with its request."""
+
+    sent: list[Headers | None] = field(default_factory=list)
+
+    async def __call__(self, timings: CallTimings) -> Success | Failure:
+        self.sent.append(timings.headers_to_send())
+        return await ScriptedCall.__call__(self, timings)
+
+
+@pytest.mark.parametrize(("header", "sent"), [(HEADER, ((b"X-Left-Ms", b"280"),)), ("", ())])
+def test_a_call_says_in_the_same_header_how_much_time_is_left(header: str, sent: Headers) -> None:
+    """With the reserve taken off; without a header it says nothing."""
+    call = Sends(0, Success(b'{"time": 1}'))
+    replay = run_scenario("/api/first?timeout=300", [call], reserve_ms=20, deadline_header=header)
+    assert (replay.status, call.sent) == (200, [sent])
 
 
 @pytest.mark.parametrize("values", [[b"300", b"300"], [b"0"], [b"soon"]])

@@ -186,7 +186,8 @@ def _follow(plan: Plan, connection: h2.connection.H2Connection, event: h2.events
 
 def _reset_by_client(frame: bytes) -> int:
     """The stream; 0 if it is another frame."""
-    return int.from_bytes(frame[5:9]) if frame[3:4] == bytes([RST_STREAM]) else 0
+    stream_id = int.from_bytes(frame[5:9]) & 0x7FFFFFFF  # the first bit is reserved
+    return stream_id if frame[3:4] == bytes([RST_STREAM]) else 0
 
 
 def _reset(connection: h2.connection.H2Connection, stream_id: int) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
 
-from fanout.api.receipts import receipt_member, receipt_timings
 from fanout.observe.observers import Receipts
 from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Outcome, Success
+from fanout.race.outcome import Cancelled, Failure, Outcome, Success
 from fanout.race.timings import CallTimings, Headers
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
@@ -186,27 +184,6 @@ def test_of_two_cancellations_the_first_one_counts(left_at: float, exit_ms: floa
     assert receipts.latest[0].calls[0].cancel_to_exit_ms == exit_ms
 
 
-def test_a_client_is_not_told_reasons_that_are_not_ours() -> None:
-    """Of a crash in a nursery Trio gives the exception as the reason, and that can hold anything."""
-    race = ended(Cancelled("nursery", "child raised KeyError('secret')"), settled_at=1.5).race
-    assert race is not None
-    assert receipt_member(race)["calls"][0]["cancel_reason"] is None
-    assert receipt_timings(race)[1:] == ['call0.cancelled;dur=500.000;desc="nursery"']
-    late = ended(TOO_LATE).race
-    assert late is not None
-    assert receipt_member(late)["calls"][0]["cancel_reason"] == TOO_LATE.reason
-    own = ended(Cancelled("explicit", "call 1 settled the race"), settled_at=1.5).race
-    assert own is not None
-    assert receipt_member(own)["calls"][0]["cancel_reason"] == "call 1 settled the race"
-
-
-def test_the_receipt_in_an_answer_names_a_new_strategy_and_rounds_to_the_microsecond() -> None:
-    race = ended(Cancelled("explicit"), settled_at=1.5).race
-    assert race is not None
-    told = receipt_member(race._replace(budget=Budget(1.0, 2000, 12.345678)))
-    assert (told["endpoint"], told["timeout_ms"], told["reserve_ms"]) == ("quorum", 2000, 12.346)
-
-
 def test_a_traced_request_has_its_trace_and_a_new_strategy_its_name() -> None:
     receipts = Receipts()
     receipts.notify(event := ended(Cancelled("explicit"), left_at=1.75))
@@ -255,51 +232,6 @@ def test_in_json_times_count_from_the_arrival() -> None:
     (call,) = said["calls"]
     assert (call["started_ms"], call["ended_ms"], call["cancel_to_exit_ms"]) == (0, 1000, 250)
     assert "arrived" not in receipts.latest[0].to_json()
-
-
-TELL_ALL = [(b"x-fanout-receipt", b"1")]
-
-
-def test_a_client_that_asks_is_told_the_phases_of_every_call() -> None:
-    won = MarkedCall(10, GOOD, names=("connect", "wait"))
-    replay = run_scenario("/api/first", [won, hangs()], headers=TELL_ALL)
-    assert replay.headers["server-timing"].split(", ") == [
-        'call0;dur=12.0;desc="won"',
-        'call1;dur=12.0;desc="cancelled"',
-        'timeout;dur=1000.000;desc="default"',
-        "call0.connect;dur=1.000",
-        "call0.wait;dur=11.000",
-        'call1.cancelled;dur=0.000;desc="call 0 settled the race"',
-    ]
-
-
-def test_the_receipt_of_a_problem_is_the_receipt() -> None:
-    """But for what is not known before the answer is sent, and what names places in the code."""
-    calls: list[ScriptedCall] = [fails(10, "broken"), hangs()]
-    replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL, reserve_ms=20)
-    (receipt,) = receipts_of(replay)
-    whole = receipt.to_json()
-    for call in whole["calls"]:
-        assert call.pop("left") == []
-    told = replay.json["receipt"]
-    assert told.items() <= whole.items()
-    assert set(told) == {"endpoint", "timeout_ms", "timeout_from", "reserve_ms", "calls"}
-
-
-@pytest.mark.parametrize("headers", [[], [(b"x-fanout-receipt", b"0")], [(b"x-fanout-receipt", b"1" * 100)]])
-def test_nobody_else_is(headers: list[tuple[bytes, bytes]]) -> None:
-    replay = run_scenario("/api/first", [fails(1), fails(1)], headers=headers)
-    assert "receipt" not in replay.json
-    assert len(replay.headers["server-timing"].split(", ")) == 2
-
-
-def test_how_much_is_told_depends_on_the_calls_alone() -> None:
-    """A hostile client cannot make the answer grow: nothing of the request is in it."""
-    marks = ("reused", "wait", "retry", "connect", "tls", "wait", "receive", "done")  # no call has more
-    calls: list[ScriptedCall] = [MarkedCall(math.inf, GOOD, names=marks) for _ in range(16)]
-    replay = run_scenario("/api/all?timeout=100", calls, headers=TELL_ALL)
-    assert len(replay.headers["server-timing"]) < 6 * 1024
-    assert len(replay.body) < 16 * 1024
 
 
 CALL = CallReceipt(

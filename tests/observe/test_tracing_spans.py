@@ -15,6 +15,7 @@ from loguru import logger
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
+from trio.testing import MockClock
 
 import fanout
 from fanout.observe import tracing as tracing_module
@@ -181,6 +182,49 @@ async def test_a_call_that_was_not_started_has_no_span_and_one_that_did_not_end_
     assert tracer.statistics() == TracingStatistics(2, 2, 0, 3, 0)
 
 
+async def test_times_are_exact_however_long_the_machine_has_been_up(mock_clock: MockClock) -> None:
+    """Trio's clock counts from its own beginning, and a span's times are of Unix."""
+    mock_clock.jump(1e9)
+    kept = Kept()
+    tracer = tracing(kept)
+    now, now_ns = trio.current_time(), time.time_ns()
+    called = WON._replace(started_at=now - 3, ended_at=now - 2, phases=())
+    tracer.consume(ended(tracer, FIRST._replace(arrived_at=now - 4, ended_at=now - 1, calls=(called,))))
+    await tracer.close()
+    call, server = kept.spans
+    assert ms(server, now_ns) == pytest.approx((-4000, -1000), abs=50)
+    assert ms(call, now_ns) == pytest.approx((-3000, -2000), abs=50)
+
+
+async def test_what_was_sampled_is_not_sampled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision is that of the request's arrival, which its upstreams were told."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")  # the SDK would read it itself
+    kept = Kept()
+    tracer = tracing(kept)
+    tracer.consume(ended(tracer))
+    await tracer.close()
+    assert len(kept.spans) == 3
+
+
+async def test_a_queue_that_may_be_long_loses_no_span() -> None:
+    """The SDK's own would end at 2,048, and drop what is older."""
+    tracer = tracing(Kept(), OTEL_BSP_MAX_QUEUE_SIZE="2700", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="2700")
+    for _ in range(900):
+        tracer.consume(ended(tracer))
+    await tracer.close()
+    assert tracer.statistics() == TracingStatistics(900, 2700, 0, 0, 0)
+
+
+async def test_a_span_waits_for_others_no_longer_than_the_setting_says() -> None:
+    kept = Kept()
+    tracer = tracing(kept, OTEL_BSP_SCHEDULE_DELAY="10")
+    tracer.consume(ended(tracer))
+    with trio.fail_after(3):  # the SDK's own delay is 5 s
+        while len(kept.spans) < 3:
+            await trio.sleep(0.002)
+    await tracer.close()
+
+
 async def test_a_request_that_is_not_sampled_has_no_span() -> None:
     kept = Kept()
     tracer = tracing(kept, OTEL_TRACES_SAMPLER="always_off")
@@ -260,6 +304,38 @@ async def test_a_collector_that_is_too_slow_is_not_waited_for(
     assert said[-1] == f"WARNING {words}"
     assert stuck.shut_down == 1
     stuck.let_go.set()
+
+
+class Retrying(Stuck):
+    """As OTLP's exporter between two tries: to shut it down is to fail. Its thread counts that at once."""
+
+    tracer: Tracing
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        super().export(spans)
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self.let_go.set()
+        ends_at = time.monotonic() + 10
+        while self.tracer.statistics().spans_failed < 3:
+            assert time.monotonic() < ends_at
+            time.sleep(0.001)
+
+
+async def test_what_was_not_sent_is_counted_before_the_exporter_gives_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exporter's thread is free to count the same spans as failed before the line is logged."""
+    monkeypatch.setattr(tracing_module, "FLUSH_WITHIN_S", 0.05)
+    to = Retrying()
+    to.tracer = tracing(to)
+    with Said() as said:
+        to.tracer.consume(ended(to.tracer))
+        with trio.fail_after(10):
+            await to.tracer.close()
+    assert said[-1] == "WARNING the collector was too slow: 3 spans were not sent"
+    assert to.tracer.statistics() == TracingStatistics(1, 0, 0, 0, 3)
 
 
 async def test_without_a_thread_the_rest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +440,15 @@ def test_what_the_exporter_logs_is_why_the_collector_fails(
     assert one.failing_for == why
     one.shutdown()
     assert log.filter(record)
+
+
+async def test_a_close_that_sends_everything_says_nothing() -> None:
+    kept = Kept()
+    tracer = tracing(kept)
+    with Said() as said:
+        tracer.consume(ended(tracer))
+        await tracer.close()
+    assert (said, len(kept.spans)) == ([], 3)
 
 
 async def test_nothing_of_it_waits_for_the_collector_when_the_process_exits(
