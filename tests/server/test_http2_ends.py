@@ -375,6 +375,33 @@ async def test_a_body_that_is_not_wanted_is_stopped_where_a_request_is_shed_or_r
     assert world.crashes == []
 
 
+async def test_what_sheds_a_request_says_the_same_over_http_2(autojump_clock: MockClock) -> None:
+    """Its answer is one of HTTP/1.1. A value may have a colon in it, as a URL has."""
+    busy = b"HTTP/1.1 503 Busy\r\nlink: <a: b>; rel=help\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        await client.send(request())
+        assert (await client.next(h2.events.ResponseReceived)).headers == [
+            (b":status", b"503"),
+            (b"link", b"<a: b>; rel=help"),
+            (b"content-length", b"4"),
+        ]
+        assert (await client.next(h2.events.DataReceived)).data == b"busy"
+
+
+async def test_trailers_of_a_request_that_was_shed_are_no_mistake(autojump_clock: MockClock) -> None:
+    """They may come in the same bytes. Of its body, nothing is missing: nobody waits for it."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        client.connection.send_headers(1, request(method=b"POST"))
+        client.connection.send_headers(1, [(b"x", b"y")], end_stream=True)
+        await client.flush()
+        assert await client.status() == b"503"
+        statistics = world.driver.statistics()
+        assert (statistics.refused, statistics.malformed) == (1, 0)
+
+
 async def test_a_shed_request_without_a_window_may_be_repeated(autojump_clock: MockClock) -> None:
     """RFC 9113 8.7: REFUSED_STREAM says that nothing was done. With a window of its length it is answered."""
     busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
