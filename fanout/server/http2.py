@@ -77,7 +77,7 @@ class Http2:
         """Tell the client of an idle connection, which the driver ends, that none of its requests is lost."""
         if self._is_stopped or self._streams or self._writer.is_writing:
             return
-        with suppress(h2.exceptions.ProtocolError, trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError):
             self._h2.close_connection(ErrorCodes.NO_ERROR)
             self._connection.transport.send_now(self._h2.data_to_send())
 

@@ -1,8 +1,8 @@
 """Judges the mutants of one room: a process that collects the room's tests once, and forks for each mutant.
 
 1. The tests run once under coverage: which lines does each of them run, and how long does it take?
-2. A mutant's fork runs only the tests that run its lines, those first that take least and have killed most
-   in its file. Functions that differ get their new code in place, so nothing is imported again.
+2. A mutant's fork runs only the tests that run its lines, those first that take least, are near to its file
+   and have killed most in it. Functions that differ get their new code in place: nothing is imported again.
 3. For a mutant on lines that run at import the fork imports everything again, with the mutated text instead
    of the file, and runs all tests.
 
@@ -440,8 +440,10 @@ class _Session:
         if imports_again:
             reaching = {test for test in mine if path in (self._measured[test].lines or ())}
 
+        far = {file: place for place, file in enumerate(by_nearness(path), start=1)}
+
         def rank(test: str) -> tuple[bool, float]:
-            cost_s = self._measured[test].cost_s + 0.005
+            cost_s = (self._measured[test].cost_s + 0.005) * far[_file_of(test)]
             return test not in reaching, cost_s / (1 + self._kills[path, test])
 
         chosen: list[str] = []

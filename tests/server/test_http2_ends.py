@@ -14,13 +14,14 @@ from trio.testing import MockClock
 
 from fanout.server.asgi import ANSWER, CLIENT_KEY, Receive, Scope, Send
 from fanout.server.connection import DISCONNECT
+from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from tests.blackbox.front_door.http2_frames import PING, block, fields, frame, headers
 from tests.server.apps import Echo, answer
 from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
 from tests.server.http2_hostile import get
 from tests.server.recorded import Recorded
-from tests.server.serving import MemoryTransport, in_memory
+from tests.server.serving import MemoryTransport, MemoryWorld, in_memory
 
 LIMITS = Limits(head_timeout_s=10, idle_timeout_s=75, linger_timeout_s=1, drain_grace_s=0.5)
 
@@ -266,6 +267,55 @@ async def test_a_request_behind_the_goodbye_is_not_begun(autojump_clock: MockClo
     assert len(app.scopes) == world.driver.requests == 1
 
 
+async def unread(world: MemoryWorld) -> H2Client:
+    """A client that has agreed on settings. The server's writes wait until it reads, and its own do not."""
+    answers, asked = trio.testing.lockstep_stream_one_way_pair(), trio.testing.memory_stream_one_way_pair()
+    ours = trio.StapledStream(answers[0], asked[1])
+    world.nursery.start_soon(serve_http2, world.app, world.driver, MemoryTransport(ours))
+    client = H2Client(trio.StapledStream(asked[0], answers[1]))
+    await client.flush()
+    await client.next(h2.events.SettingsAcknowledged)
+    return client
+
+
+@pytest.mark.parametrize("begin", [Driver.drain, Driver.enter_lame_duck])
+async def test_a_shutdown_that_begins_while_an_answer_is_written_ends_its_connection_too(
+    begin: Callable[[Driver], None], autojump_clock: MockClock
+) -> None:
+    """G9. When the answer was complete, it was not known to be the last one. And its app has returned."""
+
+    async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
+        with trio.move_on_after(1):
+            await answer(send, b"x")
+
+    async with in_memory(hasty, LIMITS) as world:
+        client = await unread(world)
+        await client.send(request())
+        await trio.sleep(2)
+        begin(world.driver)
+        assert await client.ended() == 1
+        assert await client.goodbye() == ErrorCodes.NO_ERROR
+        await client.end()
+        await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.ended == {"drained": 1}
+        assert trio.current_time() == 2
+
+
+async def test_a_request_is_not_begun_while_the_last_answer_is_written(autojump_clock: MockClock) -> None:
+    """The goodbye comes with that answer, so the client may send this request elsewhere."""
+    async with in_memory(Echo(), LIMITS) as world:
+        client = await unread(world)
+        world.driver.enter_lame_duck()
+        for stream_id in (1, 3):
+            await client.send(request(), stream_id=stream_id)
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await client.next(h2.events.ConnectionTerminated)).last_stream_id == 1
+        await client.end()
+        statistics = world.driver.statistics()
+        assert (statistics.requests, statistics.malformed) == (1, 0)  # it is not even parsed
+
+
 async def test_of_a_request_that_is_shed_it_is_said_how_many_begin(autojump_clock: MockClock) -> None:
     """As of one over HTTP/1.1: those that were admitted, and whose app has yet to run."""
     asked: list[int] = []
@@ -324,6 +374,33 @@ async def test_a_body_that_is_not_wanted_is_stopped_where_a_request_is_shed_or_r
             assert await client.ended() == stream_id
             assert await client.reset() == ErrorCodes.NO_ERROR
     assert world.crashes == []
+
+
+async def test_what_sheds_a_request_says_the_same_over_http_2(autojump_clock: MockClock) -> None:
+    """Its answer is one of HTTP/1.1. A value may have a colon in it, as a URL has."""
+    busy = b"HTTP/1.1 503 Busy\r\nlink: <a: b>; rel=help\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        await client.send(request())
+        assert (await client.next(h2.events.ResponseReceived)).headers == [
+            (b":status", b"503"),
+            (b"link", b"<a: b>; rel=help"),
+            (b"content-length", b"4"),
+        ]
+        assert (await client.next(h2.events.DataReceived)).data == b"busy"
+
+
+async def test_trailers_of_a_request_that_was_shed_are_no_mistake(autojump_clock: MockClock) -> None:
+    """They may come in the same bytes. Of its body, nothing is missing: nobody waits for it."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+    async with in_memory(Echo(), refuse=lambda _: busy) as world:
+        client = Http2World(world).connect()
+        client.connection.send_headers(1, request(method=b"POST"))
+        client.connection.send_headers(1, [(b"x", b"y")], end_stream=True)
+        await client.flush()
+        assert await client.status() == b"503"
+        statistics = world.driver.statistics()
+        assert (statistics.refused, statistics.malformed) == (1, 0)
 
 
 async def test_a_shed_request_without_a_window_may_be_repeated(autojump_clock: MockClock) -> None:
@@ -509,6 +586,39 @@ async def test_a_client_that_cannot_be_written_to_is_gone(autojump_clock: MockCl
         await trio.testing.wait_all_tasks_blocked()
         assert world.ended == {"client_disconnected": 1}
         assert (reasons, left_at) == ([DISCONNECT] * 2, [trio.current_time()])
+    assert world.crashes == []
+
+
+@pytest.mark.parametrize(("path", "takes"), [(b"/slow", True), (None, False)], ids=["request", "write"])
+async def test_a_connection_that_ends_within_a_request_or_a_write_says_no_goodbye(
+    path: bytes | None, takes: bool, autojump_clock: MockClock
+) -> None:
+    """NO_ERROR would say that no request is lost. Behind half a frame it would be read as the rest of it."""
+    client = H2Client(trio.testing.memory_stream_pair()[0])
+    if path is not None:
+        client.connection.send_headers(1, request(path), end_stream=True)
+    transport = AlwaysReads(client.connection.data_to_send(), takes=takes, flush_s=60)
+    async with in_memory(Echo(slow_s=60)) as world:
+        world.nursery.start_soon(serve_http2, world.app, world.driver, transport)
+        await trio.testing.wait_all_tasks_blocked()
+        sent = list(transport.done)
+    assert world.ended == {"stopped": 1}
+    assert transport.done == [*sent, "abort"]
+
+
+@pytest.mark.parametrize(("has_preface", "cause"), [(False, "slow_head"), (True, "idle")])
+async def test_a_goodbye_that_cannot_be_sent_hides_no_cause(
+    has_preface: bool, cause: str, autojump_clock: MockClock
+) -> None:
+    """A client may be gone without a word by then."""
+    client = H2Client(trio.testing.memory_stream_pair()[0])
+    transport = AlwaysReads(*[client.connection.data_to_send()] * has_preface)
+    async with in_memory(Echo(), LIMITS) as world:
+        world.nursery.start_soon(serve_http2, world.app, world.driver, transport)
+        await trio.testing.wait_all_tasks_blocked()
+        transport.is_broken = True
+        await trio.sleep(76)
+        assert world.ended == {cause: 1}
     assert world.crashes == []
 
 
