@@ -18,7 +18,7 @@ from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from fanout.server.statistics import End
 from tests.server.recorded import Recorded
-from tests.server.serving import NOON, VIRTUAL_HOUR_S
+from tests.server.serving import NOON, VIRTUAL_DAY_S
 
 DATE = b"date: Mon, 23 Nov 2026 12:00:00 GMT\r\n"
 
@@ -66,7 +66,7 @@ async def desk(limits: Limits | None = None) -> AsyncIterator[Desk]:
     """At 100 s by Trio's clock, so that a time is not taken for a moment."""
     await trio.sleep(100)
     desk = Desk(limits)
-    with trio.fail_after(VIRTUAL_HOUR_S):
+    with trio.fail_after(VIRTUAL_DAY_S):
         async with trio.open_nursery() as desk.nursery:
             yield desk
             desk.nursery.cancel_scope.cancel()
