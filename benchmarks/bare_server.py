@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 from fanout.__main__ import main
 from fanout.observe.receipt import Receipt
@@ -29,7 +30,6 @@ class NoReceipts:
 
 
 if __name__ == "__main__":
-    # `Observation` takes it from this name.
-    observation.Receipts = NoReceipts  # type: ignore[misc, assignment]  # no subclass: nothing of it must run
     os.environ.update(FANOUT_LEAK_CHECK="off", FANOUT_LOG_REQUESTS="none")
-    main()
+    with patch.object(observation, "Receipts", NoReceipts):
+        main()

@@ -19,8 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Half a million objects of pytest are there now, and stay. Many tests collect garbage and look for it:
-    to pass over these each time took two thirds of their processor time.
+    """From now on the collector leaves pytest's own objects alone. There are half a million, and the tests
+    that look for garbage spent most of their time on these.
     """
     gc.collect()
     gc.freeze()

@@ -17,11 +17,11 @@ Rule 3: no part of a request is read before its errors are handled. The host is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import trio
 from quart import signals
@@ -135,7 +135,7 @@ class Matcher(MapAdapter):
         try:
             return super().match(*args, **kwargs)
         except RequestRedirect as redirect:
-            redirect.new_url = re.sub(r"\Ahttps?:///", "/", redirect.new_url)
+            redirect.new_url = urlsplit(redirect.new_url)._replace(scheme="").geturl()
             raise
 
 

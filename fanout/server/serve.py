@@ -102,7 +102,7 @@ class Connections:
         self._state = state
         self._turns = Turns(STEPS_PER_ITERATION)
 
-    async def hold(self, transport: Transport) -> None:  # noqa: ASYNC910 - a connection's last act
+    async def hold(self, transport: Transport) -> None:
         """Serve a connection over any transport to its end: HTTP/2 if its handshake agrees on that."""
         await self._driver.hold(transport, self._serve)
 
@@ -110,22 +110,20 @@ class Connections:
         """Run a connection in `nursery`, over TLS if there is a context. It owns the socket from here on."""
         nursery.start_soon(self._run, tls, sock, name="connection")
 
-    async def _run(  # noqa: ASYNC910 - the task of a connection, and its last act
-        self, tls: ssl.SSLContext | None, sock: socket.socket
-    ) -> None:
+    async def _run(self, tls: ssl.SSLContext | None, sock: socket.socket) -> None:
         with self._driver.guard, sock:
             transport: Transport = SocketTransport(sock)
             if tls is not None:
                 transport = TlsTransport(transport, tls, self._turns)
             await self.hold(transport)
 
-    async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910 - as above
+    async def _serve(self, connection: Connection) -> None:
         if connection.transport.scheme == "https":
             connection.wait(State.HANDSHAKE, self._driver.limits.handshake_timeout_s)
             try:
                 connection.is_http2 = await connection.transport.handshake() == "h2"
             except trio.BrokenResourceError:
                 connection.end = End.BROKEN_HANDSHAKE
-                return  # noqa: ASYNC910 - as above
+                return  # noqa: ASYNC910 - the handshake has waited for the client
         protocol = Http2 if connection.is_http2 else Http1
         await protocol(self._driver, connection, self._app, self._state).run()

@@ -31,7 +31,6 @@ MAX_HEAD_BYTES: Final = 64 * 1024  # informational answers before the final one 
 _PROTOCOL: Final = b"HTTP/"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.0": b"HTTP/1.0", "1.1": b"HTTP/1.1"}
-_RULING: Final = frozenset({b"connection", b"content-encoding", b"content-length", b"transfer-encoding"})
 _ABOUT_ENCODED_BODY: Final = frozenset({b"content-encoding", b"content-length"})
 _NO_BODY: Final = frozenset({204, 304})
 
@@ -282,17 +281,16 @@ class Answer:
         encodings = []
         for name, value in self._headers:
             name = name.lower()
-            if name not in _RULING:
-                continue
             if name == b"connection":
                 # In HTTP/1.0 llhttp lets keep-alive win over close; RFC 9112 §9.3 has it the other way round.
-                self._says_close |= b"close" in (option.strip() for option in value.lower().split(b","))
-                continue
-            if name == b"content-encoding":
+                options = [option.strip(b" \t") for option in value.lower().split(b",")]
+                self._says_close = self._says_close or b"close" in options
+            elif name == b"content-encoding":
                 encodings.append(value)
-                continue
-            is_framed = True
-            if name == b"transfer-encoding":
+            elif name == b"content-length":
+                is_framed = True
+            elif name == b"transfer-encoding":
+                is_framed = True
                 if value.lower() != b"chunked" or self._chunks is not None:
                     self._fault = f"transfer-encoding {value!r}, chunked alone and once is supported"
                 self._chunks = Chunks()

@@ -99,7 +99,7 @@ async def _get(
     """
     more_headers = headers_to_send()
     if more_headers is None:
-        return None  # noqa: ASYNC910 - nothing is sent, so there is nothing to wait for
+        return None  # noqa: ASYNC910 - no request is sent, so there is no answer to wait for
     headers = [*request.request.headers.raw, *more_headers]
     made = httpx.Request("GET", request.request.url, headers=headers, extensions={EXTENSION: on_phase})
     response = await transport.handle_async_request(made)

@@ -208,7 +208,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             answer.stop()
         if was_kept:
             on_phase(_KEPT)
-        return outgoing is not None  # noqa: ASYNC910 - a request that is not sent waits for nothing
+        return outgoing is not None  # noqa: ASYNC910 - no request was sent, so there was no answer to wait for
 
     def _pool(self, origin: Origin) -> OriginPool:
         if self._is_closed:

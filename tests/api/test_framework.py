@@ -393,10 +393,10 @@ async def test_an_app_that_somebody_listens_to_goes_the_long_way() -> None:
     app = app_with(done)
     told: list[object] = []
 
-    async def tell(sender: object, **_: object) -> None:
+    async def report(sender: object, **_: object) -> None:
         told.append(sender)
 
-    with signals.request_started.connected_to(tell):
+    with signals.request_started.connected_to(report):
         assert not app.is_plain()
         await ask(app, "/short")
     assert told == [app]
@@ -526,11 +526,11 @@ async def test_a_bug_beside_cancelled_is_handled(
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
-async def test_a_bug_beside_cancelled_that_nobody_handles_is_told_alone(
+async def test_a_bug_beside_cancelled_without_a_handler_is_reported_alone(
     is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Quart's signal of it has no `Cancelled`, which is no error and would be kept alive."""
-    told: list[BaseException] = []
+    """Quart's signal does not contain `Cancelled`, which is no error and would be kept alive."""
+    reported: list[BaseException] = []
     bug = KeyError("a bug")
 
     async def handler() -> str:
@@ -541,14 +541,14 @@ async def test_a_bug_beside_cancelled_that_nobody_handles_is_told_alone(
             finally:
                 raise bug
 
-    async def tell(sender: object, exception: BaseException, **_: object) -> None:
-        told.append(exception)
+    async def report(sender: object, exception: BaseException, **_: object) -> None:
+        reported.append(exception)
 
     app = app_with(handler)
     monkeypatch.setattr(app, "is_plain", lambda: is_plain)
-    with signals.got_request_exception.connected_to(tell), trio.move_on_after(0):
+    with signals.got_request_exception.connected_to(report), trio.move_on_after(0):
         await ask(app, "/short")
-    (group,) = told
+    (group,) = reported
     assert isinstance(group, ExceptionGroup)
     assert group.exceptions == (bug,)
 
@@ -589,19 +589,19 @@ async def test_a_request_knows_the_blueprints_around_its_handler(
 async def test_an_exception_without_a_handler_is_a_500_and_quarts_to_tell(
     is_plain: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bug, told = KeyError("a bug"), list[object]()
+    bug, reported = KeyError("a bug"), list[object]()
 
     async def handler() -> str:
         raise bug
 
-    async def tell(sender: object, exception: Exception, **_: object) -> None:
-        told.append(exception)
+    async def report(sender: object, exception: Exception, **_: object) -> None:
+        reported.append(exception)
 
     app = app_with(handler)
     monkeypatch.setattr(app, "is_plain", lambda: is_plain)
-    with signals.got_request_exception.connected_to(tell):
+    with signals.got_request_exception.connected_to(report):
         answer = await ask(app, "/short")
-    assert (answer.status, told) == (500, [bug])
+    assert (answer.status, reported) == (500, [bug])
     assert answer.kinds == [ANSWER]
     assert dict(answer.headers)[b"content-type"].startswith(b"text/html")
 
@@ -777,6 +777,23 @@ async def test_a_redirect_keeps_the_query_and_leaves_the_host_to_the_client(sche
     assert (await ask(app, "/branch", query_string=b"\xff")).status == 308, (
         "any bytes, before errors are handled"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("//evil.test", b"/evil.test/"),
+        ("///evil.test", b"/evil.test/"),
+        ("/\\evil.test", b"/%5Cevil.test/"),
+        ("/http://evil.test", b"/http://evil.test/"),
+    ],
+)
+async def test_no_path_redirects_to_another_host(path: str, location: bytes) -> None:
+    """Browsers take two slashes, or a slash and a backslash, for the beginning of a host."""
+    app = App("test", static_folder=None)
+    app.add_url_rule("/<path:name>/", "branch", done)
+    answer = await ask(app, path, query_string=b"")
+    assert (answer.status, dict(answer.headers)[b"location"]) == (308, location)
 
 
 async def test_what_is_allowed_is_said_in_alphabetical_order() -> None:

@@ -11,22 +11,11 @@ from pathlib import Path
 
 
 def test_its_workers_end_with_it() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.fuzz",
-        "--only",
-        "http2_head",
-        "--seconds",
-        "60",
-        "--processes",
-        "1",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+    arguments = "-m tests.fuzz --only http2_head --seconds 60 --processes 1"
+    with subprocess.Popen([sys.executable, *arguments.split()], stdout=subprocess.PIPE) as program:
         children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
-        waited = _wait_until(
-            lambda: len(children.read_text().split()) == 2
-        )  # a worker, and what counts resources
+        # A worker, and the process that multiprocessing starts to count resources.
+        waited = _wait_until(lambda: len(children.read_text().split()) == 2)
         workers = [Path("/proc", pid) for pid in children.read_text().split()]
         program.send_signal(signal.SIGKILL)
     assert waited

@@ -53,7 +53,7 @@ def begin(folder: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """A command that was killed tells nobody, and a slice would be followed by the next."""
+    """End this process when the command ends. If that was killed, nothing else would stop the slices."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

@@ -197,7 +197,7 @@ async def test_times_are_exact_however_long_the_machine_has_been_up(mock_clock: 
 
 
 async def test_what_was_sampled_is_not_sampled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decision is that of the request's arrival, which its upstreams were told."""
+    """It was decided when the request arrived, and its upstreams received that decision."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")  # the SDK would read it itself
     kept = Kept()
     tracer = tracing(kept)

@@ -39,5 +39,5 @@ def test_two_of_the_words_mean_a_success() -> None:
 
 
 def test_a_call_that_came_too_late_says_that_the_deadline_stopped_it_and_why() -> None:
-    """A receipt shows both. By the reason it is told from a call that the deadline stopped as it ran."""
+    """A receipt shows both. The reason distinguishes it from a call that ran until the deadline."""
     assert (TOO_LATE.source, TOO_LATE.reason) == ("deadline", "less time was left than a call needs")

@@ -170,10 +170,8 @@ class Http2Asker:
             self._h2.update_settings({setting: value})
 
     async def _write(self, data: bytes) -> None:
-        if self._is_cut:
-            return  # noqa: ASYNC910 - nothing is sent any more, and each task of the client ends at its next step
-        self._sent += len(data)
-        view = memoryview(data)
+        view = memoryview(b"" if self._is_cut else data)
+        self._sent += len(view)
         while view:
             view = view[self._wire.write(view) :]
             if view:
@@ -226,7 +224,7 @@ class Http2Asker:
 
     # What the server sends
 
-    async def _read(self) -> None:  # noqa: ASYNC910 - a client that has left reads nothing
+    async def _read(self) -> None:  # noqa: ASYNC910 - after the client has left there is nothing to wait for
         try:
             while not self._has_left:
                 await self._wire.readable()

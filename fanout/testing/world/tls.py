@@ -81,7 +81,7 @@ class SecureWire:
         self._error: OSError | None = None
         self._openssl: ssl.SSLObject
 
-    async def shake_hands(self, protocol: str) -> None:  # noqa: ASYNC910 - a handshake waits for an answer
+    async def shake_hands(self, protocol: str) -> None:  # noqa: ASYNC910 - it cannot succeed before the server answers
         context = _context(ssl.PROTOCOL_TLS_CLIENT, (protocol,))
         self._openssl = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
         while True:

@@ -81,10 +81,8 @@ def run(
         needs_s = plan.min_call_ms / 1000
         last = max((end.when.latest for end in made.values()), default=arrived_at)
         numbers = {len(made) if strategy == "hedged" else calls}
-        if (
-            last > ends_at.latest - needs_s - INSTANT_S
-        ):  # the next one was left out, or it was too late for it
-            numbers.add(calls)
+        if last > ends_at.latest - needs_s - INSTANT_S:
+            numbers.add(calls)  # the next one was left out, or it was too late for it
         dues = [oracle.allowed(rule, made, number, arrived_at, ends_at, needs_s) for number in numbers]
         return [due for of_number in dues for due in of_number]
 

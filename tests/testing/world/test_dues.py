@@ -271,7 +271,7 @@ def test_of_a_race_it_is_what_the_oracle_says_of_its_calls(ask: str) -> None:
 
 
 def test_of_an_own_strategy_it_is_what_its_oracle_says() -> None:
-    """It is told of the calls that were not made, too, and of the time that a late event loop may keep."""
+    """The oracle also receives the calls that were not made, and how late the loop may be."""
     request = asked(connection(), race(1, SLOW, SLOW, ask="own", timeout_ms=500), entered_at=10.0)
     call = called(request)
     heard: list[Any] = []

@@ -77,14 +77,14 @@ def reset(request: RequestFacts, error: int, at: float) -> None:
     answered(request, at, 0, reset=error, head_at=None, room_at=None)
 
 
-def told(on: StreamsFacts, **facts: Any) -> list[tuple[str, str]]:
+def findings(on: StreamsFacts, **facts: Any) -> list[tuple[str, str]]:
     """Of whom something is said, and its first words."""
     ended = ended_run(on, **{"plan": Plan((), reserve_ms=10), "drained_at": 100.0, "cut_off": False, **facts})
     return [(of, what[:24]) for of, what in judge_streams(on, ended)]
 
 
 def told_of(whom: str, on: StreamsFacts, **facts: Any) -> list[str]:
-    return [what for of, what in told(on, **facts) if of == whom]
+    return [what for of, what in findings(on, **facts) if of == whom]
 
 
 def test_every_request_is_judged_on_its_stream_in_whatever_order_they_are_answered() -> None:
@@ -92,9 +92,9 @@ def test_every_request_is_judged_on_its_stream_in_whatever_order_they_are_answer
     first, second = asked(on), asked(on)
     answered(second)
     answered(first)
-    assert told(on) == []
+    assert findings(on) == []
     on.streams.streams[first.stream].answer = None
-    assert told(on) == [("w1", "G1: it has no answer, an")]
+    assert findings(on) == [("w1", "G1: it has no answer, an")]
 
 
 # How a connection ends
@@ -116,8 +116,8 @@ def test_every_request_is_judged_on_its_stream_in_whatever_order_they_are_answer
 def test_a_connection_ends_with_goaway(facts: dict[str, Any], streams: dict[str, Any], is_said: bool) -> None:
     """RFC 9113 6.8. Unless its client left, or had no room for it."""
     on = connection({"has_spoken": True, **streams}, **{"closed_at": 5.0, **facts})
-    assert told(on) == [("c0", "its connection ended wit")] * is_said
-    assert told(on, cut_off=True) == []
+    assert findings(on) == [("c0", "its connection ended wit")] * is_said
+    assert findings(on, cut_off=True) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_client_without_room_is_waited_for(
 ) -> None:
     """G10. For whatever is written: not only for answers."""
     on = connection({"has_spoken": True}, closed_at=closed_at, waits=waits)
-    assert told(on, drained_at=drained_at) == [("c0", "G10: its client was not ")] * is_said
+    assert findings(on, drained_at=drained_at) == [("c0", "G10: its client was not ")] * is_said
 
 
 def test_a_connection_ends_with_the_answer_that_is_given_up_whoever_else_waits() -> None:
@@ -199,9 +199,9 @@ def test_what_goaway_excludes_is_not_owed_an_answer() -> None:
     answered(asked(on))
     asked(on, entered_at=None)
     on.streams.goaway = GoAway(5.0, 1, 0)
-    assert told(on) == []
+    assert findings(on) == []
     on.streams.goaway = GoAway(5.0, 3, 0)
-    assert told(on) == [("w2", "G1: its head was read, a")]
+    assert findings(on) == [("w2", "G1: its head was read, a")]
 
 
 @pytest.mark.parametrize(
@@ -270,14 +270,14 @@ def test_a_ping_is_answered_at_once_while_there_is_a_connection(
     facts: dict[str, Any], streams: dict[str, Any]
 ) -> None:
     """RFC 9113 6.7."""
-    assert told(connection({"pings": [1.0], **streams}, **facts)) == []
-    assert told(connection({"pings": [0.999999999, 1.0], **streams}, **facts)) == [
+    assert findings(connection({"pings": [1.0], **streams}, **facts)) == []
+    assert findings(connection({"pings": [0.999999999, 1.0], **streams}, **facts)) == [
         ("c0", "a ping of 0.999999999 wa")
     ]
 
 
 def test_a_ping_that_is_never_answered_is_missed() -> None:
-    assert told(connection({"pings": [1.0]})) == [("c0", "a ping of 1.0 was not an")]
+    assert findings(connection({"pings": [1.0]})) == [("c0", "a ping of 1.0 was not an")]
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_ping_is_answered_when_there_is_room(
     closed_at: float, stalls: list[tuple[float, float]], is_said: bool
 ) -> None:
     on = connection({"pings": [1.0]}, closed_at=closed_at, waits=[(0.5, 2.0)])
-    assert told(on, stalls=stalls) == [("c0", "a ping of 1.0 was not an")] * is_said
+    assert findings(on, stalls=stalls) == [("c0", "a ping of 1.0 was not an")] * is_said
 
 
 # Requests and their answers
@@ -304,15 +304,15 @@ def test_a_head_arrives_when_the_server_need_not_wait_for_room_any_more() -> Non
     on = connection(waits=[(0.25, 1.0)])
     request = asked(on, read_at=0.5, entered_at=1.0)
     answered(request, 1.0)
-    assert told(on) == []
+    assert findings(on) == []
     request.entered_at = 1.5
-    assert told(on) == [("w1", "it was read at 1.0 and g"), ("w1", "G2/G4/G5/G8: it was answ")]
+    assert findings(on) == [("w1", "it was read at 1.0 and g"), ("w1", "G2/G4/G5/G8: it was answ")]
 
 
 def test_an_answer_is_judged_as_over_http_1() -> None:
     on = connection()
     answered(asked(on), request_id="w7")
-    assert told(on) == [("w1", "G1: it got the answer to")]
+    assert findings(on) == [("w1", "G1: it got the answer to")]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_an_answer_is_complete_when_its_windows_have_room(
     """G2."""
     on = connection(waits=facts.pop("waits", []))
     answered(asked(on), room_at=room_at, last_at=last_at)
-    assert told(on, **facts) == [("w1", "G2: its windows had room")] * is_said
+    assert findings(on, **facts) == [("w1", "G2: its windows had room")] * is_said
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_nothing_is_written_to_a_stream_that_its_client_has_reset(
     """G6."""
     on = connection()
     answered(asked(on, stream={"left_at": 1.0}), room_at=last_at, last_at=last_at)
-    assert told(on, stalls=stalls) == [("w1", "G6: it was written until")] * is_said
+    assert findings(on, stalls=stalls) == [("w1", "G6: it was written until")] * is_said
 
 
 GIVEN_UP_BY: Final = 0.0 + 10.0 + 0 + INSTANT_S
@@ -465,15 +465,15 @@ def test_an_answer_that_was_begun_may_have_no_room_for_a_byte(
 ) -> None:
     on = connection(closed_at=closed_at)
     asked(on, answered_at=answered_at)
-    assert told(on) == [("w1", "G1: it has no answer, an")] * is_said
+    assert findings(on) == [("w1", "G1: it has no answer, an")] * is_said
 
 
 def test_of_an_answer_that_was_begun_a_client_that_leaves_need_not_see_anything() -> None:
     on = connection(left_at=5.0)
     request = asked(on, answered_at=0.0)
-    assert told(on) == []
+    assert findings(on) == []
     request.answered_at = None  # it was due at 0
-    assert told(on) == [("w1", "G1: it has no answer, an")]
+    assert findings(on) == [("w1", "G1: it has no answer, an")]
 
 
 # Streams that the server resets
@@ -509,7 +509,7 @@ def test_a_stream_is_reset_with_the_error_that_its_request_is(
 ) -> None:
     on = connection()
     reset(asked(on, script, entered_at=None), error, 0.0)
-    assert told(on) == [("w1", "G1: its stream was reset")] * is_said
+    assert findings(on) == [("w1", "G1: its stream was reset")] * is_said
 
 
 DRAINED_AT: Final = 5.0
@@ -533,7 +533,7 @@ def test_a_stream_is_refused_in_the_shutdown_and_when_the_loop_is_behind(
     """G9. Refused is what the application was not given: so a client may send it again."""
     on = connection()
     reset(asked(on, read_at=read_at, entered_at=entered_at), error, read_at)
-    found = told(on, drained_at=DRAINED_AT, stalls=stalls)
+    found = findings(on, drained_at=DRAINED_AT, stalls=stalls)
     assert found == [("w1", "G1: its stream was reset")] * is_said
 
 
@@ -546,7 +546,7 @@ def test_what_is_no_request_gets_its_status_and_its_connection_goes_on(status: i
     on = connection()
     answered(asked(on, GARBAGE, entered_at=None), status=status, request_id="unread")
     answered(asked(on, replace(GARBAGE, status=431), entered_at=None), status=431, request_id="unread")
-    assert told(on) == [("w1", "what is no request got 4")] * is_said
+    assert findings(on) == [("w1", "what is no request got 4")] * is_said
 
 
 def test_a_request_is_shed_when_it_comes() -> None:
@@ -555,7 +555,7 @@ def test_a_request_is_shed_when_it_comes() -> None:
     shed = answered(asked(on, read_at=1.25, entered_at=None), 1.25, 503, request_id="world-1")
     shed.fields |= {"content-type": "application/problem+json", "connection": "close"}
     shed.body = b'{"reason": "overloaded"}'
-    assert told(on, stalls=[(1.0, 1.25)]) == []
+    assert findings(on, stalls=[(1.0, 1.25)]) == []
     shed.first_at = 1.2
     assert told_of("w1", on, stalls=[(1.0, 1.25)]) == ["G1: it was answered befo"]
     shed.first_at = 1.25

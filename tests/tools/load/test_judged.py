@@ -77,6 +77,6 @@ def test_what_the_client_did_itself_is_owed_nothing() -> None:
     assert set(OWED) - set(ON_TIME) == set(BROKEN_GUARANTEES) - {Outcome.WRONG_BODY}
 
 
-def test_an_outcome_is_told_by_its_name() -> None:
-    """These words are the keys of a report, and who reads reports counts on them."""
+def test_the_word_of_an_outcome_is_its_name() -> None:
+    """These words are the keys of a report, and its readers rely on them."""
     assert [outcome.value for outcome in Outcome] == [outcome.name.lower() for outcome in Outcome]

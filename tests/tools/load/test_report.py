@@ -393,7 +393,7 @@ def test_who_stays_draws_nothing() -> None:
 
 
 def test_one_kind_of_request_is_not_drawn_and_two_are() -> None:
-    """So that with one kind the seed alone says who leaves."""
+    """With one kind of request, the seed alone decides which clients disconnect."""
     plan = plan_of(hang_up_share=0.5, seed=5)
     draw, other = Draw(plan), Draw(plan)
     leaves = [draw.leave() for _ in range(50)]
