@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,9 +22,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_finish() -> None:
     """From now on the collector leaves pytest's own objects alone. There are half a million, and the tests
     that look for garbage spent most of their time on these.
+
+    Hypothesis begins before that: it asks the collector who refers to its random numbers, and a frozen object
+    is not among the answers.
     """
+    if "hypothesis" in sys.modules:
+        _begin_hypothesis()
     gc.collect()
     gc.freeze()
+
+
+def _begin_hypothesis() -> None:
+    from hypothesis import given, settings, strategies
+
+    settings(max_examples=1, database=None)(given(strategies.none())(lambda _: None))()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

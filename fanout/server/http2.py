@@ -209,8 +209,7 @@ class Http2:
                 self._drop(event.stream_id)
             case h2.events.RemoteSettingsChanged():
                 encoder = self._h2.encoder
-                if encoder.header_table_size > _TABLE_BYTES:  # to set the same value would hide a change
-                    encoder.header_table_size = _TABLE_BYTES
+                encoder.header_table_size = min(encoder.header_table_size, _TABLE_BYTES)
                 # hpack forgets a change when the same size is set again
                 encoder.header_table.resized = bool(encoder.table_size_changes)
             case h2.events.ConnectionTerminated():
