@@ -4,6 +4,8 @@ A request pays for itself: it is admitted or refused like any other. Every other
 for nothing (pings, settings, empty data, windows, priorities, whatever comes tomorrow), so a connection has
 an allowance of them, which its requests and the time fill up again. What h2 keeps until it is complete is
 bounded in bytes: it would keep a frame of 16 MB, and a header block of 64 frames.
+
+A CONTINUATION that continues nothing is noticed here too: h2 lets it pass on a stream that was reset.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from h2.errors import ErrorCodes
 from fanout.server.limits import Limits
 
 _PREFACE_BYTES: Final = 24
-_FRAME_HEAD: Final = struct.Struct(">BHBxI")  # length in three bytes, type, flags, stream
+_FRAME_HEAD: Final = struct.Struct(">BHBBI")  # length in three bytes, type, flags, stream
 _HEADERS: Final = 0x1
 _CONTINUATION: Final = 0x9
+_END_HEADERS: Final = 0x4
 _STREAM_ID: Final = 2**31 - 1
 MAX_FRAME_BYTES: Final = 2**14  # every client may send it, and no client more; RFC 9113 4.2
 
@@ -50,7 +53,10 @@ class Allowance:
 class Frames:
     """The frames of one connection, as they come in. number: of those that have begun, behind the preface."""
 
-    __slots__ = ("_allowance", "_head", "_head_bytes", "_limits", "_newest", "_skip", "_too_long", "number")
+    __slots__ = (
+        *("_allowance", "_head", "_head_bytes", "_head_is_open", "_is_stray", "_limits", "_newest", "_skip"),
+        *("_too_long", "number"),
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -59,6 +65,8 @@ class Frames:
         self._head = b""  # of the next frame, what there is of it
         self._newest = 0  # the highest stream
         self._head_bytes = 0  # of a header block
+        self._head_is_open = False  # it continues in the next frame
+        self._is_stray = False
         self._too_long = False
         self.number = 0
 
@@ -75,20 +83,24 @@ class Frames:
             if len(self._head) == _FRAME_HEAD.size:
                 self._on_frame(*_FRAME_HEAD.unpack(self._head))
                 self._head = b""
+        if self._is_stray:
+            return ErrorCodes.PROTOCOL_ERROR
         if self._too_long:
             return ErrorCodes.FRAME_SIZE_ERROR
         if self._allowance.overdrawn or self._head_bytes > self._limits.max_head_block_bytes:
             return ErrorCodes.ENHANCE_YOUR_CALM
         return None
 
-    def _on_frame(self, high: int, low: int, kind: int, stream: int) -> None:
+    def _on_frame(self, high: int, low: int, kind: int, flags: int, stream: int) -> None:
         self.number += 1
         self._skip = high << 16 | low
         self._too_long = self._too_long or self._skip > MAX_FRAME_BYTES
         if kind == _CONTINUATION:
+            self._is_stray = self._is_stray or not self._head_is_open
             self._head_bytes += self._skip
         elif kind == _HEADERS:
             self._head_bytes = self._skip
+        self._head_is_open = kind in (_HEADERS, _CONTINUATION) and not flags & _END_HEADERS
         stream &= _STREAM_ID
         if kind == _HEADERS and stream > self._newest:
             self._newest = stream

@@ -102,7 +102,9 @@ class Http2:
                     piece = data[at : at + _PIECE_BYTES]
                     before = self._frames.number
                     error = self._frames.count(piece)
-                    if error is not None:
+                    if error is ErrorCodes.PROTOCOL_ERROR:
+                        self._refuse(error)
+                    elif error is not None:
                         self._stop(End.FLOODING, error)
                     if self._frames.number - before > _FEW_FRAMES:
                         await self._driver.pieces.next()
@@ -117,6 +119,11 @@ class Http2:
         except trio.BrokenResourceError:  # nothing can be written any more, so no app waits for its answer
             self._stop(End.CLIENT_DISCONNECTED)
             self._connection.cut(End.CLIENT_DISCONNECTED)
+
+    def _refuse(self, error: ErrorCodes | None = None) -> None:
+        """The client has sent what is not HTTP/2. error: if h2 does not send it by itself."""
+        self._driver.malformed += 1
+        self._stop(End.REFUSED, error)
 
     def _stop(self, end: End, error: ErrorCodes | None = None) -> None:
         """Read no more, cancel the requests that still run, and end. error: sent to the client."""
@@ -176,8 +183,7 @@ class Http2:
         try:
             events = self._h2.receive_data(piece)
         except h2.exceptions.ProtocolError:
-            self._driver.malformed += 1
-            self._stop(End.REFUSED)
+            self._refuse()
             return
         for event in events:
             self._on_event(event)

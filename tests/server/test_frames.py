@@ -11,6 +11,8 @@ from fanout.server.limits import Limits
 from tests.blackbox.front_door.http2_frames import (
     CONTINUATION,
     DATA,
+    END_HEADERS,
+    END_STREAM,
     HEADERS,
     PING,
     PREFACE,
@@ -66,8 +68,18 @@ async def test_an_allowance_is_filled_up_when_it_is_used_up(autojump_clock: obje
             frame(HEADERS, 0, 1, bytes(90)) + frame(CONTINUATION, 0, 1, bytes(11)),
             ErrorCodes.ENHANCE_YOUR_CALM,
         ),
-        (frame(CONTINUATION, 0, 1, bytes(100)), None),
-        (frame(CONTINUATION, 0, 1, bytes(101)), ErrorCodes.ENHANCE_YOUR_CALM),
+        (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1, bytes(100)), None),
+        (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1, bytes(101)), ErrorCodes.ENHANCE_YOUR_CALM),
+        (frame(HEADERS, END_STREAM, 1) + frame(CONTINUATION, END_HEADERS, 1) + headers(3, b"x"), None),
+        # A CONTINUATION that continues nothing, RFC 9113 6.10.
+        (frame(CONTINUATION, 0, 1), ErrorCodes.PROTOCOL_ERROR),
+        (frame(CONTINUATION, 0, 1) + settings(), ErrorCodes.PROTOCOL_ERROR),
+        (headers(1, b"x") + frame(CONTINUATION, END_HEADERS, 1), ErrorCodes.PROTOCOL_ERROR),
+        (frame(HEADERS, 0, 1) + PINGS + frame(CONTINUATION, 0, 1), ErrorCodes.PROTOCOL_ERROR),
+        (
+            frame(HEADERS, 0, 1) + frame(CONTINUATION, END_HEADERS, 1) + frame(CONTINUATION, 0, 1),
+            ErrorCodes.PROTOCOL_ERROR,
+        ),
         # A reserved bit is no part of a stream's number.
         (PINGS * 5 + headers(RESERVED | 1, b"x") + headers(3, b"x") + PINGS * 4, None),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES)), None),

@@ -16,7 +16,15 @@ from fanout.server.asgi import ANSWER, CLIENT_KEY, Receive, Scope, Send
 from fanout.server.connection import DISCONNECT
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
-from tests.blackbox.front_door.http2_frames import PING, block, fields, frame, headers
+from tests.blackbox.front_door.http2_frames import (
+    CONTINUATION,
+    END_HEADERS,
+    PING,
+    block,
+    fields,
+    frame,
+    headers,
+)
 from tests.server.apps import Echo, answer
 from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
 from tests.server.http2_hostile import get
@@ -108,6 +116,20 @@ async def test_a_frame_that_is_too_long_ends_the_connection(autojump_clock: Mock
         await client.end()
         assert world.driver.statistics().ended == {"flooding": 1}
         assert world.driver.statistics().malformed == 0
+
+
+async def test_a_continuation_of_nothing_ends_the_connection(autojump_clock: MockClock) -> None:
+    """RFC 9113 6.10: PROTOCOL_ERROR. h2 lets it pass on a stream that was reset."""
+    async with http2_in_memory(Echo(slow_s=60)) as world:
+        client = world.connect()
+        await client.send(request(b"/slow"))
+        client.connection.reset_stream(1)
+        await client.flush()
+        await client.stream.send_all(frame(CONTINUATION, END_HEADERS, 1, b"\x82"))
+        assert await client.goodbye() == ErrorCodes.PROTOCOL_ERROR
+        await client.end()
+        assert world.driver.statistics().ended == {"refused": 1}
+        assert world.driver.statistics().malformed == 1
 
 
 async def test_malformed_requests_are_counted_as_what_was_taken_back(autojump_clock: MockClock) -> None:

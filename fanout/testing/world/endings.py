@@ -27,6 +27,7 @@ MAX_RESERVE_MS: Final = 100.0  # the largest time reserve that a late event loop
 _LARGE_BYTES: Final = 200_000  # more than is read of any of them
 # A right answer, and soon after it the end of the connection: what is sent over it by then gets no answer.
 _LAST_WORDS: Final = frozenset({"late_408", "close_idle", "rst_idle", "close_at_once", "cut_after_answer"})
+_BREAKS: Final = frozenset({"accept_rst", "accept_fin"})  # a connection that ends as soon as it is accepted
 _NO_TAG: Final = frozenset({"extra_members"})  # its payload has no room for one
 
 
@@ -35,15 +36,20 @@ def ending(call: CallFacts | None, plan: Plan, slack_s: float) -> CallEnd:
     if call is None or not call.attempts:
         return CallEnd(NEVER, "hang")
     last = call.attempts[-1]
-    if (
-        last.wire is not None
-        and last.sent_at is None
-        and is_late(call, last.wire.connected_at, plan, slack_s)
-    ):
-        end = CallEnd(at(last.wire.connected_at), TOO_LATE)
-    else:
-        end = _ending(call, last, plan)
+    late_at = _late_at(call, last, plan, slack_s)
+    end = _ending(call, last, plan) if late_at is None else CallEnd(at(late_at), TOO_LATE)
     return CallEnd(Span(end.when.earliest, end.when.latest + slack_s), end.error, end.time, end.tag)
+
+
+def _late_at(call: CallFacts, last: Attempt, plan: Plan, slack_s: float) -> float | None:
+    """When it was connected, if so little time was left then that its request was not sent."""
+    wire = last.wire
+    if wire is None or last.sent_at is not None or not is_late(call, wire.connected_at, plan, slack_s):
+        return None
+    may_be_in_time = bool(slack_s) or plan.has_stalls
+    if may_be_in_time and call.outcome == "broken" and wire.how in _BREAKS:
+        return None
+    return wire.connected_at
 
 
 def is_late(call: CallFacts, moment: float, plan: Plan, slack_s: float) -> bool:
@@ -67,7 +73,7 @@ def _ending(call: CallFacts, attempt: Attempt, plan: Plan) -> CallEnd:
     match attempt.wire.how:
         case "accept_hang":
             return CallEnd(NEVER, "hang")
-        case "accept_rst" | "accept_fin":
+        case how if how in _BREAKS:
             return CallEnd(at(attempt.wire.connected_at + latency_s), "broken")
     if attempt.sent_at is None or not call.arrivals or call.arrivals[-1] < attempt.sent_at:
         return CallEnd(NEVER, "hang")  # on its way, or lost with a connection that had been idle

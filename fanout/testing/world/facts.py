@@ -91,7 +91,7 @@ class RequestFacts:
     head_end: the place of the byte behind it, counted from the first byte on its connection. stream: its
         number, over HTTP/2.
     entered_at: when the application was given it. was_full: as many as may be were in flight then.
-    answered_at: when the application began to answer.
+    answered_at: when the application began to answer, or raised.
     in_flight: how many were in flight then, this one included: those whose answer had not begun.
     deadline_at: when the deadline of its race was made to come, if before its time.
     first_byte: when its answer began, the admission permits taken, the requests unanswered, the upstream

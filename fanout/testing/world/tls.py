@@ -131,6 +131,15 @@ class SecureWire:
                 self._incoming.write(data)
             elif data is not None:
                 self._incoming.write_eof()
+        except OSError as error:
+            self._error = error
+        else:
+            self._decrypt()
+
+    def _decrypt(self) -> None:
+        if self._has_ended or self._error is not None:
+            return
+        try:
             while piece := self._openssl.read(_RECORD_BYTES):
                 self._plain += piece
             self._has_ended = True
@@ -142,7 +151,7 @@ class SecureWire:
             if self._facts.client.window_bytes >= _RECORD_BYTES:  # else there may be no room for it
                 self._facts.bad.append("its TLS ended without close_notify")
             self._has_ended = True
-        except OSError as error:
+        except ssl.SSLError as error:
             self._error = error
 
     def send_end(self) -> None:
@@ -160,6 +169,7 @@ class SecureWire:
         self._end.wake()
 
     def _say_goodbye(self) -> None:
+        self._decrypt()  # `unwrap` would fail at an answer that came with the end of the handshake
         with suppress(OSError):
             try:
                 self._openssl.unwrap()

@@ -272,6 +272,7 @@ class World:
 
         try:
             if request.script.ask == "crash":
+                request.answered_at = trio.current_time()
                 raise self._upstreams.new_bug(f"w{request.script.id}")
             await self._server.app(scope, receive, send_on)
         finally:

@@ -12,7 +12,7 @@ from fanout.testing.world.dues import budget_ends, call_starts_by, dues_of, is_d
 from fanout.testing.world.endings import ending
 from fanout.testing.world.facts import Attempt, CallFacts, RequestFacts
 from fanout.testing.world.oracle import CRASH, INSTANT_S, NEVER, TOO_LATE, CallEnd, Due, Span, at
-from fanout.testing.world.plan import CallScript, DialScript, Plan, RequestScript, Stall
+from fanout.testing.world.plan import CallScript, Dialling, DialScript, Plan, RequestScript, Stall
 from tests.testing.world.made import SLOW, answered, asked, called, connection, ended_run, wire
 from tests.testing.world.plans import race
 
@@ -155,6 +155,25 @@ def test_to_the_instant_there_is_time_to_send_a_request(
     for connected_at, is_late in ((limit, False), (nextafter(limit, inf), True)):
         call = called(request, None, Attempt(wire=wire("ok", connected_at)), arrivals=[])
         assert (end_of(call, plan, slack_s).error == TOO_LATE) is is_late
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome", "slack_s", "stalls", "error"),
+    [
+        ("accept_rst", "broken", 0.125, (), "broken"),
+        ("accept_fin", "broken", 0.0, (Stall(0, 1),), "broken"),
+        ("accept_rst", "broken", 0.0, (), TOO_LATE),  # that is no matter of opinion
+        ("accept_rst", "too_late", 0.125, (Stall(0, 1),), TOO_LATE),
+        ("ok", "broken", 0.125, (Stall(0, 1),), TOO_LATE),
+    ],
+)
+def test_with_a_late_event_loop_a_spoilt_connection_may_have_been_in_time(
+    how: Dialling, outcome: str, slack_s: float, stalls: tuple[Stall, ...], error: str
+) -> None:
+    plan = Plan((), reserve_ms=10, min_call_ms=5, stalls=stalls)
+    request = asked(connection(), race(1, timeout_ms=500))
+    call = called(request, None, Attempt(wire=wire(how, 0.49)), arrivals=[], outcome=outcome)
+    assert end_of(call, plan, slack_s).error == error
 
 
 def test_a_call_is_started_as_long_as_there_is_the_time_that_it_needs() -> None:
