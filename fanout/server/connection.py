@@ -46,6 +46,7 @@ class Connection:
     """The record of one connection. Made by `Driver.hold`, which runs it in `scope`."""
 
     __slots__ = (
+        "_is_replaced",
         "_read_by",
         "_timeouts",
         "_write_by",
@@ -71,6 +72,7 @@ class Connection:
         self.reset = False  # close with RST: the client must not take a part of an answer for the whole
         self.is_http2 = False
         self.is_for_head = False  # the request that is refused is a HEAD: its answer has no content
+        self._is_replaced = False
         self._read_by = inf
         self._write_by = inf
 
@@ -89,7 +91,8 @@ class Connection:
         self.state = State.IDLE
         waiting = self._timeouts.waiting  # inlined, because every request that is shed comes here
         waiting.pop(self, None)
-        waiting[self] = self.now()
+        if not self._is_replaced:
+            waiting[self] = self.now()
         if self._read_by != inf:
             self._clear_read_by()
 
@@ -145,7 +148,8 @@ class Connection:
     def _to_the_end_of_the_queue(self) -> None:
         waiting = self._timeouts.waiting
         waiting.pop(self, None)
-        waiting[self] = self.now()
+        if not self._is_replaced:
+            waiting[self] = self.now()
 
     def client_left(self) -> None:
         """The client has disconnected, perhaps behind bytes that are not read yet."""
@@ -157,6 +161,12 @@ class Connection:
         """End it now, and the app with it."""
         self.end = self.end or end
         self.scope.cancel(reason=DISCONNECT if end is End.CLIENT_DISCONNECTED else end)
+
+    def give_way(self) -> None:
+        """End it now, for a newer one. Its task may still run, and never waits in the queue again."""
+        self._is_replaced = True
+        self._timeouts.waiting.pop(self, None)
+        self.cut(End.EVICTED)
 
     def reads_too_slowly(self) -> None:
         """The app reports that its client has not read a long answer in time."""

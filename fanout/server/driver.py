@@ -214,10 +214,9 @@ class Driver:
             longest = next(iter(self._open), None)
         if longest is None:
             return False
-        self.timeouts.waiting.pop(longest, None)
         del self._open[longest]  # the next new connection evicts another one
         with self.guard:
-            longest.cut(End.EVICTED)
+            longest.give_way()
         return True
 
     def _has_just_come(self, waiting: Connection) -> bool:

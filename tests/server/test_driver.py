@@ -206,6 +206,36 @@ async def test_a_client_that_just_came_is_not_evicted_if_busy_ones_may_be(
         assert here.ended == {"evicted": 1}
 
 
+@pytest.mark.parametrize("again", [Connection.wait_idle, Connection.answered])
+async def test_an_evicted_connection_waits_in_no_queue_any_more(
+    autojump_clock: MockClock, again: Callable[[Connection], None]
+) -> None:
+    """Its task may still run, such as when bytes came in the same iteration."""
+
+    async def restless(connection: Connection) -> None:
+        connection.wait_idle()
+        try:
+            await trio.sleep_forever()
+        finally:
+            again(connection)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    async with desk(Limits(max_connections=1)) as here:
+        here.begin(restless)
+        await trio.testing.wait_all_tasks_blocked()
+        here.begin(here.busy)
+        await trio.testing.wait_all_tasks_blocked()
+        statistics = here.driver.statistics()
+        assert (statistics.waiting, statistics.busy) == (0, 1)
+        here.begin(here.busy)
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.crashes == []
+        assert here.ended == {"over_limit": 1}
+        await trio.sleep(2)
+        assert here.ended == {"over_limit": 1, "evicted": 1}
+
+
 async def test_busy_connections_are_evicted_only_where_they_may_be(autojump_clock: MockClock) -> None:
     async with desk(Limits(max_connections=2)) as here:
         busy = here.begin(here.busy)
