@@ -11,6 +11,7 @@ A CONTINUATION that continues nothing is noticed here too: h2 lets it pass on a 
 from __future__ import annotations
 
 import struct
+from math import inf
 from typing import Final
 
 import trio
@@ -54,7 +55,7 @@ class Frames:
     """The frames of one connection, as they come in. number: of those that have begun, behind the preface."""
 
     __slots__ = (
-        *("_allowance", "_head", "_head_bytes", "_head_is_open", "_is_stray", "_limits", "_newest", "_skip"),
+        *("_allowance", "_head", "_head_bytes", "_head_is_open", "_limits", "_newest", "_skip", "_stray"),
         *("_too_long", "number"),
     )
 
@@ -66,7 +67,7 @@ class Frames:
         self._newest = 0  # the highest stream
         self._head_bytes = 0  # of a header block
         self._head_is_open = False  # it continues in the next frame
-        self._is_stray = False
+        self._stray = inf  # the number of the first that continues nothing
         self._too_long = False
         self.number = 0
 
@@ -83,20 +84,24 @@ class Frames:
             if len(self._head) == _FRAME_HEAD.size:
                 self._on_frame(*_FRAME_HEAD.unpack(self._head))
                 self._head = b""
-        if self._is_stray:
-            return ErrorCodes.PROTOCOL_ERROR
         if self._too_long:
             return ErrorCodes.FRAME_SIZE_ERROR
         if self._allowance.overdrawn or self._head_bytes > self._limits.max_head_block_bytes:
             return ErrorCodes.ENHANCE_YOUR_CALM
         return None
 
+    @property
+    def have_stray(self) -> bool:
+        """Whether a CONTINUATION that continues nothing has come, to its end."""
+        return self._stray < self.number or (self._stray == self.number and not self._skip)
+
     def _on_frame(self, high: int, low: int, kind: int, flags: int, stream: int) -> None:
         self.number += 1
         self._skip = high << 16 | low
         self._too_long = self._too_long or self._skip > MAX_FRAME_BYTES
         if kind == _CONTINUATION:
-            self._is_stray = self._is_stray or not self._head_is_open
+            if not self._head_is_open:
+                self._stray = min(self._stray, self.number)
             self._head_bytes += self._skip
         elif kind == _HEADERS:
             self._head_bytes = self._skip

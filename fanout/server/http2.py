@@ -102,9 +102,7 @@ class Http2:
                     piece = data[at : at + _PIECE_BYTES]
                     before = self._frames.number
                     error = self._frames.count(piece)
-                    if error is ErrorCodes.PROTOCOL_ERROR:
-                        self._refuse(error)
-                    elif error is not None:
+                    if error is not None:
                         self._stop(End.FLOODING, error)
                     if self._frames.number - before > _FEW_FRAMES:
                         await self._driver.pieces.next()
@@ -180,6 +178,9 @@ class Http2:
     # What the client sends
 
     def _take(self, piece: bytes) -> None:
+        if self._frames.have_stray:  # h2 would let it pass on a stream that was reset
+            self._refuse(ErrorCodes.PROTOCOL_ERROR)
+            return
         try:
             events = self._h2.receive_data(piece)
         except h2.exceptions.ProtocolError:

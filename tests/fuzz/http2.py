@@ -27,7 +27,16 @@ from fanout.server.head import Head
 from fanout.server.http2 import Http2
 from fanout.server.http2_head import Malformed, read_head
 from fanout.server.rejections import Rejected
-from tests.blackbox.front_door.http2_frames import DATA, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM
+from tests.blackbox.front_door.http2_frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+)
 from tests.fuzz.http2_rules import (
     MALFORMED,
     SERVED,
@@ -114,7 +123,12 @@ def plan_of(data: bytes) -> Plan:
     """
     plan = Plan()
     connection, patient = _server(), _server()
+    kind, flags = 0, 0
     for piece in _frames(data):
+        continues = kind in (HEADERS, CONTINUATION) and not flags & END_HEADERS
+        kind, flags = piece.removeprefix(PREFACE)[3:5].ljust(2, b"\0")
+        if kind == CONTINUATION and not continues:
+            plan.is_clean = False  # 6.10; h2 lets it pass on a stream that was reset
         if int.from_bytes(piece.removeprefix(PREFACE)[:3]) > _MAX_FRAME_BYTES:
             plan.is_clean = False  # the server does not wait for the rest of it
         if (stream := plan.streams.get(_reset_by_client(piece))) is not None:

@@ -71,15 +71,6 @@ async def test_an_allowance_is_filled_up_when_it_is_used_up(autojump_clock: obje
         (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1, bytes(100)), None),
         (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1, bytes(101)), ErrorCodes.ENHANCE_YOUR_CALM),
         (frame(HEADERS, END_STREAM, 1) + frame(CONTINUATION, END_HEADERS, 1) + headers(3, b"x"), None),
-        # A CONTINUATION that continues nothing, RFC 9113 6.10.
-        (frame(CONTINUATION, 0, 1), ErrorCodes.PROTOCOL_ERROR),
-        (frame(CONTINUATION, 0, 1) + settings(), ErrorCodes.PROTOCOL_ERROR),
-        (headers(1, b"x") + frame(CONTINUATION, END_HEADERS, 1), ErrorCodes.PROTOCOL_ERROR),
-        (frame(HEADERS, 0, 1) + PINGS + frame(CONTINUATION, 0, 1), ErrorCodes.PROTOCOL_ERROR),
-        (
-            frame(HEADERS, 0, 1) + frame(CONTINUATION, END_HEADERS, 1) + frame(CONTINUATION, 0, 1),
-            ErrorCodes.PROTOCOL_ERROR,
-        ),
         # A reserved bit is no part of a stream's number.
         (PINGS * 5 + headers(RESERVED | 1, b"x") + headers(3, b"x") + PINGS * 4, None),
         (frame(DATA, 0, 1, bytes(MAX_FRAME_BYTES)), None),
@@ -94,6 +85,31 @@ async def test_what_is_too_much(sent: bytes, error: ErrorCodes | None, piece_byt
     data = PREFACE + sent
     found = [frames.count(data[at : at + piece_bytes]) for at in range(0, len(data), piece_bytes)]
     assert found[-1] == error
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 7, 9, 10, 1000])
+@pytest.mark.parametrize(
+    ("sent", "is_stray"),
+    [
+        (frame(HEADERS, END_STREAM, 1) + frame(CONTINUATION, END_HEADERS, 1) + headers(3, b"x"), False),
+        (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1) * 2, False),
+        (frame(CONTINUATION, 0, 1), True),
+        (frame(CONTINUATION, 0, 1, b"x"), True),
+        (frame(CONTINUATION, 0, 1, b"x")[:-1], False),  # it is not complete
+        (frame(CONTINUATION, 0, 1, b"x") + settings(), True),
+        (frame(CONTINUATION, 0, 1, b"x") + frame(CONTINUATION, 0, 1, b"x")[:-1], True),
+        (headers(1, b"x") + frame(CONTINUATION, END_HEADERS, 1), True),
+        (frame(HEADERS, 0, 1) + PINGS + frame(CONTINUATION, 0, 1), True),
+        (frame(HEADERS, 0, 1) + frame(CONTINUATION, END_HEADERS, 1) + frame(CONTINUATION, 0, 1), True),
+    ],
+)
+async def test_a_continuation_of_nothing(sent: bytes, is_stray: bool, piece_bytes: int) -> None:
+    """RFC 9113 6.10."""
+    frames = Frames(LIMITS)
+    data = PREFACE + sent
+    for at in range(0, len(data), piece_bytes):
+        assert frames.count(data[at : at + piece_bytes]) is None
+    assert frames.have_stray is is_stray
 
 
 async def test_the_preface_is_no_frame() -> None:

@@ -47,7 +47,8 @@ def _of_connection(connection: StreamsFacts, ended: Ended) -> Iterator[str]:
         yield "its connection ended without GOAWAY"
     if connection.given_up_at is not None:
         began = connection.waits[-1][0]
-        if not is_given_up and not _is_long(began, closed_at, ended):
+        is_long = _is_long(_waits_from(connection, began), closed_at, ended)
+        if not is_given_up and not is_long and not _was_idle(connection, closed_at):
             yield f"G10: its client was not waited for from {began}, and it was closed at {closed_at}"
 
 
@@ -82,6 +83,22 @@ def _is_given_up(connection: StreamsFacts, moment: float, ended: Ended) -> bool:
         if begun_at is not None and not is_complete and _is_long(begun_at, moment, ended):
             return True
     return False
+
+
+def _waits_from(connection: StreamsFacts, began: float) -> float:
+    """Since when there is nothing that the server could do. It looks at no head before its settings are sent,
+    and waits for the first one from the beginning.
+    """
+    requests = connection.requests
+    has_begun = any(each.entered_at is not None or connection.answer_to(each) for each in requests)
+    return began if has_begun else connection.opened_at
+
+
+def _was_idle(connection: StreamsFacts, closed_at: float) -> bool:
+    """Whether nothing but GOAWAY had to wait for room, so that the connection ended without it."""
+    answers = [connection.answer_to(each) for each in connection.requests if each.entered_at is not None]
+    ends = [inf if answer is None or answer.last_at is None else answer.last_at for answer in answers]
+    return connection.waits[-1][0] >= closed_at - INSTANT_S and max(ends, default=inf) <= closed_at
 
 
 def _runs(connection: StreamsFacts, request: RequestFacts, moment: float) -> bool:
@@ -160,13 +177,14 @@ class StreamCase(Case):
             begun_at = answer.first_at
         if self._left_at is not None and begun_at is not None:
             return True
-        if begun_at is None or (answer is not None and answer.room_at is not None):
-            return False
         if stream.reset_at is not None:
             ended_at = stream.reset_at
             if stream.reset != CANCEL:
                 return False
-        return ended_at is not None and _is_long(begun_at, ended_at, self._ended)
+        if begun_at is None or ended_at is None:
+            return False
+        room_at = inf if answer is None or answer.room_at is None else answer.room_at
+        return room_at >= ended_at - INSTANT_S and _is_long(begun_at, ended_at, self._ended)
 
     def _ends_with(self, answer: Answer) -> bool:
         return True  # the stream does

@@ -155,6 +155,8 @@ def test_a_connection_whose_client_takes_no_answer_is_reset(
         ([(0.0, 1.0), (1.0, inf)], 10.9, 100.0, True),  # it waits since the last of them began
         ([(0.0, 1.0), (1.0, inf)], 11.0, 100.0, False),
         ([(0.0, 1.0)], 5.0, 100.0, False),  # it waits for nothing
+        ([(5.0 - INSTANT_S, inf)], 5.0, 100.0, False),  # only for GOAWAY, and an idle connection ends without
+        ([(before(5.0 - INSTANT_S), inf)], 5.0, 100.0, True),
     ],
 )
 def test_a_client_without_room_is_waited_for(
@@ -162,7 +164,45 @@ def test_a_client_without_room_is_waited_for(
 ) -> None:
     """G10. For whatever is written: not only for answers."""
     on = connection({"has_spoken": True}, closed_at=closed_at, waits=waits)
+    answered(asked(on))
     assert findings(on, drained_at=drained_at) == [("c0", "G10: its client was not ")] * is_said
+
+
+@pytest.mark.parametrize(
+    ("entered_at", "answered_until", "is_said"),
+    [
+        (0.0, 5.0, False),
+        (0.0, after(5.0), True),
+        (0.0, None, True),  # it is running, and cannot be idle
+        (None, None, True),
+    ],
+)
+def test_an_idle_connection_is_one_whose_answers_are_complete(
+    entered_at: float | None, answered_until: float | None, is_said: bool
+) -> None:
+    on = connection(closed_at=5.0, waits=[(5.0, inf)])
+    answered(asked(on, entered_at=entered_at), last_at=answered_until)
+    assert told_of("c0", on) == ["G10: its client was not "] * is_said
+
+
+@pytest.mark.parametrize(
+    ("entered_at", "has_answer", "closed_at", "is_said"),
+    [
+        (None, False, LONG_S, False),
+        (None, False, before(LONG_S), True),
+        (0.5, False, LONG_S, True),
+        (None, True, LONG_S, True),
+    ],
+)
+def test_a_client_whose_settings_cannot_be_answered_is_waited_for_from_the_beginning(
+    entered_at: float | None, has_answer: bool, closed_at: float, is_said: bool
+) -> None:
+    """G10. Its first head has come, and is not looked at."""
+    on = connection(closed_at=closed_at, waits=[(1.0, inf)])
+    request = asked(on, entered_at=entered_at)
+    if has_answer:
+        answered(request, request_id="unread", last_at=None)
+    assert told_of("c0", on) == ["G10: its client was not "] * is_said
 
 
 def test_a_connection_ends_with_the_answer_that_is_given_up_whoever_else_waits() -> None:
@@ -441,6 +481,8 @@ def test_an_answer_is_given_up_later_when_nobody_looks(
         ({}, {"reset_at": before(LONG_S), "reset": CANCEL}, None, 100.0, True),
         ({}, {"reset_at": LONG_S, "reset": CANCEL + 1}, None, 100.0, True),
         ({"closed_at": LONG_S}, {"reset_at": 1.0, "reset": CANCEL}, None, 100.0, True),
+        ({}, {"reset_at": 12.0, "reset": CANCEL}, 12.0 - INSTANT_S, 100.0, False),  # room came as it ended
+        ({}, {"reset_at": 12.0, "reset": CANCEL}, before(12.0 - INSTANT_S), 100.0, True),
     ],
 )
 def test_an_answer_may_be_cut_for_a_client_that_left_or_gives_no_room(
