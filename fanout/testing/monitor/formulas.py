@@ -46,7 +46,7 @@ FORMULAS: Final[dict[str, str]] = {
 each request r if r.by_app and r.arrived < never: served(r, run, lag)
 # also one that did not get as far as the application, unless the connection ended in that very moment
 each request r if not r.by_app and r.arrived < never:
-  r.began < never or r.left <= r.arrived + lag or run.crowded
+  r.began < never or min(r.left, r.closed) <= r.arrived + lag or run.crowded
   or run.drained - lag <= r.arrived <= run.drained + lag
 each request r if not r.by_app and r.began < never: r.written < never or not_taken(r, run, lag)
 # an answer is to the request that was sent, and not before it

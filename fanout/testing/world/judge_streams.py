@@ -186,6 +186,13 @@ class StreamCase(Case):
         room_at = inf if answer is None or answer.room_at is None else answer.room_at
         return room_at >= ended_at - INSTANT_S and _is_long(begun_at, ended_at, self._ended)
 
+    def _came_too_late(self) -> bool:
+        """As in HTTP/1.1, or in the instant in which an answer beside it was given up with the connection."""
+        closed_at = self._streams.closed_at
+        if closed_at is not None and _is_given_up(self._streams, closed_at, self._ended):
+            return closed_at <= self._arrived_at + INSTANT_S or super()._came_too_late()
+        return super()._came_too_late()
+
     def _ends_with(self, answer: Answer) -> bool:
         return True  # the stream does
 

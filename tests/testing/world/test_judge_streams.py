@@ -494,6 +494,26 @@ def test_an_answer_may_be_cut_for_a_client_that_left_or_gives_no_room(
 
 
 @pytest.mark.parametrize(
+    ("read_at", "begun_at", "facts", "is_said"),
+    [
+        (11.0 - INSTANT_S, 0.0, {"closed_at": 11.0}, False),
+        (before(11.0 - INSTANT_S), 0.0, {"closed_at": 11.0}, True),
+        (before(11.0 - INSTANT_S), 0.0, {"closed_at": 11.0, "left_at": 11.0 - INSTANT_S}, False),
+        (11.0, 2.0, {"closed_at": 11.0}, True),  # that one was not waited for long enough
+        (11.0, 0.0, {"closed_at": None}, True),
+        (11.0, 2.0, {"closed_at": 11.0, "left_at": 11.0}, False),
+    ],
+)
+def test_a_request_may_come_in_the_instant_in_which_another_answer_is_given_up(
+    read_at: float, begun_at: float, facts: dict[str, Any], is_said: bool
+) -> None:
+    on = connection(**facts)
+    answered(asked(on, answered_at=begun_at), last_at=None, room_at=None)
+    asked(on, read_at=read_at, entered_at=None)
+    assert told_of("w2", on) == ["G1: its head was read, a"] * is_said
+
+
+@pytest.mark.parametrize(
     ("answered_at", "closed_at", "is_said"),
     [
         (0.0, LONG_S, False),
