@@ -184,9 +184,12 @@ class Connection:
     def drain(self, idle_until: float) -> bool:
         """The server shuts down: end as soon as possible without losing an admitted request.
 
-        Whether it is idle. Then it ends at `idle_until`, unless a request comes before.
+        Whether it is idle. Then it ends at `idle_until`, unless a request comes before. Over HTTP/2 a refusal
+        may still have to be written to an idle one.
         """
-        if self.state is State.HANDSHAKE or (self.state is State.IDLE and not self.transport.has_bytes()):
+        is_writing = self._write_by != inf
+        is_idle = self.state is State.IDLE and not is_writing and not self.transport.has_bytes()
+        if self.state is State.HANDSHAKE or is_idle:
             if idle_until <= self.now():
                 self.cut(End.DRAINED)
             else:

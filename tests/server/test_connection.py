@@ -272,6 +272,17 @@ async def test_a_request_that_is_in_the_kernel_is_waited_for_in_a_drain(autojump
     assert (desk.connection.end, desk.left_s) == (None, 0.5)
 
 
+async def test_what_is_being_written_has_the_grace_also_on_an_idle_connection(
+    autojump_clock: MockClock,
+) -> None:
+    """A refusal over HTTP/2, to a client that does not read."""
+    desk = await desk_at_100()
+    desk.connection.wait_idle()
+    desk.connection.written_within(10)
+    assert not desk.connection.drain(100)
+    assert (desk.connection.end, desk.is_cut, desk.left_s) == (None, False, 0.5)
+
+
 async def test_an_app_that_has_answered_has_the_grace_to_return(autojump_clock: MockClock) -> None:
     desk = await desk_at_100()
     desk.connection.answered()

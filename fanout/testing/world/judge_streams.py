@@ -87,10 +87,10 @@ def _is_given_up(connection: StreamsFacts, moment: float, ended: Ended) -> bool:
 
 def _waits_from(connection: StreamsFacts, began: float) -> float:
     """Since when there is nothing that the server could do. It looks at no head before its settings are sent,
-    and waits for the first one from the beginning.
+    and waits for the first one from the beginning. A refusal that is not sent does not end that wait.
     """
     requests = connection.requests
-    has_begun = any(each.entered_at is not None or connection.answer_to(each) for each in requests)
+    has_begun = connection.completed or any(each.entered_at is not None for each in requests)
     return began if has_begun else connection.opened_at
 
 

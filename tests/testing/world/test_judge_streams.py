@@ -186,7 +186,7 @@ def test_an_idle_connection_is_one_whose_answers_are_complete(
 
 
 @pytest.mark.parametrize(
-    ("entered_at", "has_answer", "closed_at", "is_said"),
+    ("entered_at", "is_refused", "closed_at", "is_said"),
     [
         (None, False, LONG_S, False),
         (None, False, before(LONG_S), True),
@@ -195,13 +195,13 @@ def test_an_idle_connection_is_one_whose_answers_are_complete(
     ],
 )
 def test_a_client_whose_settings_cannot_be_answered_is_waited_for_from_the_beginning(
-    entered_at: float | None, has_answer: bool, closed_at: float, is_said: bool
+    entered_at: float | None, is_refused: bool, closed_at: float, is_said: bool
 ) -> None:
     """G10. Its first head has come, and is not looked at."""
     on = connection(closed_at=closed_at, waits=[(1.0, inf)])
-    request = asked(on, entered_at=entered_at)
-    if has_answer:
-        answered(request, request_id="unread", last_at=None)
+    answer = answered(asked(on, entered_at=entered_at), request_id="unread", last_at=None)
+    if is_refused:
+        on.streams.completed.append(answer)
     assert told_of("c0", on) == ["G10: its client was not "] * is_said
 
 
