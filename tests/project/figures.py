@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -72,8 +73,11 @@ def measure(name: str) -> Entry:
     begins = _JSON.search(done.stdout)
     if done.returncode or begins is None:
         click.echo(done.stdout[: begins.start() if begins else None], err=True)  # such as what has survived
+        with tempfile.NamedTemporaryFile("w", prefix=f"{name}-", suffix=".txt", delete=False) as kept:
+            kept.write(done.stdout)  # with the samples: such as which simulation runs were broken
         raise click.ClickException(
-            f"{section.command} has ended with {done.returncode}: nothing is published"
+            f"{section.command} has ended with {done.returncode}: nothing is published, and {kept.name} has "
+            "what it has printed"
         )
     samples, _ = json.JSONDecoder().raw_decode(done.stdout[begins.start() :])
     if wrong := section.wrong(samples):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
@@ -504,6 +505,14 @@ def publishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def kept_in(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files are kept that have no place of their own."""
+    folder = tmp_path_factory.mktemp("kept")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 def section_that(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     section = replace(SECTIONS["leak_check"], command=command)
     monkeypatch.setitem(SECTIONS, "leak_check", section)
@@ -541,7 +550,7 @@ def test_a_command_that_ends_well_publishes_entry_table_and_record(
     ],
 )
 def test_a_command_that_fails_publishes_nothing(
-    command: str, why: str, publishing: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, why: str, publishing: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section_that(monkeypatch, command)
     before = files_in(publishing)
@@ -551,8 +560,19 @@ def test_a_command_that_fails_publishes_nothing(
     assert files_in(publishing) == before
 
 
+def test_what_a_command_that_fails_has_printed_is_kept(
+    publishing: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have run for half an hour, and the samples say what was wrong."""
+    section_that(monkeypatch, "sh -c 'echo [[{}]]; exit 3'")
+    result = CliRunner().invoke(figures.main, ["leak_check"])
+    (kept,) = kept_in.iterdir()
+    assert f"{kept} has what it has printed" in result.output
+    assert kept.read_text("utf-8") == "[[{}]]\n"
+
+
 def test_packages_that_are_judged_apart_are_rows_of_one_table(
-    publishing: Path, monkeypatch: pytest.MonkeyPatch
+    publishing: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that fails does not keep the next from being published, and stays out of the table."""
     names = ("mutants-race", "mutants-pool", "mutants-api")
