@@ -71,6 +71,15 @@ class Ended:
             if began <= ended_at + INSTANT_S and to >= began_at - INSTANT_S
         )
 
+    def noticed_by(self, moment: float) -> float:
+        """When the server had noticed the signal: the loop may have stood still right after it."""
+        signalled_at = self.signalled_at - INSTANT_S
+        return (
+            self.signalled_at
+            + INSTANT_S
+            + sum(to - began for began, to in self.stalls if signalled_at <= began <= moment)
+        )
+
     def long_passes(self) -> list[tuple[float, float]]:
         """The stalls: when each began, how long it took. Those with no time between them may be one pass."""
         passes: list[tuple[float, float]] = []

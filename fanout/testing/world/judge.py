@@ -84,7 +84,7 @@ def _kept_open(ended: Ended) -> Iterator[str]:
             closes = answer.closes
             if isinstance(connection, StreamsFacts):
                 closes = connection.goes_with(answer, ended.slack_s(answer.first_at, ended.ended_at))
-            if answer.first_at > ended.signalled_at + INSTANT_S and not closes:
+            if answer.first_at > ended.noticed_by(answer.first_at) and not closes:
                 yield f"G9: an answer at {answer.first_at} keeps c{connection.number} open after the signal"
 
 

@@ -140,19 +140,27 @@ def test_the_server_is_gone_a_second_after_the_last_admitted_deadline(
 
 
 @pytest.mark.parametrize(
-    ("first_at", "closes", "is_said"),
+    ("first_at", "closes", "stalls", "is_said"),
     [
-        (1.0 + INSTANT_S, False, False),
-        (after(1.0 + INSTANT_S), False, True),
-        (after(1.0 + INSTANT_S), True, False),
+        (1.0 + INSTANT_S, False, [], False),
+        (after(1.0 + INSTANT_S), False, [], True),
+        (after(1.0 + INSTANT_S), True, [], False),
+        (1.5 + INSTANT_S, False, [(1.0, 1.25), (1.25, 1.5)], False),
+        (after(1.5 + INSTANT_S), False, [(1.0, 1.25), (1.25, 1.5)], True),
+        (1.5, False, [(1.0 - INSTANT_S, 1.5)], False),
+        (1.5, False, [(before(1.0 - INSTANT_S), 1.5)], True),  # the signal came into it
+        (1.5, False, [(1.5, 2.5)], False),
+        (1.5, False, [(after(1.5), 2.5)], True),
     ],
 )
-def test_answers_after_the_signal_close(first_at: float, closes: bool, is_said: bool) -> None:
-    """G9."""
+def test_answers_after_the_signal_close(
+    first_at: float, closes: bool, stalls: list[tuple[float, float]], is_said: bool
+) -> None:
+    """G9. Unless the loop stood still before the server could notice the signal."""
     one = connection()
     asked(one)
     answered(one, 200, first_at, fields={"connection": "close"} if closes else {})
-    ended = ended_run(one, signalled_at=1.0, drained_at=1.0)
+    ended = ended_run(one, signalled_at=1.0, drained_at=1.0, stalls=stalls)
     kept = f"G9: an answer at {first_at} keeps c0 open after the signal"
     assert (kept in said(ended, "server")) is is_said
 
