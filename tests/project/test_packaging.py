@@ -94,6 +94,7 @@ def run_hooks(source: Path, *hooks: str) -> None:
         ["from setuptools import build_meta", *(f"build_meta.{hook}('dist')" for hook in hooks)]
     )
     environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    (source / "dist").mkdir(exist_ok=True)
     command = [sys.executable, "-c", build]
     done = subprocess.run(
         command, cwd=source, env=environment, capture_output=True, text=True, timeout=50, check=False
