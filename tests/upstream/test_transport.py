@@ -94,6 +94,24 @@ async def test_a_cancelled_get_sends_nothing() -> None:
     assert not world.dialled
 
 
+@pytest.mark.parametrize("made_before", [0, 1])
+async def test_a_call_that_is_too_late_sends_nothing_and_has_no_answer(made_before: int) -> None:
+    """Also when it is to be made once more, because its reused connection was dead."""
+    wires = ScriptedWire([OK], [b""]), ScriptedWire([OK])
+    world, get = World(*wires), PreparedGet(URL, {})
+    for _ in range(made_before):
+        assert await world.transport.get(get, list, ignore_phase) is not None
+    in_time = [[(b"x", b"1")]] * made_before
+
+    def headers() -> Headers | None:
+        return in_time.pop() if in_time else None
+
+    assert await world.transport.get(get, headers, ignore_phase) is None
+    assert [len(wire.sent) for wire in wires] == [2 * made_before, 0]
+    assert world.origin.retries == made_before
+    assert world.origin.idle == 1  # a connection that was sent nothing is as good as before
+
+
 @pytest.mark.parametrize("kept", [True, False])
 async def test_a_408_on_a_reused_connection_was_said_to_the_idle_one(kept: bool) -> None:
     """RFC 9110 15.5.9: balancers say it as they give up on an idle connection, just as we use it."""
