@@ -124,6 +124,6 @@ class Connections:
                 connection.is_http2 = await connection.transport.handshake() == "h2"
             except trio.BrokenResourceError:
                 connection.end = End.BROKEN_HANDSHAKE
-                return  # noqa: ASYNC910 - the handshake has waited for the client
+                raise
         protocol = Http2 if connection.is_http2 else Http1
         await protocol(self._driver, connection, self._app, self._state).run()

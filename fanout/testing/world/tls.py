@@ -81,20 +81,27 @@ class SecureWire:
         self._error: OSError | None = None
         self._openssl: ssl.SSLObject
 
-    async def shake_hands(self, protocol: str) -> None:  # noqa: ASYNC910 - it cannot succeed before the server answers
+    async def shake_hands(self, protocol: str) -> None:
         context = _context(ssl.PROTOCOL_TLS_CLIENT, (protocol,))
         self._openssl = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
+        self._is_agreed()  # not yet: the client speaks first
         while True:
-            with suppress(ssl.SSLWantReadError):
-                self._openssl.do_handshake()
-                self._pass_on()
-                break
-            self._pass_on()
             await self._end.readable()
             data = self._end.read(_RECORD_BYTES)
             if not data:
                 raise ConnectionResetError("it ended within the handshake")
             self._incoming.write(data)
+            if self._is_agreed():
+                return
+
+    def _is_agreed(self) -> bool:
+        try:
+            self._openssl.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._pass_on()
+        return True
 
     def write(self, data: bytes | memoryview) -> int:
         sent = self._openssl.write(data[:_RECORD_BYTES]) if data else 0
