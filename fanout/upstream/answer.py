@@ -168,8 +168,8 @@ class Answer:
             if self._chunks is None:
                 before = self._body_bytes
                 self._parse(data[at:])
-                if self._body_bytes - before != len(data) - at:  # llhttp passes over empty lines behind it
-                    self.keeps_connection = False
+                if self._body_bytes - before != len(data) - at:
+                    self.keeps_connection = False  # something follows, be it an empty line
             else:
                 self._read_chunks(self._chunks, data[at:])
         elif at < len(data):
@@ -211,9 +211,8 @@ class Answer:
             # No callback below raises: this is a bug, or Ctrl-C.
             raise error.__context__ or error from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not (self.is_complete or self._fault):
+            if not (self.is_complete or self._fault):  # else what follows is malformed, and nobody reads that
                 raise httpx.RemoteProtocolError(f"malformed answer: {error}") from error
-            self.keeps_connection = False  # only what follows the answer is malformed
 
     def _read_chunks(self, chunks: Chunks, data: bytes) -> None:
         try:
@@ -231,10 +230,6 @@ class Answer:
         self.is_complete = True
 
     # Called by httptools, inside feed_data.
-
-    def on_message_begin(self) -> None:
-        if self.is_complete:
-            self.keeps_connection = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_head:  # else a trailer, or part of what follows the answer: neither is read

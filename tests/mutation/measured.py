@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import coverage
 
 from tests.mutation.rooms import Room
+
+_IMPORTS_TESTS: Final = re.compile(r"^from (tests\.[a-z_.]*\.test_[a-z_]+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,9 @@ class Cache:
         if self._file is None or not self._file.exists():
             return {}
         kept = json.loads(self._file.read_text("utf-8"))
-        if kept["code"] != _code_digest():
+        if kept["code"] != code_digest():
             return {}
-        now = {path: _digest(Path(path)) for path in kept["files"] if Path(path).exists()}
+        now = {path: digest_of([Path(path)]) for path in kept["files"] if Path(path).exists()}
         return {
             test: measured
             for test, measured in kept["tests"].items()
@@ -70,18 +73,21 @@ class Cache:
         if self._file is None:
             return
         paths = sorted({test.partition("::")[0] for test in tests})
-        files = {path: _digest(Path(path)) for path in paths}
-        self._file.write_text(json.dumps({"code": _code_digest(), "files": files, "tests": tests}), "utf-8")
+        files = {path: digest_of([Path(path)]) for path in paths}
+        self._file.write_text(json.dumps({"code": code_digest(), "files": files, "tests": tests}), "utf-8")
 
 
-def _code_digest() -> str:
-    """Of all code but the files of tests."""
+def code_digest() -> str:
+    """Of all code but the files of tests; of these the ones that others import."""
     found = sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py"))
-    code = [path for path in found if not path.name.startswith("test_") and "mutation" not in path.parts]
-    return _digest(*code)
+    code = [path for path in found if not {*path.parts} & {"mutation", "project"}]
+    imported = {name for path in code for name in _IMPORTS_TESTS.findall(path.read_text("utf-8"))}
+    return digest_of(
+        path for path in code if not path.name.startswith("test_") or ".".join(path.parts)[:-3] in imported
+    )
 
 
-def _digest(*paths: Path) -> str:
+def digest_of(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path}\0".encode() + path.read_bytes())

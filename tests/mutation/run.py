@@ -5,8 +5,10 @@ A PART chooses mutants by their room, or by a piece of their name: `race`, `pool
 
 The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed
 by a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
-Verdicts are kept in `.mutants/`: a run that was interrupted continues, as long as the code and the tests are
-the same, and `--survivors` judges again only those that lived.
+Verdicts are kept in `.mutants/`, and a run continues where the last one ended. They hold as long as all code
+is the same: a kill while the file of the test that noticed is, a survival while all tests of the room are. So
+a new test costs the mutants that lived, and those that tests of its file have killed. `--survivors` judges
+again only those that lived, whatever has changed.
 
 `--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
 first meet the file of tests that is nearest to theirs, which kills most of them. Only for the rest the tests
@@ -31,12 +33,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from tests.mutation.measured import Cache
+from tests.mutation.measured import Cache, code_digest, digest_of
 from tests.mutation.mutants import Mutant, candidates_of, mutants_of, named
 from tests.mutation.rooms import ROOMS, Room, is_chosen, may_be_chosen, nearest
 from tests.mutation.session import LIVES, Limits, RoomFailed, Verdict, judge
@@ -53,10 +56,15 @@ _SLOW_S: Final = 3.0  # of a test, for a sample
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """tree: of all code, a digest. survivors_alone: of another tree, kills hold as well."""
+    """code: its digest. survivors_alone: kills hold though something has changed."""
 
     survivors_alone: bool
-    tree: str
+    code: str
+
+    def basis_of(self, room: Room, verdict: Verdict) -> str:
+        """A digest of all that the verdict follows from."""
+        noticed = verdict.by.partition("::")[0]
+        return f"{self.code}-{_tests_digest((noticed,) if noticed else tuple(room.test_files()))}"
 
 
 @dataclass(slots=True)
@@ -176,7 +184,8 @@ def verdicts_of(
 
     def on_verdict(verdict: Verdict) -> None:
         verdicts.append(verdict)
-        _keep(room, [verdict], kept.tree, mode="a")
+        with (_KEPT / f"{room.name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(_line(verdict, kept.basis_of(room, verdict)))
         progress.on_verdict(verdict)
 
     if wanted:
@@ -193,25 +202,26 @@ def _send(to: int, record: Mapping[str, object]) -> None:
 def _known(room: Room, now: Kept) -> dict[Name, Verdict]:
     """What earlier runs found and still holds; the file is written again with it alone."""
     file = _KEPT / f"{room.name}.jsonl"
-    kept: dict[Name, tuple[str, Verdict]] = {}
+    known: dict[Name, Verdict] = {}
+    bases: dict[Name, str] = {}
     for line in file.read_text("utf-8").splitlines() if file.exists() else ():
         record = json.loads(line)
-        tree = record.pop("tree")
+        basis = record.pop("basis")
         verdict = Verdict(**record)
-        if tree == now.tree or (now.survivors_alone and verdict.outcome not in LIVES):
-            kept[name_of(verdict)] = tree, verdict
-    known = {name: verdict for name, (_, verdict) in kept.items()}
-    if now.survivors_alone:
-        known = {name: verdict for name, verdict in known.items() if verdict.outcome not in LIVES}
+        if verdict.outcome not in LIVES if now.survivors_alone else basis == now.basis_of(room, verdict):
+            known[name_of(verdict)], bases[name_of(verdict)] = verdict, basis
     _KEPT.mkdir(exist_ok=True)
-    _keep(room, known.values(), now.tree, mode="w")
+    file.write_text("".join(_line(verdict, bases[name]) for name, verdict in known.items()), "utf-8")
     return known
 
 
-def _keep(room: Room, verdicts: Iterable[Verdict], tree: str, mode: str) -> None:
-    with (_KEPT / f"{room.name}.jsonl").open(mode, encoding="utf-8") as kept:
-        for verdict in verdicts:
-            kept.write(json.dumps({**asdict(verdict), "tree": tree}) + "\n")
+def _line(verdict: Verdict, basis: str) -> str:
+    return json.dumps({**asdict(verdict), "basis": basis}) + "\n"
+
+
+@cache
+def _tests_digest(files: tuple[str, ...]) -> str:
+    return digest_of(path for file in files if (path := Path(file)).exists())
 
 
 def choose(room: Room, parts: Sequence[str], jobs: int) -> list[tuple[str, Mutant]]:
@@ -424,7 +434,7 @@ def main(
             is_fine = report_sample(verdicts, explained, command, allow)
         else:
             tree = digest()
-            results = judge_rooms(parts, explained, Limits(jobs, enough_s), Kept(survivors, tree))
+            results = judge_rooms(parts, explained, Limits(jobs, enough_s), Kept(survivors, code_digest()))
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
             if json_file is not None:

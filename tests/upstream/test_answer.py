@@ -155,6 +155,7 @@ def test_what_is_malformed_or_cut_short_is_a_protocol_error(name: str, piece_byt
 @pytest.mark.parametrize(
     ("data", "says"),
     [
+        (MALFORMED["not HTTP"], "malformed answer: a head that does not begin with HTTP/"),
         (MALFORMED["101"], "malformed answer: it switches protocols, which was not asked for"),
         (MALFORMED["HTTP/1.2"], "malformed answer: Invalid HTTP version"),
         (MALFORMED["status 099"], "malformed answer: an unknown HTTP version or status"),
@@ -168,7 +169,7 @@ def test_what_is_malformed_or_cut_short_is_a_protocol_error(name: str, piece_byt
             "malformed answer: a head of more than 65536 bytes",
         ),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 @pytest.mark.parametrize("piece_bytes", [None, 1])
 def test_what_is_wrong_with_an_answer_is_said(data: bytes, says: str, piece_bytes: int | None) -> None:
