@@ -66,7 +66,6 @@ def main(
         ]
         if "lab" in layers:
             wait(chain(*tries))  # it measures time, so nothing runs beside it
-            click.echo("all layers but the lab are done", err=True)
         for breakage, futures in zip(chosen, tries, strict=True):
             try:
                 caught = [future.result() for future in futures]
