@@ -76,10 +76,14 @@ def _pings(connection: StreamsFacts, ended: Ended) -> Iterator[str]:
 
 
 def _is_given_up(connection: StreamsFacts, moment: float, ended: Ended) -> bool:
-    """Whether an answer had waited for long enough, so that its connection may end with a reset."""
+    """Whether an answer had waited for long enough, so that its connection may end with a reset.
+
+    An answer waits until the transport has all of the write in which its last bytes are.
+    """
+    waits_from = inf if connection.given_up_at is None else connection.waits[-1][0]
     for request in connection.requests:
         answer, begun_at = connection.answer_to(request), request.answered_at
-        is_complete = answer is not None and answer.last_at is not None
+        is_complete = answer is not None and answer.last_at is not None and answer.last_at < waits_from
         if begun_at is not None and not is_complete and _is_long(begun_at, moment, ended):
             return True
     return False

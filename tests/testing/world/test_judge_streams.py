@@ -205,6 +205,25 @@ def test_a_client_whose_settings_cannot_be_answered_is_waited_for_from_the_begin
     assert told_of("c0", on) == ["G10: its client was not "] * is_said
 
 
+@pytest.mark.parametrize(
+    ("waits", "last_at", "closed_at", "is_said"),
+    [
+        ([(2.0, inf)], 2.0, LONG_S, False),
+        ([(2.0, inf)], 3.0, LONG_S, False),
+        ([(2.0, inf)], before(2.0), LONG_S, True),  # its last bytes were in the write before
+        ([(2.0, inf)], 2.0, before(LONG_S), True),
+        ([(0.0, 1.0), (2.0, inf)], 1.0, LONG_S, True),
+    ],
+)
+def test_an_answer_waits_with_the_write_in_which_its_last_bytes_are(
+    waits: list[tuple[float, float]], last_at: float, closed_at: float, is_said: bool
+) -> None:
+    """G10. What else is in that write may belong to an answer that came later."""
+    on = connection(closed_at=closed_at, waits=waits)
+    answered(asked(on, answered_at=0.0), last_at=last_at)
+    assert told_of("c0", on) == ["G10: its client was not "] * is_said
+
+
 def test_a_connection_ends_with_the_answer_that_is_given_up_whoever_else_waits() -> None:
     on = connection({"has_spoken": True}, closed_at=10.0, waits=[(9.0, inf)])
     request = asked(on, answered_at=0.0)
