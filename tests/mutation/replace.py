@@ -47,6 +47,7 @@ Functions = dict[tuple[str, str, int], list[FunctionType]]  # by path, qualified
 def functions_of(room: Room) -> Functions:
     paths = {str(Path(path).resolve()): path for path in room.paths()}
     functions: Functions = defaultdict(list)
+    gc.unfreeze()  # what is frozen is not among the objects
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and (path := paths.get(each.__code__.co_filename)):
             functions[path, each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
