@@ -429,12 +429,13 @@ def main(
             seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
             command = f'make mutants ARGS="--sample {sample} --seed {seed}"'
             click.echo(command)
-            limits = Limits(jobs, enough_s, _SLOW_S, until)
+            limits = Limits(jobs, enough_s, test_s=_SLOW_S, until=until)
             verdicts = judge_sample(draw(sample, seed, jobs), explained, limits)
             is_fine = report_sample(verdicts, explained, command, allow)
         else:
             tree = digest()
-            results = judge_rooms(parts, explained, Limits(jobs, enough_s), Kept(survivors, code_digest()))
+            limits, kept = Limits(jobs, enough_s, explained), Kept(survivors, code_digest())
+            results = judge_rooms(parts, explained, limits, kept)
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
             if json_file is not None:

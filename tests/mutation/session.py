@@ -9,7 +9,7 @@
 A test that runs none of a mutant's lines cannot notice it, so a mutant on lines that no test runs survives at
 once. Two limits let a mutant survive that some test would kill, and never the other way round: if a cache
 spares a test some work, that test does not count as running the lines of that work; and of tests that take
-longer than `enough_s` together only the first are run.
+longer than `enough_s` together only the first are run, for a mutant that is explained fewer still.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -83,7 +83,7 @@ class RoomFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """jobs: processes. enough_s: of tests, per mutant.
+    """jobs: processes. enough_s: of tests, per mutant; of those that are explained, a quarter of it.
 
     test_s: of one test. What takes longer is not measured, and judges last.
     until: of `time.monotonic`. Mutants that are not judged by then are reported as such.
@@ -93,6 +93,7 @@ class Limits:
 
     jobs: int
     enough_s: float = 20.0
+    explained: Set[tuple[str, str, str]] = frozenset()  # by path, where, change
     test_s: float = 60.0
     until: float = inf
     measures: bool = True
@@ -446,11 +447,13 @@ class _Session:
             cost_s = (self._measured[test].cost_s + 0.005) * far[_file_of(test)]
             return test not in reaching, cost_s / (1 + self._kills[path, test])
 
+        is_explained = (path, mutant.where, mutant.change) in self._limits.explained
+        enough_s = self._limits.enough_s / (4 if is_explained else 1)
         chosen: list[str] = []
         sum_s = 0.0
         for test in sorted(mine if imports_again else mine & (reaching | self._slow), key=rank):
             sum_s += self._measured[test].cost_s
-            if chosen and sum_s > self._limits.enough_s:
+            if chosen and sum_s > enough_s:
                 break
             chosen.append(test)
         return chosen
