@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -61,8 +61,8 @@ class Logs:
     writer: LogWriter
     level: str
     as_text: bool
-    has_colour: bool = False
-    mask: Mask = field(default_factory=Mask)
+    has_colour: bool
+    mask: Mask
 
 
 _configured: Logs | None = None
@@ -92,7 +92,9 @@ def configure_logging(
     mask = Mask(secrets)
     _configured = Logs(writer, level, as_text, has_colour, mask)
     if not writer.has_thread:
-        _write_now(stream, "warning", "no thread can be started: the log waits until there is one")
+        _write_now(
+            stream, _configured, "warning", "no thread can be started: the log waits until there is one"
+        )
     logger.remove()
     logger.add(
         _to_writer(writer, mask, str if as_text else _json_line),
@@ -146,18 +148,20 @@ def report_crash(message: str, error: BaseException | None) -> bool:
     if _configured is None:
         return False
     _configured.writer.close()
-    _write_now(sys.stderr, "error", message, error)
+    _write_now(sys.stderr, _configured, "error", message, error)
     return True
 
 
-def _write_now(stream: TextIO, level: str, message: str, error: BaseException | None = None) -> None:
+def _write_now(
+    stream: TextIO, logs: Logs, level: str, message: str, error: BaseException | None = None
+) -> None:
     told = "" if error is None else "".join(traceback.format_exception(error))
-    if _configured is not None and _configured.as_text:
+    if logs.as_text:
         line = f"{message}\n{told}"
     else:
         line = json_event(message, level, **({"traceback": told.strip()} if told else {}))
     with suppress(OSError):
-        stream.write(line if _configured is None else _configured.mask(line))
+        stream.write(logs.mask(line))
 
 
 def printable(text: str) -> str:
@@ -196,7 +200,7 @@ class LogObserver:
 def _text(record: Record) -> str:
     record["message"] = printable(record["message"])
     extra = "".join(f" {name}={{extra[{name}]}}" for name in record["extra"])
-    return f"{_TEXT}<dim>{extra}</dim>\n{{exception}}" if extra else f"{_TEXT}\n{{exception}}"
+    return f"{_TEXT}<dim>{extra}</dim>\n{{exception}}"
 
 
 def _to_writer(writer: LogWriter, mask: Mask, line_of: Callable[[Message], str]) -> Callable[[Message], None]:
@@ -228,4 +232,4 @@ class _Intercept(logging.Handler):
             level: str | int = logger.level(record.levelname).name
         except ValueError:
             level = record.levelno
-        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, record.getMessage())

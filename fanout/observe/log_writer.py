@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, TypeVar
 
@@ -69,10 +70,12 @@ class LogWriter:
             return
         try:
             self._lines.append((make_line, item))
-            if not self._wake.is_set():
-                self._wake.set()
         except MemoryError:
             self._drop(1)
+            return
+        if not self._wake.is_set():
+            with suppress(MemoryError):  # then the next line wakes the thread
+                self._wake.set()
         if self._thread is None:
             self._start_thread()
 
@@ -102,6 +105,8 @@ class LogWriter:
         if not self._start_lock.acquire(blocking=False):
             return  # another thread is at it
         try:
+            if self.has_thread:
+                return  # another thread was faster
             thread = threading.Thread(target=self._run, name="fanout-log-writer", daemon=True)
             thread.start()
             self._thread = thread

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from loguru import logger
@@ -31,7 +31,11 @@ from fanout.observe.log import (
     printable,
     report_crash,
 )
+from fanout.observe.observers import Observers
 from fanout.race.events import BugFound, LeftTaskEnded, RequestEnded, TaskLeft
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 
 class Terminal(io.StringIO):
@@ -95,14 +99,36 @@ def test_a_traceback_shows_no_values() -> None:
     assert secret not in stream.getvalue()
 
 
+def test_a_traceback_begins_where_the_exception_was_caught() -> None:
+    """What lies above, down to the event loop, is the same each time."""
+    configure_logging("info", "json", stream := io.StringIO())
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError as error:
+        LogObserver().notify(BugFound("r-1", "call 0", error, at=0))
+    (entry,) = entries(stream)
+    assert entry["traceback"].count('File "') == 1
+
+
+def test_the_log_is_told_of_all_that_it_has_lines_for() -> None:
+    """An observer is told only of what it asks for."""
+    configure_logging("info", "json", stream := io.StringIO())
+    observers = Observers([LogObserver()])
+    observers.notify(BugFound("bug", "call 0", bug(), at=0))
+    observers.notify(TaskLeft("left", 1, "fetch (a.py:3)", at=0))
+    observers.notify(LeftTaskEnded("end", 1, "fetch (a.py:3)", after_s=1, at=1))
+    observers.notify(RequestEnded("late", None, 0, 200, None, 1.0, None, None, at=0))
+    assert [entry["request_id"] for entry in entries(stream)] == ["bug", "left", "end", "late"]
+
+
 def test_a_late_answer_is_a_warning_and_one_in_time_is_not() -> None:
     configure_logging("info", "json", stream := io.StringIO())
     LogObserver().notify(RequestEnded("r-1", None, 0, 200, None, 0.0, None, None, at=0))
     LogObserver().notify(RequestEnded("r-2", None, 0, None, "client_disconnected", 0.0, None, None, at=0))
-    LogObserver().notify(RequestEnded("r-3", None, 0, 500, None, 0.0123, None, None, at=0))
+    LogObserver().notify(RequestEnded("r-3", None, 0, 500, None, 1.2345, None, None, at=0))
     (entry,) = entries(stream)
     assert (entry["level"], entry["request_id"], entry["status"]) == ("warning", "r-3", 500)
-    assert entry["message"] == "the answer was late by 12.3 ms"
+    assert entry["message"] == "the answer was late by 1234.5 ms"
 
 
 def test_a_terminal_gets_text_and_a_pipe_json() -> None:
@@ -215,6 +241,16 @@ def test_a_line_of_text_has_its_level_its_time_and_what_is_bound_to_it() -> None
     assert re.fullmatch(r"INFO    \d\d:\d\d:\d\d\.\d{3} plain", third)
 
 
+def test_the_time_of_a_line_of_text_is_exact_to_the_millisecond() -> None:
+    configure_logging("info", "text", stream := io.StringIO())
+
+    def in_the_afternoon(record: Record) -> None:
+        record["time"] = record["time"].replace(hour=15, minute=4, second=5, microsecond=6789)
+
+    logger.patch(in_the_afternoon).info("plain")
+    assert written(stream) == "INFO    15:04:05.006 plain\n"
+
+
 def test_a_traceback_follows_its_line_of_text() -> None:
     configure_logging("info", "text", stream := io.StringIO())
     LogObserver().notify(BugFound("r-1", "call 0", bug(), at=0))
@@ -277,11 +313,11 @@ def test_an_event_of_a_program_is_one_line_of_json() -> None:
 def test_a_task_that_a_call_left_is_a_warning_and_its_end_a_line() -> None:
     configure_logging("info", "json", stream := io.StringIO())
     LogObserver().notify(TaskLeft("r-1", 1, "fetch (a.py:3)", at=0))
-    LogObserver().notify(LeftTaskEnded("r-1", 1, "fetch (a.py:3)", after_s=0.0123, at=1))
+    LogObserver().notify(LeftTaskEnded("r-1", 1, "fetch (a.py:3)", after_s=1.2345, at=1))
     said = [(e["level"], e["message"], e["request_id"]) for e in entries(stream)]
     assert said == [
         ("warning", "call 1 has ended, and has left an asyncio task: fetch (a.py:3)", "r-1"),
-        ("info", "the asyncio task that call 1 left has ended 12.3 ms after it: fetch (a.py:3)", "r-1"),
+        ("info", "the asyncio task that call 1 left has ended 1234.5 ms after it: fetch (a.py:3)", "r-1"),
     ]
 
 

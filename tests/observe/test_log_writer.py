@@ -9,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from fanout.observe import log_writer as log_writer_module
 from fanout.observe.log_writer import LogWriter, sink_of
 
 PROMPTLY_S = 5.0  # generous; what is waited for takes milliseconds
@@ -34,6 +37,11 @@ class Gate:
 
 def line(number: int) -> str:
     return f"{number}\n"
+
+
+def threading_with(**others: object) -> SimpleNamespace:
+    """The module, with some names replaced for the writer alone."""
+    return SimpleNamespace(**{**vars(threading), **others})
 
 
 def seconds_for(work: Callable[[], object]) -> float:
@@ -70,9 +78,22 @@ def test_a_line_is_written_soon_without_a_close() -> None:
     gate = Gate()
     writer = LogWriter(gate.write)
     writer.put(line, 1)
-    assert gate.reached.wait(PROMPTLY_S)
+    assert gate.reached.wait(1)
     gate.opened.set()
     writer.close(PROMPTLY_S)
+
+
+def test_the_thread_rests_between_two_looks_at_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To wake it for each line costs more than the lines. A close does not wait for the end of the rest."""
+    monkeypatch.setattr(log_writer_module, "_REST_S", 10 * PROMPTLY_S)
+    gate = Gate()
+    gate.opened.set()
+    writer = LogWriter(gate.write)
+    writer.put(line, 1)
+    assert not gate.reached.wait(0.1)
+    writer.put(line, 2)
+    writer.close(PROMPTLY_S)
+    assert gate.text == "1\n2\n"
 
 
 def test_a_stuck_sink_drops_and_counts_and_nobody_waits() -> None:
@@ -101,6 +122,15 @@ def test_a_stuck_sink_does_not_hold_up_the_end() -> None:
     assert seconds_for(lambda: writer.close(0.05)) < 1
     writer.put(line, 1)
     assert writer.statistics().dropped == 1
+    gate.opened.set()
+
+
+def test_a_stuck_sink_has_a_second_at_the_end() -> None:
+    gate = Gate()
+    writer = LogWriter(gate.write)
+    writer.put(line, 0)
+    assert gate.reached.wait(PROMPTLY_S)
+    assert 0.9 < seconds_for(writer.close) < 1.9
     gate.opened.set()
 
 
@@ -151,13 +181,27 @@ def test_processes_that_share_a_full_pipe_do_not_tear_each_others_lines() -> Non
     assert {line for line in data.decode().split("\n") if line} == {batch[:499] for batch in batches}
 
 
-def test_a_sink_that_others_have_made_non_blocking_is_waited_for() -> None:
+def test_a_sink_that_others_have_made_non_blocking_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again when there is room, and not all the time."""
+    refused, refused_again = threading.Event(), threading.Event()
+    real_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        try:
+            return real_write(descriptor, data)
+        except BlockingIOError:
+            (refused_again if refused.is_set() else refused).set()
+            raise
+
+    monkeypatch.setattr(os, "write", write)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     with os.fdopen(writing, "w") as stream:
         writer = LogWriter(sink_of(stream))
         writer.put(str, "y" * 20_000)
+        assert refused.wait(PROMPTLY_S)
+        assert not refused_again.wait(0.1)
         received = b""
         while len(received) < 20_000:
             received += os.read(reading, 65536)
@@ -250,6 +294,7 @@ def no_thread(*_: object, **__: object) -> None:
 
 def test_without_a_thread_lines_wait_for_one_and_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """G12: nobody who logs fails or waits because the machine has no thread left."""
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)  # the close tries at once, however early that is
     stream = io.StringIO()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
@@ -306,7 +351,7 @@ def test_a_thread_that_could_not_be_started_is_tried_again_after_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not for each line: to fail costs more than a line."""
-    now, tries = 100.0, list[float]()
+    now, tries = 0.0, list[float]()  # the machine has just been started
 
     def start(thread: threading.Thread) -> None:
         tries.append(now)
@@ -318,12 +363,119 @@ def test_a_thread_that_could_not_be_started_is_tried_again_after_a_second(
         patched.setattr(time, "monotonic", lambda: now)
         writer = LogWriter(sink_of(stream))
         for later in (0.0, 0.5, 0.999, 1.0, 1.5, 2.0):
-            now = 100.0 + later
+            now = later
             writer.put(line, 1)
-    assert tries == [100.0, 101.0, 102.0]
+    assert tries == [0.0, 1.0, 2.0]
     assert writer.statistics().waiting == 6
     writer.close(PROMPTLY_S)  # which tries at once
     assert stream.getvalue() == "1\n" * 6
+
+
+def test_while_one_starts_the_thread_no_other_starts_a_second_or_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that has hardly a thread left may take its time to start one."""
+    now, starts = 0.0, list[threading.Thread]()
+    starting, go_on = threading.Event(), threading.Event()
+    real_start = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "fanout-log-writer":
+            starts.append(thread)
+            starting.set()
+            go_on.wait(0.5)
+        real_start(thread)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        writer = LogWriter(sink_of(stream))
+    now = 1.0
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        first = threading.Thread(target=lambda: writer.put(line, 1))
+        first.start()
+        assert starting.wait(PROMPTLY_S)
+        writer.put(line, 2)
+        assert len(starts) == 1
+        go_on.set()
+        first.join()
+    writer.close(PROMPTLY_S)
+    assert stream.getvalue() == "1\n2\n"
+
+
+def test_who_comes_between_the_look_and_the_lock_starts_no_second_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two threads would write the lines out of order, and `close` would wait for one of them."""
+    now, faster = 0.0, list[Callable[[], None]]()
+
+    class Lock:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def acquire(self, blocking: bool = True) -> bool:
+            while faster:
+                faster.pop()()
+            return self._lock.acquire(blocking)
+
+        def release(self) -> None:
+            self._lock.release()
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(log_writer_module, "threading", threading_with(Lock=Lock))
+        patched.setattr(threading.Thread, "start", no_thread)
+        writer = LogWriter(sink_of(stream))
+    now = 1.0
+    before = {*threading.enumerate()}
+    faster.append(lambda: writer.put(line, 1))
+    writer.put(line, 2)
+    writers = {*threading.enumerate()} - before
+    writer.close(PROMPTLY_S)
+    assert [each.name for each in writers] == ["fanout-log-writer"]
+    assert sorted(stream.getvalue().splitlines()) == ["1", "2"]
+
+
+def test_a_line_whose_thread_cannot_be_woken_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: waking needs memory too. The line is in the queue, so it is not one of those that are dropped."""
+
+    class Asleep(threading.Event):
+        can_be_set = False
+
+        def set(self) -> None:
+            if not self.can_be_set:
+                raise MemoryError
+            super().set()
+
+    stream = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(log_writer_module, "threading", threading_with(Event=Asleep))
+        writer = LogWriter(sink_of(stream))
+        writer.put(line, 1)
+    assert (writer.statistics().dropped, writer.statistics().written) == (0, 0)
+    monkeypatch.setattr(Asleep, "can_be_set", True)
+    writer.put(line, 2)
+    writer.close(PROMPTLY_S)
+    assert stream.getvalue() == "1\n2\n"
+    assert (writer.statistics().dropped, writer.statistics().written) == (0, 2)
+
+
+def test_a_line_for_which_there_is_no_memory_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: it costs who logs nothing else."""
+
+    class Full(deque[object]):
+        def append(self, item: object) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr(log_writer_module, "deque", Full)
+    writer = LogWriter(io.StringIO().write)
+    writer.put(line, 1)
+    statistics = writer.statistics()
+    assert (statistics.dropped, statistics.waiting) == (1, 0)
+    writer.close(PROMPTLY_S)
 
 
 def test_the_thread_is_one_and_does_not_keep_the_process() -> None:

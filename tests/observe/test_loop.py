@@ -50,6 +50,7 @@ def test_a_watch_that_was_not_installed_yet_knows_of_no_lateness(monkeypatch: py
     monkeypatch.setattr(trio, "current_time", lambda: 100.0)
     watch = LoopWatch()
     assert (watch.behind_s(), watch.lateness_s(), watch.usual_iteration_s()) == (0, 0, 0)
+    assert not watch.is_behind(0.0)
 
 
 def test_a_long_pass_fades_and_a_shorter_one_does_not_hide_it(loop: Loop) -> None:
@@ -121,6 +122,9 @@ def test_the_usual_iteration_counts_for_as_long_as_it_lasts(loop: Loop) -> None:
     assert loop.watch.usual_iteration_s() == pytest.approx(0.010, rel=0.05)
     loop.sleep(10)
     assert loop.watch.usual_iteration_s() == 0
+    loop.work(USUAL_OVER_S * 4)  # the last half second and more lies in this one
+    loop.sleep()
+    assert loop.watch.usual_iteration_s() == USUAL_OVER_S * 4
 
 
 async def test_it_watches_the_loop_it_is_installed_in() -> None:
@@ -315,6 +319,8 @@ def test_is_behind_asks_again_only_for_what_it_does_not_know(
     assert len(asked) == 2
     loop.sleep(1)
     assert not loop.watch.is_behind(0.0)
+    loop.work(0.005)
+    assert loop.watch.is_behind(0.0), "it was not, and may be by now"
 
 
 def test_the_statistics_are_exactly_in_milliseconds(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from prometheus_client.samples import Sample
 from fanout.admin.exposition import SAMPLES_PER_TURN, expose
 from fanout.observe.metrics import BrokenGuarantees, RequestMetrics, Upstream
 from fanout.observe.metrics_family import MAX_SERIES, Histogram, gauge, histogram
+from fanout.observe.observers import Observers
 from fanout.observe.receipt import CallReceipt, Receipt
 from fanout.race.events import BugFound, LeftTaskEnded, TaskLeft
 
@@ -125,6 +127,13 @@ def test_a_call_that_never_started_is_counted_and_has_no_duration() -> None:
     assert samples_of(metrics, "http_client_request_duration_seconds_count") == []
 
 
+def test_a_call_behind_one_that_never_started_is_measured() -> None:
+    call = WON._replace(outcome="not_started", started_at=None, cancel_source="deadline")
+    metrics = metrics_of(FIRST._replace(calls=(call, WON._replace(call=1))))
+    measured = only(metrics, "http_client_request_duration_seconds_count")
+    assert (measured.labels["server_address"], measured.value) == ("b.example", 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "result", "error"),
     [
@@ -154,6 +163,7 @@ def test_a_value_is_in_the_bucket_that_it_is_the_bound_of() -> None:
     for value in (0.1, 0.10001, 0.2, 7.0):
         histogram.observe(value, None, "id")
     assert [row[:2] for row in histogram.buckets()] == [("0.1", 1), ("0.2", 3), ("+Inf", 4)]
+    assert histogram.sum == pytest.approx(7.40001)
 
 
 def test_an_exemplar_is_the_trace_or_else_the_request() -> None:
@@ -192,30 +202,32 @@ def test_the_statistics_are_another_view_of_the_same_counts() -> None:
         FIRST._replace(endpoint="other", calls=()),
     )
     before = metrics.statistics()
-    metrics.notify(BugFound("r", "call 0", ValueError(), at=1))
+    for call in ("call 0", "call 1"):
+        Observers([metrics]).notify(BugFound("r", call, ValueError(), at=1))
     statistics = metrics.statistics()
     assert statistics.answers == {"200": 2, "500": 2, "503": 1}
     assert statistics.refused == {"overloaded": 1}
     assert statistics.races == {"success": 1, "no_success": 1, "deadline": 1}
     assert statistics.calls == {"success": 1, "broken": 2, "cancelled": 2, "not_started": 1}
     assert statistics.clients_disconnected == 1
-    assert statistics.guarantees_broken == BrokenGuarantees(late_answers=1, bugs=1)
+    assert statistics.guarantees_broken == BrokenGuarantees(late_answers=1, bugs=2)
     assert before.guarantees_broken.bugs == 0, "a snapshot does not change afterwards"
 
 
 def test_tasks_that_calls_left_are_counted_by_place_and_those_alive_until_they_end() -> None:
     metrics = metrics_of()
-    for call, place in ((0, "a"), (1, "b"), (1, "b")):
-        metrics.notify(TaskLeft("r", call, place, at=1))
-    metrics.notify(LeftTaskEnded("r", 1, "b", after_s=2, at=3))
+    observers = Observers([metrics])
+    for call, place in ((0, "a"), (1, "b"), (1, "b"), (1, "a")):
+        observers.notify(TaskLeft("r", call, place, at=1))
+    observers.notify(LeftTaskEnded("r", 1, "b", after_s=2, at=3))
     left = {
         (s.labels["call"], s.labels["server_address"], s.labels["place"]): s.value
         for s in samples_of(metrics, "fanout_call_tasks_left_total")
     }
-    assert left == {("0", "a.example", "a"): 1, ("1", "b.example", "b"): 2}
-    assert only(metrics, "fanout_call_tasks_left_alive").value == 2
-    assert metrics.statistics().tasks_left == {"a": 1, "b": 2}
-    assert metrics.statistics().tasks_left_alive == 2
+    assert left == {("0", "a.example", "a"): 1, ("1", "b.example", "b"): 2, ("1", "b.example", "a"): 1}
+    assert only(metrics, "fanout_call_tasks_left_alive").value == 3
+    assert metrics.statistics().tasks_left == {"a": 2, "b": 2}, "of whichever call"
+    assert metrics.statistics().tasks_left_alive == 3
 
 
 def hostile(number: int) -> Receipt:
@@ -241,6 +253,20 @@ def test_the_number_of_series_is_bounded_whatever_comes() -> None:
         samples = samples_of(metrics, name)
         assert len(samples) <= MAX_SERIES
         assert sum(s.value for s in samples) == 1000, "nothing is lost"
+
+
+class Word(str):
+    """One that is seen to be forgotten."""
+
+
+def test_words_beyond_the_bound_are_forgotten() -> None:
+    """The look-ups are bounded as the series are: else each new word would cost memory for ever."""
+    metrics, kept = metrics_of(), WeakSet[Word]()
+    for number in range(1000):
+        reason, error = Word(f"reason {number}"), Word(f"error {number}")
+        kept.update((reason, error))
+        metrics(FIRST._replace(reason=reason, calls=(WON._replace(outcome="failed", error=error),)))
+    assert len(kept) <= 4 * MAX_SERIES, "of requests and of calls, in the series and in the look-ups"
 
 
 def test_what_was_known_before_the_bound_goes_on_being_counted() -> None:

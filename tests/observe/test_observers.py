@@ -9,7 +9,7 @@ import trio
 from loguru import logger
 from trio.testing import MockClock
 
-from fanout.observe.observers import BATCH_PER_TURN, BatchedObserver, Observers, Receipts
+from fanout.observe.observers import BATCH_PER_TURN, KEPT_RECEIPTS, BatchedObserver, Observers, Receipts
 from fanout.race.events import (
     EVENTS,
     BugFound,
@@ -69,7 +69,8 @@ def test_an_observer_that_raises_is_logged_and_costs_the_others_nothing() -> Non
     finally:
         logger.remove(sink)
     assert counting.notified == 1
-    assert logged[0].startswith("observer Broken failed on RequestEnded")
+    assert logged[0].startswith("observer Broken failed on RequestEnded\nTraceback")
+    assert "RuntimeError: in an observer" in logged[0]
 
 
 class Clocked:
@@ -146,10 +147,10 @@ async def test_what_ended_before_it_ran_is_told(autojump_clock: MockClock) -> No
 
 
 class Logged(list[str]):
-    """What is logged meanwhile, without tracebacks."""
+    """What is logged meanwhile, with tracebacks."""
 
     def __enter__(self) -> Logged:
-        self._sink = logger.add(lambda message: self.append(message.record["message"]), format="{message}")
+        self._sink = logger.add(self.append, format="{message}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,10 +176,13 @@ def test_as_many_are_told_of_now_as_is_said(at_most: int) -> None:
     assert told == list("abc")
 
 
-async def test_catching_up_takes_a_turn_per_batch_and_leaves_what_ends_meanwhile() -> None:
+@pytest.mark.parametrize(("had_ended", "turns"), [(2 * BATCH_PER_TURN, 3), (2 * BATCH_PER_TURN + 1, 4)])
+async def test_catching_up_takes_a_turn_per_batch_and_leaves_what_ends_meanwhile(
+    had_ended: int, turns: int
+) -> None:
     """Of what had ended at the call, however much more comes."""
     batched = BatchedObserver([Clocked()])
-    for number in range(2 * BATCH_PER_TURN + 1):
+    for number in range(had_ended):
         batched.notify(ended(str(number)))
     waiting: list[int] = []
 
@@ -190,7 +194,7 @@ async def test_catching_up_takes_a_turn_per_batch_and_leaves_what_ends_meanwhile
         await trio.lowlevel.checkpoint()
 
     await batched.caught_up(turn)
-    assert waiting == [2 * BATCH_PER_TURN + 1] * 4
+    assert waiting == [had_ended] * turns
 
 
 async def test_catching_up_with_nothing_is_one_turn() -> None:
@@ -244,11 +248,12 @@ def test_what_an_observer_wants_may_change_when_another_joins_or_leaves() -> Non
 
 def test_a_consumer_of_receipts_that_raises_is_named() -> None:
     def broken(receipt: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("in a consumer")
 
     with Logged() as logged:
         Receipts([broken]).notify(ended())
     assert [line[:40] for line in logged] == ["a receipt could not be used by <function"]
+    assert "ZeroDivisionError: in a consumer" in logged[0]
 
 
 def test_receipts_are_made_of_requests_alone() -> None:
@@ -259,3 +264,12 @@ def test_receipts_are_made_of_requests_alone() -> None:
     assert seen == list(receipts.latest)
     assert [receipt.request_id for receipt in receipts.latest] == ["kept"]
     assert receipts.interests == {RequestEnded}
+
+
+def test_only_the_latest_receipts_are_kept() -> None:
+    """Else memory would grow with each request."""
+    receipts = Receipts()
+    for number in range(KEPT_RECEIPTS + 2):
+        receipts.notify(ended(str(number)))
+    assert len(receipts.latest) == KEPT_RECEIPTS
+    assert (receipts.latest[0].request_id, receipts.latest[-1].request_id) == ("2", str(KEPT_RECEIPTS + 1))

@@ -13,7 +13,7 @@ from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
 from fanout.race.budget import Budget
 from fanout.race.events import RaceRecord, RequestEnded
 from fanout.race.ledger import CallRecord
-from fanout.race.outcome import Cancelled, Failure, Outcome, Success
+from fanout.race.outcome import Cancelled, Failure, NotStarted, Outcome, Success
 from fanout.race.timings import CallTimings, Headers
 from fanout.race.verdict import Crashed, DeadlineReached, Every, NoSuccess, One, Verdict
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
@@ -313,6 +313,8 @@ def test_each_member_in_json_is_the_receipts() -> None:
         "cancel_to_exit_ms": None,
         "left": [],
     }
+    ordinary = CallReceipt(*CALL[:12])
+    assert ordinary.to_json(10.0) == {**CALL_IN_JSON, "left": [], "time_left_ms": None}
     assert WHOLE._replace(reserve_ms=None).to_json()["reserve_ms"] is None
 
 
@@ -435,3 +437,8 @@ def test_who_cancelled_a_call_and_how_soon_it_was_gone(
 def test_a_failed_call_has_its_word_and_the_upstreams_status() -> None:
     (call,) = make_receipt(recorded(CallRecord(0, 1.0, 2.0, Failure("bad_status", 503)))).calls
     assert (call.outcome, call.error, call.status, call.cancel_source) == ("failed", "bad_status", 503, None)
+
+
+def test_a_call_that_was_not_started_says_why() -> None:
+    (call,) = make_receipt(recorded(CallRecord(1, None, 2.0, NotStarted("not wanted")))).calls
+    assert (call.outcome, call.cancel_source, call.cancel_reason) == ("not_started", None, "not wanted")

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.observe.log import Logs
+from fanout.observe.log import Logs, Mask
 from fanout.observe.log_writer import LogWriter, sink_of
 from fanout.observe.observers import Receipts
 from fanout.observe.receipt import CallReceipt, Receipt, make_receipt
@@ -26,6 +26,11 @@ from fanout.race.timings import CallTimings
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
 NOON_S = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() + 0.000_25
+
+
+def logs_to(writer: LogWriter, level: str) -> Logs:
+    """JSON lines."""
+    return Logs(writer, level, as_text=False, has_colour=False, mask=Mask())
 
 
 def line_of(
@@ -42,7 +47,7 @@ def line_of(
     """What is logged of one request through the real application."""
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
-    logs = Logs(writer, level, as_text, has_colour)
+    logs = Logs(writer, level, as_text, has_colour, Mask())
     receipts = Receipts([RequestLog(logs, which, upstreams, lambda: NOON_S)])
     for event in run_scenario(target, calls, reserve_ms=20, **options).events:
         receipts.notify(event)
@@ -212,7 +217,7 @@ def test_a_path_is_cut_and_a_client_may_be_unknown() -> None:
     for event in (ended, ended._replace(client=None)):
         stream = io.StringIO()
         writer = LogWriter(sink_of(stream))
-        RequestLog(Logs(writer, "info", False), "all", ["a"], lambda: NOON_S)(make_receipt(event))
+        RequestLog(logs_to(writer, "info"), "all", ["a"], lambda: NOON_S)(make_receipt(event))
         writer.close()
         lines.append(json.loads(stream.getvalue()))
     assert lines[0]["path"] == "/" * 256
@@ -271,7 +276,7 @@ def test_each_member_of_a_line_is_the_receipts_in_its_unit() -> None:
     )
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
-    RequestLog(Logs(writer, "info", False), "all", ["a.test", "b.test"], lambda: NOON_S)(receipt)
+    RequestLog(logs_to(writer, "info"), "all", ["a.test", "b.test"], lambda: NOON_S)(receipt)
     writer.close()
     line = json.loads(stream.getvalue())
     del line["time"]
@@ -307,6 +312,37 @@ def test_each_member_of_a_line_is_the_receipts_in_its_unit() -> None:
     }
 
 
+def test_a_call_whose_end_is_not_known_has_none_in_its_line() -> None:
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    log = RequestLog(logs_to(writer, "info"), "all", ["a"], lambda: NOON_S)
+    log(SEEN._replace(calls=(LATE._replace(ended_at=None),)))
+    writer.close()
+    (call,) = json.loads(stream.getvalue())["calls"]
+    assert call == {"upstream": "a", "outcome": "won", "reused": True, "kept": True}
+
+
+def test_what_a_receipt_does_not_know_is_not_made_up() -> None:
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    receipt = Receipt("id-1", None, "other", 10.0, None, None, 10.25, 250.0, 404, "not_found", 0.0, ())
+    RequestLog(logs_to(writer, "info"), "all", [], lambda: NOON_S)(receipt)
+    writer.close()
+    line = json.loads(stream.getvalue())
+    del line["time"]
+    assert line == {
+        "level": "info",
+        "message": "request",
+        "request_id": "id-1",
+        "method": "",
+        "path": "",
+        "endpoint": "other",
+        "status": 404,
+        "reason": "not_found",
+        "used_ms": 250.0,
+    }
+
+
 def test_a_late_answer_is_a_warning_and_counts_as_failed() -> None:
     careless = answers(90)
     careless.cleanup_ms = 50
@@ -328,7 +364,7 @@ def test_a_line_has_the_time_of_the_end_of_its_request_and_follows_a_clock_that_
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
     offsets = iter([NOON_S, NOON_S + 60])
-    log = RequestLog(Logs(writer, "info", False), "all", [], lambda: next(offsets))
+    log = RequestLog(logs_to(writer, "info"), "all", [], lambda: next(offsets))
     for ended_at in (1.0, 1.5, 1.75, 2.0, 2.5):
         log(make_receipt(RequestEnded("r", None, 0.5, 200, None, 0.0, None, None, ended_at)))
     writer.close()
@@ -416,6 +452,7 @@ def test_a_row_says_what_was_asked_and_what_came_of_it(changes: dict[str, Any], 
         ({"left": ("a", "b")}, "call 0 won after 250 ms and left a; b"),
         ({"error": "e", "left": ("a",)}, "call 0 won after 250 ms (e) and left a"),
         ({"started_at": 10.125}, "call 0 won after 250 ms"),  # of the request's arrival
+        ({"ended_at": 15.0}, "call 0 won after 5000 ms"),
     ],
 )
 def test_a_row_ends_with_the_story_of_each_call(changes: dict[str, Any], story: str) -> None:
@@ -459,7 +496,7 @@ def test_a_request_is_logged_by_its_level_and_by_what_is_wanted(
 ) -> None:
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
-    RequestLog(Logs(writer, level, False), which, ["a"], lambda: NOON_S)(SEEN._replace(**changes))
+    RequestLog(logs_to(writer, level), which, ["a"], lambda: NOON_S)(SEEN._replace(**changes))
     writer.close()
     assert bool(stream.getvalue()) is is_logged
 
@@ -468,7 +505,8 @@ async def test_the_time_of_a_line_is_that_of_the_day(autojump_clock: trio.testin
     stream = io.StringIO()
     writer = LogWriter(sink_of(stream))
     before = datetime.now(UTC)
-    log = RequestLog(Logs(writer, "info", False), "all", ["a"])
+    autojump_clock.jump(5000)  # the loop's clock does not begin with the day
+    log = RequestLog(logs_to(writer, "info"), "all", ["a"])
     log(SEEN._replace(ended_at=trio.current_time()))
     writer.close()
     found = datetime.fromisoformat(json.loads(stream.getvalue())["time"].replace("Z", "+00:00"))

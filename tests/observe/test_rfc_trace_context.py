@@ -31,6 +31,7 @@ PASSED_ON = {
     "the newest of one key": (["congo=2,rojo=1,congo=1"], "congo=2,rojo=1"),
     "every character of a key": ([EVERY_KEY_CHARACTER + "=1"], EVERY_KEY_CHARACTER + "=1"),
     "every character of a value": (["foo=" + EVERY_VALUE_CHARACTER], "foo=" + EVERY_VALUE_CHARACTER),
+    "upper case at both ends of a value": (["foo=XyX"], "foo=XyX"),
     "a key that begins with a digit": (["0=1"], "0=1"),
     "an at sign at the end of a key": (["foo@=1,bar=2"], "foo@=1,bar=2"),
     "two at signs": (["foo@@bar=1,bar=2"], "foo@@bar=1,bar=2"),
@@ -67,6 +68,7 @@ DROPPED = {
     "no equals sign": ["foo=1,bar"],
     "a control character in a value": ["foo=\x01"],
     "a tab in a value": ["foo=a\tb"],
+    "a control character behind a member": ["foo=1\x0b"],
     "DEL in a value": ["foo=\x7f"],
     "a value that is not ASCII": ["foo=\u00e9"],
     "33 members": [",".join(f"bar{n:02}={n:02}" for n in range(33))],
@@ -108,6 +110,7 @@ def member(key: str, length: int) -> str:
     [
         ([member("a", 255), member("b", 256)], [0, 1]),  # with their comma 512
         ([member("a", 255), member("b", 257)], [0]),
+        ([member("a", 255), member("b", 256), member("c", 129)], [0, 1]),  # 512 without the last one
         ([member("a", 128), member("b", 129), member("c", 128), member("d", 128)], [0, 2, 3]),
         ([member("a", 200), member("b", 100), member("c", 200), member("d", 100)], [0, 1, 3]),
         ([member("a", 250), member("b", 100), member("c", 250)], [0, 1]),

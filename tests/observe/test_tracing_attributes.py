@@ -29,6 +29,7 @@ CALL = CallReceipt(
     cancel_source="explicit",
     cancel_reason="call 0 settled the race",
     cancel_to_exit_ms=0.25,
+    time_left_ms=480,
 )
 RECEIPT = Receipt(
     request_id="id-1",
@@ -88,6 +89,7 @@ def test_each_attribute_of_a_call_is_its_member() -> None:
             "fanout.connection.reused": True,
             "fanout.connection.kept": False,
             "http.response.status_code": 299,
+            "fanout.call.time_left_ms": 480,
             "fanout.cancel.source": "explicit",
             "fanout.cancel.reason": "call 0 settled the race",
             "fanout.cancel.to_exit_ms": 0.25,
@@ -189,6 +191,8 @@ def test_what_is_said_of_every_call_to_an_upstream(url: str, address: str, port:
     ("host", "address", "port"),
     [
         ("a.test", "a.test", None),
+        ("X.test", "X.test", None),
+        ("X.test:5", "X.test", 5),
         ("a.test:", "a.test:", None),
         ("a.test:x", "a.test:x", None),
         ("a.test:99999", "a.test", 99999),

@@ -122,6 +122,7 @@ def test_no_parent_is_none_whatever_the_state_says() -> None:
         ([" a=1 ,\tb=2 "], "a=1,b=2"),
         (["a=1,,b=2,"], "a=1,b=2"),
         (["0tenant@vendor=x"], "0tenant@vendor=x"),
+        ([], ""),
         ([""], ""),
         (["a"], ""),
         (["a=1,b"], ""),
@@ -148,6 +149,11 @@ def test_a_state_is_passed_on_if_it_is_valid_and_dropped_if_not(
     sent = {dict(trace.headers(call)).get(b"tracestate", b"") for call in (0, 1)}
     assert sent == {read.encode()}
     assert not caplog.records
+
+
+def test_a_span_has_the_state_too() -> None:
+    span = get_current_span(begun(headers(GOOD, "a=1,b=2")).parent).get_span_context()
+    assert span.trace_state == {"a": "1", "b": "2"}
 
 
 def test_a_long_state_loses_its_oldest_members() -> None:

@@ -156,6 +156,7 @@ def test_every_number_is_its_variables() -> None:
     )
     assert (settings.max_waiting, settings.max_batch, settings.delay_ms) == (700, 300, 999_999_999)
     assert (settings.ratio, settings.follows_client) == (0.25, False)
+    assert read(OTEL_BSP_SCHEDULE_DELAY="1").delay_ms == 1
     assert read(OTEL_TRACES_SAMPLER="always_off").ratio == 0.0
     assert read(OTEL_TRACES_SAMPLER="always_on", OTEL_TRACES_SAMPLER_ARG="x").ratio == 1.0
 

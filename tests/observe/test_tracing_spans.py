@@ -421,6 +421,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
     [
         ("Failed with %s", ("status 503",), "Failed with status 503"),
         ("Plain", (), "Plain"),
+        ("Plain", None, "Plain"),
         ("%s, retrying in %s", (ConnectionRefusedError(111, "x"), 1), "connection refused"),
         ("%s", (caused(RuntimeError("http://secret"), TimeoutError(110, "x")),), "connection timed out"),
         ("%s", (RuntimeError("http://secret"),), "RuntimeError"),
@@ -428,7 +429,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
     ],
 )
 def test_what_the_exporter_logs_is_why_the_collector_fails(
-    message: str, args: tuple[object, ...], why: str, monkeypatch: pytest.MonkeyPatch
+    message: str, args: tuple[object, ...] | None, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the system's words: the exception's own can hold the URL. The exporter's line is not written."""
     log = logging.getLogger(EXPORTER_LOGGER)
