@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import coverage
 
+from tests.mutation.imports import digest_of
 from tests.mutation.rooms import Room
-
-_IMPORTS_TESTS: Final = re.compile(r"^from (tests\.[a-z_.]*\.test_[a-z_]+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +48,17 @@ def lines_of(measuring: coverage.Coverage, test: str) -> dict[str, list[int]]:
 class Cache:
     """What earlier runs have measured, kept in a file. It holds while code and tests are the same."""
 
-    def __init__(self, file: Path | None) -> None:
-        """file: None to keep nothing."""
+    def __init__(self, file: Path | None, code: str = "") -> None:
+        """file: None to keep nothing. code: a digest of it."""
         self._file = file
+        self._code = code
 
     def read(self) -> dict[str, Any]:
         """By test: the fields of `Measured`."""
         if self._file is None or not self._file.exists():
             return {}
         kept = json.loads(self._file.read_text("utf-8"))
-        if kept["code"] != code_digest():
+        if kept["code"] != self._code:
             return {}
         now = {path: digest_of([Path(path)]) for path in kept["files"] if Path(path).exists()}
         return {
@@ -74,21 +72,4 @@ class Cache:
             return
         paths = sorted({test.partition("::")[0] for test in tests})
         files = {path: digest_of([Path(path)]) for path in paths}
-        self._file.write_text(json.dumps({"code": code_digest(), "files": files, "tests": tests}), "utf-8")
-
-
-def code_digest() -> str:
-    """Of all code but the files of tests; of these the ones that others import."""
-    found = sorted(path for folder in ("fanout", "tests") for path in Path(folder).rglob("*.py"))
-    code = [path for path in found if not {*path.parts} & {"mutation", "project"}]
-    imported = {name for path in code for name in _IMPORTS_TESTS.findall(path.read_text("utf-8"))}
-    return digest_of(
-        path for path in code if not path.name.startswith("test_") or ".".join(path.parts)[:-3] in imported
-    )
-
-
-def digest_of(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+        self._file.write_text(json.dumps({"code": self._code, "files": files, "tests": tests}), "utf-8")

@@ -5,9 +5,9 @@ A PART chooses mutants by their room, or by a piece of their name: `race`, `pool
 
 The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed
 by a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
-Verdicts are kept in `.mutants/`, and a run continues where the last one ended. They hold as long as all code
-is the same: a kill while the file of the test that noticed is, a survival while all tests of the room are. So
-a new test costs the mutants that lived, and those that tests of its file have killed. `--survivors` judges
+Verdicts are kept in `.mutants/`, and a run continues where the last one ended. They hold as long as the code
+is the same that the room's tests import, and these tests: for a kill the file of the test that noticed. So a
+new test costs the mutants that lived, and those that tests of its file have killed. `--survivors` judges
 again only those that lived, whatever has changed.
 
 `--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
@@ -39,7 +39,8 @@ from typing import Any, Final
 
 import click
 
-from tests.mutation.measured import Cache, code_digest, digest_of
+from tests.mutation.imports import code_digest, digest_of
+from tests.mutation.measured import Cache
 from tests.mutation.mutants import Mutant, candidates_of, mutants_of, named
 from tests.mutation.rooms import ROOMS, Room, is_chosen, may_be_chosen, nearest
 from tests.mutation.session import LIVES, Limits, RoomFailed, Verdict, judge
@@ -54,17 +55,49 @@ _SAMPLE_S: Final = 100.0  # the rest of a sample, drawing and reporting, takes t
 _SLOW_S: Final = 3.0  # of a test, for a sample
 
 
-@dataclass(frozen=True, slots=True)
 class Kept:
-    """code: its digest. survivors_alone: kills hold though something has changed."""
+    """What earlier runs found of a room, and what of it still holds. survivors_alone: every kill does."""
 
-    survivors_alone: bool
-    code: str
+    def __init__(self, room: Room, *, survivors_alone: bool) -> None:
+        self._room = room
+        self._survivors_alone = survivors_alone
+        self._file = _KEPT / f"{room.name}.jsonl"
+        self._code = code_digest(room)
+        self.cache = Cache(_KEPT / f"{room.name}-measured.json", self._code)
 
-    def basis_of(self, room: Room, verdict: Verdict) -> str:
+    def known(self) -> dict[Name, Verdict]:
+        """What holds. The file is written again with it alone."""
+        known: dict[Name, Verdict] = {}
+        bases: dict[Name, str] = {}
+        for line in self._file.read_text("utf-8").splitlines() if self._file.exists() else ():
+            record = json.loads(line)
+            basis = record.pop("basis")
+            verdict = Verdict(**record)
+            if verdict.outcome not in LIVES if self._survivors_alone else basis == self._basis_of(verdict):
+                known[name_of(verdict)], bases[name_of(verdict)] = verdict, basis
+        _KEPT.mkdir(exist_ok=True)
+        self._file.write_text(
+            "".join(_line(verdict, bases[name]) for name, verdict in known.items()), "utf-8"
+        )
+        return known
+
+    def add(self, verdict: Verdict) -> None:
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(_line(verdict, self._basis_of(verdict)))
+
+    def _basis_of(self, verdict: Verdict) -> str:
         """A digest of all that the verdict follows from."""
         noticed = verdict.by.partition("::")[0]
-        return f"{self.code}-{_tests_digest((noticed,) if noticed else tuple(room.test_files()))}"
+        return f"{self._code}-{_tests_digest((noticed,) if noticed else tuple(self._room.test_files()))}"
+
+
+def _line(verdict: Verdict, basis: str) -> str:
+    return json.dumps({**asdict(verdict), "basis": basis}) + "\n"
+
+
+@cache
+def _tests_digest(files: tuple[str, ...]) -> str:
+    return digest_of(path for file in files if (path := Path(file)).exists())
 
 
 @dataclass(slots=True)
@@ -175,21 +208,18 @@ def verdicts_of(
     room: Room, chosen: Sequence[tuple[str, Mutant]], explained: Set[Name], limits: Limits, kept: Kept
 ) -> list[Verdict]:
     """Of earlier runs, as far as they hold, and of this one."""
-    known = _known(room, kept)
-    wanted = [(path, mutant) for path, mutant in chosen if (path, mutant.where, mutant.change) not in known]
-    verdicts = [
-        known[name] for path, mutant in chosen if (name := (path, mutant.where, mutant.change)) in known
-    ]
+    known = kept.known()
+    wanted = [(path, mutant) for path, mutant in chosen if _name(path, mutant) not in known]
+    verdicts = [known[name] for path, mutant in chosen if (name := _name(path, mutant)) in known]
     progress = Progress(room, len(wanted), explained)
 
     def on_verdict(verdict: Verdict) -> None:
         verdicts.append(verdict)
-        with (_KEPT / f"{room.name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(_line(verdict, kept.basis_of(room, verdict)))
+        kept.add(verdict)
         progress.on_verdict(verdict)
 
     if wanted:
-        run_room(room, wanted, on_verdict, limits, Cache(_KEPT / f"{room.name}-measured.json"))
+        run_room(room, wanted, on_verdict, limits, kept.cache)
     return verdicts
 
 
@@ -197,31 +227,6 @@ def _send(to: int, record: Mapping[str, object]) -> None:
     data = json.dumps(record).encode() + b"\n"
     while data:
         data = data[os.write(to, data) :]
-
-
-def _known(room: Room, now: Kept) -> dict[Name, Verdict]:
-    """What earlier runs found and still holds; the file is written again with it alone."""
-    file = _KEPT / f"{room.name}.jsonl"
-    known: dict[Name, Verdict] = {}
-    bases: dict[Name, str] = {}
-    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
-        record = json.loads(line)
-        basis = record.pop("basis")
-        verdict = Verdict(**record)
-        if verdict.outcome not in LIVES if now.survivors_alone else basis == now.basis_of(room, verdict):
-            known[name_of(verdict)], bases[name_of(verdict)] = verdict, basis
-    _KEPT.mkdir(exist_ok=True)
-    file.write_text("".join(_line(verdict, bases[name]) for name, verdict in known.items()), "utf-8")
-    return known
-
-
-def _line(verdict: Verdict, basis: str) -> str:
-    return json.dumps({**asdict(verdict), "basis": basis}) + "\n"
-
-
-@cache
-def _tests_digest(files: tuple[str, ...]) -> str:
-    return digest_of(path for file in files if (path := Path(file)).exists())
 
 
 def choose(room: Room, parts: Sequence[str], jobs: int) -> list[tuple[str, Mutant]]:
@@ -237,12 +242,14 @@ def choose(room: Room, parts: Sequence[str], jobs: int) -> list[tuple[str, Mutan
         ]
 
 
-def judge_rooms(parts: Sequence[str], explained: Set[Name], limits: Limits, kept: Kept) -> list[Result]:
+def judge_rooms(parts: Sequence[str], limits: Limits, *, survivors_alone: bool) -> list[Result]:
+    explained = limits.explained
     results = []
     for room in ROOMS:
         chosen = choose(room, parts, limits.jobs)
         if not chosen:
             continue
+        kept = Kept(room, survivors_alone=survivors_alone)
         result = Result(room, verdicts_of(room, chosen, explained, limits, kept))
         lives = {name_of(each) for each in result.verdicts if each.outcome in LIVES}
         result.explained = lives & explained
@@ -434,8 +441,7 @@ def main(
             is_fine = report_sample(verdicts, explained, command, allow)
         else:
             tree = digest()
-            limits, kept = Limits(jobs, enough_s, explained), Kept(survivors, code_digest())
-            results = judge_rooms(parts, explained, limits, kept)
+            results = judge_rooms(parts, Limits(jobs, enough_s, explained), survivors_alone=survivors)
             is_fine = all(result.is_fine() for result in results)
             click.echo(f"{files_table(results)}\n\n{table(results)}")
             if json_file is not None:
