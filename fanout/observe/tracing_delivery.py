@@ -98,9 +98,8 @@ class _Reasons(logging.Filter):
         self._report = report
 
     def filter(self, record: logging.LogRecord) -> bool:
-        args = record.args if isinstance(record.args, tuple) else ()
-        errors = [arg for arg in args if isinstance(arg, BaseException)]
-        self._report(_in_words(errors[0]) if errors else record.msg % args)
+        errors = [arg for arg in record.args or () if isinstance(arg, BaseException)]
+        self._report(_in_words(errors[0]) if errors else record.getMessage())
         return False
 
 

@@ -22,6 +22,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
+import logging
 import os
 import resource
 import select
@@ -470,6 +471,9 @@ class _Session:
             for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
                 if not name.startswith("tests.mutation"):
                     del sys.modules[name]
+            for logger in logging.Logger.manager.loggerDict.values():
+                if isinstance(logger, logging.Logger):
+                    logger.setLevel(logging.NOTSET)  # which an import may set once more
             sys.meta_path.insert(0, MutatedImport(path, source))
             chosen = _Chosen(self, tests)
             faulthandler.dump_traceback_later(60, exit=True)

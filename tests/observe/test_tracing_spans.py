@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 from loguru import logger
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
@@ -22,7 +23,7 @@ from fanout.observe import tracing as tracing_module
 from fanout.observe.receipt import Receipt
 from fanout.observe.tracing import Tracing
 from fanout.observe.tracing_context import RequestTrace
-from fanout.observe.tracing_delivery import EXPORTER_LOGGER, Delivery
+from fanout.observe.tracing_delivery import Delivery
 from fanout.observe.tracing_settings import TracingSettings, TracingStatistics, read_tracing
 from tests.observe.test_metrics import FIRST, LOST, WON
 from tests.observe.test_tracing_context import headers, scope
@@ -422,6 +423,8 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         ("Failed with %s", ("status 503",), "Failed with status 503"),
         ("Plain", (), "Plain"),
         ("Plain", None, "Plain"),
+        ("100 %", (), "100 %"),
+        ("%(x)s", ({"x": 1},), "1"),
         ("%s, retrying in %s", (ConnectionRefusedError(111, "x"), 1), "connection refused"),
         ("%s", (caused(RuntimeError("http://secret"), TimeoutError(110, "x")),), "connection timed out"),
         ("%s", (RuntimeError("http://secret"),), "RuntimeError"),
@@ -432,10 +435,10 @@ def test_what_the_exporter_logs_is_why_the_collector_fails(
     message: str, args: tuple[object, ...] | None, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the system's words: the exception's own can hold the URL. The exporter's line is not written."""
-    log = logging.getLogger(EXPORTER_LOGGER)
+    log = logging.getLogger(trace_exporter.__name__)
     monkeypatch.setattr(log, "filters", [])
     one = delivery(Kept())
-    record = logging.LogRecord(EXPORTER_LOGGER, logging.ERROR, "", 1, message, args, None)
+    record = logging.LogRecord(log.name, logging.ERROR, "", 1, message, args, None)
     with Said():
         assert log.filter(record) is False
     assert one.failing_for == why

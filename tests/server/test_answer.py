@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fanout.server.answer import DateField, chunk, head_bytes, utc_now
+from fanout.server import answer
+from fanout.server.answer import MAX_CHECKED_NAMES, DateField, chunk, head_bytes, read_start, utc_now
 from tests.server.serving import NOON
 
 
@@ -35,6 +37,40 @@ def test_a_field_cannot_end_its_line(end: bytes) -> None:
     for name, value in ((b"a" + end, b"1"), (b"a", b"1" + end + b"b: 2")):
         with pytest.raises(ValueError, match="CR, LF or NUL"):
             head_bytes(200, [(name, value)])
+
+
+@pytest.mark.parametrize("status", [199, 200, 599, 600])
+def test_a_final_answer_has_one_of_these_statuses(status: int) -> None:
+    with nullcontext() if 200 <= status <= 599 else pytest.raises(ValueError, match="is not the status"):
+        assert read_start({"status": status}) == ([], None, False, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "left_out", "length", "closes"),
+    [
+        (204, (b"content-length", b"0"), 0, False),
+        (200, (b"connection", b"close"), None, True),
+        (200, (b"transfer-encoding", b"chunked"), None, False),
+    ],
+)
+def test_the_fields_behind_one_that_the_server_says_itself_are_sent(
+    status: int, left_out: tuple[bytes, bytes], length: int | None, closes: bool
+) -> None:
+    fields = [(b"x-before", b"1"), left_out, (b"x-behind", b"2")]
+    sent, *rest = read_start({"status": status, "headers": fields})
+    assert (sent, rest) == ([fields[0], fields[2]], [length, False, closes])
+
+
+def test_names_are_checked_once_and_few_of_those_an_app_invents_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G12: what is kept has a bound."""
+    kept = set[bytes]()
+    monkeypatch.setattr(answer, "CHECKED_NAMES", kept)
+    names = [b"x" * 64, b"x" * 65, *(b"x-%d" % number for number in range(MAX_CHECKED_NAMES))]
+    for name in names:
+        read_start({"status": 200, "headers": [(name, b"1")]})
+    assert kept == {names[0], *names[2 : MAX_CHECKED_NAMES + 1]}
 
 
 def test_a_chunk_says_its_length_in_hexadecimal() -> None:

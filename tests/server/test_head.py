@@ -66,11 +66,17 @@ def test_a_target_has_its_bound_to_the_byte() -> None:
     assert "50 bytes" in too_long.detail
 
 
+@pytest.mark.parametrize("target", [b"0", b"a/b", b"?x", b"."])
+def test_a_target_begins_with_a_slash_or_a_scheme(target: bytes) -> None:
+    assert rejection_of(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n").status == 400
+
+
 def test_a_line_has_the_bound_of_its_target_and_some_for_its_method() -> None:
     assert size_of(b"GET /" + b"x" * 77) is None
     too_long = size_of(b"GET /" + b"x" * 78)
     assert too_long is not None
     assert (too_long.reason, "50 bytes" in too_long.detail) == ("target_too_long", True)
+    assert size_of(b"GET /" + b"x" * 77 + b"\r") is None  # half of the line's end, which does not count
 
 
 def test_a_method_of_more_than_thirty_two_bytes_is_none() -> None:
