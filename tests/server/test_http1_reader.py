@@ -52,6 +52,13 @@ async def test_a_head_in_one_piece_needs_no_deadline(autojump_clock: MockClock) 
     assert (connection.state, connection.scope.deadline) == (State.BUSY, inf)
 
 
+async def test_a_head_that_begins_with_its_end_is_refused_at_once() -> None:
+    """One extra line is passed over; two more are the end of a head that has no first line."""
+    reader, _ = reader_of(b"\r\n")
+    with pytest.raises(Rejected):
+        await reader.read_head(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize("at", range(1, len(HEAD) + 2))
 async def test_a_head_in_two_pieces_is_the_same_head(autojump_clock: MockClock, at: int) -> None:
     """Behind it comes the next one, and before it the extra line that some clients send: RFC 9112 2.2."""

@@ -121,6 +121,24 @@ async def test_to_receive_and_to_send_are_checkpoints_in_a_cancelled_scope(autoj
     assert world.crashes == []
 
 
+async def test_to_receive_behind_the_answer_is_a_checkpoint(autojump_clock: MockClock) -> None:
+    """An app that asks again and again whether its client is there lets the other tasks run."""
+    received = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"")
+        with trio.testing.assert_checkpoints():
+            received.append(await receive())
+
+    async with http2_in_memory(app) as world:
+        client = world.connect()
+        await client.send(request())
+        await client.ended()
+        await trio.testing.wait_all_tasks_blocked()
+    assert received == [{"type": "http.disconnect"}]
+    assert world.crashes == []
+
+
 async def test_a_client_is_told_to_continue_when_its_body_is_wanted_and_once(
     autojump_clock: MockClock,
 ) -> None:

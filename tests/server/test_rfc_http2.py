@@ -91,6 +91,11 @@ ROWS: dict[str, tuple[list[Header], Ending]] = {
     "101 fields": (get(*[(b"x", b"y")] * 101), 431),
     "a path of 9 KiB": (get(path=b"/" + b"x" * 9 * 1024), 414),
     "an expectation": (get((b"expect", b"x")), 417),
+    "an expectation before one that is known": (get((b"expect", b"x"), (b"expect", b"100-continue")), 417),
+    "another scheme, and the host in two cases": (
+        [(name, b"ftp" if name == b":scheme" else value) for name, value in get((b"host", b"A"))],
+        400,
+    ),
     "a field in upper case": (get((b"X", b"y")), RESET),
     "a field of a connection": (get((b"connection", b"close")), RESET),
     "no path": ([field for field in get() if field[0] != b":path"], RESET),

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout.race.outcome import Cancelled, Failure, Success
+from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.upstream.call import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, UpstreamCall, is_valid_payload
 from fanout.upstream.errors import WORDS, BodyTooLarge
@@ -171,6 +171,14 @@ async def test_over_any_transport_the_phases_are_marked_and_fields_are_added() -
     assert made[0].method == "GET"
     assert made[0].headers["traceparent"] == "00-1"
     assert [phase for phase, _ in timings.seen] == ["connect", "wait"]
+
+
+async def test_over_any_transport_a_call_that_is_too_late_sends_nothing() -> None:
+    def never(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("it was sent")
+
+    timings = CallTimings("test", 0, ends_at=trio.current_time())
+    assert await UpstreamCall(httpx.MockTransport(never), URL)(timings) is TOO_LATE
 
 
 def test_a_payload_has_the_bounds_that_the_documents_give() -> None:
