@@ -87,6 +87,13 @@ async def test_a_complete_answer(head_only: bool) -> None:
     ]
 
 
+async def test_an_answer_has_its_body_unless_somebody_says_otherwise() -> None:
+    sent = Sent()
+    await send_answer(sent.send, 200, [], b"body")
+    await send_json(sent.send, 200, 1)
+    assert [message["body"] for message in sent.messages[1::2]] == [b"body", b"1"]
+
+
 async def test_a_complete_answer_in_json() -> None:
     sent = Sent()
     await send_json(sent.send, 200, {"a": "\xe9"}, ("B", "c"))

@@ -15,9 +15,11 @@ from fanout.server.asgi import App, Receive, Scope, Send
 from fanout.server.certificates import Certificate
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
-from fanout.server.serve import serve
+from fanout.server.serve import Connections, serve
+from fanout.server.statistics import End
 from tests.server.apps import Echo, answer
 from tests.server.http2 import H2Client, request
+from tests.server.recorded import Recorded
 from tests.server.serving import Client, get, listener, on_socket, until
 from tests.server.tls_clients import over_tls
 
@@ -186,6 +188,23 @@ async def test_a_connections_task_has_its_name() -> None:
             )
         assert [task.name for task in tasks if task].count("connection") == 1
         await client.stream.aclose()
+
+
+async def test_nothing_is_read_behind_a_handshake_that_broke() -> None:
+    """G1: what came with it is no request."""
+
+    class Broken(Recorded):
+        async def handshake(self) -> str | None:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError
+
+    app, crashes = Echo(), list[BaseException]()
+    driver = Driver(Limits(), on_crash=crashes.append)
+    transport = Broken(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    transport.scheme = "https"
+    await Connections(app, driver, {}).hold(transport)
+    assert (app.scopes, transport.arriving != [], crashes) == ([], True, [])
+    assert driver.statistics().ended[End.BROKEN_HANDSHAKE] == 1
 
 
 async def test_connections_end_when_the_grace_is_over() -> None:
