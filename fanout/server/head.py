@@ -25,7 +25,6 @@ from fanout.server.rejections import Rejected, malformed
 
 Fields = list[tuple[bytes, bytes]]
 CHUNKED: Final = -1
-END: Final = b"\r\n\r\n"
 
 # RFC 9110, PATCH of RFC 5789, and QUERY. Every other token is a 501, and so is CONNECT: there are no tunnels.
 METHODS: Final = frozenset(

@@ -79,6 +79,13 @@ def test_a_line_has_the_bound_of_its_target_and_some_for_its_method() -> None:
     assert size_of(b"GET /" + b"x" * 77 + b"\r") is None  # half of the line's end, which does not count
 
 
+@pytest.mark.parametrize("method", "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE QUERY".split())
+def test_these_methods_are_known_and_only_as_they_are_written(method: str) -> None:
+    line = f"{method} / HTTP/1.1\r\nHost: a\r\n"
+    assert parse(line.encode()).method == method
+    assert rejection_of(line.replace(method, method.lower()).encode()) is rejections.METHOD_NOT_IMPLEMENTED
+
+
 def test_a_method_of_more_than_thirty_two_bytes_is_none() -> None:
     """However long it is: nobody has to read it to its end."""
     long_method = size_of(b"G" * 33 + b" /" + b"x" * 78)
