@@ -9,8 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from fanout.testing.world.ended import Ended
 from fanout.testing.world.leftovers import Baseline, bugs_told, leftovers, not_looked_at, pool_leftovers
 from fanout.testing.world.oracle import INSTANT_S
+from fanout.testing.world.plan import Plan
+from fanout.testing.world.trace import Trace
 from tests.testing.world.made import asked, called, connection
 
 
@@ -144,3 +147,15 @@ def test_every_scripted_bug_is_told_once_and_no_other(
     assert list(bugs_told(told, sound)) == said
     crashed: Any = SimpleNamespace(bugs=bugs, crashes=[SECOND])
     assert list(bugs_told(told, crashed)) == [*said, "the simulator crashed: ValueError('2')"]
+
+
+def test_nothing_is_counted_before_it_is_seen() -> None:
+    """Also where a run breaks off: what nobody wrote must not look like something that was found."""
+    ended = Ended(Plan(()), Trace(kept=False), [], [])
+    assert ended.left == ended.leaks == ended.ends == {}
+    assert ended.requests == ended.connections == ended.stalls == ended.pools == []
+    assert ended.wrong == ended.bugs_raised == ended.bugs_reported == ended.noted == []
+    assert (ended.threads_started, ended.leak_checked, ended.dead_but_open, ended.late_answers) == (0,) * 4
+    assert (ended.signalled_at, ended.drained_at, ended.ended_at) == (0.0, 0.0, 0.0)
+    assert ended.oracle is None
+    assert ended.cut_off is True, "what was cut off is asked for less"
