@@ -153,8 +153,8 @@ def test_nothing_is_counted_before_it_is_seen() -> None:
     """Also where a run breaks off: what nobody wrote must not look like something that was found."""
     ended = Ended(Plan(()), Trace(kept=False), [], [])
     assert ended.left == ended.leaks == ended.ends == {}
-    assert ended.requests == ended.connections == ended.stalls == ended.pools == []
-    assert ended.wrong == ended.bugs_raised == ended.bugs_reported == ended.noted == []
+    lists = [ended.requests, ended.connections, ended.stalls, ended.pools, ended.bugs_raised]
+    assert [*lists, ended.wrong, ended.bugs_reported, ended.noted] == [[]] * 8
     assert (ended.threads_started, ended.leak_checked, ended.dead_but_open, ended.late_answers) == (0,) * 4
     assert (ended.signalled_at, ended.drained_at, ended.ended_at) == (0.0, 0.0, 0.0)
     assert ended.oracle is None
