@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -262,6 +263,36 @@ async def test_a_run_of_nothing_has_shares_of_nothing() -> None:
 )
 def test_a_quantile_is_one_of_the_values(ordered: list[float], share: float, value: float) -> None:
     assert quantile(ordered, share) == value
+
+
+async def test_each_percentile_is_its_own() -> None:
+    """Of 10,000 answers, and of a client that launches half of its requests a little later."""
+
+    def fill_many(generator: Generator) -> None:
+        start = 100.0 + 19.0
+        for count, took_ms in ((5000, 10), (4000, 20), (900, 30), (90, 40), (9, 50), (1, 60)):
+            for _ in range(count):
+                answered_at = start + took_ms / 1000
+                generator.tally.record("first", Outcome.USEFUL, start, start, answered_at, 200, "")
+        for late_s in [0.001] * 50 + [0.002] * 50:
+            generator.lateness.record(late_s)
+
+    report = await report_with(fill_many)
+    found: dict[str, Any] = dict(report["latency_ms"]["useful"]["from_intended"])
+    keys = ("p50", "p90", "p99", "p99_9", "p99_99", "max")
+    assert [round(found[key]) for key in keys] == [10, 20, 30, 40, 50, 60]
+    assert round(report["seconds"][0]["p99_ms"]) == 40
+    assert report["client"]["launch_lateness_ms"]["p50"] == pytest.approx(1.0, rel=0.01)
+
+
+async def test_a_report_says_when_in_utc_wherever_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert (await report_with(fill))["started_at"] == "2026-11-28T12:00:00.123+00:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_request_belongs_to_the_second_of_its_intended_start() -> None:

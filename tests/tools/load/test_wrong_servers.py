@@ -153,6 +153,19 @@ async def test_what_the_server_did_is_said(script: Script, says: str) -> None:
             await check_server(parsed_target(f"{url}/below" if "does not have" in says else url))
 
 
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
+    async def script(target: str, stream: Stream) -> None:
+        is_it = target == "/statistics"
+        data = answer(200 if is_it else 404, b'{"admission": 1}' if is_it else b"")
+        for at in range(0, len(data), 20):
+            await stream.send_all(data[at : at + 20])
+            await trio.sleep(0.001)
+
+    async with serving(script) as (url, _):
+        with pytest.raises(WrongServer, match="is fanout's admin listener"):
+            await check_server(parsed_target(url))
+
+
 async def test_a_server_that_does_not_answer_in_http_is_asked_once() -> None:
     """It cannot be another listener of fanout. Its first connection only shows that it listens."""
     async with serving(always(b"", then_close=True)) as (url, visits):
