@@ -179,6 +179,15 @@ async def test_head_gets_the_length_and_no_body(autojump_clock: MockClock) -> No
     assert here.request.complete
 
 
+@pytest.mark.parametrize("length", range(5))
+async def test_every_length_that_is_said_is_held_to(autojump_clock: MockClock, length: int) -> None:
+    """Also those that are numbers of something else here."""
+    here = await desk()
+    await here.start((b"content-length", b"%d" % length))
+    with pytest.raises(RuntimeError, match="the body ends -1 bytes from where"):
+        await here.body(b"x" * (length + 1))
+
+
 @pytest.mark.parametrize(("body", "left"), [(b"123456", -1), (b"123", 2)])
 async def test_a_body_of_another_length_is_a_bug(autojump_clock: MockClock, body: bytes, left: int) -> None:
     here = await desk()

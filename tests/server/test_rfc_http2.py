@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import h2.events
@@ -100,6 +101,25 @@ ROWS: dict[str, tuple[list[Header], Ending]] = {
     "a field of a connection": (get((b"connection", b"close")), RESET),
     "no path": ([field for field in get() if field[0] != b":path"], RESET),
 }
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "is_same"),
+    [
+        (b"http", b"a:80", True),
+        (b"http", b"a:443", False),
+        (b"https", b"a:443", True),
+        (b"https", b"a:80", False),
+        (b"https", b"A:", True),
+        (b"https", b"b", False),
+    ],
+)
+def test_the_host_may_have_the_port_of_its_scheme(scheme: bytes, host: bytes, is_same: bool) -> None:
+    """RFC 3986 6.2.3. A host field that says another host than `:authority` is malformed; RFC 9113 8.3.1."""
+    fields = get((b"host", host))
+    sent = [(name, scheme if name == b":scheme" else value) for name, value in fields]
+    with nullcontext() if is_same else pytest.raises(Malformed):
+        assert read_head(sent, Limits(), ended=True).fields == [(b"host", b"a")]
 
 
 async def test_what_other_suites_have_found_is_answered_or_resets_its_stream(
