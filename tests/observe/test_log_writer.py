@@ -375,7 +375,7 @@ def test_while_one_starts_the_thread_no_other_starts_a_second_or_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A machine that has hardly a thread left may take its time to start one."""
-    now, starts = 0.0, list[threading.Thread]()
+    now, starts, started = 0.0, list[threading.Thread](), list[threading.Thread]()
     starting, go_on = threading.Event(), threading.Event()
     real_start = threading.Thread.start
 
@@ -384,6 +384,7 @@ def test_while_one_starts_the_thread_no_other_starts_a_second_or_waits(
             starts.append(thread)
             starting.set()
             go_on.wait(0.5)
+            started.append(thread)
         real_start(thread)
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -398,7 +399,7 @@ def test_while_one_starts_the_thread_no_other_starts_a_second_or_waits(
         first.start()
         assert starting.wait(PROMPTLY_S)
         writer.put(line, 2)
-        assert len(starts) == 1
+        assert (len(starts), started) == (1, [])
         go_on.set()
         first.join()
     writer.close(PROMPTLY_S)
@@ -461,6 +462,14 @@ def test_a_line_whose_thread_cannot_be_woken_waits_for_the_next(monkeypatch: pyt
     writer.close(PROMPTLY_S)
     assert stream.getvalue() == "1\n2\n"
     assert (writer.statistics().dropped, writer.statistics().written) == (0, 2)
+
+
+def test_a_thread_that_never_had_a_line_ends_with_the_close() -> None:
+    before = {*threading.enumerate()}
+    writer = LogWriter(io.StringIO().write)
+    (thread,) = {*threading.enumerate()} - before
+    writer.close(PROMPTLY_S)
+    assert not thread.is_alive()
 
 
 def test_a_line_for_which_there_is_no_memory_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

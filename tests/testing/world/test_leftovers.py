@@ -157,5 +157,5 @@ def test_nothing_is_counted_before_it_is_seen() -> None:
     assert [*lists, ended.wrong, ended.bugs_reported, ended.noted] == [[]] * 8
     assert (ended.threads_started, ended.leak_checked, ended.dead_but_open, ended.late_answers) == (0,) * 4
     assert (ended.signalled_at, ended.drained_at, ended.ended_at) == (0.0, 0.0, 0.0)
-    assert ended.oracle is None
+    assert (ended.slack_s(0.0, 99.0), ended.long_passes(), ended.oracle) == (0.0, [], None)
     assert ended.cut_off is True, "what was cut off is asked for less"
