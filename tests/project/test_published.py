@@ -577,6 +577,8 @@ def test_packages_that_are_judged_apart_are_rows_of_one_table(
     """One that fails does not keep the next from being published, and stays out of the table."""
     names = ("mutants-race", "mutants-pool", "mutants-api")
     monkeypatch.setattr(figures, "TOGETHER", {"mutants": names})
+    before = {name: entry for name, entry in load(figures.FIGURES).items() if name not in names}
+    figures.FIGURES.write_text(json.dumps(before), "utf-8")
     for name in names:
         (publishing / name).write_text(json.dumps(MUTATED[name]), "utf-8")
         command = "false" if name == "mutants-pool" else f"cat {publishing / name}"
