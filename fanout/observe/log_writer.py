@@ -27,6 +27,7 @@ T = TypeVar("T")
 MAX_LINES: Final = 10_000  # ten seconds of a busy process; about 25 MB of receipts
 _BATCH: Final = 16
 _START_AGAIN_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 1.0  # though nobody woke the thread: to wake it needs memory
 _REST_S: Final = 0.2  # between two looks at the queue: what costs is to wake the thread, not to write a line
 
 
@@ -74,7 +75,7 @@ class LogWriter:
             self._drop(1)
             return
         if not self._wake.is_set():
-            with suppress(MemoryError):  # then the next line wakes the thread
+            with suppress(MemoryError):  # the thread looks by itself within a second
                 self._wake.set()
         if self._thread is None:
             self._start_thread()
@@ -83,8 +84,9 @@ class LogWriter:
         """Write what is in the queue, for at most `within_s`, and stop. Later lines are dropped."""
         self._start_again_at = 0.0
         self._start_thread()
-        self._closing.set()
-        self._wake.set()
+        for event in (self._closing, self._wake):
+            with suppress(MemoryError):  # it is set all the same, or the thread is given up below
+                event.set()
         if self._thread is not None:
             self._thread.join(within_s)
         else:
@@ -123,7 +125,7 @@ class LogWriter:
                 if self._closing.is_set():
                     return
                 self._closing.wait(_REST_S)
-                self._wake.wait()
+                self._wake.wait(_LOOK_AGAIN_S)
                 self._wake.clear()
             except BaseException:  # noqa: BLE001 - rule 3: a `MemoryError` of one of these lines
                 time.sleep(_REST_S)  # noqa: TID251 - a thread of its own

@@ -65,7 +65,7 @@ class LoopWatch(trio.abc.Instrument):
         self._is_behind_by_s = 0.0
         if timeout:  # else it has not slept
             slept_s = now - self._ended_at
-            self._previous_s -= slept_s  # below 0, it has slept all of it off
+            self._previous_s -= slept_s  # below 0 it has caught up
             self._usual_s *= 1.0 - slept_s / USUAL_OVER_S if slept_s < USUAL_OVER_S else 0.0
 
     def before_io_wait(self, timeout: float) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -64,8 +65,8 @@ def main(
             [threads.submit(_try, breakage, layer, short) for layer in layers if layer != "lab"]
             for breakage in chosen
         ]
-        if "lab" in layers:
-            wait(chain(*tries))  # it measures time, so nothing runs beside it
+        if "lab" in layers:  # it measures time, so nothing runs beside it
+            _wait_for(list(chain(*tries)))
         for breakage, futures in zip(chosen, tries, strict=True):
             try:
                 caught = [future.result() for future in futures]
@@ -90,6 +91,14 @@ def main(
     if as_json:
         click.echo(json.dumps(samples))
     raise SystemExit(1 if wrong else 0)
+
+
+def _wait_for(tries: Sequence[Future[Catch | None]]) -> None:
+    """The table begins behind them, so somebody at a terminal is told how far they are."""
+    for number, _ in enumerate(as_completed(tries), 1):
+        if sys.stderr.isatty():
+            end = "\n" if number == len(tries) else ""
+            click.echo(f"\r{number} of {len(tries)} tries before the lab{end}", nl=False, err=True)
 
 
 def _try(breakage: Breakage, layer: str, short: bool) -> Catch | None:

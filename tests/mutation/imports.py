@@ -1,4 +1,4 @@
-"""All that a verdict follows from: the files that a room's process imports, at its start or in a function."""
+"""All that a verdict follows from: the files that a room's process imports (also in a function), and settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 from tests.mutation.rooms import Room
 
 _OURS: Final = ("fanout", "tests")
+_FOR_ALL: Final = ("requirements-dev.lock", "setup.cfg")  # the libraries, and pytest's settings
 
 
 def code_digest(room: Room) -> str:
@@ -24,7 +25,7 @@ def code_digest(room: Room) -> str:
     while code:
         reached |= code
         code = {each for path in code for each in _imported(path)} - reached
-    return digest_of(map(Path, sorted(reached)))
+    return digest_of(map(Path, sorted({*reached, *_FOR_ALL})))
 
 
 def digest_of(paths: Iterable[Path]) -> str:

@@ -429,7 +429,8 @@ def main(
     with tempfile.TemporaryDirectory() as copy:
         for folder in ("fanout", "tests", "docs", "examples"):  # tests run what the documents show
             shutil.copytree(_ROOT / folder, f"{copy}/{folder}", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(_ROOT / "setup.cfg", copy)
+        for file in ("requirements-dev.lock", "setup.cfg"):
+            shutil.copy(_ROOT / file, copy)
         os.chdir(copy)
         sys.path[0] = copy
         if sample is not None:

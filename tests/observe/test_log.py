@@ -110,8 +110,8 @@ def test_a_traceback_begins_where_the_exception_was_caught() -> None:
     assert entry["traceback"].count('File "') == 1
 
 
-def test_the_log_is_told_of_all_that_it_has_lines_for() -> None:
-    """An observer is told only of what it asks for."""
+def test_every_event_that_has_a_line_reaches_the_log() -> None:
+    """It receives only the events that are among its interests."""
     configure_logging("info", "json", stream := io.StringIO())
     observers = Observers([LogObserver()])
     observers.notify(BugFound("bug", "call 0", bug(), at=0))

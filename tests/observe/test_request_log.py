@@ -33,6 +33,17 @@ def logs_to(writer: LogWriter, level: str) -> Logs:
     return Logs(writer, level, as_text=False, has_colour=False, mask=Mask())
 
 
+def entry_of(receipt: Receipt, upstreams: Sequence[str] = ("a",)) -> dict[str, Any]:
+    """What is logged of one receipt, without its time."""
+    stream = io.StringIO()
+    writer = LogWriter(sink_of(stream))
+    RequestLog(logs_to(writer, "info"), "all", upstreams, lambda: NOON_S)(receipt)
+    writer.close()
+    entry: dict[str, Any] = json.loads(stream.getvalue())
+    del entry["time"]
+    return entry
+
+
 def line_of(
     target: str,
     calls: list[ScriptedCall],
@@ -215,11 +226,7 @@ def test_a_path_is_cut_and_a_client_may_be_unknown() -> None:
     )
     lines = []
     for event in (ended, ended._replace(client=None)):
-        stream = io.StringIO()
-        writer = LogWriter(sink_of(stream))
-        RequestLog(logs_to(writer, "info"), "all", ["a"], lambda: NOON_S)(make_receipt(event))
-        writer.close()
-        lines.append(json.loads(stream.getvalue()))
+        lines.append(entry_of(make_receipt(event)))
     assert lines[0]["path"] == "/" * 256
     assert lines[0]["client"] == "[2001:db8::1]:7"
     assert "client" not in lines[1]
@@ -274,13 +281,7 @@ def test_each_member_of_a_line_is_the_receipts_in_its_unit() -> None:
         path="/api/first",
         client=("192.0.2.1", 77),
     )
-    stream = io.StringIO()
-    writer = LogWriter(sink_of(stream))
-    RequestLog(logs_to(writer, "info"), "all", ["a.test", "b.test"], lambda: NOON_S)(receipt)
-    writer.close()
-    line = json.loads(stream.getvalue())
-    del line["time"]
-    assert line == {
+    assert entry_of(receipt, ["a.test", "b.test"]) == {
         "level": "warning",
         "message": "request",
         "request_id": "id-1",
@@ -313,24 +314,13 @@ def test_each_member_of_a_line_is_the_receipts_in_its_unit() -> None:
 
 
 def test_a_call_whose_end_is_not_known_has_none_in_its_line() -> None:
-    stream = io.StringIO()
-    writer = LogWriter(sink_of(stream))
-    log = RequestLog(logs_to(writer, "info"), "all", ["a"], lambda: NOON_S)
-    log(SEEN._replace(calls=(LATE._replace(ended_at=None),)))
-    writer.close()
-    (call,) = json.loads(stream.getvalue())["calls"]
+    (call,) = entry_of(SEEN._replace(calls=(LATE._replace(ended_at=None),)))["calls"]
     assert call == {"upstream": "a", "outcome": "won", "reused": True, "kept": True}
 
 
 def test_what_a_receipt_does_not_know_is_not_made_up() -> None:
-    stream = io.StringIO()
-    writer = LogWriter(sink_of(stream))
     receipt = Receipt("id-1", None, "other", 10.0, None, None, 10.25, 250.0, 404, "not_found", 0.0, ())
-    RequestLog(logs_to(writer, "info"), "all", [], lambda: NOON_S)(receipt)
-    writer.close()
-    line = json.loads(stream.getvalue())
-    del line["time"]
-    assert line == {
+    assert entry_of(receipt) == {
         "level": "info",
         "message": "request",
         "request_id": "id-1",

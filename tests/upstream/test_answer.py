@@ -145,6 +145,19 @@ def test_a_complete_answer_counts_though_its_connection_may_not_be_reused(name: 
     assert not answer.keeps_connection
 
 
+@pytest.mark.parametrize("name", NOT_REUSABLE)
+def test_where_the_pieces_are_cut_makes_no_connection_reusable(name: str) -> None:
+    """G7. What comes with the last bytes of an answer is seen, in whichever piece these are."""
+    data = NOT_REUSABLE[name]
+    for at in range(1, len(data)):
+        answer = Answer("GET", max_body_bytes=1000)
+        answer.feed(data[:at])
+        if answer.is_complete:
+            break  # the rest comes later, when nobody reads any more
+        answer.feed(data[at:])
+        assert not answer.keeps_connection, data[at:]
+
+
 @pytest.mark.parametrize("piece_bytes", [None, 1])
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_malformed_or_cut_short_is_a_protocol_error(name: str, piece_bytes: int | None) -> None:
