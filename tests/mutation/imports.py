@@ -1,4 +1,4 @@
-"""All that a verdict follows from: the files that a room's process imports (also in a function), and settings."""
+"""All that a verdict follows from: what a room's process imports, also in a function, and the settings."""
 
 from __future__ import annotations
 
