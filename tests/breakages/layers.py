@@ -19,7 +19,7 @@ from fanout.testing.breakages.patches import Breakage
 from tests.breakages.tree import TREE
 
 RUNS: Final = 100
-REQUESTS: Final = 100  # per run
+REQUESTS: Final = 300  # per run
 _PATIENCE_S: Final = 900  # for a machine that has much else to do. A test or a run that hangs ends by itself
 _STUCK: Final = "Timeout ("  # what `faulthandler` says of it
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
