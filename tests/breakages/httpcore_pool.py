@@ -38,7 +38,7 @@ from tests.sweep.situations import ENDPOINTS, SITUATIONS
 from tests.sweep.sweep import runs
 
 WORLDS: Final = 300
-REQUESTS: Final = 100  # a world, as in `make breakages`
+REQUESTS: Final = 100  # a world
 _WITHOUT_LIMIT: Final = frozenset(  # httpx reads them on and on: some for ever, in virtual time
     {"gzip_bomb", "huge_head", "huge_body", "huge_chunked", "endless_head", "endless_informational"}
 )
