@@ -8,8 +8,8 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
-  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants fuzz bench figures \
-  upstreaming axe pictures consoles documents check format image lock clean $(CHECKS)
+  lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants fuzz bench observability \
+  figures upstreaming axe pictures consoles documents check format image lock clean $(CHECKS)
 
 # A chosen interpreter gets its own folder, so that going to and fro installs nothing again.
 VENV ?= .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
@@ -71,6 +71,9 @@ fuzz: $(VENV)/.dev ## our parsers against llhttp, h11, aiohttp and h2, for an ho
 # The peers and what draws the plots: nothing that the server or its tests may come to need.
 bench: $(BENCH)/.ready ## measure fanout and its peers; writes docs/performance.md, which says how long it takes (ARGS=--short)
 	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
+
+observability: $(BENCH)/.ready ## what receipts, logs, metrics and traces cost a request, in pairs of servers (ARGS="--only default --sets 2")
+	@$(BENCH)/bin/python -m benchmarks.observability $(ARGS)
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/.dev

@@ -1,8 +1,8 @@
 """What observability costs: CPU of a request with more and more of it on, and what a bad collector, sink or
 viewer does to the answers.
 
-    python -m benchmarks.observability
-    python -m benchmarks.observability --sets 10 --rounds 8 --rate 300 --json observability.json
+    make observability
+    make observability ARGS="--sets 10 --rounds 8 --rate 300 --json observability.json"
 
 Every variant is a server process of its own. All run at once on one core, and in turn get the same open-loop
 load for a second, so that a change of the machine is shared by all. The upstream, the generator and the
