@@ -1,8 +1,8 @@
 """docs/figures/history.json: every figure that was published, of which commit and on which machine, in order.
 
-A command that publishes calls `publish`: it writes the entry into its file, and a record behind all others.
-A record has the digest of its entry and that of the record before. So an entry that is changed by hand is not
-the one that was published, and a record that is changed does not have the digest that the next one names.
+A command that publishes calls `publish`: it writes the entry into its file, and appends a record. A record
+has the digests of its entry and of the record before. So an entry that is changed by hand no longer matches
+its record, and a record that is changed no longer matches the next one.
 
     python -m benchmarks.history     what it has, one line per record
 
@@ -105,7 +105,7 @@ def problems(found: Sequence[Record], entries: Mapping[str, Entry]) -> list[str]
         before = record["digest"]
     last = {record["section"]: record for record in found}
     for name, entry in entries.items():
-        if "digest" in entry and last.get(name, {}).get("entry") != entry["digest"]:
+        if last.get(name, {}).get("entry") != entry.get("digest"):
             wrong.append(f"{name}: not the entry that was published last")
     return wrong
 

@@ -1,4 +1,4 @@
-"""docs/performance.md, made from docs/figures/performance.json and the prose in performance.md beside this.
+"""docs/performance.md, made from docs/figures/performance.json and the prose in performance.md next to this.
 
 A line `<!-- section: NAME -->` of the prose becomes that section: its plot, text, figures, and when, where
 and with what they were measured. `<!-- summary -->` becomes what is better and what is worse than the best
@@ -244,15 +244,12 @@ def _filled(paragraph: str) -> str:
     return fill(paragraph, 110, break_long_words=False, break_on_hyphens=False)
 
 
-def _measured(name: str, entry: Any) -> str:
+def _measured(entry: Any) -> str:
     how = entry["measured"]
-    # An entry from before there were digests names neither.
-    command = how.get("command", f'make bench ARGS="--only {name}"')
-    tree = f", tree {how['tree']}" if "tree" in how else ""
     remark = _of_run(entry)
     warning = f" **{remark[0].upper()}{remark[1:]}.**" if remark else ""
     return (
-        f"*`{command}`, {how['date']}, commit {how['commit']}{tree}, "
+        f"*`{how['command']}`, {how['date']}, commit {how['commit']}, tree {how['tree']}, "
         f"Python {how['python']}; {how['machine']}; load average {how['load_before']:.1f} before and "
         f"{how['load_after']:.1f} after; {how['where']}; upstream: "
         f"{entry['found'].get('upstream', 'none')}.*{warning}"

@@ -45,7 +45,7 @@ _TABLE: Final = re.compile(r"(?<=<!-- figures: )(\S+)( -->\n).*?(?=<!-- end -->)
 _JSON: Final = re.compile(r"^[{\[]", re.MULTILINE)
 
 Entries = dict[str, Entry]
-"""By the name of their section. One of before there were samples has its table: "columns" and "rows"."""
+"""By the name of their section."""
 
 
 def shown(document: str, entries: Entries) -> str:
@@ -107,11 +107,6 @@ def _markdown(mark: str, entries: Mapping[str, Entry]) -> str:
         columns, rows, how = _in_one_table(measured, entries)
         if missing := [name for name in TOGETHER[mark] if name not in entries]:
             how += f"\n\nNot measured yet: {', '.join(missing)}."
-    elif "rows" in entries[mark]:
-        entry = entries[mark]
-        title, columns, rows = entry["title"], entry["columns"], entry["rows"]
-        when = entry.get("measured", "on a day that was not noted")
-        how = f"*`{entry['command']}`, {when}, without samples.*"
     else:
         title = SECTIONS[mark].title
         columns, rows = SECTIONS[mark].table(entries[mark]["samples"])
@@ -156,8 +151,6 @@ def _overview(entries: Entries) -> str:
 
 def _changes(section: Section, entry: Entry) -> str:
     """How many there were to what it measures, in words."""
-    if "digest" not in entry:
-        return "without samples"
     commit = entry["measured"]["commit"]
     known = has_history() and is_in_history(commit)
     return str(changes_since(commit, paths_of(section))) if known else "unknown"
@@ -190,11 +183,7 @@ def main(names: tuple[str, ...], render: bool) -> None:
 
 def _publish(name: str, entry: Entry) -> None:
     entries = {**load(FIGURES), name: entry}
-    # A table of several sections may have had one entry, from before there were samples.
-    for table, sections in TOGETHER.items():
-        if name in sections:
-            entries.pop(table, None)
-    ordered = {each: entries[each] for each in [*SECTIONS, *TOGETHER] if each in entries}
+    ordered = {each: entries[each] for each in SECTIONS if each in entries}
     history.publish(FIGURES, ordered, name, SECTIONS[name].main(entry["samples"]))
     DOCUMENT.write_text(shown(DOCUMENT.read_text("utf-8"), ordered), "utf-8")
 

@@ -16,13 +16,11 @@ from benchmarks import history, page, plots, provenance
 from benchmarks.provenance import CHANGES_AT_MOST, ROOT, Entry, git, load
 from benchmarks.sections import SECTIONS as MEASURED
 from tests.project import figures, measured, record
-from tests.project.figure_sections import SECTIONS, TOGETHER
+from tests.project.figure_sections import SECTIONS
 
 GUARANTEES: Final = "docs/figures/guarantees.json"
 PERFORMANCE: Final = "docs/figures/performance.json"
 HISTORY: Final = "docs/figures/history.json"
-WITHOUT_SAMPLES: Final = "2277860ec4f5"
-"""The last commit before entries had a digest. One that has none yet is as it was there."""
 
 Part = Callable[[Path], Iterator[str]]
 """From the root of a tree to what does not hold in it, each as a sentence."""
@@ -33,14 +31,11 @@ def tables(root: Path) -> Iterator[str]:
     entries, text = load(root / GUARANTEES), _text(root, "docs/guarantees.md")
     if figures.shown(text, entries) != text:
         yield "docs/guarantees.md does not show its figures: run make documents"
-    apart = [name for names in TOGETHER.values() for name in names]
-    is_whole = {*SECTIONS} - {*apart} <= entries.keys() <= {*SECTIONS, *TOGETHER}
-    if not (is_whole and sorted(figures.marks(text)) == sorted(figures.tables())):
+    if not (list(entries) == list(SECTIONS) and sorted(figures.marks(text)) == sorted(figures.tables())):
         yield "docs/guarantees.md, its figures and the sections are not the same"
     for name, entry in entries.items():
-        if "digest" in entry:
-            yield from (f"{name}: {problem}" for problem in figures.problems(name, entry))
-        yield from _entry(GUARANTEES, name, entry)
+        yield from (f"{name}: {problem}" for problem in figures.problems(name, entry))
+        yield from _entry(name, entry)
 
 
 def benchmark(root: Path) -> Iterator[str]:
@@ -53,7 +48,7 @@ def benchmark(root: Path) -> Iterator[str]:
         if page.quoted(_text(root, name), entries) != _text(root, name):
             yield f"{name} quotes another figure: run make documents"
     for name, entry in entries.items():
-        yield from _entry(PERFORMANCE, name, entry)
+        yield from _entry(name, entry)
         if hasattr(MEASURED[name], "plot"):
             image = page.image(name).relative_to(ROOT).as_posix()
             if plots.stamped(_text(root, image), entry["found"]) != _text(root, image):
@@ -68,7 +63,7 @@ def results(root: Path) -> Iterator[str]:
     yield from history.problems(found, entries)
     for name, entry in entries.items():
         last = next((each for each in reversed(found) if each["section"] == name), None)
-        if "digest" in entry and last and last["figures"] != main_figures(name, entry):
+        if last and last["figures"] != main_figures(name, entry):
             yield f"{name}: the record has other figures than the entry"
     for each in found:
         if "published" in each and _in_git(each["section"], each["published"]) != each["figures"]:
@@ -132,14 +127,12 @@ def main_figures(name: str, entry: Entry) -> dict[str, float]:
     return history.main_figures(MEASURED[name], entry["found"])
 
 
-def _entry(path: str, name: str, entry: Entry) -> Iterator[str]:
+def _entry(name: str, entry: Entry) -> Iterator[str]:
     if is_short(entry):
         if entry != provenance.sealed(entry):
             yield f"{name}: a short run, and no command has written it"
-    elif "digest" in entry:
+    else:
         yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
-    elif json.loads(_file_at(WITHOUT_SAMPLES, path)).get(name) != entry:
-        yield f"{name}: changed since commit {WITHOUT_SAMPLES}, by no command"
 
 
 def is_short(entry: Entry) -> bool:
