@@ -2,10 +2,10 @@
 
     python -m benchmarks.added_latency URL /api/first 100 10
 
-100 requests a second for 10 s, open loop. The upstream says in its payload how long it has slept, so *added*
-is the latency that the client saw, from the moment the request's bytes were written to the kernel's stamp
-of the answer's last byte, less `time`. Only whole, useful answers count. A URL of the upstream itself shows
-what its own timer and two loopback trips add: nginx sleeps by a timer of whole milliseconds.
+100 requests per second for 10 s, open loop. The upstream says in its payload how long it has slept, so
+*added* is the latency that the client saw, from the moment the request's bytes were written to the kernel's
+stamp of the answer's last byte, less `time`. Only whole, useful answers count. A URL of the upstream itself
+shows what its own timer and two loopback trips add: nginx sleeps by a timer of whole milliseconds.
 """
 
 from __future__ import annotations

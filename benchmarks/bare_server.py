@@ -2,7 +2,7 @@
 
     python benchmarks/bare_server.py serve --upstream URL
 
-No receipts, so no log lines, metrics, counts, spans or rows; and no leak_check. There is no setting for this.
+No receipts, so no log lines, metrics, counts, spans or rows; and no leak check. There is no setting for this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""fanout beside its peers, in one run: measures, and writes docs/performance.md with its plots.
+"""fanout and its peers, in one run: measures, and writes docs/performance.md with its plots.
 
     make bench                          all of it, on a machine that does nothing else
     make bench ARGS=--short             all of it, about 9 minutes; shows that it works, not how fast

@@ -1,7 +1,7 @@
 """What the asyncio bridge costs, and which client can be cancelled behind it: the tables of docs/bridge.md.
 
     python -m benchmarks.bridge sweep      cancel one call at each of its points, for each client
-    python -m benchmarks.bridge cost       processor time per call, beside a call of ours over HTTP
+    python -m benchmarks.bridge cost       processor time per call, next to a call of ours over HTTP
 
 `cost` uses the upstream of benchmarks/pool.py, a process of its own that answers after 20 ms. Each figure is
 the processor time of the client's process per call, connections warm, a new process for each cell. Of several

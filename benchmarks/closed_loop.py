@@ -2,9 +2,9 @@
 
     python -m benchmarks.closed_loop URL first 1000 200 2 5 0
 
-200 clients, who come one after another within the first half of 2 s of warm-up, and 5 s that count, with a
-timeout of 1000 ms. No two requests are alike (`varied.py`). A client that is shed asks again after 0 s, so at
-once, whatever `Retry-After` says: the worst clients a server can have. One that loses its connection opens
+200 clients, which connect one after another within the first half of 2 s of warm-up, and 5 s that count, with
+a timeout of 1000 ms. No two requests are alike (`varied.py`). A client that is shed asks again after 0 s, so
+at once, whatever `Retry-After` says: the worst clients a server can have. One that loses its connection opens
 another. Prints the report of `fanout load --json`.
 
 The report's `client.cpu_share` tells how near the generator came to what its core can do.

@@ -1,10 +1,10 @@
-"""What receipts, log lines and the leak_check cost a request, in processor time.
+"""What receipts, log lines and the leak check cost per request, in processor time.
 
     python -m benchmarks.leak_check [ROUNDS]
 
 One process, in memory: the real application (edge, framework, handler, race) over calls that answer in a
-millisecond. In every round each variant serves the same number of requests, in an order that is drawn
-anew. A figure is a lower quartile over the rounds, which other programs on the machine disturb least. The
+millisecond. In every round each variant serves the same number of requests, in an order drawn each time.
+A figure is a lower quartile over the rounds, which other programs on the machine disturb least. The
 connection and the upstream's wires are not in it, so a share of a real request is less than what is printed.
 
 On the loop: the time of the event loop's thread. In all: of the process, with the thread that writes logs.

@@ -2,7 +2,7 @@
 
 A window that ends with the last answer leaves out what a server does later: it looks at its idle connections
 every few seconds, writes its log in batches, closes its connections at the end. So a life ends here with the
-exit of the process, and the kernel tells what it has used in all. Two things in it are not the requests':
+exit of the process, and the kernel reports its total. Two parts of it are not the requests':
 
 * what the process used until it was ready for the first one (`ready_cpu_s`), and
 * what the same program uses when nobody asks it anything: in as many seconds, and for its exit (`Unasked`).

@@ -5,12 +5,12 @@
 
 Arrivals are open-loop, on schedule whatever happens. *Useful* is a 200 with the promised body within
 `timeout` (1000 ms) as the client sees it, without any allowance; *on time* is any complete answer within it,
-refusals included, of all that was offered. The peak is the best useful rate that any offered rate brings,
-looked for first, for each server. Then each multiple of the peak is offered: `warm` after two seconds of half
+rejections included, of all that was offered. The peak is the best useful rate that any offered rate brings,
+searched first, for each server. Then each multiple of the peak is offered: `warm` after two seconds of half
 the peak, `cold` to a process just started. Afterwards half the peak is offered again: the share of it that is
-useful in the first and in the second second. Before those of each repeat the rate that brought the peak is
-offered again, because the machine is not the same from minute to minute: *of peak* is the share of what that
-brings, *of best* of the best rate of the search.
+useful in the first and in the second second. Each repeat first offers the rate of the peak again, because the
+machine changes from minute to minute: *of peak* is the share of what this brings, *of best* that of the best
+of the search.
 
 The server has one core, the upstream and the generator have the other. What cannot be trusted is said and,
 if there is another run, left out: the generator did not keep its schedule (over 1 % of the requests sent more

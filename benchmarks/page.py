@@ -236,7 +236,7 @@ def _shown(section: Section, entry: Any) -> str:
     parts = [f"## {section.TITLE}"]
     if hasattr(section, "plot"):
         parts.append(f"![{section.TITLE}](images/{image(section.NAME).name})")
-    parts += [*section.render(entry["found"]).strip().split("\n\n"), _measured(section.NAME, entry)]
+    parts += [*section.render(entry["found"]).strip().split("\n\n"), _measured(entry)]
     return "\n\n".join(part if part[0] in "|!#" else _filled(part) for part in parts)
 
 

@@ -3,14 +3,14 @@
     python benchmarks/pool.py                     10, 100, 500 and 2000 calls at a time, plain and TLS
     python benchmarks/pool.py --json pool.json --plot pool.png
 
-The upstream is a process of its own and answers after 20 ms with a small JSON object, so that the
-asked number of calls is really under way. Measured is the CPU of the client's process, by its own
-clock, per call, connections warm; the client process is a new one for each cell. Of several rounds
-the least is taken: on a shared machine, more is noise. A cell that takes too long is ended, and
-shown as such. "transport alone" is one request, built once, given to the transport without httpx's
-client around it; below it, what it costs when no connection is reused, as after a cancelled call.
+The upstream is a process of its own and answers after 20 ms with a small JSON object, so that the requested
+number of calls is really in progress. A figure is the CPU of the client's process per call, by its own clock,
+with warm connections; the client process is a new one for each cell. Of several rounds the least is taken: on
+a shared machine, more is noise. A cell that takes too long is ended, and shown as such. "transport alone" is
+one request, built once, given to the transport without httpx's client around it; below it, what it costs when
+no connection is reused, as after a cancelled call.
 
-Needs httpx2, aiohttp and, for the plot, matplotlib, beside what `.[test]` brings.
+Needs httpx2, aiohttp and, for the plot, matplotlib, in addition to what `.[test]` brings.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """`make breakages`: apply each patch to a copy of the tree, and see which layers catch it.
 
-Each breakage names the layers that must catch it. One that does not has gone blind, and is exit code 1, also
-when others do, and also when it is the only one that is tried. So is a patch that no longer applies.
+Each breakage names the layers that must catch it. A layer that misses it is blind: exit code 1, even if other
+layers catch it, and even if it is tried alone. So is a patch that no longer applies.
 
 `--short` takes two minutes. It leaves out the lab, and the layers that take long to catch the breakage.
 `--http2` tries the mistakes of `tests/breakages/http2` instead, in the unit tests and the simulation: the
-other layers know nothing of HTTP/2. It takes five minutes.
+other layers know nothing of HTTP/2. It takes a minute or two.
 `--json` prints at the end what each layer saw of each breakage: the samples of docs/guarantees.md.
 """
 

@@ -1,12 +1,12 @@
-"""`make httpcore-leak`: httpx's own pool in the place of ours, in simulated worlds and in the sweep.
+"""`make httpcore-leak`: httpx's own pool in the place of ours, in simulation runs and in the sweep.
 
 A slot that is neither idle nor closed when every request is over is lost for the life of the pool. httpcore
 loses one when a call is cancelled between the last send of its TLS handshake, whose checkpoint is shielded,
-and the next checkpoint, which is the lock of the new connection: the client leaves in that one pass, or the
-sibling succeeds. Nothing here aims at that: the worlds are those of `make simulate`, and the runs of the
-sweep come in their usual order.
+and the next checkpoint, which is the lock of the new connection: the client disconnects in that one
+iteration, or the sibling succeeds. Nothing here aims at that: the simulation runs are those of
+`make simulate`, and the runs of the sweep come in their usual order.
 
-Prints a table, with our pool in the same worlds and runs next to it; with `--json`, the samples of
+Prints a table, with our pool in the same runs next to it; with `--json`, the samples of
 docs/guarantees.md. Exit code 1 when httpcore loses no slot (then a reason for a pool of our own is gone), or
 ours does.
 """
@@ -59,7 +59,7 @@ class Search:
 
 
 def search_worlds(pool: Pool, worlds: int) -> Search:
-    """Simulate world after world until one has lost a slot. Its own oracle sees it, at the next answer."""
+    """Try simulation runs until one has lost a slot. Its own oracle sees it, at the next answer."""
     asked = 0
     for seed in range(worlds):
         ended = run_on(pool, _taken_out(draw_plan(seed, REQUESTS)), seed)

@@ -1,4 +1,4 @@
-"""httpx's own pool, httpcore's, in the place of ours: on the same wires, in the sweep and in the world."""
+"""httpx's own pool, httpcore's, in the place of ours: on the same wires, in sweep and simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulate world after world until a guarantee is broken: `python -m tests.breakages.search WORLDS REQUESTS`.
+"""Try simulation runs until one breaks a guarantee: `python -m tests.breakages.search WORLDS REQUESTS`.
 
 Prints one line of JSON: how many requests were simulated (those of the last world included), what was wrong.
 """

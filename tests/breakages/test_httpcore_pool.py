@@ -1,4 +1,4 @@
-"""What `make httpcore-leak` searches for, in one small world made for it."""
+"""What `make httpcore-leak` searches for, in one small simulation run made for it."""
 
 from __future__ import annotations
 

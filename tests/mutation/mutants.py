@@ -11,8 +11,8 @@ Not mutated, because only people read it: a text in a `raise`, in a call of a lo
 title and detail), or given as the `reason` of a cancellation. A text has a space in it. One word alone is a
 name or a code, which programs read.
 
-Not made, because nobody can tell the difference: `None` instead of `False`, whose truth alone is asked for
-(`True` is made); a last `return False` or `return None` left out; a codec's name in capitals.
+Not made, because nobody can tell the difference: `None` for `False` where only truth is tested (`True` is
+made); a last `return False` or `return None` left out; a codec's name in capitals.
 """
 
 from __future__ import annotations

@@ -3,17 +3,17 @@
 A PART chooses mutants by their room, or by a piece of their name: `race`, `pool.py`,
 `transport.py:PoolTransport._use`.
 
-The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed
-by a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
-Verdicts are kept in `.mutants/`, and a run continues where the last one ended. They hold as long as the code
-is the same that the room's tests import, and these tests: for a kill the file of the test that noticed. So a
-new test costs the mutants that lived, and those that tests of its file have killed. `--survivors` judges
-again only those that lived, whatever has changed.
+The files stand in a copy, so that the tree can be edited while this runs. A mutant that survives is killed by
+a new test, or explained in `explained.toml`; an explanation that no longer holds is reported as well.
+Verdicts are kept in `.mutants/`, and a run continues where the last one ended. A verdict holds until the code
+changes that the room's tests import, or these tests (for a kill: the file of the test that noticed). So a new
+test costs the mutants that lived, and those that tests of its file have killed. `--survivors` judges again
+only those that lived, whatever has changed.
 
 `--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
-first meet the file of tests that is nearest to theirs, which kills most of them. Only for the rest the tests
-of their room are measured. It is red when one survives, or more than `--allow` says. When the time is over,
-the rest is not judged, and it says so.
+first meet the file of tests that is nearest to theirs, which kills most of them. The tests of a room are
+measured only for the rest. The run is red when more than `--allow` survive. When the time is over, it says
+how many it has not judged.
 """
 
 from __future__ import annotations

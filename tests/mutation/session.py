@@ -1,15 +1,15 @@
 """Judges the mutants of one room: a process that collects the room's tests once, and forks for each mutant.
 
 1. The tests run once under coverage: which lines does each of them run, and how long does it take?
-2. A mutant's fork runs only the tests that run its lines, those first that take least, are near to its file
-   and have killed most in it. Functions that differ get their new code in place: nothing is imported again.
+2. A mutant's fork runs only the tests that run its lines: first the quickest, those near its file, and those
+   with most kills in it. Functions that differ get their new code in place: nothing is imported again.
 3. For a mutant on lines that run at import the fork imports everything again, with the mutated text instead
    of the file, and runs all tests.
 
 A test that runs none of a mutant's lines cannot notice it, so a mutant on lines that no test runs survives at
-once. Two limits let a mutant survive that some test would kill, and never the other way round: if a cache
-spares a test some work, that test does not count as running the lines of that work; and of tests that take
-longer than `enough_s` together only the first are run, for a mutant that is explained fewer still.
+once. For two reasons a mutant may survive that some test would kill, and never the other way round. A test
+whose work a cache spares does not count as running the lines of that work. And tests run only until they have
+taken `enough_s` together, or a quarter of it for a mutant that is explained.
 """
 
 from __future__ import annotations

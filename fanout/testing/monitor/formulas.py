@@ -1,8 +1,8 @@
 """The twelve guarantees, each as one formula. docs/guarantees.md shows exactly these texts.
 
 KNOWN: what every formula may use. `run` is the simulation run, or the server, that a record belongs to.
-`instant` is the rounding of times. `lag` is that, and for how long the event loop is known to have stood
-still meanwhile. `soon` is `lag`, and what is allowed for a real clock.
+`instant` is the rounding of times. `lag` is that plus the time for which the event loop is known to have
+stood still. `soon` is `lag` plus what is allowed for a real clock.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ each request r if not r.by_app and r.began < never: r.written < never or not_tak
 # an answer is to the request that was sent, and not before it
 each request r if r.by_app and r.status < never and r.asks != "crash": r.answer_id == r.id and r.read < never
 each request r if r.status < never: r.came <= r.began + instant
-# what is no race has the answer that it deserves
+# a request without a race has the answer that it deserves
 each request r if r.by_app and r.asks == "fixed" and r.reason != never:
   [r.status, r.reason] in [r.deserves, [503, "draining"], [503, "overloaded"]]
 each request r if r.asks == "malformed" and r.status < never:
   r.status in r.deserves or r.status in (408, 503)
-# nothing is answered behind a malformed or an unread request
+# nothing is answered after a malformed or an unread request
 each request r if r.status < never and (r.read == never or r.asks == "malformed" and r.status != 503):
   r.closes
 # a connection has no more answers than requests
 each connection c: c.answers <= (1 if c.rejected else c.requests)
-# nothing was seen that no record has a place for
+# everything that was seen fits a record
 each end e: e.noted == []
 """,
     "G2": """
@@ -91,7 +91,7 @@ each end e: e.late_counted == 0 or run.stalls != [] or e.slow_clients > 0
 # no call is running when the answer begins, and each ends
 each request r, each c in r.calls if was_made(c) and r.began < never: c.ended <= r.began + instant
 each request r, each c in r.calls if was_made(c): c.ended < never
-# as many admission permits are taken then as requests are unanswered, and no connection is in use by nobody
+# then as many permits are taken as requests are unanswered, and each connection in use has a running call
 each request r if r.began < never: r.permits_taken == r.unanswered and r.connections_in_use <= r.calls_running
 # the leak check finds nothing
 each leak l: l.text == ""

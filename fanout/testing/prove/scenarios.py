@@ -1,4 +1,4 @@
-"""The small programs that `fanout prove` exhausts: one request, and two that share a pool slot.
+"""The small programs that `fanout prove` exhausts: one request, or two that share a connection or slot.
 
 Times are chosen so that close calls happen: two answers at one moment, an answer at the deadline, a
 connection that has ended when it is used again. The limits are as low as they can be: one request in flight,

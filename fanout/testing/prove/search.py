@@ -1,7 +1,7 @@
-"""Every schedule with at most N deviations, each one run and judged: those without a deviation first.
+"""Every schedule with at most N deviations, each one run and judged: those with the fewest first.
 
-So the first schedule that fails has as few deviations as any that fails. Each schedule is run once, as an
-extension of itself without its last deviation. The run without it tells which extensions there are.
+So the first schedule that fails has as few deviations as any that fails. Each schedule is run once. It
+extends one that is shorter by a deviation, and the run of that one tells which extensions there are.
 """
 
 from __future__ import annotations
