@@ -1,7 +1,8 @@
 """`make breakages`: apply each patch to a copy of the tree, and see which layers catch it.
 
 Each breakage names the layers that must catch it. A layer that misses it is blind: exit code 1, even if other
-layers catch it, and even if it is tried alone. So is a patch that no longer applies.
+layers catch it, and even if it is tried alone. So is a patch that no longer applies. The first row is a
+control: every layer tries the unchanged code, and must find nothing.
 
 `--short` takes two minutes. It leaves out the lab, and the layers that take long to catch the breakage.
 `--http2` tries the mistakes of `tests/breakages/http2` instead, in the unit tests and the simulation: the
@@ -24,7 +25,7 @@ from pathlib import Path
 import click
 
 from fanout.testing.breakages.patches import Breakage, DoesNotApply, breakages, read
-from tests.breakages.layers import LAYERS, Catch, NoVerdict
+from tests.breakages.layers import CONTROL, LAYERS, Catch, NoVerdict, control
 from tests.breakages.tree import apply, copy_of_tree
 
 LEFT_OUT = "·"  # by --short
@@ -60,6 +61,7 @@ def main(
     wrong = []
     samples = {}
     chosen = [known[name] for name in names or known]
+    chosen.insert(0, control(chosen))
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:  # what takes time is in other processes
         tries = [
             [threads.submit(_try, breakage, layer, short) for layer in layers if layer != "lab"]
@@ -103,7 +105,7 @@ def _wait_for(tries: Sequence[Future[Catch | None]]) -> None:
 
 def _try(breakage: Breakage, layer: str, short: bool) -> Catch | None:
     """`None`: it is left out."""
-    if short and (layer in breakage.late or layer not in breakage.caught_by):
+    if short and breakage.name != CONTROL and (layer in breakage.late or layer not in breakage.caught_by):
         return None
     with tempfile.TemporaryDirectory(prefix="breakage-") as folder:
         tree = copy_of_tree(Path(folder))
@@ -116,7 +118,10 @@ def _blind(breakage: Breakage, catches: Iterable[tuple[str, Catch | None]]) -> l
     lines = []
     for layer, catch in catches:
         is_caught = catch is None or catch.after is not None
-        if layer in breakage.caught_by and not is_caught:
+        if breakage.name == CONTROL:
+            if catch is not None and is_caught:
+                lines.append(f"{layer} is red although nothing is broken: {catch.why}")
+        elif layer in breakage.caught_by and not is_caught:
             lines.append(f"{layer} must catch {breakage.name}, and does not")
         elif layer not in breakage.caught_by and catch is not None and is_caught:
             lines.append(f"{layer} catches {breakage.name}: name it in the patch, so that it has to")

@@ -8,18 +8,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fanout.lab.run import HANGS
 from fanout.process.exits import NO
 from fanout.testing.breakages.patches import LAYERS as NAMES
 from fanout.testing.breakages.patches import Breakage
 from tests.breakages.tree import TREE
 
 RUNS: Final = 100
+RUNS_OF_CONTROL: Final = 20
 REQUESTS: Final = 300  # per run
+CONTROL: Final = "nothing"
 _PATIENCE_S: Final = 900  # for a machine that has much else to do. A test or a run that hangs ends by itself
 _STUCK: Final = "Timeout ("  # what `faulthandler` says of it
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -42,6 +45,12 @@ Layer = Callable[[Path, Breakage], Catch]
 """Takes a copy of the tree that has this breakage."""
 
 
+def control(chosen: Iterable[Breakage]) -> Breakage:
+    """No change at all, tried by the same tests. A layer that catches it would catch anything."""
+    tests = dict.fromkeys(test for breakage in chosen for test in breakage.tests)
+    return Breakage(CONTROL, "nothing (the control)", (), tuple(tests), (), (), "")
+
+
 def unit_tests(tree: Path, breakage: Breakage) -> Catch:
     """The tests that the breakage names, until the first that fails."""
     began_at = time.monotonic()
@@ -61,13 +70,15 @@ def sweep(tree: Path, breakage: Breakage) -> Catch:
 
 def simulation(tree: Path, breakage: Breakage) -> Catch:
     """Simulated requests, run by run, as their seeds draw them."""
-    return _counted(tree, "requests", "tests.breakages.search", str(RUNS), str(REQUESTS))
+    runs = RUNS_OF_CONTROL if breakage.name == CONTROL else RUNS
+    return _counted(tree, "requests", "tests.breakages.search", str(runs), str(REQUESTS))
 
 
 def prove(tree: Path, breakage: Breakage) -> Catch:
     """Every schedule up to the bound, those with the fewest deviations first."""
     began_at = time.monotonic()
-    _, output = _run(tree, "-m", "fanout", "prove", "--processes", "1", "--json")
+    bound = ("--deviations", "1") if breakage.name == CONTROL else ()  # the whole takes ten minutes
+    _, output = _run(tree, "-m", "fanout", "prove", "--processes", "1", "--json", *bound)
     took_s = time.monotonic() - began_at
     try:
         found = json.loads(output[output.index("{") :])
@@ -84,12 +95,14 @@ def prove(tree: Path, breakage: Breakage) -> Catch:
 def lab(tree: Path, breakage: Breakage) -> Catch:
     """The experiments against the real server. The lab breaks it in memory, so the tree is the whole one."""
     began_at = time.monotonic()
-    code, output = _run(TREE, "-m", "fanout", "lab", "--break", breakage.name, "--json")
+    broken = () if breakage.name == CONTROL else ("--break", breakage.name)
+    code, output = _run(TREE, "-m", "fanout", "lab", *broken, "--json")
     took_s = time.monotonic() - began_at
     if not output.startswith("{"):
         raise NoVerdict(output)
-    found = json.loads(output)
-    return Catch(", ".join(found["seen_by"]) if code == NO else None, "; ".join(broken_in(found)), took_s)
+    seen = broken_in(json.loads(output))
+    by = dict.fromkeys(each.partition(" ")[0] for each in seen if HANGS not in each)
+    return Catch(", ".join(by) if code == NO and by else None, "; ".join(seen), took_s)
 
 
 def broken_in(found: Any) -> list[str]:

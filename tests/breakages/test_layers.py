@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fanout.testing.breakages.patches import LAYERS as NAMES
 from fanout.testing.breakages.patches import Breakage, breakages
 from tests.breakages import __main__ as command
-from tests.breakages.layers import LAYERS, Catch, NoVerdict
+from tests.breakages.layers import CONTROL, LAYERS, Catch, NoVerdict
 
 pytestmark = pytest.mark.same_on_every_python
 
@@ -19,12 +19,16 @@ LATE = "limit_off_by_one"  # caught by the sweep, and late
 UNSEEN = "answers_in_order_of_arrival"  # by the sweep, which knows nothing of the order of results
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, blind: str = "", seeing: str = "") -> Result:
-    """`make breakages`, with layers that see what they must, but for one that is blind, or sees too much."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, blind: str = "", seeing: tuple[str, str] = ("", "")
+) -> Result:
+    """`make breakages`, with layers that see what they must, but for one that is blind, or sees too much.
+
+    seeing: the layer, and what it should not see."""
 
     def layer(name: str, breakage: Breakage) -> Catch:
-        sees = name == seeing or (name in breakage.caught_by and name != blind)
-        return Catch("1 run" if sees else None, "", 0.0)
+        sees = (name, breakage.name) == seeing or (name in breakage.caught_by and name != blind)
+        return Catch("1 run" if sees else None, "a test that fails", 0.0)
 
     for name in NAMES:
 
@@ -56,11 +60,23 @@ def test_a_layer_that_need_not_see_it_is_not_red(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_layer_that_sees_more_than_is_written_has_to_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(monkeypatch, UNSEEN, seeing="sweep")
+    result = run(monkeypatch, UNSEEN, seeing=("sweep", UNSEEN))
     assert (result.exit_code, result.stderr) == (
         1,
         f"sweep catches {UNSEEN}: name it in the patch, so that it has to\n",
     )
+
+
+@pytest.mark.parametrize("sees_all", NAMES)
+@pytest.mark.parametrize("options", [(), ("--short",)])
+def test_a_layer_that_is_red_without_a_breakage_is_red(
+    monkeypatch: pytest.MonkeyPatch, sees_all: str, options: tuple[str, ...]
+) -> None:
+    """Else all that it catches could be that."""
+    result = run(monkeypatch, ALL, *options, seeing=(sees_all, CONTROL))
+    is_tried = sees_all != "lab" or not options
+    line = f"{sees_all} is red although nothing is broken: a test that fails\n"
+    assert (result.exit_code, result.stderr) == ((1, line) if is_tried else (0, ""))
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "", "print('{}')"])
@@ -86,7 +102,7 @@ def test_the_short_form_leaves_out_the_lab_and_what_takes_long(monkeypatch: pyte
     result = run(monkeypatch, "--short", ALL, LATE, UNSEEN)
     rows = result.stdout.splitlines()
     assert (result.exit_code, rows[0]) == (0, "| breakage | breaks | unit | sweep | simulation | prove |")
-    assert [row.split(" | ")[3] == "·" for row in rows[2:]] == [False, True, True]
+    assert [row.split(" | ")[3] == "·" for row in rows[2:]] == [False, False, True, True]
     assert run(monkeypatch, "--short", LATE, blind="simulation").exit_code == 1
 
 

@@ -1,4 +1,4 @@
-"""All that a verdict follows from: what a room's process imports, also in a function, and the settings."""
+"""All that a verdict follows from: what a room's process imports, also in a function; settings; the tool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Final
 from tests.mutation.rooms import Room
 
 _OURS: Final = ("fanout", "tests")
-_FOR_ALL: Final = ("requirements-dev.lock", "setup.cfg")  # the libraries, and pytest's settings
+_FOR_ALL: Final = (  # the libraries, pytest's settings, and what judges
+    "requirements-dev.lock",
+    "setup.cfg",
+    *(f"tests/mutation/{name}.py" for name in ("measured", "mutants", "replace", "rooms", "session")),
+)
 
 
 def code_digest(room: Room) -> str:

@@ -12,8 +12,8 @@ only those that lived, whatever has changed.
 
 `--sample` draws mutants from all rooms, for CI. Those that are explained are not judged again. The others
 first meet the file of tests that is nearest to theirs, which kills most of them. The tests of a room are
-measured only for the rest. The run is red when more than `--allow` survive. When the time is over, it says
-how many it has not judged.
+measured only for the rest. The run is red when more than `--allow` survive, or when the time was over before
+half of them were judged. It says how many were not.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ def _some(name: str, mutants: Sequence[tuple[str, Mutant]], tests: Set[str]) -> 
 
 
 def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: str, allowed: int) -> bool:
-    """Say what was found; whether at most so many survived as are allowed."""
+    """Say what was found; whether at most so many survived as are allowed, and enough were judged."""
     survived = [each for each in verdicts if each.outcome in LIVES and name_of(each) not in explained]
     for each in survived:
         click.echo(f"\n{each.outcome}: {each.path}:{each.where}\n{each.change}")
@@ -338,6 +338,10 @@ def report_sample(verdicts: Sequence[Verdict], explained: Set[Name], command: st
         with Path(file).open("a", encoding="utf-8") as noted:
             noted.write(f"{left_out}\n")
     click.echo(f"{', '.join(f'{number} {what}' for what, number in counts.items())}: {command}")
+    judged = len(verdicts) - counts["explained"] - counts["not judged"]
+    if judged < counts["not judged"]:
+        click.echo(f"only {judged} were judged, fewer than half: give it more time with --sample-s", err=True)
+        return False
     return len(survived) <= allowed
 
 

@@ -4,7 +4,8 @@
 2. A mutant's fork runs only the tests that run its lines: first the quickest, those near its file, and those
    with most kills in it. Functions that differ get their new code in place: nothing is imported again.
 3. For a mutant on lines that run at import the fork imports everything again, with the mutated text instead
-   of the file, and runs all tests.
+   of the file, and runs all tests. First each of these tests must pass when everything is imported again
+   unchanged: else it would seem to notice every such mutant.
 
 A test that runs none of a mutant's lines cannot notice it, so a mutant on lines that no test runs survives at
 once. For two reasons a mutant may survive that some test would kill, and never the other way round. A test
@@ -144,6 +145,7 @@ class _Session:
         self._tests_at: dict[tuple[str, int], set[str]] = defaultdict(set)  # by path and line
         self._slow: set[str] = set()  # tests that took too long to be measured
         self._turn: set[str] = set()  # the tests that judge now
+        self._passes_again: dict[str, bool] = {}  # when everything is imported again, and nothing is mutated
         self._kills: Counter[tuple[str, str]] = Counter()
         self._said: int | None = None  # in a fork: where to write which test has failed
         self.has_run = False
@@ -386,6 +388,8 @@ class _Session:
             while waiting and len(running) < self._limits.jobs:
                 path, mutant, imports_again = waiting.popleft()
                 tests = self._tests_for(path, mutant, imports_again)
+                while imports_again and self._check_imported_again(path, tests):
+                    tests = self._tests_for(path, mutant, imports_again)
                 if not tests:
                     yield Verdict(path, mutant.where, mutant.change, "not reached")
                     continue
@@ -413,6 +417,27 @@ class _Session:
         for path, mutant, _ in waiting:
             yield Verdict(path, mutant.where, mutant.change, "not judged")
 
+    def _check_imported_again(self, path: str, tests: Sequence[str]) -> bool:
+        """Import everything again, unchanged. A test that fails by that alone judges no such mutant.
+
+        Returns whether there was a test to check. Without measurements `_held` asks for more than this.
+        """
+        left = [test for test in tests if test not in self._passes_again] if self._limits.measures else []
+        found_any = bool(left)
+        source = Path(path).read_text("utf-8")
+        while left:
+            code, by = self._forked(partial(self._outcome_imported, path, source, left), 1000).wait()
+            if code == _SURVIVED:
+                self._passes_again |= dict.fromkeys(left, True)
+                return True
+            if code != _KILLED or by not in left:
+                raise RoomFailed(f"imported again, without a mutant: exit code {code}, {by}\n{_output()}")
+            print(f"{by} fails when it is imported again, and judges no mutant of imports", file=self._errors)
+            self._errors.flush()
+            self._passes_again[by] = False
+            left.remove(by)
+        return found_any
+
     def _held(self, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
         """Without measurements a mutant is killed only if the test that failed passes without it.
 
@@ -438,6 +463,8 @@ class _Session:
             return [test for test in self._items if _file_of(test) in near]
         files = answering(path)
         mine = {test for test in self._measured.keys() & self._turn if _file_of(test) in files}
+        if imports_again:
+            mine = {test for test in mine if self._passes_again.get(test, True)}
         reaching = {test for line in mutant.made.lines for test in self._tests_at.get((path, line), ())}
         if imports_again:
             reaching = {test for test in mine if path in (self._measured[test].lines or ())}
@@ -467,26 +494,28 @@ class _Session:
                 return _IMPORT_AGAIN
             return self._outcome_of(tests)
 
-        def imported() -> int:
-            for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
-                if not name.startswith("tests.mutation"):
-                    del sys.modules[name]
-            for logger in logging.Logger.manager.loggerDict.values():
-                if isinstance(logger, logging.Logger):
-                    logger.setLevel(logging.NOTSET)  # which an import may set once more
-            sys.meta_path.insert(0, MutatedImport(path, source))
-            known = self._items
-            first = _file_of(tests[0])  # kills most of them, and a file is imported in a third of the time
-            parts = [[test for test in tests if (_file_of(test) == first) is near] for near in (True, False)]
-            for some in filter(None, parts):
-                chosen = _Chosen(self, some, known)
-                faulthandler.dump_traceback_later(60, exit=True)
-                pytest.main([*_PYTEST, *dict.fromkeys(map(_file_of, some))], plugins=[chosen])
-                if not chosen.has_run:
-                    return _KILLED
-            return _SURVIVED
-
+        imported = partial(self._outcome_imported, path, source, tests)
         return self._forked(imported if imports_again else in_place)
+
+    def _outcome_imported(self, path: str, source: str, tests: Sequence[str]) -> int:
+        """Import everything again, this text instead of a file, and run some tests."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in {"fanout", "tests"}]:
+            if not name.startswith("tests.mutation"):
+                del sys.modules[name]
+        for logger in logging.Logger.manager.loggerDict.values():
+            if isinstance(logger, logging.Logger):
+                logger.setLevel(logging.NOTSET)  # which an import may set once more
+        sys.meta_path.insert(0, MutatedImport(path, source))
+        known = self._items
+        first = _file_of(tests[0])  # kills most of them, and a file is imported in a third of the time
+        parts = [[test for test in tests if (_file_of(test) == first) is near] for near in (True, False)]
+        for some in filter(None, parts):
+            chosen = _Chosen(self, some, known)
+            faulthandler.dump_traceback_later(60, exit=True)
+            pytest.main([*_PYTEST, *dict.fromkeys(map(_file_of, some))], plugins=[chosen])
+            if not chosen.has_run:
+                return _KILLED
+        return _SURVIVED
 
 
 class _Chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any, Final
 
 from benchmarks.section import figure
 from fanout.lab.broken import in_order
-from fanout.testing.breakages.patches import LAYERS, breakages
+from fanout.testing.breakages.patches import LAYERS, Breakage, breakages
 from fanout.testing.prove.scenarios import SCENARIOS as PROGRAMS
 from fanout.testing.world import met
 from tests.breakages import httpcore_pool
+from tests.breakages.layers import CONTROL, control
 from tests.lab import breakages as lab_breakages
 from tests.mutation.rooms import ROOMS, Room
 from tests.sweep.actions import ACTIONS
@@ -94,8 +96,9 @@ def _worlds_wrong(samples: Any) -> list[str]:
     ]
     if abs(samples["requests_per_cpu_hour"] - _per_cpu_hour(runs)) > 0.001 * samples["requests_per_cpu_hour"]:
         wrong.append("the requests per CPU-hour do not follow from the samples")
-    if samples["missed"]:
-        wrong.append(f"not met: {', '.join(samples['missed'])}")
+    count = sum(min(each, met.MOST_PER_RUN) for each in runs["requests"])
+    if missed := {*samples["missed"], *met.missed(samples["met"], count)}:
+        wrong.append(f"not met: {', '.join(sorted(missed))}")
     return wrong
 
 
@@ -215,7 +218,7 @@ def _prove_main(samples: Any) -> dict[str, float]:
 
 
 def _breakages_table(samples: Any) -> Table:
-    known = breakages()
+    known = _breakages_and_control()
     rows = [
         [known[name].title, ", ".join(known[name].guarantees), *(_catch(catches[layer]) for layer in LAYERS)]
         for name, catches in samples.items()
@@ -224,12 +227,17 @@ def _breakages_table(samples: Any) -> Table:
     return ("breakage", "breaks", *LAYERS), rows
 
 
+def _breakages_and_control() -> dict[str, Breakage]:
+    known = breakages()
+    return {CONTROL: control(known.values()), **known}
+
+
 def _catch(catch: Any) -> str:
     return f"{catch['after'] or '–'} ({catch['took_s']:.0f} s)"
 
 
 def _breakages_wrong(samples: Any) -> list[str]:
-    known = breakages()
+    known = _breakages_and_control()
     wrong = differ("breakages", list(samples), list(known))
     for name, catches in samples.items():
         wrong += [f"{name}: {each}" for each in differ("layers", list(catches), LAYERS)]
@@ -332,7 +340,22 @@ def _mutants_wrong(known: Room, samples: Any) -> list[str]:
         if 100 * _in_files(room, "killed") < known.at_least_percent * all_of_it:
             wrong.append(f"{name}: fewer than {known.at_least_percent:g} % of the mutants are killed")
         wrong += [f"{path} is not mutated any more" for path in room["files"].keys() - {*known.paths()}]
+        wrong += [
+            f"{path} is new, and not mutated"
+            for path in known.paths()
+            if path not in room["files"] and _has_code(path)
+        ]
     return wrong
+
+
+def _has_code(path: str) -> bool:
+    """Whether a file has a function that does something: types and protocols have no mutants."""
+    functions = (
+        node
+        for node in ast.walk(ast.parse(Path(path).read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return any(not isinstance(part, ast.Expr) for each in functions for part in each.body)
 
 
 def _mutants_main(samples: Any) -> dict[str, float]:
@@ -398,12 +421,20 @@ def _leak_check_wrong(samples: Any) -> list[str]:
     return [f"{len(short)} rounds lack a variant"] if short else []
 
 
+_SIMULATED: Final = ("fanout/testing", "fanout/tools/simulator")
+_LAB: Final = (  # what the experiments run
+    "fanout/lab",
+    "fanout/tools/simulator",
+    "fanout/testing/world",
+    *(f"fanout/testing/{name}.py" for name in ("points", "program", "scenario", "scopes", "scripted")),
+)
+
 SECTIONS: Final = {
     "worlds": Section(
         "Simulation runs",
         "make simulate SEEDS=1170 REQUESTS=1000 ARGS=--json",
         25,
-        ("fanout/testing",),
+        _SIMULATED,
         _worlds_table,
         _worlds_wrong,
         _worlds_main,
@@ -412,7 +443,7 @@ SECTIONS: Final = {
         "The sweep, in which a run is one request, interrupted once",
         'make sweep ARGS="--seeds 1 --json"',
         1,
-        ("tests/sweep", "fanout/testing"),
+        ("tests/sweep", *_SIMULATED),
         _sweep_table,
         _sweep_wrong,
         _sweep_main,
@@ -421,7 +452,7 @@ SECTIONS: Final = {
         "Every schedule with at most two deviations from the usual run of each program of `fanout prove`",
         "make prove ARGS=--json",
         8,
-        ("fanout/testing",),
+        _SIMULATED,
         _prove_table,
         _prove_wrong,
         _prove_main,
@@ -429,8 +460,8 @@ SECTIONS: Final = {
     "breakages": Section(
         "Which layer noticed which breakage, and after how much",
         "make breakages ARGS=--json",
-        40,
-        ("tests/breakages", "tests/sweep", "fanout/testing", "fanout/lab"),
+        5,
+        (*control(breakages().values()).tests, "tests/breakages", "tests/sweep", *_SIMULATED, "fanout/lab"),
         _breakages_table,
         _breakages_wrong,
         _breakages_main,
@@ -439,8 +470,8 @@ SECTIONS: Final = {
         "What each breakage changes in the lab: the first thing that an experiment sees, "
         "without it and with it",
         'make lab-breakages ARGS="--rounds 5 --json"',
-        20,
-        ("fanout/lab", "fanout/testing/breakages", "tests/lab/breakages.py"),
+        6,
+        ("tests/lab/breakages.py", "fanout/testing/breakages", *_LAB),
         _lab_table,
         _lab_wrong,
         _lab_main,
@@ -450,7 +481,13 @@ SECTIONS: Final = {
         "httpx's own pool until it loses a slot, and fanout's in the same simulation runs and sweeps",
         "make httpcore-leak ARGS=--json",
         0.5,
-        ("tests/breakages", "tests/sweep", "fanout/testing", "requirements-dev.lock"),
+        (
+            "tests/breakages",
+            "tests/sweep",
+            "fanout/testing",
+            "fanout/tools/simulator",
+            "requirements-dev.lock",
+        ),
         lambda samples: (("pool", "simulation", "sweep"), httpcore_pool.rows(samples)),
         _httpcore_wrong,
         _httpcore_main,
@@ -460,7 +497,10 @@ SECTIONS: Final = {
         # Two processes of one program differ by more than the check costs: many pairs, each for a short time.
         "make observability ARGS=\"--sets 16 --rounds 3 --only 'logs and metrics,default' --json /dev/fd/1\"",
         9,
-        ("benchmarks/observability.py", "benchmarks/programs.py", "benchmarks/stepped_load.py"),
+        (
+            *(f"benchmarks/{name}.py" for name in ("observability", "programs", "stepped_load", "varied")),
+            *("benchmarks/bare_server.py", "benchmarks/peers/upstream.conf", "fanout/tools/load"),
+        ),
         _leak_check_table,
         _leak_check_wrong,
         lambda samples: {

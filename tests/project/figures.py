@@ -90,8 +90,15 @@ def paths_of(section: Section) -> list[str]:
 
 
 def problems(name: str, entry: Entry) -> list[str]:
-    """What does not hold of the samples: what `measure` asks as well."""
-    return SECTIONS[name].wrong(entry["samples"])
+    """What does not hold of an entry of this section: of its samples, its command, and what was measured."""
+    section, measured = SECTIONS[name], entry["measured"]
+    found = section.wrong(entry["samples"])
+    if measured["command"] != section.command:
+        found.append(f"measured by another command: {measured['command']}")
+    added = [path for path in paths_of(section) if path not in measured["paths"]]
+    if added and is_in_history(measured["commit"]) and changes_since(measured["commit"], added):
+        found.append(f"measured without {', '.join(added)}, which has changed since")
+    return found
 
 
 def tables() -> list[str]:
@@ -184,8 +191,9 @@ def main(names: tuple[str, ...], render: bool) -> None:
 def _publish(name: str, entry: Entry) -> None:
     entries = {**load(FIGURES), name: entry}
     ordered = {each: entries[each] for each in SECTIONS if each in entries}
+    document = shown(DOCUMENT.read_text("utf-8"), ordered)  # before anything is written: it may fail
     history.publish(FIGURES, ordered, name, SECTIONS[name].main(entry["samples"]))
-    DOCUMENT.write_text(shown(DOCUMENT.read_text("utf-8"), ordered), "utf-8")
+    DOCUMENT.write_text(document, "utf-8")
 
 
 if __name__ == "__main__":

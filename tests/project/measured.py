@@ -1,14 +1,16 @@
-"""The quantities in the documents' prose: a number with a unit of time, memory or share.
+"""The quantities in the documents' prose: a number with a unit of time, memory, share or rate, or N of N.
 
 Each is measured and transcribed by hand (docs/figures/measured.json says by which command, and a commit in
 which the document had it), a bound of the code (there, or in the table of bounds in docs/guarantees.md), or
-chosen for an example or by somebody else (`CHOSEN`, with the reason).
+chosen for an example or by somebody else (`CHOSEN`, with the reason). One that stands in a document several
+times, or is also a bound, could be changed in one place: how often it stands there is noted as well.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ CHOSEN: Final = {
         "100 to 600 ms": "the upstream of the benchmark",
         "70 %": "advice: room for bursts",
         "280 ms": "an example",
+        "500 per second": "the example's load",
     },
     "README.md": {"100 to 600 ms": "the simulator's default", "0.3 s": "of the client that disconnects"},
     "docs/architecture.md": {"15 ms": "fanout.upstream.asyncio_call.GRACE_MS"},
@@ -44,6 +47,8 @@ CHOSEN: Final = {
     "docs/discussion.md": {
         "300 ms": "the timeout of the example",
         "3 ms": "reserve per hundred requests in flight",
+        "20 per second": "the load of the example",
+        "500 per second": "the load of the figure",
     },
     "docs/extending.md": {
         "10 %": "the bound that is asked for, the share of failures, and the budget",
@@ -74,6 +79,7 @@ CHOSEN: Final = {
         "20 s": "the scrape interval that the rules need",
         "10 ms": "fanout.loop.turns.MAX_DELAY_S",
         "0.3 s": "an example",
+        "1,000 per second": "the load of the example",
         **dict.fromkeys(("3 s", "33 s"), "sums that tests/project/test_operations.py holds"),
     },
     "docs/tracing.md": {"5000 ms": "OpenTelemetry's default"},
@@ -87,14 +93,16 @@ CHOSEN: Final = {
         "8 s": "three keep-alive probes",
     },
     "CHANGELOG.md": {
+        "15 per second": "fanout.api.load_shedding.BURST_PER_S",
         "5 s": "the first keep-alive probe",
         "15 ms": "fanout.upstream.asyncio_call.GRACE_MS",
     },
 }
-_UNIT: Final = r"(?:ms|µs|s|seconds|minutes|hours|KiB|MiB|MB|KB|%)"
+_UNIT: Final = r"(?:ms|µs|s|seconds|minutes|hours|KiB|MiB|MB|KB|%|million|per second)"
 _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
+_SHARE: Final = rf"{_NUMBER} of {_NUMBER}"
 _QUANTITY: Final = re.compile(
-    rf"(?<![\w.:/=-]){_NUMBER}(?:(?: to |–|, | and | or ){_NUMBER})*\s{_UNIT}(?![\w/])"
+    rf"(?<![\w.:/=-])(?:{_NUMBER}(?:(?: to |–|, | and | or ){_NUMBER})*\s{_UNIT}(?![\w/])|{_SHARE}(?!\w))"
 )
 _ELSEWHERE: Final = r"```.*?```|<!-- figures?: .*?<!-- end -->"
 _NO_PROSE: Final = re.compile(rf"{_ELSEWHERE}|`[^`]*`", re.DOTALL)
@@ -120,6 +128,20 @@ def unsourced(root: Path, name: str, sources: dict[str, Any]) -> tuple[set[str],
     return found - bounds - known, known - found
 
 
+def often(root: Path, name: str, sources: dict[str, Any]) -> dict[str, int]:
+    """How often each quantity stands in a document, of those that could be changed in one place, and of those
+    that are noted."""
+    text = (root / name).read_text("utf-8")
+    bounds = bounds_in((root / "docs/guarantees.md").read_text("utf-8")) | set(sources["bounds"])
+    counts = Counter(_quantities_in(text))
+    noted = sources.get("often", {}).get(name, {})
+    return {
+        each: counts[each]
+        for each in sorted(counts.keys() | noted.keys())
+        if counts[each] > 1 or each in noted or each in bounds
+    }
+
+
 def shows_clients(text: str, clients: dict[str, Any]) -> bool:
     """Whether docs/upstream.md has the tables of `CLIENTS`: `python benchmarks/pool.py` measures them."""
     for scheme, rows in clients.items():
@@ -136,7 +158,11 @@ def shows_clients(text: str, clients: dict[str, Any]) -> bool:
 
 def quantities(text: str) -> set[str]:
     """Every quantity in the prose: not in code, in a console, or between the marks of another source."""
-    return set(_QUANTITY.findall(" ".join(_NO_PROSE.sub(" ", text).split())))
+    return set(_quantities_in(text))
+
+
+def _quantities_in(text: str) -> list[str]:
+    return _QUANTITY.findall(" ".join(_NO_PROSE.sub(" ", text).split()))
 
 
 def tables(text: str) -> list[str]:

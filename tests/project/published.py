@@ -35,7 +35,7 @@ def tables(root: Path) -> Iterator[str]:
         yield "docs/guarantees.md, its figures and the sections are not the same"
     for name, entry in entries.items():
         yield from (f"{name}: {problem}" for problem in figures.problems(name, entry))
-        yield from _entry(name, entry)
+        yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
 
 
 def benchmark(root: Path) -> Iterator[str]:
@@ -48,7 +48,11 @@ def benchmark(root: Path) -> Iterator[str]:
         if page.quoted(_text(root, name), entries) != _text(root, name):
             yield f"{name} quotes another figure: run make documents"
     for name, entry in entries.items():
-        yield from _entry(name, entry)
+        if is_short(entry):
+            if entry != provenance.sealed(entry):
+                yield f"{name}: a short run, and no command has written it"
+        else:
+            yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
         if hasattr(MEASURED[name], "plot"):
             image = page.image(name).relative_to(ROOT).as_posix()
             if plots.stamped(_text(root, image), entry["found"]) != _text(root, image):
@@ -58,9 +62,13 @@ def benchmark(root: Path) -> Iterator[str]:
 def results(root: Path) -> Iterator[str]:
     """docs/record.md, its plot and the record of all results."""
     found = history.records(root / HISTORY)
-    entries = load(root / GUARANTEES) | load(root / PERFORMANCE)
-    entries = {name: entry for name, entry in entries.items() if not is_short(entry)}
+    whole = {name: entry for name, entry in load(root / PERFORMANCE).items() if not is_short(entry)}
+    entries = load(root / GUARANTEES) | whole
     yield from history.problems(found, entries)
+    for commit in _commits_of(HISTORY):
+        earlier = _records_at(commit)
+        if found[: len(earlier)] != earlier:
+            yield f"{HISTORY}: not the records of commit {commit}, and what came after them"
     for name, entry in entries.items():
         last = next((each for each in reversed(found) if each["section"] == name), None)
         if last and last["figures"] != main_figures(name, entry):
@@ -86,6 +94,10 @@ def prose(root: Path) -> Iterator[str]:
             yield f"{name}: {', '.join(sorted(unknown))} not in docs/figures/measured.json"
         if unquoted:
             yield f"{name}: {', '.join(sorted(unquoted))} no longer there"
+        found, noted = measured.often(root, name, sources), sources["often"].get(name, {})
+        for each, count in found.items():
+            if count != noted.get(each, 0):
+                yield f"{name}: {each} stands there {count} times, not {noted.get(each, 0)} as noted"
     for each in sources["measured"]:
         commit, name = each["transcribed"]["commit"], each["document"]
         if not {*each["figures"]} <= _quantities_at(commit, name):
@@ -127,16 +139,9 @@ def main_figures(name: str, entry: Entry) -> dict[str, float]:
     return history.main_figures(MEASURED[name], entry["found"])
 
 
-def _entry(name: str, entry: Entry) -> Iterator[str]:
-    if is_short(entry):
-        if entry != provenance.sealed(entry):
-            yield f"{name}: a short run, and no command has written it"
-    else:
-        yield from (f"{name}: {problem}" for problem in _problems(json.dumps(entry)))
-
-
 def is_short(entry: Entry) -> bool:
-    """Whether it was only tried. It has no record, and the page warns of each of its figures."""
+    """Whether a section of the benchmark was only tried. It has no record, and the page warns of each of its
+    figures. Nothing else has a short form."""
     return isinstance(entry.get("measured"), dict) and bool(entry["measured"].get("short"))
 
 
@@ -157,6 +162,18 @@ def _problems(entry: str) -> list[str]:
 @cache
 def _in_git(section: str, commit: str) -> dict[str, float]:
     return history.figures_in_git(section, commit) if provenance.is_in_history(commit) else {}
+
+
+@cache
+def _commits_of(name: str) -> list[str]:
+    """Those that have changed a file."""
+    return git("log", "--format=%h", "--", name).split()
+
+
+@cache
+def _records_at(commit: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(_file_at(commit, HISTORY))["records"]
+    return records
 
 
 @cache

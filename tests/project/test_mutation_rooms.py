@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def test_a_file_has_one_room_and_every_room_has_tests() -> None:
     paths = Counter(path for room in ROOMS for path in room.paths())
     assert set(paths.values()) == {1}
     assert all(room.test_files() for room in ROOMS)
+
+
+def test_every_explanation_is_of_a_file_that_is_mutated() -> None:
+    """Of any other nobody would notice that it is out of date."""
+    entries = tomllib.loads(Path("tests/mutation/explained.toml").read_text("utf-8"))["explained"]
+    assert {entry["file"] for entry in entries} <= {path for room in ROOMS for path in room.paths()}
 
 
 def test_functions_are_found_that_the_collector_was_told_to_leave_alone() -> None:

@@ -123,6 +123,7 @@ def _summary(reports: list[SeedReport]) -> dict[str, Any]:
         ],
         "disagreements": [report.seed for report in reports if report.disagree],
         "met": {name: counts[name] for name in SITUATIONS},
+        "due": sum(within <= varied for within in SITUATIONS.values()),
         "missed": missed(counts, varied),
         "cpu_s": round(cpu_s, 1),
         "requests_per_cpu_hour": round(asked / cpu_s * 3600) if cpu_s else 0,
@@ -140,7 +141,9 @@ def _say(summary: dict[str, Any], reports: list[SeedReport], requests: int) -> N
         if not summary["disagreements"]
         else f"the judge and the monitor disagree on {len(summary['disagreements']):,} runs"
     )
-    click.echo("situations that were met:")
+    click.echo(
+        f"situations that were met; so many requests must meet {summary['due']} of these {len(SITUATIONS)}:"
+    )
     for name, count in summary["met"].items():
         click.echo(f"  {count:>9,}  {name}")
     for name in summary["missed"]:

@@ -29,6 +29,12 @@ def test_simulate_counts_and_says_how_fast() -> None:
     assert said["requests_per_cpu_hour"] > 0
 
 
+def test_simulate_says_how_many_situations_so_few_requests_must_meet() -> None:
+    """Twenty requests prove nothing of any of them."""
+    run = CliRunner().invoke(cli, ["simulate", "--seeds", "2", "--requests", "10", "--processes", "1"])
+    assert "so many requests must meet 0 of these" in run.output
+
+
 def test_simulate_fails_with_the_command_that_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "judge", one_violation)
     run = CliRunner().invoke(
