@@ -137,8 +137,6 @@ class Exchanges:
         if problem is not None:
             await self._send_refusal(exchange, problem, scope, send)
             return
-        if self._leak_check is not None:
-            exchange.tasks = self._leak_check.begin(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive, send)
         finally:
@@ -202,6 +200,8 @@ class Exchanges:
                 self._sent(exchange)
 
         try:
+            if self._leak_check is not None:
+                exchange.tasks = self._leak_check.begin(exchange.request_id)
             await self._app(scope, receive, send_part)
         except* Exception as bugs:
             exchange.crashed = True

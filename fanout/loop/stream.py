@@ -52,6 +52,8 @@ class SocketStream:
     has_ended: whether epoll has reported the peer's end (FIN or RST), perhaps behind unread bytes.
     """
 
+    has_part = False  # bytes have no records
+
     def __init__(self, sock: socket.SocketType) -> None:
         self.has_ended = False
         self._sock = sock
@@ -239,6 +241,8 @@ class SocketStream:
             self._is_readable = self.has_ended or self._has_urgent or len(data) == MAX_RECEIVE_BYTES
             if not data or is_dealt_with is None or not is_dealt_with(data):
                 return data
+            if self._is_readable:  # a peer that always sends waits its turn: the reader gets what comes next
+                is_dealt_with = None
         return None
 
 

@@ -86,6 +86,8 @@ class Tls:
         pieces: list[bytes] = []
         try:
             for _ in range(_RECORDS_AT_ONCE):
+                if self._useless > MAX_USELESS or self._answers > MAX_ANSWERS:
+                    raise TooManyRecords("too many TLS records that bring no data")
                 record = self._next_record()
                 if record:
                     self._incoming.write(record)
@@ -102,8 +104,8 @@ class Tls:
                     self._useless = 0
         except ssl.SSLZeroReturnError:
             pass
-        except ssl.SSLError as error:
-            if not pieces or isinstance(error, TooManyRecords):  # else OpenSSL raises it again, behind them
+        except ssl.SSLError:
+            if not pieces:  # else it is raised again, after them
                 raise
         return b"".join(pieces)
 
@@ -129,5 +131,3 @@ class Tls:
     def _count_useless(self) -> None:
         self._useless += 1
         self._answers += self.has_to_send
-        if self._useless > MAX_USELESS or self._answers > MAX_ANSWERS:
-            raise TooManyRecords("too many TLS records that bring no data")

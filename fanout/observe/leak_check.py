@@ -84,10 +84,10 @@ class LeakCheck(trio.abc.Instrument):
 
     def begin(self, request_id: str) -> RequestTasks:
         """A request was admitted. What the current task spawns from here on belongs to it."""
-        self._requests += 1
-        self._unanswered += 1
         request = RequestTasks(request_id)
         _current.set(request)
+        self._requests += 1
+        self._unanswered += 1  # last: if there is no memory for the rest, nothing has begun
         return request
 
     def answer(self, request: RequestTasks) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from loguru import logger
 
-from fanout.observe.log_writer import LogWriter, sink_of
+from fanout.observe.log_writer import LogWriter, sink_of, write_within
 from fanout.race.events import BugFound, Event, LeftTaskEnded, RequestEnded, TaskLeft
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _write_now(
     else:
         line = json_event(message, level, **({"traceback": told.strip()} if told else {}))
     with suppress(OSError):
-        stream.write(logs.mask(line))
+        write_within(stream, logs.mask(line))
 
 
 def printable(text: str) -> str:

@@ -5,8 +5,8 @@ Rule 2: lines are made in the thread, a few at a time. Writing them lets go of t
         loop waits for a batch at most, which takes a fraction of a millisecond.
 Rule 3: only `close` ends the thread. An exception of a line or of the sink drops a batch, which is counted.
         When no thread can be started, the lines wait, and the next `put` after a second tries again.
-Rule 4: the end is bounded. `close` waits for the queue for a limited time. A thread that is stuck in a full
-        pipe does not keep the process alive.
+Rule 4: the end is bounded. `close` waits for the queue for a limited time, and `write_within` for the pipe. A
+        thread that is stuck in a full pipe does not keep the process alive.
 """
 
 from __future__ import annotations
@@ -147,6 +147,23 @@ def _line(make: Callable[[Any], str], item: Any) -> str:
         return make(item)
     except Exception as bug:  # noqa: BLE001 - it must not end the thread, and cannot be logged from here
         return f"a log line could not be made: {bug!r}\n"
+
+
+def write_within(stream: TextIO, text: str, within_s: float = 1.0) -> None:
+    """Write a last text, for at most so long. It needs no thread. What a full pipe does not take is lost."""
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # not a file, as in a test
+        stream.write(text)
+        return
+    data = text.encode("utf-8", "backslashreplace")
+    until = time.monotonic() + within_s  # noqa: TID251 - not in the event loop
+    while data:
+        left_s = until - time.monotonic()  # noqa: TID251 - as above
+        if left_s <= 0 or not select.select([], [descriptor], [], left_s)[1]:
+            return
+        with suppress(BlockingIOError):
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]  # for so much there is room
 
 
 def sink_of(stream: TextIO) -> Callable[[str], None]:

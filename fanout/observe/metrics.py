@@ -56,6 +56,7 @@ CLIENT_DURATION: Final = histogram(
         "fanout_outcome",
     ),
 )
+_SETTLED: Final = " settled the race"  # of the reason with which a race cancels its losers
 CALLS: Final = counter(
     "fanout_calls",
     "Upstream calls by how they ended, and why.",
@@ -165,8 +166,10 @@ class RequestMetrics:
         client_disconnected = reason == CLIENT_DISCONNECTED
         for call in receipt.calls:
             started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
+            is_settled = (call.cancel_reason or "").endswith(_SETTLED)  # before the client disconnected
+            by_client = client_disconnected and not is_settled
             calls, client = self._of_call(
-                call.call, call.outcome, call.error, call.status, call.cancel_source, client_disconnected
+                call.call, call.outcome, call.error, call.status, call.cancel_source, by_client
             )
             calls.value += 1
             if client is None or started_at is None or ended_at is None:
@@ -194,10 +197,10 @@ class RequestMetrics:
         error: str | None,
         status: int | None,
         cancel_source: str | None,
-        client_disconnected: bool,
+        by_client: bool,
     ) -> tuple[Counter, Histogram | None]:
         """One that was not started has no duration."""
-        reason = _reason(outcome, error, cancel_source, client_disconnected)
+        reason = _reason(outcome, error, cancel_source, by_client)
         calls = self._calls[(*self._calls_to[call], outcome, reason)]
         if outcome == NOT_STARTED:
             return calls, None
@@ -254,8 +257,8 @@ def _result(endpoint: str, status: int | None, reason: str, is_late: bool) -> st
     return "error" if status == 500 else "refused"
 
 
-def _reason(outcome: str, error: str | None, cancel_source: str | None, client_disconnected: bool) -> str:
-    """Why a call ended as it did, in one word; empty for a success."""
+def _reason(outcome: str, error: str | None, cancel_source: str | None, by_client: bool) -> str:
+    """Why a call ended as it did, in one word; empty for a success. by_client: its disconnect did it."""
     if outcome in SUCCESSES:
         return ""
     if outcome == Crash.word:
@@ -266,7 +269,7 @@ def _reason(outcome: str, error: str | None, cancel_source: str | None, client_d
         case "deadline":
             return "deadline"
         case "explicit":
-            return CLIENT_DISCONNECTED if client_disconnected else "settled"
+            return CLIENT_DISCONNECTED if by_client else "settled"
         case _:
             return "other"
 

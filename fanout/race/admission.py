@@ -32,9 +32,10 @@ class Admission:
         if self._in_flight >= self._limit:
             self._refused += 1
             return False
-        self._in_flight += 1
+        in_flight = self._in_flight + 1
         self._admitted += 1
-        self._peak = max(self._peak, self._in_flight)
+        self._peak = max(self._peak, in_flight)
+        self._in_flight = in_flight  # last: without memory for the others, no permit is taken
         return True
 
     def give_back(self) -> None:

@@ -83,6 +83,8 @@ class Connection:
     def wait(self, state: State, timeout_s: float) -> None:
         """The client owes bytes. Until it sends them, a newer connection may replace this one."""
         self.state = state
+        if self.end is End.DRAINED:
+            self.end = None  # it was idle as the drain began: what ends it now is another cause
         self._to_the_end_of_the_queue()
         self.read_within(self._timeouts.spread_timeout_s(timeout_s))
 
@@ -106,7 +108,10 @@ class Connection:
 
     @property
     def may_give_way(self) -> bool:
-        """Whether a newer connection may replace it: not while its task has yet to run for new bytes."""
+        """Whether a newer connection may replace it: not while its task has yet to run for new bytes, and not
+        while an answer without a request, such as a rejection over HTTP/2, is being written."""
+        if self.state is State.IDLE:
+            return self._write_by == inf
         return self.state is not State.HEAD or self._read_by != inf
 
     def work(self) -> None:
@@ -175,7 +180,9 @@ class Connection:
 
     def waited_too_long(self) -> bool:
         """It has waited for `idle_timeout_s`. Whether it ends now: other states have a deadline."""
-        is_over = self.state in (State.IDLE, State.ENDING) or not self.may_give_way
+        is_over = self.state is State.ENDING or not self.may_give_way
+        if self.state is State.IDLE:
+            is_over = self.may_give_way  # else it stands in the queue again once all is written
         if self.scope.cancel_called or not is_over:
             return False
         self.cut(_WHEN_TOO_LATE[self.state])

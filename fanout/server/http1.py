@@ -167,7 +167,7 @@ class Http1:
             self._driver.report(group)
         if request.client_left:
             connection.end = End.CLIENT_DISCONNECTED
-        elif request.complete and not connection.reset:
+        elif request.is_sent:
             if request.keep_alive and not crashed:
                 return True  # noqa: ASYNC910 - the next request, or its turn, is waited for
             connection.end = End.ANSWERED

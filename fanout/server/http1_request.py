@@ -46,13 +46,13 @@ class Request:
         "_date",
         "_framing",
         "_head",
-        "_is_sent",
         "_limits",
         "_on_sent",
         "_reader",
         "_start",
         "client_left",
         "complete",
+        "is_sent",
         "keep_alive",
         "rejected",
         "started",
@@ -66,7 +66,6 @@ class Request:
         self._date = date
         self._head = head
         self._reader = reader
-        self._is_sent = False  # the kernel has all of the answer
         self._on_sent: trio.Event | None = None  # only if the app waits for it
         self._body_by = inf
         self._body_told = False
@@ -76,7 +75,8 @@ class Request:
         self.client_left = False
         self.rejected: Rejected | None = None  # the body turned out to be malformed
         self.started = False  # bytes of the answer were written
-        self.complete = False  # all of them
+        self.complete = False  # all of them are made
+        self.is_sent = False  # and the kernel has them
 
     async def receive(self) -> Message:
         """The body in pieces of at most 64 KiB, each read on demand.
@@ -84,10 +84,10 @@ class Request:
         After the body's end it waits for the end of the answer.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if (self._body_told or self.complete) and not self._is_sent:
+        if (self._body_told or self.complete) and not self.is_sent:
             self._on_sent = self._on_sent or trio.Event()
             await self._on_sent.wait()
-        if self._is_sent:
+        if self.is_sent:
             await trio.lowlevel.checkpoint()
             return {"type": "http.disconnect"}
         piece = b"" if self._reader.ended else await self._read_body()
@@ -175,7 +175,7 @@ class Request:
             await trio.lowlevel.checkpoint()  # raises Cancelled
         if self.complete:
             connection.answered()
-            self._is_sent = True
+            self.is_sent = True
             if self._on_sent is not None:
                 self._on_sent.set()
 

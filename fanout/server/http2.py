@@ -109,6 +109,8 @@ class Http2:
                     else:
                         await trio.lowlevel.checkpoint()  # other tasks run; a stopped reader ends here
                     await self._writer.written()
+                    if self._is_stopped:  # in its turn, in which it is not cancelled
+                        return
                     self._take(piece)
 
     async def _write(self) -> None:  # noqa: ASYNC910 - the next step waits for the other tasks
@@ -327,8 +329,9 @@ class Http2:
         self._note_whether_idle()
 
     def _stuck(self, stream: Stream) -> None:
-        """Its client takes no more of this answer. Requests that still run do not pay for that."""
-        if stream.is_complete or len(self._streams) == 1:  # complete: the transport has yet to take it
+        """Its client takes no more of this answer. Requests that still run do not pay for that, nor answers
+        that the transport has yet to take."""
+        if len(self._streams) == 1 and not self._writer.is_writing:
             self._connection.cut(End.SLOW_READER)
             return
         self._resets.spend()

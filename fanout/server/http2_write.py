@@ -110,6 +110,7 @@ class Stream:
             await self._send_body(self._start, message.get("body", b""), not message.get("more_body", False))
 
     async def send_internal_error(self) -> None:
+        self.unsent = memoryview(b"")
         fields, body = self._driver.render(rejections.INTERNAL)
         fields.append((b"content-length", b"%d" % len(body)))
         await self._send_body({"status": rejections.INTERNAL.status, "headers": fields}, body, True)
@@ -136,14 +137,18 @@ class Stream:
                 await self._is_sent.park()
             finally:
                 del timeouts.of_streams[timeout]
-        if timeout.cancelled_caught:
+        if timeout.cancelled_caught and not self.is_complete:
             self._writer.on_stuck(self)
             await trio.lowlevel.checkpoint()  # raises Cancelled
+        elif timeout.cancelled_caught and not self._is_written:
+            await self._is_sent.park()  # within the bound of the transport's write
 
     def _head(self, start: Message) -> tuple[list[tuple[bytes, bytes]], int | None]:
         """The fields of the answer, and the length of its body if it says that."""
         fields, length, has_date, _ = read_start(start)
         check_values(fields)
+        if any(name == b"te" for name, _ in fields):  # h2 refuses it when the head is half encoded
+            raise ValueError("an answer over HTTP/2 has no te (RFC 9113 8.2.2)")
         if not has_date:
             fields.append((b"date", self._driver.date.value(self._connection.now())))
         return [(b":status", b"%d" % start["status"]), *fields], length

@@ -58,7 +58,7 @@ class PooledConnection:
         pool could lose the connection.
         """
         try:
-            return self.wire is not None and self.wire.receive_nowait() is None
+            return self.wire is not None and self.wire.receive_nowait() is None and not self.wire.has_part
         except Exception:  # noqa: BLE001 - after any error this connection is not used again
             return False
 
@@ -133,8 +133,14 @@ class OriginPool:
             else:
                 self._failed_connects += 1
         elif reason is None and not wire.has_ended and not self._is_shut_down:
-            connection.idle_since = self._now()
-            self._idle[connection] = None
+            is_idle = False
+            try:
+                connection.idle_since = self._now()
+                self._idle[connection] = None
+                is_idle = True
+            finally:
+                if not is_idle:  # no memory: nobody else knows of it any more
+                    self._close(connection, CloseReason.BROKEN)
             return True
         else:
             self._close(connection, reason or (CloseReason.PEER if wire.has_ended else CloseReason.SHUTDOWN))

@@ -108,6 +108,10 @@ class TlsWire:
     def has_ended(self) -> bool:
         return self._wire.has_ended
 
+    @property
+    def has_part(self) -> bool:
+        return self._tls.has_records
+
     def on_news(self, tell: Callable[[], bool]) -> None:
         self._wire.on_news(tell)
 

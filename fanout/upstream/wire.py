@@ -24,6 +24,10 @@ class Wire(Protocol):
     def has_ended(self) -> bool:
         """Whether epoll has reported the upstream's end (FIN or RST), perhaps behind unread bytes."""
 
+    @property
+    def has_part(self) -> bool:
+        """Whether bytes have come that `receive_nowait` cannot return until more come: a part of a record."""
+
     def on_news(self, tell: Callable[[], bool]) -> None:
         """Call `tell` when bytes or the end come while no task waits for them. It lasts until `close`.
 

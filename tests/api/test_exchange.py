@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from fanout.api.app import make_app
 from fanout.api.exchange import Exchange, Exchanges, exchange_of, not_traced
 from fanout.api.handlers import Races
-from fanout.observe.leak_check import LeakCheck
+from fanout.observe.leak_check import LeakCheck, RequestTasks
 from fanout.race.admission import Admission
 from fanout.race.events import (
     AnswerSent,
@@ -348,6 +348,27 @@ async def test_handlers_find_the_exchange_in_the_scope(field: bytes | None, want
     ((exchange,),) = [found]
     assert (exchange.request_id, exchange.wants_receipt, exchange.method) == ("test-1", wants_receipt, "GET")
     assert (exchange.answered, exchange.status) == (True, 200)
+
+
+async def test_a_request_that_cannot_begin_for_want_of_memory_gives_its_permit_back() -> None:
+    """G8: once it was admitted, whatever fails is inside the block that gives back."""
+
+    class NoMemory(LeakCheck):
+        def begin(self, request_id: str) -> RequestTasks:
+            raise MemoryError
+
+    sent: list[Message] = []
+
+    async def framework(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("it has not begun")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    admission, server = Admission(1), Server("")
+    exchanges = Exchanges(framework, admission, server, id_prefix="test", leak_check=NoMemory())
+    await exchanges(http_scope(), never_received, send)
+    assert (sent[0]["status"], admission.in_flight) == (500, 0)
 
 
 @pytest.mark.parametrize("answers_it", [True, False])

@@ -21,7 +21,7 @@ class _Wire:
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = list(pieces)
-        self.has_ended = False
+        self.has_ended = self.has_part = False
         self.is_closed = False
 
     def on_news(self, tell: Callable[[], bool]) -> None: ...

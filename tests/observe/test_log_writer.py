@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from fanout.observe import log_writer as log_writer_module
-from fanout.observe.log_writer import LogWriter, sink_of
+from fanout.observe.log_writer import LogWriter, sink_of, write_within
 
 PROMPTLY_S = 5.0  # generous; what is waited for takes milliseconds
 
@@ -232,19 +232,42 @@ def test_a_line_that_cannot_be_made_does_not_end_the_thread() -> None:
     assert stream.getvalue() == "a log line could not be made: ZeroDivisionError('no line')\n2\n"
 
 
-def test_a_process_whose_log_is_a_full_pipe_ends_all_the_same() -> None:
-    """In order, with its own exit code, after the second that the log is given."""
+@pytest.mark.parametrize(
+    "last", ["", "report_crash('the server has crashed', RuntimeError('x' * 100_000))\n"]
+)
+def test_a_process_whose_log_is_a_full_pipe_ends_all_the_same(last: str) -> None:
+    """In order, with its own exit code, after the second that the log is given, and one for a crash."""
     code = (
         "from loguru import logger\n"
-        "from fanout.observe.log import configure_logging\n"
+        "from fanout.observe.log import configure_logging, report_crash\n"
         "configure_logging('info', 'json')\n"
-        "for _ in range(2000): logger.info('x' * 200)\n"
+        f"for _ in range(2000): logger.info('x' * 200)\n{last}"
         "raise SystemExit(7)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
         assert process.wait(20) == 7  # nobody has read
         assert process.stderr is not None
         assert b"Fatal" not in process.stderr.read()
+
+
+def test_a_last_text_goes_into_a_pipe_as_long_as_somebody_reads() -> None:
+    """However long it is, and also if another process has made the pipe one that does not wait."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    told = "".join(f"line {number}\n" for number in range(20_000))
+    read: list[bytes] = []
+
+    def reader() -> None:
+        while data := os.read(reading, 65_536):
+            read.append(data)
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    with os.fdopen(writing, "w") as stream:
+        write_within(stream, told, PROMPTLY_S)
+    thread.join()
+    os.close(reading)
+    assert b"".join(read).decode() == told
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,12 @@ def test_calls_of_a_client_that_left_were_cancelled_for_that() -> None:
     assert only(metrics, "fanout_calls_total").labels["reason"] == "client_disconnected"
 
 
+def test_a_loser_of_a_race_that_was_settled_before_the_disconnect_was_cancelled_for_that() -> None:
+    lost = LOST._replace(cancel_reason="call 0 settled the race")
+    metrics = metrics_of(FIRST._replace(status=None, reason="client_disconnected", calls=(WON, lost)))
+    assert only(metrics, "fanout_calls_total", outcome="cancelled").labels["reason"] == "settled"
+
+
 def test_a_value_is_in_the_bucket_that_it_is_the_bound_of() -> None:
     histogram = Histogram((0.1, 0.2))
     for value in (0.1, 0.10001, 0.2, 7.0):

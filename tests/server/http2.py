@@ -100,6 +100,17 @@ async def serve_http2(app: App, driver: Driver, transport: Transport) -> None:
     await driver.hold(transport, serve)
 
 
+async def unread(world: MemoryWorld) -> H2Client:
+    """A client that has agreed on settings. The server's writes wait until it reads, and its own do not."""
+    answers, asked = trio.testing.lockstep_stream_one_way_pair(), trio.testing.memory_stream_one_way_pair()
+    ours = trio.StapledStream(answers[0], asked[1])
+    world.nursery.start_soon(serve_http2, world.app, world.driver, MemoryTransport(ours))
+    client = H2Client(trio.StapledStream(asked[0], answers[1]))
+    await client.flush()
+    await client.next(h2.events.SettingsAcknowledged)
+    return client
+
+
 class Http2World:
     """One driver over memory streams; use it with `autojump_clock`."""
 

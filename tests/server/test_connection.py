@@ -47,6 +47,45 @@ async def desk_at_100() -> Desk:
     return Desk()
 
 
+async def test_an_idle_connection_to_which_something_is_written_neither_gives_way_nor_expires(
+    autojump_clock: MockClock,
+) -> None:
+    """G1. Over HTTP/2 a rejection may have to wait for its client; the connection is idle meanwhile."""
+    desk = await desk_at_100()
+    connection = desk.connection
+
+    def may_give_way() -> bool:
+        return connection.may_give_way
+
+    connection.wait_idle()
+    assert may_give_way()
+    connection.written_within(20)
+    assert not may_give_way()
+    assert not connection.waited_too_long()
+    assert not desk.is_cut
+    connection.written_within(inf)
+    assert may_give_way()
+    assert connection.waited_too_long()
+    assert connection.end is End.IDLE
+
+
+async def test_a_head_that_begins_in_the_drain_of_an_idle_connection_may_come_too_slowly(
+    autojump_clock: MockClock,
+) -> None:
+    """As one that had begun before: it gets its 408."""
+    desk = await desk_at_100()
+    connection = desk.connection
+    connection.wait_idle()
+    desk.timeouts.draining = True
+    assert connection.drain(trio.current_time() + 0.25)
+    with connection.scope:
+        await trio.sleep(0.1)
+        connection.wait(State.HEAD, 5)
+        await trio.sleep_forever()
+    assert trio.current_time() == pytest.approx(100.6)
+    assert connection.too_slow() is End.SLOW_HEAD
+
+
 async def test_a_connection_begins_busy_and_without_a_deadline(autojump_clock: MockClock) -> None:
     """Over its end nobody has decided: that is how one ends that is cancelled with the server."""
     desk = await desk_at_100()

@@ -183,7 +183,29 @@ async def test_more_than_one_read_takes_is_read_to_its_end() -> None:
         await until(lambda: sum(len(piece) for piece in d.got if isinstance(piece, bytes)) == len(sent))
         sent = b"deal" * (3 * MAX_RECEIVE_BYTES // 4) + b"deal"
         await trio.to_thread.run_sync(d.theirs.sendall, sent)
-        await until(lambda: sum(map(len, d.seen)) == 2 * len(sent))
+        # What comes after a full read is the task's, without a look at it.
+        await until(
+            lambda: sum(len(each) for each in [*d.seen, *d.got] if isinstance(each, bytes)) == 3 * len(sent)
+        )
+
+
+async def test_what_is_dealt_with_is_bounded_in_one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G10. A client that sends as fast as it is read would keep the event loop to itself."""
+    monkeypatch.setattr("fanout.loop.stream.MAX_RECEIVE_BYTES", 10)
+    async with desk() as d:
+        await settled()
+        most = [0]
+        dealt = [0]
+
+        class Iterations(trio.abc.Instrument):
+            def before_io_wait(self, timeout: float) -> None:
+                most.append(len(d.seen) - dealt[-1])
+                dealt.append(len(d.seen))
+
+        trio.lowlevel.add_instrument(Iterations())
+        d.theirs.sendall(b"deal------" * 1000)
+        await until(lambda: 10 * (len(d.seen) + len(d.got)) == 10_000)
+        assert max(most) <= 2
 
 
 async def test_a_client_that_is_always_there_waits_like_the_others() -> None:

@@ -51,6 +51,23 @@ def statuses(done: list[str | bytes]) -> list[int | str]:
     return [int(what.split()[1]) if isinstance(what, bytes) else what for what in done]
 
 
+async def test_an_answer_of_which_the_kernel_has_a_part_when_memory_runs_out_ends_with_a_reset(
+    autojump_clock: MockClock,
+) -> None:
+    """G1. Its client must not take the part for the whole, although the app has sent all of it."""
+
+    class Scarce(Recorded):
+        def send_now(self, data: bytes) -> bool:
+            super().send_now(data[:20])
+            raise MemoryError
+
+    here, transport = Desk(), Scarce(get())
+    await serve_stream(Echo(), here.driver, transport)
+    assert transport.done[1:] == ["abort"]
+    assert here.ended == {"crashed": 1}
+    assert [type(crash) for crash in here.crashes] == [MemoryError]
+
+
 async def test_requests_until_the_client_ends_it(autojump_clock: MockClock) -> None:
     here = Desk()
     here.driver.beginning = 5  # of other connections

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from fanout.server.asgi import ARRIVAL_KEY, CLIENT_KEY, Message, Receive, Scope, Send
 from fanout.server.connection import DISCONNECT
+from fanout.server.http2_write import Stream, Writer
 from tests.server.apps import Echo, answer
 from tests.server.http2 import H2Client, Http2World, http2_in_memory, request
 from tests.server.http2_hostile import get
@@ -28,6 +29,54 @@ def part(body: bytes, *, more: bool = True) -> Message:
 
 def starting(*given: tuple[bytes, bytes], status: int = 200) -> Message:
     return {"type": "http.response.start", "status": status, "headers": list(given)}
+
+
+async def test_a_head_that_http2_does_not_allow_is_a_500_and_costs_no_other_request(
+    autojump_clock: MockClock,
+) -> None:
+    """G11. h2 would raise it in the middle, and take the head for sent."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/odd":
+            await send(starting((b"te", b"gzip")))
+            await send(part(b"", more=False))
+        else:
+            await trio.sleep(1)
+            await answer(send, b"fine")
+
+    async with http2_in_memory(app) as world:
+        client = world.connect()
+        await client.send(request(), stream_id=1)
+        await client.send(request(b"/odd"), stream_id=3)
+        assert await client.status() == b"500"
+        assert await client.ended() == 3
+        assert await client.status() == b"200"
+        assert await client.ended() == 1
+        assert len(world.crashes) == 1
+
+
+async def test_no_memory_for_a_head_is_a_whole_500(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G11. What the app had to send is not part of it."""
+    send_head = Writer.send_head
+    failed: list[Stream] = []
+
+    def fail_once(writer: Writer, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        if not failed:
+            failed.append(stream)
+            raise MemoryError
+        send_head(writer, stream, fields)
+
+    monkeypatch.setattr(Writer, "send_head", fail_once)
+    async with http2_in_memory(Echo()) as world:
+        client = world.connect()
+        await client.send(request())
+        response = await client.next(h2.events.ResponseReceived)
+        body = await body_of(client)
+        fields = dict(response.headers)
+        assert (fields[b":status"], int(fields[b"content-length"])) == (b"500", len(body))
+        assert len(world.crashes) == 1
 
 
 async def test_an_app_knows_when_the_head_of_its_request_was_complete(autojump_clock: MockClock) -> None:

@@ -19,7 +19,7 @@ from fanout.server.connection import Connection
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from tests.server.apps import Echo, answer, lifespan
-from tests.server.http2 import H2Client, h2_client, http2_in_memory, request, serve_http2
+from tests.server.http2 import H2Client, h2_client, http2_in_memory, request, serve_http2, unread
 from tests.server.serving import MemoryTransport, in_memory, on_socket, until
 
 
@@ -181,6 +181,31 @@ async def test_an_http2_client_that_does_not_read_is_cut_with_all_its_requests(
         await until(lambda: not world.driver.statistics().open)
         assert app.running == 0
     assert world.ended == {"slow_reader": 1}
+    assert world.crashes == []
+
+
+@pytest.mark.parametrize("waits", ["another", "itself"])
+async def test_an_answer_that_the_transport_is_about_to_take_does_not_pay_for_a_window(
+    autojump_clock: trio.testing.MockClock, waits: str
+) -> None:
+    """G1, G10. An answer has waited for its window for as long as it may, when another or the same one has
+    just been handed to the transport, which has a bound of its own."""
+    async with in_memory(Echo(), Limits(write_timeout_s=1)) as world:
+        client = await unread(world)
+        client.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.flush()
+        await client.send(request())
+        assert await client.status() == b"200"
+        await trio.sleep(0.9)
+        expected = 1 if waits == "itself" else 3
+        if waits == "another":
+            client.connection.send_headers(3, request(), end_stream=True)
+        client.connection.increment_flow_control_window(1000, expected)
+        await client.flush()
+        await trio.sleep(0.3)
+        assert world.driver.statistics().open == 1
+        assert await client.ended() == expected
+        await client.stream.aclose()
     assert world.crashes == []
 
 

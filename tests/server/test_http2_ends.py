@@ -26,10 +26,10 @@ from tests.blackbox.front_door.http2_frames import (
     headers,
 )
 from tests.server.apps import Echo, answer
-from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2
+from tests.server.http2 import H2Client, Http2World, http2_in_memory, request, serve_http2, unread
 from tests.server.http2_hostile import get
 from tests.server.recorded import Recorded
-from tests.server.serving import MemoryTransport, MemoryWorld, in_memory
+from tests.server.serving import MemoryTransport, in_memory
 
 LIMITS = Limits(head_timeout_s=10, idle_timeout_s=75, linger_timeout_s=1, drain_grace_s=0.5)
 
@@ -287,17 +287,6 @@ async def test_a_request_behind_the_goodbye_is_not_begun(autojump_clock: MockClo
         await trio.sleep(2)
         assert world.driver.statistics().ended == {"drained": 1}
     assert len(app.scopes) == world.driver.requests == 1
-
-
-async def unread(world: MemoryWorld) -> H2Client:
-    """A client that has agreed on settings. The server's writes wait until it reads, and its own do not."""
-    answers, asked = trio.testing.lockstep_stream_one_way_pair(), trio.testing.memory_stream_one_way_pair()
-    ours = trio.StapledStream(answers[0], asked[1])
-    world.nursery.start_soon(serve_http2, world.app, world.driver, MemoryTransport(ours))
-    client = H2Client(trio.StapledStream(asked[0], answers[1]))
-    await client.flush()
-    await client.next(h2.events.SettingsAcknowledged)
-    return client
 
 
 @pytest.mark.parametrize("begin", [Driver.drain, Driver.enter_lame_duck])

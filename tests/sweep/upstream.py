@@ -76,6 +76,7 @@ class PlannedWire(Wire):
     """Asserts what a connection must not do: be used when closed, or while an answer is still to come."""
 
     has_ended = False
+    has_part = False
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream

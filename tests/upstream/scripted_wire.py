@@ -45,7 +45,7 @@ class ScriptedWire:
         self._scripts = list(scripts)
         self._pending: list[Piece] = list(unasked)
         self.send_error = send_error
-        self.has_ended = False
+        self.has_ended = self.has_part = False
         self._on_news: Callable[[], bool] = lambda: False
         self.sent: list[bytes] = []
         self.closed: list[str] = []

@@ -42,6 +42,24 @@ def idle(pool: OriginPool, count: int) -> Sequence[tuple[PooledConnection, Scrip
     return connections
 
 
+async def test_a_connection_that_cannot_be_kept_for_want_of_memory_is_closed() -> None:
+    """It is in no list then, so nobody else would."""
+
+    class Full(dict[PooledConnection, None]):
+        def __setitem__(self, key: PooledConnection, value: None) -> None:
+            raise MemoryError
+
+    pool = new_pool()
+    connection, wire = opened(pool)
+    pool._idle = Full()
+    with pytest.raises(MemoryError):
+        pool.give_back(connection, None)
+    assert wire.closed == ["abort"]
+    statistics = pool.statistics()
+    assert (statistics.open, statistics.in_use, statistics.opened) == (0, 0, 1)
+    assert sum(statistics.closed.values()) == 1
+
+
 async def test_the_connection_given_back_last_is_taken_first() -> None:
     pool = new_pool()
     first, second = (connection for connection, _ in idle(pool, 2))

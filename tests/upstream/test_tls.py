@@ -19,6 +19,7 @@ import trio.testing
 import trustme
 
 from fanout.upstream.messages import Origin
+from fanout.upstream.pool import PooledConnection
 from fanout.upstream.tls import VERIFICATION_S, TlsSessions, TlsWire, client_context
 from fanout.upstream.transport import PoolTransport
 from tests.upstream.raw_server import Authority, RawConnection, RawServer, answer, echo_path, raw_server
@@ -388,11 +389,15 @@ class ServerSide:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.has_ended = False
+        self.has_ended = self.has_part = False
 
     @property
     def has_something_to_say(self) -> bool:
         return self._outgoing.pending > 0
+
+    def delivers(self, count: int) -> None:
+        """Of what it has to say only the first bytes."""
+        self._outgoing.write(self._outgoing.read()[:count])
 
     def on_news(self, tell: Callable[[], bool]) -> None:
         raise NotImplementedError("no pool keeps this wire")
@@ -434,6 +439,18 @@ async def test_session_tickets_do_not_make_a_connection_look_answered() -> None:
     assert wire.receive_nowait() is None
     server.tls.write(b"said")
     assert wire.receive_nowait() == b"said"
+
+
+@pytest.mark.parametrize("came", [1, 4, 5, 10])
+async def test_a_connection_with_a_part_of_a_record_is_not_used_again(came: int) -> None:
+    """The rest of it may be an answer that nobody asked for."""
+    wire, server = await connected()
+    connection = PooledConnection()
+    connection.wire = wire
+    assert connection.is_reusable()
+    server.tls.write(b"unasked")
+    server.delivers(came)
+    assert not connection.is_reusable()
 
 
 async def test_what_is_sent_without_waiting_is_encrypted_too() -> None:

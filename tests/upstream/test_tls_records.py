@@ -10,6 +10,7 @@ import pytest
 import trio
 import trustme
 
+from fanout.loop.tls import MAX_USELESS
 from fanout.upstream.messages import Origin
 from fanout.upstream.tls import TlsSessions, TlsWire, client_context
 from tests.openssl import Peer
@@ -21,6 +22,7 @@ class Below:
     """A wire to an upstream that always has more to say: `chunk` bytes, `_CHUNKS` times."""
 
     has_ended = False
+    has_part = False
 
     def __init__(self, upstream: Peer) -> None:
         self.upstream = upstream
@@ -94,6 +96,21 @@ async def test_an_upstream_that_only_changes_keys_is_left_when_it_is_waited_for(
         with trio.fail_after(5), pytest.raises(OSError, match="bring no data"):
             await wire.receive()
         assert below.left >= _CHUNKS - 2
+
+
+async def test_data_in_front_of_too_many_changes_of_keys_is_read_first(tmp_path: Path) -> None:
+    """Else a call whose answer had begun would be made again."""
+    async with connected(tmp_path) as (wire, below):
+
+        def speak() -> None:
+            below.upstream.write(b"a")
+            for _ in range(MAX_USELESS + 1):
+                below.upstream.change_keys(both=False)
+
+        below.left, below.chunk = 1, speak
+        assert await wire.receive() == b"a"
+        with pytest.raises(OSError, match="bring no data"):
+            wire.receive_nowait()
 
 
 async def test_records_with_data_between_changes_of_keys_are_read(tmp_path: Path) -> None:

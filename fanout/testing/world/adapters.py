@@ -139,6 +139,8 @@ class EndWire:
 
     __slots__ = ("_on_send", "_tell", "end", "has_ended")
 
+    has_part = False
+
     def __init__(self, end: End, on_send: Callable[[bytes], None]) -> None:
         self.end = end
         self.has_ended = False
