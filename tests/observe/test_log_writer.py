@@ -270,6 +270,43 @@ def test_a_last_text_goes_into_a_pipe_as_long_as_somebody_reads() -> None:
     assert b"".join(read).decode() == told
 
 
+def test_of_a_last_text_a_full_pipe_loses_what_it_does_not_take_in_time() -> None:
+    reading, writing = os.pipe()
+    taken = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+    os.write(writing, bytes(taken))
+    began_at = time.monotonic()
+    with os.fdopen(writing, "w") as stream:
+        write_within(stream, "never read", 0.1)
+    assert 0.1 <= time.monotonic() - began_at < PROMPTLY_S
+    assert len(os.read(reading, 2 * taken)) == taken
+    os.close(reading)
+
+
+def test_a_last_text_has_a_second_and_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what is not UTF-8, and if the kernel takes nothing although it has said that it would."""
+    asked: list[float] = []
+    write, failures = os.write, [BlockingIOError()]
+
+    def ready(read: object, descriptors: list[int], odd: object, within_s: float) -> tuple[list[int], ...]:
+        asked.append(within_s)
+        return [], descriptors, []
+
+    def write_later(descriptor: int, data: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return write(descriptor, data)
+
+    monkeypatch.setattr("select.select", ready)
+    monkeypatch.setattr("os.write", write_later)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        write_within(stream, "odd: \udc80\n")
+    assert os.read(reading, 100) == b"odd: \\udc80\n"
+    os.close(reading)
+    assert len(asked) == 2
+    assert all(0.5 < within_s <= 1.0 for within_s in asked)
+
+
 @pytest.mark.parametrize(
     "failure", [MemoryError(), ZeroDivisionError(), SystemExit(1), UnicodeError("no")], ids=repr
 )
@@ -493,6 +530,7 @@ def test_a_line_whose_thread_cannot_be_woken_is_written_all_the_same(
         written.set()
 
     monkeypatch.setattr(log_writer_module, "_REST_S", 0.01)
+    assert log_writer_module._LOOK_AGAIN_S == 1.0  # Rule 3's second
     monkeypatch.setattr(log_writer_module, "_LOOK_AGAIN_S", 0.05)
     events: list[threading.Event] = [Asleep(), threading.Event()]  # to wake, and to close
     with monkeypatch.context() as patched:
