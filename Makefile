@@ -72,7 +72,7 @@ fuzz: $(VENV)/.dev ## our parsers against llhttp, h11, aiohttp and h2, for an ho
 bench: $(BENCH)/.ready ## measure fanout and its peers; writes docs/performance.md, which says how long it takes (ARGS=--short)
 	@$(BENCH)/bin/python -m benchmarks.bench $(ARGS)
 
-observability: $(BENCH)/.ready ## what receipts, logs, metrics and traces cost a request, in pairs of servers (ARGS="--only default --sets 2")
+observability: $(BENCH)/.ready ## what receipts, logs, metrics and traces cost per request, in pairs of servers (ARGS="--only default --sets 2")
 	@$(BENCH)/bin/python -m benchmarks.observability $(ARGS)
 
 $(BENCH)/.ready: requirements-dev.lock benchmarks/requirements.lock

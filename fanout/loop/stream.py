@@ -241,7 +241,7 @@ class SocketStream:
             self._is_readable = self.has_ended or self._has_urgent or len(data) == MAX_RECEIVE_BYTES
             if not data or is_dealt_with is None or not is_dealt_with(data):
                 return data
-            if self._is_readable:  # a peer that always sends waits its turn: the reader gets what comes next
+            if self._is_readable:  # one such read per iteration: the rest waits for the reader's task
                 is_dealt_with = None
         return None
 

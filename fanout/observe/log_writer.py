@@ -157,13 +157,13 @@ def write_within(stream: TextIO, text: str, within_s: float = 1.0) -> None:
         stream.write(text)
         return
     data = text.encode("utf-8", "backslashreplace")
-    until = time.monotonic() + within_s  # noqa: TID251 - not in the event loop
+    until = time.monotonic() + within_s  # noqa: TID251 - no event loop here
     while data:
-        left_s = until - time.monotonic()  # noqa: TID251 - as above
+        left_s = until - time.monotonic()  # noqa: TID251 - no event loop here
         if left_s <= 0 or not select.select([], [descriptor], [], left_s)[1]:
             return
         with suppress(BlockingIOError):
-            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]  # for so much there is room
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]  # select promises room for that
 
 
 def sink_of(stream: TextIO) -> Callable[[str], None]:

@@ -56,7 +56,7 @@ CLIENT_DURATION: Final = histogram(
         "fanout_outcome",
     ),
 )
-_SETTLED: Final = " settled the race"  # of the reason with which a race cancels its losers
+_SETTLED: Final = " settled the race"  # ends the reason with which `Race.run` cancels the losers
 CALLS: Final = counter(
     "fanout_calls",
     "Upstream calls by how they ended, and why.",
@@ -166,8 +166,8 @@ class RequestMetrics:
         client_disconnected = reason == CLIENT_DISCONNECTED
         for call in receipt.calls:
             started_at, ended_at, exit_ms = call.started_at, call.ended_at, call.cancel_to_exit_ms
-            is_settled = (call.cancel_reason or "").endswith(_SETTLED)  # before the client disconnected
-            by_client = client_disconnected and not is_settled
+            why = call.cancel_reason
+            by_client = client_disconnected and not (why and why.endswith(_SETTLED))
             calls, client = self._of_call(
                 call.call, call.outcome, call.error, call.status, call.cancel_source, by_client
             )

@@ -182,7 +182,7 @@ class Connection:
         """It has waited for `idle_timeout_s`. Whether it ends now: other states have a deadline."""
         is_over = self.state is State.ENDING or not self.may_give_way
         if self.state is State.IDLE:
-            is_over = self.may_give_way  # else it stands in the queue again once all is written
+            is_over = self.may_give_way  # while it is written to, the next look decides
         if self.scope.cancel_called or not is_over:
             return False
         self.cut(_WHEN_TOO_LATE[self.state])

@@ -109,7 +109,7 @@ class Http2:
                     else:
                         await trio.lowlevel.checkpoint()  # other tasks run; a stopped reader ends here
                     await self._writer.written()
-                    if self._is_stopped:  # in its turn, in which it is not cancelled
+                    if self._is_stopped:  # during `next`, which ends in a shielded checkpoint
                         return
                     self._take(piece)
 

@@ -139,7 +139,7 @@ class OriginPool:
                 self._idle[connection] = None
                 is_idle = True
             finally:
-                if not is_idle:  # no memory: nobody else knows of it any more
+                if not is_idle:  # out of memory: neither list has it now
                     self._close(connection, CloseReason.BROKEN)
             return True
         else:

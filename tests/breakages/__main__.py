@@ -96,7 +96,7 @@ def main(
 
 
 def _wait_for(tries: Sequence[Future[Catch | None]]) -> None:
-    """The table begins behind them, so somebody at a terminal is told how far they are."""
+    """Wait for all of them, and show the progress on a terminal: the table is printed afterwards."""
     for number, _ in enumerate(as_completed(tries), 1):
         if sys.stderr.isatty():
             end = "\n" if number == len(tries) else ""

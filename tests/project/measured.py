@@ -129,8 +129,7 @@ def unsourced(root: Path, name: str, sources: dict[str, Any]) -> tuple[set[str],
 
 
 def often(root: Path, name: str, sources: dict[str, Any]) -> dict[str, int]:
-    """How often each quantity stands in a document, of those that could be changed in one place, and of those
-    that are noted."""
+    """How often a document has each quantity that is noted, that it has twice, or that is also a bound."""
     text = (root / name).read_text("utf-8")
     bounds = bounds_in((root / "docs/guarantees.md").read_text("utf-8")) | set(sources["bounds"])
     counts = Counter(_quantities_in(text))

@@ -183,7 +183,7 @@ async def test_more_than_one_read_takes_is_read_to_its_end() -> None:
         await until(lambda: sum(len(piece) for piece in d.got if isinstance(piece, bytes)) == len(sent))
         sent = b"deal" * (3 * MAX_RECEIVE_BYTES // 4) + b"deal"
         await trio.to_thread.run_sync(d.theirs.sendall, sent)
-        # What comes after a full read is the task's, without a look at it.
+        # After a full read that was dealt with, the task gets the next bytes, and `judge` does not.
         await until(
             lambda: sum(len(each) for each in [*d.seen, *d.got] if isinstance(each, bytes)) == 3 * len(sent)
         )

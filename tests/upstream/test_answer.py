@@ -147,7 +147,7 @@ def test_a_complete_answer_counts_though_its_connection_may_not_be_reused(name: 
 
 @pytest.mark.parametrize("name", NOT_REUSABLE)
 def test_where_the_pieces_are_cut_makes_no_connection_reusable(name: str) -> None:
-    """G7. What comes with the last bytes of an answer is seen, in whichever piece these are."""
+    """G7. Bytes after the end of an answer are noticed, however the answer is split."""
     data = NOT_REUSABLE[name]
     for at in range(1, len(data)):
         answer = Answer("GET", max_body_bytes=1000)
