@@ -7,7 +7,7 @@ CHECKS := check-format check-lint check-async check-types check-imports check-do
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
+.PHONY: help run dev test test-all test-next simulate prove sweep siege chaos fleet balancers faults formulas breakages lab lab-breakages \
   lab-rows lab-sockets lab-recorded package release bare garbage httpcore-leak systemd kubernetes mutants fuzz bench observability \
   figures upstreaming axe pictures consoles documents check format image lock clean $(CHECKS)
 
@@ -43,10 +43,14 @@ LEFT_OUT := $(if $(LEAVE_OUT), and not $(LEAVE_OUT))
 ALONE = $(shell grep -rl --include='*.py' 'mark\.alone' tests)
 # Each part of a run notes what it skipped and why; the last line of the last part names all of it (tests/conftest.py).
 NOTE = if [ -z "$$NOTED_LEFT_OUT" ]; then export NOTED_LEFT_OUT=$(VENV)/.left-out; : >"$$NOTED_LEFT_OUT"; fi
-ALL_TESTS = $(NOTE); $(PYTEST) -m "not alone$(LEFT_OUT)" $(IN_PARALLEL) && $(PYTEST) -m "alone$(LEFT_OUT)" $(ALONE)
+THESE_TESTS = $(NOTE); $(PYTEST) -m "not alone$(1)$(LEFT_OUT)" $(IN_PARALLEL) \
+  && $(PYTEST) -m "alone$(1)$(LEFT_OUT)" $(ALONE)
 
-test: $(VENV)/.dev ## install, then run every test (ARGS="tests/race -x": some of them)
-	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(ALL_TESTS))
+test: $(VENV)/.dev ## install, then run every test but the long ones (ARGS="tests/race -x": some of them)
+	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(call THESE_TESTS, and not long))
+
+test-all: $(VENV)/.dev ## every test: also the long ones, which `make test` runs in short
+	@$(call THESE_TESTS)
 
 # A Python that few machines have yet, in a chroot of a Debian that has it (14 s; it is kept until `make clean`).
 # It leaves out the tests that are the same on every Python. CI runs those on one Python only.

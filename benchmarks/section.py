@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import nan
 from pathlib import Path
 from statistics import median, stdev
@@ -70,6 +71,11 @@ class Figure:
 
 def figure(values: Sequence[float]) -> Figure:
     """The median of several rounds. One round has no error to tell: NaN."""
+    return _figure(tuple(values))
+
+
+@lru_cache(4096)  # a page asks for the same rounds up to a thousand times
+def _figure(values: tuple[float, ...]) -> Figure:
     if len(values) < 2:
         return Figure(median(values), nan)
     return Figure(median(values), stdev(values) / len(values) ** 0.5)

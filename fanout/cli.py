@@ -28,7 +28,7 @@ from fanout.config import (
 from fanout.options import Commands, setting_options
 from fanout.process.exits import DONE, NO, REFUSED
 from fanout.server.listeners import ListenError, open_listeners
-from fanout.tools.simulator.options import NamesFaults, simulator_options, simulator_settings
+from fanout.tools.simulator_options import NamesFaults, simulator_options, simulator_settings
 
 if TYPE_CHECKING:
     from fanout.api.handlers import Endpoints

@@ -52,6 +52,19 @@ def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments", [["--version"], ["config"], ["health", "--admin-bind", "127.0.0.1:1"], ["serve", "--reserve-ms", "soon"]]
+)
+def test_a_command_that_serves_nothing_does_not_wait_for_the_imports_of_one_that_does(
+    arguments: list[str],
+) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "fanout", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "fanout.cli" in imported
+    assert imported.isdisjoint({"trio", "quart", "httpx", "hypercorn", "loguru"})
+
+
+@pytest.mark.parametrize(
     ("flag", "variable"), [("--bind", "FANOUT_BIND"), ("--admin-bind", "FANOUT_ADMIN_BIND")]
 )
 def test_a_port_in_use_is_one_line_that_says_what_to_do(flag: str, variable: str) -> None:

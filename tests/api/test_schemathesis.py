@@ -21,6 +21,7 @@ CHECKS = ["--checks=all", "--exclude-checks=not_a_server_error"]
 DATA = ["--mode=all", "--max-examples=40", "--seed=1", "--generation-database=none", "--workers=2"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(ENDS_WITHIN_S + 30)
 def test_no_answer_of_the_real_program_differs_from_its_document(tmp_path: Path) -> None:
     """Examples, edge values and random ones, allowed and forbidden, by every method: status, headers and

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.namespaces import why_not
 from tests.chaos.run import run_chaos
 
-pytestmark = [pytest.mark.alone, pytest.mark.same_on_every_python]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.same_on_every_python]
 
 SEED = 7
 SECONDS = 20.0

@@ -54,6 +54,7 @@ async def test_nothing_is_left_for_the_collector(kind: Kind, peers: Peers) -> No
     assert found.objects.total() <= leaves * TIMES, (dict(found.objects.most_common(10)), why)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name in MANY], ids=attrgetter("name"))
 async def test_memory_stays_as_it_is(kind: Kind, peers: Peers) -> None:
     """Also what C code holds, of which no object tells. With the collector off."""

@@ -31,6 +31,7 @@ MEMBERS: Final = {
 all_experiments = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_all_twelve_are_kept_without_extras(tmp_path: Path) -> None:
     """G1 to G12, whatever the settings of this machine are, and each fits a terminal."""

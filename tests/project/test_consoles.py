@@ -39,7 +39,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            marks=() if path.name == "README.md" else pytest.mark.long,
+            id=path.relative_to(ROOT).as_posix(),
+        )
+        for path in DOCUMENTS
+    ],
+)
 def test_every_console_block_runs_as_it_stands(path: Path, clone: Path) -> None:
     """In order and in one shell. What takes long has a short form; what needs root or a browser says so."""
     left_out = run_document(path.read_text("utf-8"), clone)

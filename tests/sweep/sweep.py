@@ -24,10 +24,15 @@ class Swept:
 
 
 def sweep(
-    situation: Situation, endpoint: Endpoint, *, seed: int = 0, actions: tuple[Action, ...] = ACTIONS
+    situation: Situation,
+    endpoint: Endpoint,
+    *,
+    seed: int = 0,
+    actions: tuple[Action, ...] = ACTIONS,
+    every: int = 1,
 ) -> Swept:
     swept = Swept()
-    for name, n, wrong in runs(situation, endpoint, seed=seed, actions=actions):
+    for name, n, wrong in runs(situation, endpoint, seed=seed, actions=actions, every=every):
         swept.wrong += [f"{name} at {n}: {what}" for what in wrong]
         if name == UNDISTURBED:
             swept.points = n
@@ -37,11 +42,17 @@ def sweep(
 
 
 def runs(
-    situation: Situation, endpoint: Endpoint, *, seed: int = 0, actions: tuple[Action, ...] = ACTIONS
+    situation: Situation,
+    endpoint: Endpoint,
+    *,
+    seed: int = 0,
+    actions: tuple[Action, ...] = ACTIONS,
+    every: int = 1,
 ) -> Iterator[tuple[str, int, list[str]]]:
     """One run after the other: the action, the point, what was wrong.
 
-    The first is undisturbed and tells how many points there are, and what can be struck at each.
+    The first is undisturbed and tells how many points there are, and what can be struck at each. every: only
+    one in so many strikes.
     """
     targets: list[tuple[int, Action]] = []
 
@@ -51,5 +62,5 @@ def runs(
     undisturbed = Run(situation, endpoint, seed, look=look)
     wrong = undisturbed.run()
     yield UNDISTURBED, undisturbed.points, wrong
-    for n, action in targets:
+    for n, action in targets[::every]:
         yield action.name, n, Run(situation, endpoint, seed, action, n).run()

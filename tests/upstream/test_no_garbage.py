@@ -78,7 +78,6 @@ def collected() -> Iterator[list[object]]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
-        gc.unfreeze()
 
 
 async def ends_somehow(transport: PoolTransport, url: str, within_s: float) -> None:

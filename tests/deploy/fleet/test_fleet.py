@@ -32,6 +32,7 @@ def possible() -> None:
         pytest.skip(reason)
 
 
+@pytest.mark.long
 @pytest.mark.same_on_every_python
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("possible")

@@ -89,7 +89,7 @@ def test_a_dry_run_checks_builds_and_says_what_is_left_to_do_and_keeps_nothing(p
     done = run(project, "1.2.3", "--dry-run")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("dry run, so without make check, make test and make bare\n")
+    assert done.stdout.startswith("dry run, so without make check, make test-all and make bare\n")
     assert "Built twice with the same bytes, thrown away:\n" in done.stdout
     assert "  git tag --sign v1.2.3 " in done.stdout
     assert not (project.folder / "dist").exists()
@@ -109,7 +109,7 @@ def test_a_check_that_fails_ends_before_anything_is_built(project: Project) -> N
     assert not (project.folder / "build").exists()
 
 
-PROVES = "check:\n\t@echo checked >> build/log\ntest:\n\t@echo tested $(ARGS) >> build/log; {}\n"
+PROVES = "check:\n\t@echo checked >> build/log\ntest-all:\n\t@echo tested $(ARGS) >> build/log; {}\n"
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def ready(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 @pytest.mark.parametrize(
     ("test", "line", "tried"),
     [
-        ("false", "make test fails: mend it, commit, and begin again", False),
+        ("false", "make test-all fails: mend it, commit, and begin again", False),
         ("touch left", "while the tests ran: the tree has left, not committed: commit or remove it", True),
         ("git commit -q --allow-empty -m more", "while the tests ran: HEAD moved: begin again", True),
     ],

@@ -1,4 +1,7 @@
-"""The options of the simulated upstream, which `fanout upstream` and `fanout demo` share."""
+"""The options of the simulated upstream, which `fanout upstream` and `fanout demo` share.
+
+It imports no Trio: `fanout config`, or a command with a wrong setting, would wait for it.
+"""
 
 from __future__ import annotations
 
