@@ -67,7 +67,6 @@ class SocketStream:
         self._reader: trio.lowlevel.Task | None = None  # waits in `receive_unless`
         self._is_dealt_with: IsDealtWith | None = None
         self._received = b""  # for the reader, which is about to run
-        self._kernel: select.poll | None = None
 
     def watch(self, on_end: Callable[[], None] | None = None, *, at_once: bool = False) -> None:
         """Begin to watch for events. Called once, before the first `receive`.
@@ -150,16 +149,8 @@ class SocketStream:
         return self._next(None)
 
     def has_bytes(self) -> bool:
-        """Whether `receive` would return at once.
-
-        Usually it would not. Polling avoids a BlockingIOError, which costs three times as much.
-        """
-        if self._fd < 0:
-            return False
-        if self._kernel is None:
-            self._kernel = select.poll()
-            self._kernel.register(self._fd, select.POLLIN)
-        return bool(self._kernel.poll(0))
+        """Whether `receive` would return at once. Usually it would not."""
+        return self._fd >= 0 and (self._sockets or sockets()).is_readable(self._fd)
 
     async def send_eof(self) -> None:  # noqa: ASYNC910 - the next step waits for the peer
         """Send a FIN: no more bytes will follow."""
