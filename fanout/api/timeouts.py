@@ -17,7 +17,9 @@ from fanout.api.problems import ProblemError, invalid_timeout
 from fanout.race.budget import DEFAULT, HEADER, PARAMETER
 
 _KEPT: Final = 256  # of what clients send; most send one of a few
-_PLAIN: Final = re.compile(rb"timeout=([1-9][0-9]{0,8})")  # nearly every request; it needs no unquoting
+_OTHER: Final = rb"(?!timeout=)[A-Za-z0-9._~-]*+=[A-Za-z0-9._~-]*+"
+# The query of nearly every request: one timeout, and nothing to unquote.
+_PLAIN: Final = re.compile(rb"(?:" + _OTHER + rb"&)*+timeout=([1-9][0-9]{0,8}+)(?:&" + _OTHER + rb")*+")
 
 
 class Timeout(NamedTuple):

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 import httpx
+import msgspec
 
 import fanout
 from fanout import bounded_json
@@ -33,8 +34,7 @@ from fanout.upstream.transport import PoolTransport
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 MAX_PAYLOAD_DEPTH: Final = bounded_json.MAX_DEPTH - 1  # `/api/all` puts it into an array
-# The usual payload, and all of it valid: it needs no parser.
-_USUAL: Final = re.compile(rb'\{"time": ?(?:0|[1-9][0-9]{0,17})\}\n?')
+_END_OF_NAME: Final = re.compile(rb'"[\t\n\r ]*+:')
 _OK: Final = 200
 
 
@@ -112,15 +112,31 @@ def is_valid_payload(body: bytes) -> bool:
     Names must be unique: with two, different readers would see different values. `NaN` and
     `Infinity`, which Python's parser accepts, are not JSON. Arrays and objects may nest at most 63 deep.
     """
-    if _USUAL.fullmatch(body):
-        return True
+    return _is_plainly_valid(body) or _is_valid(body)
+
+
+def _is_plainly_valid(body: bytes) -> bool:
+    """Whether msgspec says so, in a third of the time. What it accepts Python's parser accepts, too; but of a
+    name that is there twice it says nothing. So the text may have no more names than the object."""
+    if body.count(b"[") + body.count(b"{") > MAX_PAYLOAD_DEPTH:
+        return False
+    try:
+        payload = _decode(body)
+    except (msgspec.DecodeError, ValueError):
+        return False
+    return _has_time(payload) and len(payload) == len(_END_OF_NAME.findall(body))
+
+
+def _is_valid(body: bytes) -> bool:
     try:
         payload = bounded_json.loads(body, MAX_PAYLOAD_DEPTH, _parse)
     except ValueError:  # no UTF-8, no JSON, too deep, or an integer of thousands of digits
         return False
-    if not isinstance(payload, dict):
-        return False
-    time = payload.get("time")
+    return _has_time(payload)
+
+
+def _has_time(payload: Any) -> bool:
+    time = payload.get("time") if isinstance(payload, dict) else None
     return isinstance(time, int) and not isinstance(time, bool) and time >= 0
 
 
@@ -135,4 +151,5 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+_decode: Final = msgspec.json.Decoder().decode
 _parse: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_not_json).decode

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass, field
 
 import pytest
 
+from fanout.api import timeouts
 from fanout.api.problems import ProblemError
 from fanout.api.timeouts import read_timeout
 from fanout.race.outcome import Failure, Success
@@ -66,6 +69,46 @@ def test_a_bad_timeout_is_a_400_that_says_what_is_wrong(query: bytes) -> None:
     problem = raised.value.problem
     assert (problem.status, problem.reason) == (400, "invalid_timeout")
     assert "timeout" in problem.detail
+
+
+PARTS = [
+    "timeout=7",
+    "timeout=300",
+    "timeout=",
+    "timeout",
+    "timeout=0",
+    "timeout=30001",
+    "a=b",
+    "q=",
+    "timeouts=9",
+]
+PARTS += [
+    "xtimeout=9",
+    "a=timeout=9",
+    "Timeout=9",
+    "",
+    "=",
+    "t%69meout=8",
+    "a=%20",
+    "a=+",
+    "timeout=1+",
+    "é=1",
+]
+
+
+def test_a_plain_query_is_read_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(query: bytes) -> tuple[int, str] | str | None:
+        try:
+            return read_timeout.__wrapped__(query, 1000, 30_000, HEADER, ())
+        except ProblemError as error:
+            return error.problem.detail
+
+    queries = ["&".join(parts).encode() for n in range(1, 4) for parts in itertools.product(PARTS, repeat=n)]
+    plain = [timeouts._PLAIN.fullmatch(query) is not None for query in queries]
+    read_so = [read(query) for query in queries]
+    monkeypatch.setattr(timeouts, "_PLAIN", re.compile(rb"(?!)"))
+    assert read_so == [read(query) for query in queries]
+    assert 200 < sum(plain) < len(queries) / 2
 
 
 def test_queries_of_clients_do_not_fill_the_memory() -> None:

@@ -13,6 +13,29 @@ from fanout.upstream.answer import Answer, read_fields, read_whole
 REQUEST = httpx.Request("GET", "http://upstream/")
 BODY = b'{"time": 160}'
 LENGTH = b"Content-Length: %d" % len(BODY)
+CHUNKED = b"Transfer-Encoding: chunked"
+CHUNK = b"d\r\n" + BODY + b"\r\n0\r\n\r\n"
+# Bodies in chunks that are read the long way, or are malformed.
+OTHER_CHUNKS = (
+    b"0\r\n\r\n",
+    b"0d" + CHUNK[1:],
+    b"d;a=b" + CHUNK[1:],
+    b"d " + CHUNK[1:],
+    b"e" + CHUNK[1:],
+    b"c" + CHUNK[1:],
+    b"000000000d" + CHUNK[1:],
+    b"+d" + CHUNK[1:],
+    b"0xd" + CHUNK[1:],
+    b"1\r\n{\r\n" + CHUNK,
+    CHUNK[:-2] + b"X: y\r\n\r\n",
+    CHUNK.replace(b"\r\n0", b"\n0"),
+    CHUNK.replace(b"d\r", b"d"),
+    CHUNK.replace(b"0\r\n", b"00\r\n"),
+    CHUNK[:-1],
+    CHUNK + b"\r\n",
+    BODY,
+    b"",
+)
 # Lines of plain answers; and such as matter to where an answer ends, to its connection, or to a parser.
 HARMLESS = (
     b"Server: nginx/1.22.1",
@@ -94,6 +117,9 @@ def answer_of(*lines: bytes, body: bytes = BODY) -> bytes:
         answer_of(b"HTTP/1.1 200 OK", b"Server: nginx", b"Connection: keep-alive", LENGTH, b"X: y"),
         answer_of(b"HTTP/1.1 500 Internal Server Error", LENGTH.lower() + b"\t "),
         answer_of(b"HTTP/1.1 200 ", b"Content-Length: 0", body=b""),
+        answer_of(b"HTTP/1.1 200 OK", b"Server: nginx", CHUNKED, b"X: y", body=CHUNK),
+        answer_of(b"HTTP/1.1 200 OK", b"transfer-encoding:\tCHUNKED ", body=b"D" + CHUNK[1:]),
+        answer_of(b"HTTP/1.1 503 Busy", CHUNKED, body=b"1f\r\n" + b"x" * 31 + b"\r\n0\r\n\r\n"),
     ],
 )
 def test_a_plain_answer_is_read_the_short_way(data: bytes) -> None:
@@ -103,7 +129,10 @@ def test_a_plain_answer_is_read_the_short_way(data: bytes) -> None:
     assert answer.is_complete
     assert answer.keeps_connection
     assert answer.has_begun
-    assert answer.response(REQUEST).content == data.partition(b"\r\n\r\n")[2]
+    body = data.partition(b"\r\n\r\n")[2]
+    if body.endswith(b"\r\n0\r\n\r\n"):
+        body = body.partition(b"\r\n")[2].removesuffix(b"\r\n0\r\n\r\n")
+    assert answer.response(REQUEST).content == body
 
 
 def test_its_fields_are_as_they_were_sent() -> None:
@@ -131,6 +160,16 @@ def test_what_is_not_whole_or_has_something_behind_it_is_not(body: bytes) -> Non
     assert read_whole(answer_of(b"HTTP/1.1 200 OK", LENGTH, body=body)) is None
 
 
+@pytest.mark.parametrize("body", OTHER_CHUNKS)
+def test_what_is_more_or_less_than_one_plain_chunk_is_not(body: bytes) -> None:
+    assert read_whole(answer_of(b"HTTP/1.1 200 OK", CHUNKED, body=body)) is None
+
+
+@pytest.mark.parametrize("size", [b"100000000", b"FFFFFFFFF"])
+def test_a_size_of_many_digits_is_left_to_the_long_way(size: bytes) -> None:
+    assert read_whole(answer_of(b"HTTP/1.1 200 OK", CHUNKED, body=size + CHUNK[1:])) is None
+
+
 @pytest.mark.parametrize(("method", "max_body_bytes"), [("HEAD", 1000), ("GET", 12)])
 def test_what_has_no_body_or_too_much_of_it_is_not(method: str, max_body_bytes: int) -> None:
     answer = Answer(method, max_body_bytes)
@@ -145,8 +184,13 @@ def test_whatever_is_read_the_short_way_llhttp_reads_alike() -> None:
     for _ in range(20_000):
         lines = [random.choice(random.choice((GOOD_STATUS, GOOD_STATUS + OTHER_STATUS)))]
         lines += random.choices(random.choice((HARMLESS, HARMLESS + OTHER)), k=random.randrange(4))
-        lines.insert(random.randint(1, len(lines)), random.choice((LENGTH, LENGTH, random.choice(OTHER))))
-        data = bytearray(answer_of(*lines))
+        framing, body = random.choice(
+            ((LENGTH, BODY), (LENGTH, BODY), (random.choice(OTHER), BODY), (CHUNKED, CHUNK))
+        )
+        if random.random() < 0.1:
+            body = random.choice(OTHER_CHUNKS)
+        lines.insert(random.randint(1, len(lines)), framing)
+        data = bytearray(answer_of(*lines, body=body))
         for _ in range(random.choice((0, 0, 1, 2))):
             data[random.randrange(len(data))] = random.choice(ODD)
         read += is_read_alike(bytes(data))

@@ -6,6 +6,7 @@ The wire itself is tested with the simulated upstream, over real sockets.
 from __future__ import annotations
 
 import gzip
+from random import Random
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from trio.testing import MockClock
 import fanout
 from fanout.race.outcome import TOO_LATE, Cancelled, Failure, Success
 from fanout.race.timings import CallTimings
+from fanout.upstream import call
 from fanout.upstream.call import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, UpstreamCall, is_valid_payload
 from fanout.upstream.errors import WORDS, BodyTooLarge
 from fanout.upstream.phases import EXTENSION, Phase
@@ -246,6 +248,10 @@ INVALID = {
     "negative": b'{"time": -1}',
     "a name twice": b'{"time": 1, "time": 2}',
     "a name twice, deeper": b'{"time": 1, "a": {"b": 1, "b": 2}}',
+    "a name twice, once in other letters": b'{"t\\u0069me": 1, "time": 2}',
+    "a name twice, after a space": b'{"time" : 1, "time"\t\r\n: 2}',
+    "a line break in a string": b'{"time": 1, "x": "\n"}',
+    "a surrogate": b'{"time": 1, "x": "\xed\xa0\x80"}',
     "NaN": b'{"time": 1, "x": NaN}',
     "Infinity": b'{"time": 1, "x": -Infinity}',
     "single quotes": b"{'time': 1}",
@@ -257,6 +263,37 @@ INVALID = {
     "one level too deep": b'{"time": 1, "x": ' + b"[" * 63 + b"]" * 63 + b"}",
     "deep": b'{"time": 1, "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
 }
+
+
+PLAIN = [
+    b'{"time": 160}\n',
+    b'{"time":0,"id" : 7, "load": 0.25,\n "note": "quite \\"right\\"", "tags": ["a", null, true, {}]}',
+    '{"é": -1.5e-3, "time": 18446744073709551616}'.encode(),
+]
+PIECES = [bytes([each]) for each in b'{}[]":,\\ \n\x00\xff\xc3e.-0179utN']
+PIECES += [b'"time":1,', b'"id":7,', b',"a":{"time":2}', b"\\u0074", b'":']
+
+
+@pytest.mark.parametrize("body", PLAIN)
+def test_a_usual_payload_is_known_without_pythons_parser(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "_is_valid", None)
+    assert is_valid_payload(body)
+
+
+def test_what_is_valid_without_pythons_parser_is_valid_with_it() -> None:
+    random = Random(1)
+    plain = 0
+    for _ in range(30_000):
+        body = bytearray(random.choice(PLAIN))
+        for _ in range(random.choice((1, 1, 2, 3))):
+            piece, at = random.choice(PIECES), random.randrange(len(body) + 1)
+            body[at : at + random.choice((0, 0, 1, len(piece)))] = piece
+        if call._is_plainly_valid(bytes(body)):
+            plain += 1
+            assert call._is_valid(bytes(body)), body
+    assert plain > 2000
 
 
 @pytest.mark.parametrize("body", VALID)

@@ -16,8 +16,8 @@ from fanout.server.certificates import load_certificate
 from fanout.server.listeners import ListenError, open_listeners
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS, describe_faults
-from fanout.tools.simulator_options import simulator_options, simulator_settings
 from fanout.tools.simulator.simulator import Simulator
+from fanout.tools.simulator_options import simulator_options, simulator_settings
 
 _HELP = """Run the simulated upstream: slow, unreliable, and reproducible.
 
