@@ -100,11 +100,12 @@ class Sockets(trio.abc.Instrument):
     def is_readable(self, descriptor: int) -> bool:
         """Whether there are bytes, the end or an error. This asks the kernel: epoll's last report is an
         iteration old. A BlockingIOError would tell as well, and costs three times as much."""
-        self._asked.register(descriptor, select.POLLIN)
         try:
+            self._asked.register(descriptor, select.POLLIN)
             return bool(self._asked.poll(0))
         finally:
-            self._asked.unregister(descriptor)
+            with suppress(KeyError):  # a signal's exception came before
+                self._asked.unregister(descriptor)
 
     def watch_iterations(self, watch: IterationWatch | None) -> None:
         """Call `watch` in every iteration; `None` stops that. A second instrument would cost more."""

@@ -44,8 +44,8 @@ _HARMLESS: Final = (
 )
 _WHOLE: Final = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t\x20-\x7e]*+\r\n"
-    rb"(" + _HARMLESS + rb"(?i:content-length:[\t ]*+([0-9]{1,9}+)|transfer-encoding:[\t ]*+chunked)"
-    rb"[\t ]*+\r\n" + _HARMLESS + rb")\r\n"
+    rb"(" + _HARMLESS + rb"(?i:content-length:[\t ]*+([0-9]{1,9}+)[\t ]*+|transfer-encoding:[\t ]*+chunked)"
+    rb"\r\n" + _HARMLESS + rb")\r\n"
 )
 _SIZE: Final = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}+)\r\n")
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"  # behind the data of the only one

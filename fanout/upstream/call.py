@@ -34,6 +34,7 @@ from fanout.upstream.transport import PoolTransport
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 MAX_PAYLOAD_DEPTH: Final = bounded_json.MAX_DEPTH - 1  # `/api/all` puts it into an array
+_USUAL_BYTES: Final = 4096  # what is longer is not parsed twice
 _END_OF_NAME: Final = re.compile(rb'"[\t\n\r ]*+:')
 _OK: Final = 200
 
@@ -116,9 +117,9 @@ def is_valid_payload(body: bytes) -> bool:
 
 
 def _is_plainly_valid(body: bytes) -> bool:
-    """Whether msgspec says so, in a third of the time. What it accepts Python's parser accepts, too; but of a
+    """Whether msgspec says so, in half of the time. What it accepts Python's parser accepts, too; but of a
     name that is there twice it says nothing. So the text may have no more names than the object."""
-    if body.count(b"[") + body.count(b"{") > MAX_PAYLOAD_DEPTH:
+    if len(body) > _USUAL_BYTES or body.count(b"[") + body.count(b"{") > MAX_PAYLOAD_DEPTH:
         return False
     try:
         payload = _decode(body)
@@ -151,5 +152,6 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decode: Final = msgspec.json.Decoder().decode
+# Its own way to read a number with a large exponent takes up to 40 µs.
+_decode: Final = msgspec.json.Decoder(float_hook=float).decode
 _parse: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_not_json).decode

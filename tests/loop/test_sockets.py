@@ -658,6 +658,32 @@ def test_what_is_cleaned_up_behind_the_end_of_the_run_does_not_raise() -> None:
     assert done == ["done"]
 
 
+@pytest.mark.parametrize("is_registered", [True, False])
+async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(is_registered: bool) -> None:
+    """All sockets share one poll object: a descriptor that stays in it would answer for the next."""
+
+    class Interrupted:
+        def register(self, descriptor: int, events: int) -> None:
+            if is_registered:
+                asked.register(descriptor, events)
+            raise KeyboardInterrupt
+
+        def unregister(self, descriptor: int) -> None:
+            asked.unregister(descriptor)
+
+    ours = sockets()
+    asked, ours._asked = ours._asked, Interrupted()  # type: ignore[assignment]
+    one, other = socket.socketpair()
+    third, fourth = socket.socketpair()
+    with one, other, third, fourth:
+        other.send(b"x")
+        with pytest.raises(KeyboardInterrupt):
+            ours.is_readable(one.fileno())
+        ours._asked = asked
+        assert not ours.is_readable(third.fileno())
+        assert ours.is_readable(one.fileno())
+
+
 async def test_it_is_one_task_and_one_instrument_and_it_belongs_to_no_request() -> None:
     heard: list[str] = []
 

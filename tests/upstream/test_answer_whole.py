@@ -118,7 +118,7 @@ def answer_of(*lines: bytes, body: bytes = BODY) -> bytes:
         answer_of(b"HTTP/1.1 500 Internal Server Error", LENGTH.lower() + b"\t "),
         answer_of(b"HTTP/1.1 200 ", b"Content-Length: 0", body=b""),
         answer_of(b"HTTP/1.1 200 OK", b"Server: nginx", CHUNKED, b"X: y", body=CHUNK),
-        answer_of(b"HTTP/1.1 200 OK", b"transfer-encoding:\tCHUNKED ", body=b"D" + CHUNK[1:]),
+        answer_of(b"HTTP/1.1 200 OK", b"transfer-encoding:\tCHUNKED", body=b"D" + CHUNK[1:]),
         answer_of(b"HTTP/1.1 503 Busy", CHUNKED, body=b"1f\r\n" + b"x" * 31 + b"\r\n0\r\n\r\n"),
     ],
 )
@@ -163,6 +163,12 @@ def test_what_is_not_whole_or_has_something_behind_it_is_not(body: bytes) -> Non
 @pytest.mark.parametrize("body", OTHER_CHUNKS)
 def test_what_is_more_or_less_than_one_plain_chunk_is_not(body: bytes) -> None:
     assert read_whole(answer_of(b"HTTP/1.1 200 OK", CHUNKED, body=body)) is None
+
+
+@pytest.mark.parametrize("space", [b" ", b"\t", b"\t "])
+def test_a_space_behind_chunked_is_left_to_the_long_way(space: bytes) -> None:
+    """llhttp closes the connection for a tab there, and not for a space."""
+    assert read_whole(answer_of(b"HTTP/1.1 200 OK", CHUNKED + space, body=CHUNK)) is None
 
 
 @pytest.mark.parametrize("size", [b"100000000", b"FFFFFFFFF"])

@@ -269,6 +269,9 @@ PLAIN = [
     b'{"time": 160}\n',
     b'{"time":0,"id" : 7, "load": 0.25,\n "note": "quite \\"right\\"", "tags": ["a", null, true, {}]}',
     '{"é": -1.5e-3, "time": 18446744073709551616}'.encode(),
+    b'{"time": 1, "x": 1e999}',
+    b'{"time": 1, "x": "' + b"x" * 4076 + b'"}',
+    b'{"time": 1, "x": [' + b"[], " * 60 + b"[]]}",
 ]
 PIECES = [bytes([each]) for each in b'{}[]":,\\ \n\x00\xff\xc3e.-0179utN']
 PIECES += [b'"time":1,', b'"id":7,', b',"a":{"time":2}', b"\\u0074", b'":']
@@ -279,6 +282,16 @@ def test_a_usual_payload_is_known_without_pythons_parser(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call, "_is_valid", None)
+    assert is_valid_payload(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"time": 1, "x": "' + b"x" * 4077 + b'"}', b'{"time": 1, "x": [' + b"[], " * 61 + b"[]]}"],
+    ids=["long", "many lists"],
+)
+def test_what_is_large_is_parsed_once(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "_decode", None)
     assert is_valid_payload(body)
 
 
