@@ -111,6 +111,11 @@ def test_a_plain_query_is_read_as_any_other(monkeypatch: pytest.MonkeyPatch) -> 
     assert 200 < sum(plain) < len(queries) / 2
 
 
+@pytest.mark.parametrize("query", [b"timeout=123456789", b"aZ09._~-=aZ09._~-&q=&timeout=1&=&Z=0"])
+def test_a_plain_query_needs_no_unquoting(query: bytes) -> None:
+    assert timeouts._PLAIN.fullmatch(query)
+
+
 def test_queries_of_clients_do_not_fill_the_memory() -> None:
     for timeout_ms in range(1, 300):
         read_timeout(b"timeout=%d" % timeout_ms, 1000, 30_000, HEADER, ())
