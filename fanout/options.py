@@ -58,7 +58,7 @@ class Commands(click.Group):
         "prove": "fanout.testing.prove.command",
         "replay": "fanout.testing.world.replay",
         "simulate": "fanout.testing.world.simulate",
-        "upstream": "fanout.tools.simulator.command",
+        "upstream": "fanout.tools.simulator_command",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:

@@ -52,7 +52,8 @@ def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["config"], ["health", "--admin-bind", "127.0.0.1:1"], ["serve", "--reserve-ms", "soon"]]
+    "arguments",
+    [["--version"], ["config"], ["health", "--admin-bind", "127.0.0.1:1"], ["serve", "--reserve-ms", "soon"]],
 )
 def test_a_command_that_serves_nothing_does_not_wait_for_the_imports_of_one_that_does(
     arguments: list[str],
