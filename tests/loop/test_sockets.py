@@ -659,7 +659,9 @@ def test_what_is_cleaned_up_behind_the_end_of_the_run_does_not_raise() -> None:
 
 
 @pytest.mark.parametrize("is_registered", [True, False])
-async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(is_registered: bool) -> None:
+async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(
+    is_registered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All sockets share one poll object: a descriptor that stays in it would answer for the next."""
 
     class Interrupted:
@@ -672,14 +674,15 @@ async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(is_regi
             asked.unregister(descriptor)
 
     ours = sockets()
-    asked, ours._asked = ours._asked, Interrupted()  # type: ignore[assignment]
+    asked = ours._asked
     one, other = socket.socketpair()
     third, fourth = socket.socketpair()
     with one, other, third, fourth:
         other.send(b"x")
-        with pytest.raises(KeyboardInterrupt):
-            ours.is_readable(one.fileno())
-        ours._asked = asked
+        with monkeypatch.context() as patched:
+            patched.setattr(ours, "_asked", Interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                ours.is_readable(one.fileno())
         assert not ours.is_readable(third.fileno())
         assert ours.is_readable(one.fileno())
 

@@ -18,6 +18,7 @@ RUNS = [(report, run) for report in REPORTS for run in report.runs]
 MAX_LINES = 50  # without the docstring and empty lines
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("report", "run"), RUNS, ids=[str(run) for _, run in RUNS])
 def test_the_reproduction_shows_what_the_report_says(report: Report, run: Run) -> None:
     if report.lacks:

@@ -29,6 +29,7 @@ def test_the_document_shows_the_handler_and_the_verdict_as_they_are() -> None:
     assert f"```python\n{inspect.getsource(hedged)}\n\n{inspect.getsource(run_hedged)}```" in DOCUMENT
 
 
+@pytest.mark.long
 def test_both_bounds_hold_for_fast_failures_and_a_latency_without_a_tail() -> None:
     """At most 1.1 calls per request, a p99 within 10 % of both at once; and this is the published row."""
     both, budgeted = figures(BOTH), figures(BUDGETED)

@@ -90,7 +90,7 @@ def test_a_function_that_misbehaves_is_a_red_row_and_no_traceback(
     readers = find(f"{file}:first")
     places = [(YOURS, "slow loser", "first"), (YOURS, "one hangs", "first")]
 
-    cells = measured(readers.runtime, places, readers, Patience(spins=2, sleeps=20))
+    cells = measured(readers.runtime, places, readers, Patience(spins=1, sleeps=20))
 
     assert [(cell.verdict, cell.text) for cell in cells.values()] == [("broken", text)] * 2
     assert capfd.readouterr() == ("", "")

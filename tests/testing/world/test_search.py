@@ -89,7 +89,10 @@ def test_no_plan_breaks_a_guarantee(plan: Plan, seed: int) -> None:
     assert [str(violation) for violation in violations_of(records_of(ended, seed))] == []
 
 
-@pytest.mark.parametrize("first_seed", range(0, SEEDS, SEEDS_A_TEST))
+@pytest.mark.parametrize(
+    "first_seed",
+    [0, *[pytest.param(seed, marks=pytest.mark.long) for seed in range(SEEDS_A_TEST, SEEDS, SEEDS_A_TEST)]],
+)
 def test_no_drawn_world_breaks_a_guarantee(first_seed: int) -> None:
     """The same search as `make simulate`, over a few thousand requests in all: judge and monitor agree."""
     reports = [run_seed(seed, REQUESTS) for seed in range(first_seed, first_seed + SEEDS_A_TEST)]
