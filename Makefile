@@ -49,7 +49,7 @@ THESE_TESTS = $(NOTE); $(PYTEST) -m "not alone$(1)$(LEFT_OUT)" $(IN_PARALLEL) \
 test: $(VENV)/.dev ## install, then run every test but the long ones (ARGS="tests/race -x": some of them)
 	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(call THESE_TESTS, and not long))
 
-test-all: $(VENV)/.dev ## every test: also the long ones, which `make test` runs in short
+test-all: $(VENV)/.dev ## install, then run every test, the long ones too
 	@$(call THESE_TESTS)
 
 # A Python that few machines have yet, in a chroot of a Debian that has it (14 s; it is kept until `make clean`).

@@ -33,13 +33,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The same with what a file of tests has left: its modules, its reports, its caches."""
+    """From then on it also leaves alone what a file of tests has left alive, such as modules and caches."""
     if nextitem is None or nextitem.path != item.path:
         _set_aside()
 
 
 def _set_aside() -> None:
-    gc.collect()  # or what is garbage now would never be found
+    gc.collect()  # first: frozen garbage would never be found
     gc.freeze()
 
 

@@ -70,7 +70,7 @@ class Sockets(trio.abc.Instrument):
         """on_crash: receives an exception that a callback raised. It may be replaced at any time."""
         self.on_crash = on_crash
         self._epoll = select.epoll()
-        self._asked = select.poll()  # one for all: it is as large as a socket's other state
+        self._poll = select.poll()  # shared: one for each socket would double what a socket needs
         # For each socket: whether its disconnect waits its turn, and the callback.
         self._watched: dict[int, tuple[bool, Tell]] = {}
         self._leaving: dict[int, int] = {}  # disconnects to be delivered and their events, in order
@@ -98,14 +98,17 @@ class Sockets(trio.abc.Instrument):
         self._leaving.pop(descriptor, None)
 
     def is_readable(self, descriptor: int) -> bool:
-        """Whether there are bytes, the end or an error. This asks the kernel: epoll's last report is an
-        iteration old. A BlockingIOError would tell as well, and costs three times as much."""
+        """Whether a read would return at once: with bytes, the end, or an error.
+
+        This asks the kernel, because epoll's last report is one iteration old. To try the read and catch
+        BlockingIOError would take three times as long.
+        """
         try:
-            self._asked.register(descriptor, select.POLLIN)
-            return bool(self._asked.poll(0))
+            self._poll.register(descriptor, select.POLLIN)
+            return bool(self._poll.poll(0))
         finally:
-            with suppress(KeyError):  # a signal's exception came before
-                self._asked.unregister(descriptor)
+            with suppress(KeyError):  # a signal handler raised before it was registered
+                self._poll.unregister(descriptor)
 
     def watch_iterations(self, watch: IterationWatch | None) -> None:
         """Call `watch` in every iteration; `None` stops that. A second instrument would cost more."""

@@ -149,7 +149,7 @@ class SocketStream:
         return self._next(None)
 
     def has_bytes(self) -> bool:
-        """Whether `receive` would return at once. Usually it would not."""
+        """Whether `receive` would return at once. This asks the kernel."""
         return self._fd >= 0 and (self._sockets or sockets()).is_readable(self._fd)
 
     async def send_eof(self) -> None:  # noqa: ASYNC910 - the next step waits for the peer

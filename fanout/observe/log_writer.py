@@ -157,9 +157,10 @@ def write_within(stream: TextIO, text: str, within_s: float = 1.0) -> None:
         stream.write(text)
         return
     data = text.encode("utf-8", "backslashreplace")
-    until = time.monotonic() + within_s  # noqa: TID251 - no event loop here
+    now = time.monotonic  # noqa: TID251 - the process is ending, and Trio's run may be over
+    until = now() + within_s
     while data:
-        left_s = until - time.monotonic()  # noqa: TID251 - no event loop here
+        left_s = until - now()
         if left_s <= 0 or not select.select([], [descriptor], [], left_s)[1]:
             return
         with suppress(BlockingIOError):

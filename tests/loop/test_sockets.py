@@ -659,7 +659,7 @@ def test_what_is_cleaned_up_behind_the_end_of_the_run_does_not_raise() -> None:
 
 
 @pytest.mark.parametrize("is_registered", [True, False])
-async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(
+async def test_a_look_that_a_signal_interrupts_leaves_nothing_behind(
     is_registered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All sockets share one poll object: a descriptor that stays in it would answer for the next."""
@@ -667,20 +667,20 @@ async def test_a_question_that_a_signal_interrupts_leaves_nothing_behind(
     class Interrupted:
         def register(self, descriptor: int, events: int) -> None:
             if is_registered:
-                asked.register(descriptor, events)
+                real.register(descriptor, events)
             raise KeyboardInterrupt
 
         def unregister(self, descriptor: int) -> None:
-            asked.unregister(descriptor)
+            real.unregister(descriptor)
 
     ours = sockets()
-    asked = ours._asked
+    real = ours._poll
     one, other = socket.socketpair()
     third, fourth = socket.socketpair()
     with one, other, third, fourth:
         other.send(b"x")
         with monkeypatch.context() as patched:
-            patched.setattr(ours, "_asked", Interrupted())
+            patched.setattr(ours, "_poll", Interrupted())
             with pytest.raises(KeyboardInterrupt):
                 ours.is_readable(one.fileno())
         assert not ours.is_readable(third.fileno())

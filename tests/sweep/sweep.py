@@ -51,8 +51,8 @@ def runs(
 ) -> Iterator[tuple[str, int, list[str]]]:
     """One run after the other: the action, the point, what was wrong.
 
-    The first is undisturbed and tells how many points there are, and what can be struck at each. every: only
-    one in so many strikes.
+    The first is undisturbed and tells how many points there are, and what can be struck at each. every: make
+    every n-th of the runs.
     """
     targets: list[tuple[int, Action]] = []
 
