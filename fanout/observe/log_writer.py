@@ -120,13 +120,15 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             try:
-                while self._lines:
-                    self._write_some()
-                if self._closing.is_set():
+                if self._lines:
+                    while self._lines:
+                        self._write_some()
+                    self._closing.wait(_REST_S)
+                elif self._closing.is_set():
                     return
-                self._closing.wait(_REST_S)
-                self._wake.wait(_LOOK_AGAIN_S)
-                self._wake.clear()
+                else:
+                    self._wake.wait(_LOOK_AGAIN_S)
+                    self._wake.clear()
             except BaseException:  # noqa: BLE001 - rule 3: a `MemoryError` of one of these lines
                 time.sleep(_REST_S)  # noqa: TID251 - a thread of its own
 

@@ -83,17 +83,56 @@ def test_a_line_is_written_soon_without_a_close() -> None:
     writer.close(PROMPTLY_S)
 
 
+class NotedEvent(threading.Event):
+    """It notes for how long the writer's thread waits, before that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = list[float | None]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return super().wait(timeout)
+
+
+def noting_waits(write: Callable[[str], object]) -> tuple[LogWriter, NotedEvent, NotedEvent]:
+    """A writer, and the two events: the one that wakes its thread, and the one that closes it."""
+    wake, closing = NotedEvent(), NotedEvent()
+    events = [wake, closing]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log_writer_module, "threading", threading_with(Event=lambda: events.pop(0)))
+        return LogWriter(write), wake, closing
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PROMPTLY_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_the_thread_rests_between_two_looks_at_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """To wake it for each line costs more than the lines. A close does not wait for the end of the rest."""
     monkeypatch.setattr(log_writer_module, "_REST_S", 10 * PROMPTLY_S)
     gate = Gate()
     gate.opened.set()
-    writer = LogWriter(gate.write)
+    writer, _, closing = noting_waits(gate.write)
     writer.put(line, 1)
-    assert not gate.reached.wait(0.1)
+    until(lambda: closing.waits == [10 * PROMPTLY_S])
     writer.put(line, 2)
+    time.sleep(0.05)
+    assert gate.text == "1\n"
     writer.close(PROMPTLY_S)
     assert gate.text == "1\n2\n"
+
+
+def test_a_thread_without_lines_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an idle machine, to wake costs more than to write a line. So it wakes once a second, and no more."""
+    monkeypatch.setattr(log_writer_module, "_LOOK_AGAIN_S", 0.02)
+    writer, wake, closing = noting_waits(io.StringIO().write)
+    until(lambda: len(wake.waits) >= 3)
+    writer.close(PROMPTLY_S)
+    assert (set(wake.waits), closing.waits) == ({0.02}, [])
 
 
 def test_a_stuck_sink_drops_and_counts_and_nobody_waits() -> None:
