@@ -53,6 +53,9 @@ from fanout.server.listeners import open_listeners
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
 
+START_WITHIN_S: Final = (
+    60  # from its start until it serves; it takes a second or two. After that it is killed
+)
 LEAVE_WITHIN_S: Final = 5  # from the end of a worker's leash to its exit; after that it is killed
 END_POLL_S: Final = 0.01
 _MANY: Final = 4096
@@ -144,8 +147,9 @@ class Workers:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._let_go, index, leash, process)
-                has_served = await self._introduce(order, leash, process.pid)
-                await self._watch(index, leash, process)
+                has_served = await self._introduce(order, leash, process)
+                if has_served:
+                    await self._watch(index, leash, process)
                 await _ended(process)
                 nursery.cancel_scope.cancel(reason="the worker has ended")
         finally:
@@ -187,17 +191,23 @@ class Workers:
             )
             return process, leash, order
 
-    async def _introduce(self, order: Order, leash: trio.SocketStream, pid: int) -> bool:
-        """Returns whether the worker serves. If not, it has died."""
-        try:
+    async def _introduce(
+        self, order: Order, leash: trio.SocketStream, process: subprocess.Popen[bytes]
+    ) -> bool:
+        """Returns whether the worker serves. If not, it has died, or was stuck and got SIGABRT."""
+        index, is_ready = order.index, False
+        with trio.move_on_after(START_WITHIN_S) as start, suppress(trio.BrokenResourceError):
             await leash.send_all(pickle.dumps(order))
             is_ready = await leash.receive_some(len(ALIVE)) == ALIVE
-        except trio.BrokenResourceError:
-            return False  # noqa: ASYNC910 - the leash was a checkpoint
         if is_ready:
-            logger.bind(worker=order.index, pid=pid).info("worker {} is ready", order.index)
-            self._count_ready(order.index)
-        return is_ready
+            logger.bind(worker=index, pid=process.pid).info("worker {} is ready", index)
+            self._count_ready(index)
+        elif start.cancelled_caught:
+            logger.bind(worker=index).error(
+                "worker {} does not serve after {} s, so it is ended", index, START_WITHIN_S
+            )
+            process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
+        return is_ready  # noqa: ASYNC910 - the leash was a checkpoint
 
     def _count_ready(self, index: int) -> None:
         if self._not_yet_ready:

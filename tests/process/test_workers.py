@@ -26,6 +26,7 @@ import trio
 import trio.testing
 from loguru import logger
 
+import fanout.process.workers as workers_module
 from fanout.config import Bind, SettingsError, load
 from fanout.process.exits import FAILED
 from fanout.process.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
@@ -468,6 +469,35 @@ def one_worker(watchdog_s: float = inf) -> Iterator[Workers]:
     finally:
         for sock in (*public, *admin):
             sock.close()
+
+
+@pytest.mark.parametrize(("on_abort", "number"), [("SIG_DFL", 6), ("SIG_IGN", 9)])
+async def test_a_worker_that_hangs_before_it_serves_is_replaced(
+    on_abort: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that waits for a dead disk, say: nothing else would ever end it."""
+    hangs = f"import signal, time; signal.signal(signal.SIGABRT, signal.{on_abort}); time.sleep(1000)"
+    serves = workers_module._PROGRAM
+    monkeypatch.setattr(workers_module, "_PROGRAM", hangs)
+    monkeypatch.setattr(workers_module, "START_WITHIN_S", 1)
+    monkeypatch.setattr(workers_module, "LEAVE_WITHIN_S", 0.5)
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(message.record["message"]), level="ERROR")
+    try:
+        with one_worker() as workers, trio.fail_after(WITHIN_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(workers.run)
+                while len(said) < 2:
+                    await trio.sleep(0.01)
+                monkeypatch.setattr(workers_module, "_PROGRAM", serves)
+                monkeypatch.setattr(workers_module, "START_WITHIN_S", WITHIN_S)
+                await workers._ready.wait()
+                nursery.cancel_scope.cancel()
+    finally:
+        logger.remove(sink)
+    assert said[0] == "worker 0 does not serve after 1 s, so it is ended"
+    assert said[1].startswith(f"worker 0 was ended by signal {number} (")
+    assert len(said) == 2
 
 
 async def test_a_signal_as_the_last_worker_becomes_ready_is_a_shutdown(
