@@ -82,6 +82,7 @@ async def test_who_wants_less_motion_gets_none() -> None:
 # --- the pictures of the documents
 
 
+@pytest.mark.long
 async def test_the_pictures_of_the_documents(tmp_path: Path) -> None:
     faults = ["--fault", "status=0.15", "--fault", "hang_before_head=0.1"]
     async with live_page("demo", "--seed", "6", *faults) as (_, page):

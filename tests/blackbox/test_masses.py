@@ -14,7 +14,7 @@ PATIENT = ("--max-loop-lag-ms", "1000")  # see `test_front_door`
 MAX_GROWTH_MIB = 5  # what the allocator may keep; a leak of 5 KiB in each is more
 ON_TIME = (200, 500)  # a machine that stands still for 300 ms makes a deadline of an answer
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,6 +51,7 @@ def test_the_sweep_reaches_the_moment_between_a_timeout_and_its_answer() -> None
     assert {"epoll.poll", "posix.write"} <= {point.name for point in swept.points[-8:]}
 
 
+@pytest.mark.long
 def test_it_finds_last_words_outside_of_the_guard(tmp_path: Path) -> None:
     """G10: the bug that this net was made for, put in again: a reset while a timeout is being answered ended
     the server, and with it every other connection."""

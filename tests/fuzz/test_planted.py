@@ -11,6 +11,7 @@ from tests.fuzz.targets import targets
 SEED = "planted"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_known_mistake_is_found(name: str) -> None:
     mistake = PLANTED[name]

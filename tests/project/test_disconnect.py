@@ -16,6 +16,7 @@ GOES_ON_S = 1.0
 CORES = ",".join(map(str, os.sched_getaffinity(0)))
 
 
+@pytest.mark.long
 def test_only_an_app_that_watches_receive_stops(tmp_path: Path) -> None:
     """Real servers and sockets: a bare app goes on for nobody. fanout stops, and so does a watching app."""
     name = "hypercorn (asyncio)"

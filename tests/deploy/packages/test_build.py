@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .conftest import Project
 
-pytestmark = needs("git")
+pytestmark = [needs("git"), pytest.mark.long]
 NOON = int(datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp())  # the commit's time
 STEM = "fanout_server-1.2.3"
 SDIST, WHEEL, SBOM = f"{STEM}.tar.gz", f"{STEM}-py3-none-any.whl", f"{STEM}.cdx.json"
