@@ -28,7 +28,7 @@ from benchmarks.comparison import (
 )
 from benchmarks.contenders import FANOUT_NAME, GO_NAME, WHAT
 from benchmarks.section import Section, remarked, rows
-from benchmarks.sections import SECTIONS, disconnect
+from benchmarks.sections import SECTIONS, disconnect, huge_pages
 from benchmarks.varied import SHORTEST
 
 Figures = dict[str, Any]  # by section: {"measured": how, "found": what, "digest": of both}
@@ -80,6 +80,7 @@ QUOTED: Final[dict[str, Quote]] = {
     "minutes": Quote(lambda figures: _minutes(figures, *USUAL), USUAL),
     "minutes_newest": Quote(lambda figures: _minutes(figures, "newest"), ["newest"]),
     "minutes_cpu_peak": Quote(lambda figures: _minutes(figures, "cpu", "peak"), ["cpu", "peak"]),
+    "huge_pages": Quote(lambda figures: huge_pages.of_fanout(figures["huge_pages"]["found"]), ["huge_pages"]),
     "disconnect": Quote(lambda figures: f"\n\n{_disconnect(figures)}\n\n"),
     "glance": Quote(lambda figures: f"\n\n{_glance(figures, OF_README)}\n\n"),
     "summary": Quote(lambda figures: f"\n\n{_summary(figures)}\n\n"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite
@@ -58,24 +58,44 @@ def run(settings: Settings) -> Found:
 
 
 def measure(settings: Settings, servers: Sequence[str]) -> Found:
-    seconds, rounds = settings.seconds(3, 1), settings.times(ROUNDS)
-    rest_s = settings.seconds(REST_S, 1)
+    rounds = settings.times(ROUNDS)
     with upstream(settings.folder, OTHER_CORE) as (url, what):
         here = contenders(settings.folder, servers)
         without = lives_without_requests(here, url, settings.seconds(12, 2))
         found: dict[str, list[Found]] = {}
         for endpoint, rate in IN_SHORT if settings.short else LOADS:
-            asked = Asked(endpoint, rate, seconds, rest_s, [{} for _ in range(rounds)])
-            with ExitStack() as alive:
-                for number in range(rounds):
-                    names = [name for name in here if is_asked(name, rate, number)]
-                    first = number % len(names)  # the first server of a round has an advantage
-                    for name in names[first:] + names[:first]:
-                        asked.ask(alive, number, here[name], url)
-                asked.end_all()
-            found[f"{endpoint} {rate}"] = asked.rounds
-            settings.say(f"{endpoint} at {rate}/s: {_said(asked.rounds, without)}")
+            taken = in_rounds(settings, here, url, endpoint, rate, rounds, is_asked)
+            found[f"{endpoint} {rate}"] = taken
+            settings.say(f"{endpoint} at {rate}/s: {_said(taken, without)}")
+    seconds, rest_s = loaded_s(settings), settings.seconds(REST_S, 1)
     return {"upstream": what, "seconds": seconds, "rest_s": rest_s, "unasked": without, "rounds": found}
+
+
+def loaded_s(settings: Settings) -> int:
+    return settings.seconds(3, 1)
+
+
+def in_rounds(
+    settings: Settings,
+    here: Mapping[str, Server],
+    url: str,
+    endpoint: str,
+    rate: int,
+    rounds: int,
+    is_asked: Callable[[str, int, int], bool] = lambda name, rate, number: True,
+) -> list[Found]:
+    """What each server did under one load, in each round; a new process for each."""
+    asked = Asked(
+        endpoint, rate, loaded_s(settings), settings.seconds(REST_S, 1), [{} for _ in range(rounds)]
+    )
+    with ExitStack() as alive:
+        for number in range(rounds):
+            names = [name for name in here if is_asked(name, rate, number)]
+            first = number % len(names)  # the first server of a round has an advantage
+            for name in names[first:] + names[:first]:
+                asked.ask(alive, number, here[name], url)
+        asked.end_all()
+    return asked.rounds
 
 
 def is_asked(name: str, rate: int, number: int) -> bool:
