@@ -43,7 +43,6 @@ class Http1:
         "_connection",
         "_driver",
         "_lifespan_state",
-        "_limits",
         "_plain",
         "_reader",
         "_rejection",
@@ -55,12 +54,11 @@ class Http1:
         self, driver: Driver, connection: Connection, app: App, lifespan_state: dict[str, Any]
     ) -> None:
         self._driver = driver
-        self._limits = driver.limits
         self._connection = connection
         self._transport = connection.transport
         self._app = app
         self._lifespan_state = lifespan_state
-        self._reader = Reader(connection, driver.limits)
+        self._reader = Reader(connection)
         self._rejection = b""  # still to be sent, or of which the kernel has not taken all
         self._rejection_is_last = False
         self._plain = b""  # the last plain request that was shed: its client often repeats it
@@ -157,7 +155,7 @@ class Http1:
 
     async def _run_app(self, head: Head, arrived_at: float) -> bool:
         connection, reader = self._connection, self._reader
-        request = Request(connection, self._limits, self._driver.date, head, reader)
+        request = Request(connection, self._driver.date, head, reader)
         scope = http_scope(head, self._transport, self._lifespan_state, arrived_at, connection)
         crashed = False
         try:
