@@ -20,19 +20,9 @@ from fanout.server.http1_reader import END_OF_HEAD, Reader
 from fanout.server.http1_request import Request
 from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
-from fanout.server.transport import Transport
 
 _MEMORABLE_BYTES: Final = 1024  # the largest request that is kept per connection
 _HEAD_REQUEST: Final = (b"HEAD ", b"\r\nHEAD ")
-
-
-async def serve_stream(app: App, driver: Driver, transport: Transport) -> None:
-    """Serve HTTP/1 over any transport to its end. Raises only `Cancelled`."""
-
-    async def serve(connection: Connection) -> None:
-        await Http1(driver, connection, app, {}).run()
-
-    await driver.hold(transport, serve)
 
 
 class Http1:
