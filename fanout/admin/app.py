@@ -69,9 +69,9 @@ def make_admin(
 
     async def show_metrics(scope: Scope) -> Answer:
         await caught_up(turn)
-        exposition = await expose(metrics(), accept_of(scope), turn)
+        content_type, body = await expose(metrics(), accept_of(scope), turn)
         # One address has two formats. `no-store` keeps a cache from mixing them up.
-        return Answer(exposition.content_type, exposition.body, fields=(("Vary", "Accept"),))
+        return Answer(content_type, body, fields=(("Vary", "Accept"),))
 
     trees = TaskTrees(turn)
 

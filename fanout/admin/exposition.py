@@ -8,7 +8,6 @@ Rule 1: a scrape is written a few dozen samples at a time, each piece in its own
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -25,18 +24,12 @@ _CLASSIC: Final = "text/plain"
 _EOF: Final = b"# EOF\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Exposition:
-    content_type: str
-    body: bytes
-
-
 async def expose(
     families: Iterable[Metric],
     accept: str,
     turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
-) -> Exposition:
-    """All of the families, in the format that the `Accept` header asks for.
+) -> tuple[str, bytes]:
+    """The content type and the body: all families, in the format that the `Accept` header asks for.
 
     families: may be lazy, and yield a family in several consecutive pieces. turn: awaited after each piece.
     """
@@ -53,8 +46,8 @@ async def expose(
             await turn()
     await trio.lowlevel.checkpoint()
     if is_open:
-        return Exposition(openmetrics.CONTENT_TYPE_LATEST, bytes(text + _EOF))
-    return Exposition(classic.CONTENT_TYPE_PLAIN_0_0_4, bytes(text))
+        return openmetrics.CONTENT_TYPE_LATEST, bytes(text + _EOF)
+    return classic.CONTENT_TYPE_PLAIN_0_0_4, bytes(text)
 
 
 class _Piece(Collector):

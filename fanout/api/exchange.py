@@ -22,15 +22,9 @@ import trio
 from fanout.api import problems
 from fanout.api.problems import Problem
 from fanout.observe.leak_check import LeakCheck, RequestTasks
+from fanout.observe.receipt import CLIENT_DISCONNECTED
 from fanout.race.admission import Admission
-from fanout.race.events import (
-    AnswerSent,
-    BugFound,
-    ClientDisconnected,
-    Observer,
-    RequestEnded,
-    RequestRefused,
-)
+from fanout.race.events import BugFound, Observer, RequestEnded
 from fanout.race.race import Race
 from fanout.race.timings import Trace
 from fanout.server.asgi import (
@@ -145,7 +139,8 @@ class Exchanges:
             if self._leak_check is not None and exchange.tasks is not None:
                 self._leak_check.end(exchange.tasks)
             if not exchange.answered:
-                self._not_answered(exchange)
+                exchange.reason = problems.INTERNAL.reason if exchange.crashed else CLIENT_DISCONNECTED
+                self._end(exchange)
 
     def _request_id(self, scope: Scope, fields: Mapping[bytes, bytes]) -> str:
         """The client's id if it sent exactly one valid id, else a new one."""
@@ -166,18 +161,10 @@ class Exchanges:
         return None
 
     async def _send_refusal(self, exchange: Exchange, problem: Problem, scope: Scope, send: Send) -> None:
-        now = trio.current_time()
-        if RequestRefused in self._observer.interests:
-            self._observer.notify(RequestRefused(exchange.request_id, problem.reason, problem.status, now))
-        self._end(exchange, problem.status, problem.reason, 0.0, now)
-        headers = [
-            ("Content-Type", problems.CONTENT_TYPE),
-            *problem.headers,
-            ("Cache-Control", "no-store"),
-            ("X-Request-Id", exchange.request_id),
-        ]
-        body = problem.body(exchange.request_id)
-        await send_answer(send, problem.status, headers, body, head_only=scope["method"] == "HEAD")
+        exchange.status, exchange.reason = problem.status, problem.reason
+        self._end(exchange)
+        fields, body = problem.answer(exchange.request_id)
+        await send_answer(send, problem.status, fields, body, head_only=scope["method"] == "HEAD")
 
     async def _answer(  # noqa: ASYNC910 - to send is a checkpoint
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
@@ -197,7 +184,8 @@ class Exchanges:
                 message["body"] = b""
             await send(message)
             if kind == ANSWER or (kind == "http.response.body" and not message.get("more_body", False)):
-                self._sent(exchange)
+                exchange.answered = True
+                self._end(exchange)
 
         try:
             if self._leak_check is not None:
@@ -214,40 +202,21 @@ class Exchanges:
             fields = [("Content-Type", problems.CONTENT_TYPE)]
             await send_answer(send_part, problem.status, fields, problem.body(exchange.request_id))
 
-    def _not_answered(self, exchange: Exchange) -> None:
-        """The client has disconnected, or the answer broke off."""
-        now, reason = trio.current_time(), problems.INTERNAL.reason
-        if not exchange.crashed:
-            reason = "client_disconnected"
-            if ClientDisconnected in self._observer.interests:
-                self._observer.notify(ClientDisconnected(exchange.request_id, now))
-        self._end(exchange, exchange.status, reason, 0.0, now)
-
-    def _sent(self, exchange: Exchange) -> None:
-        exchange.answered = True
-        assert exchange.status is not None
-        now = trio.current_time()
-        race = exchange.race
-        late_by_s = 0.0 if race is None else max(0.0, now - race.budget.answer_due_at)
-        if AnswerSent in self._observer.interests:
-            self._observer.notify(AnswerSent(exchange.request_id, exchange.status, late_by_s, now))
-        self._end(exchange, exchange.status, exchange.reason, late_by_s, now)
-
-    def _end(
-        self, exchange: Exchange, status: int | None, reason: str | None, late_by_s: float, now: float
-    ) -> None:
-        """Tell all there is to tell. Called exactly once a request."""
-        race = None if exchange.race is None else exchange.race.record()
+    def _end(self, exchange: Exchange) -> None:
+        """Tell all there is to tell. Called exactly once a request. Only an answer can be late."""
+        now, race, late_by_s = trio.current_time(), exchange.race, 0.0
+        if race is not None and exchange.answered:
+            late_by_s = max(0.0, now - race.budget.answer_due_at)
         self._observer.notify(
             RequestEnded(
                 exchange.request_id,
                 exchange.trace,
                 exchange.arrived_at,
-                status,
-                reason,
+                exchange.status,
+                exchange.reason,
                 late_by_s,
-                exchange.client.left_at if reason == "client_disconnected" else None,
-                race,
+                exchange.client.left_at if exchange.reason == CLIENT_DISCONNECTED else None,
+                None if race is None else race.record(),
                 now,
                 exchange.method,
                 exchange.raw_path,

@@ -251,7 +251,7 @@ class App(QuartTrio):
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
         """Quart's own method reads the host, and raises if it is not a host name."""
         if request is None:  # for the context of the app, which every request has
-            return self._own_url_adapter
+            return None
         route = self.routes.get((request.method, request.path))
         if route is not None:
             return route
@@ -315,10 +315,6 @@ class App(QuartTrio):
             methods.setdefault(rule.rule, set()).update(rule.methods or ())
             methods[SERVER].update(rule.methods or ())
         return {path: sorted(names) for path, names in methods.items()}
-
-    @cached_property
-    def _own_url_adapter(self) -> MapAdapter | None:
-        return super().create_url_adapter(None)
 
     @cached_property
     def _has_hooks(self) -> bool:

@@ -122,12 +122,6 @@ def _rejections(id_prefix: str) -> Iterator[bytes]:
 
 def _answer_template() -> bytes:
     problem = problems.OVERLOADED
-    body = problem.body(_PLACE_OF_ID.decode("ascii"))
-    fields = [
-        ("content-type", problems.CONTENT_TYPE),
-        ("cache-control", "no-store"),
-        ("x-request-id", _PLACE_OF_ID.decode("ascii")),
-        ("content-length", str(len(body))),
-        *problem.headers,
-    ]
+    fields, body = problem.answer(_PLACE_OF_ID.decode("ascii"))
+    fields.append(("content-length", str(len(body))))
     return head_bytes(problem.status, [(name.encode(), value.encode()) for name, value in fields]) + body

@@ -33,6 +33,16 @@ class Problem(Rejection):
         }
         return json.dumps(document).encode("ascii")
 
+    def answer(self, request_id: str) -> tuple[list[tuple[str, str]], bytes]:
+        """The header fields, without the length, and the body of the answer to a request."""
+        fields = [
+            ("content-type", CONTENT_TYPE),
+            ("cache-control", "no-store"),
+            ("x-request-id", request_id),
+            *self.headers,
+        ]
+        return fields, self.body(request_id)
+
 
 def render(rejection: Rejection) -> tuple[list[tuple[str, str]], bytes]:
     """What the server itself says, as a problem document: a `Render`.
@@ -42,13 +52,7 @@ def render(rejection: Rejection) -> tuple[list[tuple[str, str]], bytes]:
     problem = Problem(
         rejection.status, rejection.reason, rejection.title, rejection.detail, rejection.headers
     )
-    fields = [
-        ("content-type", CONTENT_TYPE),
-        ("cache-control", "no-store"),
-        ("x-request-id", _UNREAD),
-        *problem.headers,
-    ]
-    return fields, problem.body(_UNREAD)
+    return problem.answer(_UNREAD)
 
 
 class ProblemError(Exception):

@@ -25,7 +25,7 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -51,14 +51,6 @@ Tell = Callable[[int], bool]
 OnCrash = Callable[[BaseException], None]
 
 
-class IterationWatch(Protocol):
-    """Notified when each event-loop iteration ends and begins, as an instrument of Trio's is."""
-
-    def before_io_wait(self, timeout: float) -> None: ...
-
-    def after_io_wait(self, timeout: float) -> None: ...
-
-
 def _log_crash(crash: BaseException) -> None:
     logging.getLogger(__name__).error("a socket's callback crashed", exc_info=crash)
 
@@ -74,7 +66,7 @@ class Sockets(trio.abc.Instrument):
         # For each socket: whether its disconnect waits its turn, and the callback.
         self._watched: dict[int, tuple[bool, Tell]] = {}
         self._leaving: dict[int, int] = {}  # disconnects to be delivered and their events, in order
-        self._loop_watch: IterationWatch | None = None
+        self._loop_watch: trio.abc.Instrument | None = None
         self._is_waiting = False  # the system task, for the epoll to become readable
         self._is_called = True  # by Trio, since the system task last woke
         self._has_reported_own = False
@@ -110,7 +102,7 @@ class Sockets(trio.abc.Instrument):
             with suppress(KeyError):  # a signal handler raised before it was registered
                 self._poll.unregister(descriptor)
 
-    def watch_iterations(self, watch: IterationWatch | None) -> None:
+    def watch_iterations(self, watch: trio.abc.Instrument | None) -> None:
         """Call `watch` in every iteration; `None` stops that. A second instrument would cost more."""
         self._loop_watch = watch
 

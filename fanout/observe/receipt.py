@@ -9,7 +9,6 @@ Rule 1: a receipt is made from one event. Nothing is collected while the request
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from fanout.race.events import RaceRecord, RequestEnded
@@ -123,17 +122,11 @@ class Receipt(NamedTuple):
     client: tuple[str, int] | None = None
     timeout_from: str | None = None
 
-    def to_json(self, clock_offset_s: float | None = None) -> dict[str, Any]:
-        """Made of JSON's own types; every time in milliseconds after the arrival.
-
-        clock_offset_s: what to add to Trio's clock for Unix time. Without it there is no `arrived`.
-        """
-        entry: dict[str, Any] = {"request_id": self.request_id, "trace_id": self.trace_id}
-        if clock_offset_s is not None:
-            arrived_unix_s = self.arrived_at + clock_offset_s
-            entry["arrived_unix_s"] = round(arrived_unix_s, 6)
-            entry["arrived"] = datetime.fromtimestamp(arrived_unix_s, UTC).isoformat()
-        return entry | {
+    def to_json(self) -> dict[str, Any]:
+        """Made of JSON's own types; every time in milliseconds after the arrival."""
+        return {
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
             "endpoint": self.endpoint,
             "timeout_ms": self.timeout_ms,
             "timeout_from": self.timeout_from,

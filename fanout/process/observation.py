@@ -7,7 +7,7 @@ spans and the live page. All but bugs is done in batches (`batches`), so that a 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,13 +20,12 @@ from fanout.admin.turns import AdminTurns
 from fanout.api.exchange import not_traced
 from fanout.config import Settings
 from fanout.loop.sockets import sockets
-from fanout.observe.leak_check import LeakCheck, LeakStatistics
+from fanout.observe.leak_check import LeakCheck
 from fanout.observe.log import LogObserver, configured_logs
-from fanout.observe.log_writer import LogStatistics
 from fanout.observe.loop import LoopWatch
 from fanout.observe.observers import BatchedObserver, Observers, Receipts
 from fanout.observe.request_log import RequestLog
-from fanout.observe.tracing_settings import TracingSettings, TracingStatistics
+from fanout.observe.tracing_settings import TracingSettings
 from fanout.process.resources import open_tracing
 from fanout.race.admission import Admission
 from fanout.race.events import BugFound
@@ -65,7 +64,7 @@ class Observation:
             lambda: self.receipts.latest,
             controls,
             self._tell_the_page,
-            caught_up=self._caught_up,
+            caught_up=lambda turn: self.batches.caught_up(turn),
             about=about,
             turn=self.turns.others.next,
             feed_turn=self.turns.feed.next,
@@ -96,9 +95,6 @@ class Observation:
             if self.leak_check is not None:
                 trio.lowlevel.remove_instrument(self.leak_check)
 
-    async def _caught_up(self, turn: Callable[[], Awaitable[None]]) -> None:
-        await self.batches.caught_up(turn)
-
     def _on_crash(self, bug: BaseException) -> None:
         self.observer.notify(BugFound("unread", "a socket's callback", bug, trio.current_time()))
 
@@ -122,12 +118,3 @@ class Observation:
             why = await why_unreachable(self.tracing.collector)
             if why is not None:
                 self.tracing.collector_fails(why)
-
-    def leak_check_statistics(self) -> LeakStatistics | None:
-        return None if self.leak_check is None else self.leak_check.statistics()
-
-    def log_statistics(self) -> LogStatistics | None:
-        return None if self.logs is None else self.logs.writer.statistics()
-
-    def tracing_statistics(self) -> TracingStatistics | None:
-        return None if self.tracing is None else self.tracing.statistics()

@@ -16,7 +16,6 @@ from fanout.admin.live.controls import Controls
 from fanout.api.handlers import Endpoints
 from fanout.config import Settings
 from fanout.observe.log import configure_logging, log_what_python_reports
-from fanout.observe.tracing_settings import TracingSettings
 from fanout.process.descriptors import make_room_for_descriptors, reserve_descriptors
 from fanout.process.exits import DONE
 from fanout.process.ready import say_ready, server_urls
@@ -25,7 +24,6 @@ from fanout.process.sd_notify import KeepInformed, service_manager
 from fanout.process.service import OpenCalls, Service, longest_shutdown_s
 from fanout.process.signals import stop_on_signals
 from fanout.server.listeners import open_listeners
-from fanout.upstream.transport import PoolTransport
 
 Companion = Callable[[], Awaitable[None]]
 WhenReady = Callable[[Mapping[str, str]], Awaitable[None]]
@@ -73,24 +71,19 @@ def run_process(
     manager = service_manager(os.environ)
     is_tls = certificate is not None
 
-    async def run() -> None:
-        await serve_until_stopped(
-            settings,
-            transport,
-            public,
-            admin,
-            trio.Event(),
-            say_ready=partial(print_ready, settings, urls, hints),
-            beside=None if controls is None else partial(controls.run, public[0], is_tls),
-            when_ready=None if when_ready is None else partial(when_ready, urls),
-            keep_informed=partial(manager.keep_informed, urls["api"], longest_shutdown_s(settings)),
-            tracing=tracing,
-            controls=controls,
-            open_calls=open_calls,
-            endpoints=endpoints,
-        )
-
-    trio.run(run)
+    serve = partial(
+        serve_until_stopped,
+        settings,
+        partial(Service, settings, transport, tracing, controls, open_calls=open_calls, endpoints=endpoints),
+        public,
+        admin,
+        trio.Event(),
+        say_ready=partial(print_ready, settings, urls, hints),
+        beside=None if controls is None else partial(controls.run, public[0], is_tls),
+        when_ready=None if when_ready is None else partial(when_ready, urls),
+        keep_informed=partial(manager.keep_informed, urls["api"], longest_shutdown_s(settings)),
+    )
+    trio.run(serve)
     return DONE
 
 
@@ -110,7 +103,7 @@ def print_ready(settings: Settings, urls: Mapping[str, str], hints: Sequence[str
 
 async def serve_until_stopped(
     settings: Settings,
-    transport: PoolTransport,
+    make_service: Callable[[], Service],
     public: Sequence[socket.socket],
     admin: Sequence[socket.socket],
     stop: trio.Event,
@@ -119,20 +112,12 @@ async def serve_until_stopped(
     beside: Companion | None = None,
     when_ready: Companion | None = None,
     keep_informed: KeepInformed | None = None,
-    tracing: TracingSettings | None = None,
-    controls: Controls | None = None,
-    restarts: int = 0,
-    admin_ports: Sequence[int] = (),
-    open_calls: OpenCalls | None = None,
-    endpoints: Endpoints | None = None,
 ) -> None:
     """What every serving process does: run the service until `stop`, or a signal, has drained it.
 
-    say_ready: called once, when both listeners answer. beside: runs along with the service, and is cancelled
-        after it. when_ready: the same, but starts when the service is ready. keep_informed: the same as
-        when_ready, and gets the event of the first signal. tracing: `None` for no traces. controls: for the
-        live page. restarts: how often this worker has been replaced. admin_ports: those of all workers, for
-        the live page's links. open_calls, endpoints: see `run_process`.
+    make_service: called in the run of Trio. say_ready: called once, when both listeners answer. beside: runs
+        along with the service, and is cancelled after it. when_ready: the same, but starts when the service
+        is ready. keep_informed: the same as when_ready, and gets the event of the first signal.
     """
     # An event of their own: when `stop` came from elsewhere, the first signal is still the first.
     signalled = trio.Event()
@@ -143,9 +128,7 @@ async def serve_until_stopped(
         if beside is not None:
             nursery.start_soon(beside)
         async with trio.open_nursery() as serving:
-            service = Service(
-                settings, transport, tracing, controls, restarts, admin_ports, open_calls, endpoints
-            )
+            service = make_service()
             gc.collect()  # takes 100 ms, so before the first client
             await serving.start(service.run, public, admin, stop)
             freeze_what_stays()

@@ -126,61 +126,52 @@ class Service:
 
         `task_status.started()` is called when both listeners answer.
         """
-        with self._observation.installed():
-            await self._serve(public, admin, stop, task_status)
-        logger.info("stopped")
-
-    async def _serve(
-        self,
-        public: Sequence[socket.socket],
-        admin: Sequence[socket.socket],
-        stop: trio.Event,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
         drain, admin_stop = trio.Event(), trio.Event()
         self._listeners = public[0], admin[0]
         for listener in admin:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ADMIN_SEND_BUFFER_BYTES)
         live = self._observation.live.feed
-        async with self._transport, self._opened_calls() as calls, trio.open_nursery() as background:
-            if len(calls) != len(self._calls):
-                raise ValueError(f"open_calls gave {len(calls)} calls for {len(self._calls)} URLs")
-            self._calls[:] = calls
-            await background.start(self._transport.run)
-            background.start_soon(live.run, name="tell the live page")
-            background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
-            for url in self._settings.upstreams:
-                background.start_soon(_warn_if_unreachable, url)
-            background.start_soon(self._observation.check_collector)
-            await background.start(
-                partial(
-                    serve,
-                    self._admin,
-                    self._admin_driver,
-                    admin,
-                    shutdown=admin_stop.wait,
-                    grace_s=ADMIN_GRACE_S,
-                )
-            )
-            async with trio.open_nursery() as nursery:
-                await nursery.start(
+        with self._observation.installed():
+            async with self._transport, self._opened_calls() as calls, trio.open_nursery() as background:
+                if len(calls) != len(self._calls):
+                    raise ValueError(f"open_calls gave {len(calls)} calls for {len(self._calls)} URLs")
+                self._calls[:] = calls
+                await background.start(self._transport.run)
+                background.start_soon(live.run, name="tell the live page")
+                background.start_soon(self._observation.batches.run, name="tell of requests that have ended")
+                for url in self._settings.upstreams:
+                    background.start_soon(_warn_if_unreachable, url)
+                background.start_soon(self._observation.check_collector)
+                await background.start(
                     partial(
                         serve,
-                        self._public.app,
-                        self._public.driver,
-                        public,
-                        certificate=certificate_of(self._settings),
-                        shutdown=drain.wait,
-                        grace_s=self._public.grace_s,
+                        self._admin,
+                        self._admin_driver,
+                        admin,
+                        shutdown=admin_stop.wait,
+                        grace_s=ADMIN_GRACE_S,
                     )
                 )
-                self._started_at = trio.current_time()
-                task_status.started()
-                await stop.wait()
-                await self._public.shut_down(drain.set, self._say)
-            await self._observation.end()
-            admin_stop.set()
-            background.cancel_scope.cancel(reason="the service has drained")
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(
+                        partial(
+                            serve,
+                            self._public.app,
+                            self._public.driver,
+                            public,
+                            certificate=certificate_of(self._settings),
+                            shutdown=drain.wait,
+                            grace_s=self._public.grace_s,
+                        )
+                    )
+                    self._started_at = trio.current_time()
+                    task_status.started()
+                    await stop.wait()
+                    await self._public.shut_down(drain.set, self._say)
+                await self._observation.end()
+                admin_stop.set()
+                background.cancel_scope.cancel(reason="the service has drained")
+        logger.info("stopped")
 
     def _opened_calls(self) -> AbstractAsyncContextManager[Sequence[Call]]:
         if self._open_calls is None:
@@ -196,20 +187,21 @@ class Service:
 
     def statistics(self) -> ServiceStatistics:
         started_at = trio.current_time() if self._started_at is None else self._started_at
+        observed = self._observation
         return ServiceStatistics(
             version=fanout.__version__,
             uptime_s=round(trio.current_time() - started_at, 3),
             draining=self._public.is_shutting_down,
             restarts=self._restarts,
             admission=self._admission.statistics(),
-            requests=self._observation.metrics.statistics(),
+            requests=observed.metrics.statistics(),
             overload=self._public.load_shedder.statistics(),
             connections=self._public.driver.statistics(),
-            loop=self._observation.watch.statistics(),
+            loop=observed.watch.statistics(),
             upstream=self._transport.statistics(),
-            traces=self._observation.tracing_statistics(),
-            leak_check=self._observation.leak_check_statistics(),
-            logs=self._observation.log_statistics(),
+            traces=None if observed.tracing is None else observed.tracing.statistics(),
+            leak_check=None if observed.leak_check is None else observed.leak_check.statistics(),
+            logs=None if observed.logs is None else observed.logs.writer.statistics(),
         )
 
     def about(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from fanout.process.early_signals import ignore_late_signals, leave_on_signals
 from fanout.process.exits import FAILED, REFUSED
 from fanout.process.resources import certificate_of, open_transport, tracing_settings
 from fanout.process.run import serve_until_stopped, start_logging
+from fanout.process.service import Service
 
 ALIVE: Final = b"a"
 
@@ -90,24 +91,27 @@ def _run(order: Order, leash: socket.socket) -> None:
         sys.exit(REFUSED)
     public, admin = ([socket.socket(fileno=fd) for fd in fds] for fds in (order.public, order.admin))
 
-    async def run() -> None:
-        stop = trio.Event()
-        await serve_until_stopped(
+    stop = trio.Event()
+    serve = partial(
+        serve_until_stopped,
+        settings,
+        partial(
+            Service,
             settings,
             transport,
-            public,
-            admin,
-            stop,
-            say_ready=partial(_say_alive, leash),
-            beside=partial(_stop_when_let_go, leash, stop),
-            when_ready=partial(_keep_saying_alive, leash, order.alive_every_s),
-            tracing=tracing,
+            tracing,
             restarts=order.restarts,
             admin_ports=order.admin_ports,
             endpoints=order.endpoints,
-        )
-
-    trio.run(run)
+        ),
+        public,
+        admin,
+        stop,
+        say_ready=partial(_say_alive, leash),
+        beside=partial(_stop_when_let_go, leash, stop),
+        when_ready=partial(_keep_saying_alive, leash, order.alive_every_s),
+    )
+    trio.run(serve)
 
 
 def _say_alive(leash: socket.socket) -> None:

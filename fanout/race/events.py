@@ -17,16 +17,6 @@ from fanout.race.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused:
-    """No race was run: the client's mistake, overload, or draining. `reason` is the problem's."""
-
-    request_id: str
-    reason: str
-    status: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class RaceStarted:
     request_id: str
     strategy: str
@@ -73,24 +63,6 @@ class RaceEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerSent:
-    """The last byte was handed to the connection. `late_by_s` > 0 is a broken guarantee (G2)."""
-
-    request_id: str
-    status: int
-    late_by_s: float
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClientDisconnected:
-    """The request was cancelled from outside before it was answered (G6)."""
-
-    request_id: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class BugFound:
     """An unexpected exception, told where it happened, so that no cancelled group can lose it (G11)."""
 
@@ -132,6 +104,7 @@ class RequestEnded(NamedTuple):
     status: `None` when the client left before the answer.
     reason: `client_disconnected`, or that of a problem; `None` when the race's verdict, or that there was no
         race, says all.
+    late_by_s: how late the last byte of the answer was handed to the connection. More than 0 breaks G2.
     client_left_at: when the server learnt that the client had left, before it was answered.
     race: `None` when none was run.
     method, raw_path, client: as the client sent them, and its address and port; for the log alone.
@@ -151,19 +124,7 @@ class RequestEnded(NamedTuple):
     client: tuple[str, int] | None = None
 
 
-Event = (
-    RequestRefused
-    | RaceStarted
-    | CallStarted
-    | CallEnded
-    | RaceEnded
-    | AnswerSent
-    | ClientDisconnected
-    | BugFound
-    | TaskLeft
-    | LeftTaskEnded
-    | RequestEnded
-)
+Event = RaceStarted | CallStarted | CallEnded | RaceEnded | BugFound | TaskLeft | LeftTaskEnded | RequestEnded
 
 
 EVENTS: Final = frozenset(get_args(Event))  # every kind

@@ -54,6 +54,7 @@ class Connection:
         "is_for_head",
         "is_http2",
         "left_at",
+        "limits",
         "now",
         "reset",
         "scope",
@@ -63,6 +64,7 @@ class Connection:
 
     def __init__(self, timeouts: Timeouts[Connection], transport: Transport) -> None:
         self._timeouts = timeouts
+        self.limits = timeouts.limits
         self.now = trio.lowlevel.current_clock().current_time  # `trio.current_time`, looked up once
         self.transport = transport
         self.scope = trio.CancelScope()
@@ -127,7 +129,7 @@ class Connection:
         self.state = State.ENDING
         self._to_the_end_of_the_queue()
         if self._timeouts.draining:
-            self.read_within(self._timeouts.limits.drain_grace_s)
+            self.read_within(self.limits.drain_grace_s)
 
     def linger(self, timeout_s: float) -> None:
         """Ignore what the client sends from now on, though it may have to be read. `end` must be set."""
@@ -204,9 +206,9 @@ class Connection:
                 self._read_by = self.scope.deadline = idle_until
             return True
         if self.state in (State.IDLE, State.ENDING):
-            self.read_within(self._timeouts.limits.drain_grace_s)
+            self.read_within(self.limits.drain_grace_s)
         elif self.scope.deadline != inf:
-            latest = self.now() + self._timeouts.limits.drain_grace_s
+            latest = self.now() + self.limits.drain_grace_s
             self._read_by = min(self._read_by, latest) if self._read_by != inf else inf
             self._write_by = min(self._write_by, latest) if self._write_by != inf else inf
             self.scope.deadline = min(self._read_by, self._write_by)
@@ -225,22 +227,22 @@ class Connection:
 
     async def flush(self) -> None:
         """Wait until the kernel has everything that was to be sent, within the bound of a write."""
-        self.written_within(self._timeouts.spread_timeout_s(self._timeouts.limits.write_timeout_s))
+        self.written_within(self._timeouts.spread_timeout_s(self.limits.write_timeout_s))
         await self.transport.flush()
         self.written_within(inf)
 
     async def say_last(self, answer: bytes, end: End) -> None:
         """Send a last answer in such a way that the client can read it. end: if there was no cause before."""
         self.end = self.end or end
-        self.linger(self._timeouts.limits.linger_timeout_s)
+        self.linger(self.limits.linger_timeout_s)
         await self.send(answer)
         await self.wait_for_the_end()
 
     async def wait_for_the_end(self) -> None:
         """Read on for a while: to close with unread bytes sends an RST, which can undo an answer."""
-        self.linger(self._timeouts.limits.linger_timeout_s)
+        self.linger(self.limits.linger_timeout_s)
         await self.transport.send_eof()
-        left = self._timeouts.limits.linger_max_bytes
+        left = self.limits.linger_max_bytes
         while left > 0 and (data := await self.transport.receive()):
             left -= len(data)
 

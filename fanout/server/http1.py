@@ -20,19 +20,9 @@ from fanout.server.http1_reader import END_OF_HEAD, Reader
 from fanout.server.http1_request import Request
 from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
-from fanout.server.transport import Transport
 
 _MEMORABLE_BYTES: Final = 1024  # the largest request that is kept per connection
 _HEAD_REQUEST: Final = (b"HEAD ", b"\r\nHEAD ")
-
-
-async def serve_stream(app: App, driver: Driver, transport: Transport) -> None:
-    """Serve HTTP/1 over any transport to its end. Raises only `Cancelled`."""
-
-    async def serve(connection: Connection) -> None:
-        await Http1(driver, connection, app, {}).run()
-
-    await driver.hold(transport, serve)
 
 
 class Http1:
@@ -43,7 +33,6 @@ class Http1:
         "_connection",
         "_driver",
         "_lifespan_state",
-        "_limits",
         "_plain",
         "_reader",
         "_rejection",
@@ -55,12 +44,11 @@ class Http1:
         self, driver: Driver, connection: Connection, app: App, lifespan_state: dict[str, Any]
     ) -> None:
         self._driver = driver
-        self._limits = driver.limits
         self._connection = connection
         self._transport = connection.transport
         self._app = app
         self._lifespan_state = lifespan_state
-        self._reader = Reader(connection, driver.limits)
+        self._reader = Reader(connection)
         self._rejection = b""  # still to be sent, or of which the kernel has not taken all
         self._rejection_is_last = False
         self._plain = b""  # the last plain request that was shed: its client often repeats it
@@ -157,7 +145,7 @@ class Http1:
 
     async def _run_app(self, head: Head, arrived_at: float) -> bool:
         connection, reader = self._connection, self._reader
-        request = Request(connection, self._limits, self._driver.date, head, reader)
+        request = Request(connection, self._driver.date, head, reader)
         scope = http_scope(head, self._transport, self._lifespan_state, arrived_at, connection)
         crashed = False
         try:

@@ -17,7 +17,6 @@ import trio
 from fanout.server import rejections
 from fanout.server.connection import Connection, State
 from fanout.server.head import CHUNKED, Head, check_size, check_unfinished, parse_head
-from fanout.server.limits import Limits
 from fanout.server.rejections import Rejected, malformed
 
 END_OF_HEAD: Final = b"\r\n\r\n"
@@ -50,10 +49,10 @@ class Reader:
 
     __slots__ = ("_connection", "_events", "_left", "_limits", "_llhttp", "_transport", "ahead", "ended")
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._transport = connection.transport
-        self._limits = limits
+        self._limits = connection.limits
         self._events = _Events()
         self._llhttp = httptools.HttpRequestParser(self._events)
         self._left = 0

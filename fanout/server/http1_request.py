@@ -20,7 +20,6 @@ from fanout.server.asgi import Message, start_of
 from fanout.server.connection import Connection
 from fanout.server.head import Head
 from fanout.server.http1_reader import Reader
-from fanout.server.limits import Limits
 from fanout.server.rejections import Rejected
 from fanout.server.statistics import End
 
@@ -46,7 +45,6 @@ class Request:
         "_date",
         "_framing",
         "_head",
-        "_limits",
         "_on_sent",
         "_reader",
         "_start",
@@ -58,11 +56,8 @@ class Request:
         "started",
     )
 
-    def __init__(
-        self, connection: Connection, limits: Limits, date: DateField, head: Head, reader: Reader
-    ) -> None:
+    def __init__(self, connection: Connection, date: DateField, head: Head, reader: Reader) -> None:
         self._connection = connection
-        self._limits = limits
         self._date = date
         self._head = head
         self._reader = reader
@@ -182,7 +177,7 @@ class Request:
     async def _read_body(self) -> bytes:  # noqa: ASYNC910 - `receive` has passed one
         connection = self._connection
         if self._body_by == inf:
-            self._body_by = connection.now() + self._limits.body_timeout_s
+            self._body_by = connection.now() + connection.limits.body_timeout_s
             if self._head.expects_continue and not self._reader.ahead and not self.started:
                 await self._write(_CONTINUE)
         connection.read_within(self._body_by - connection.now())

@@ -55,9 +55,7 @@ class Http2:
         self._frames = Frames(self._limits)
         self._resets = Allowance(self._limits.max_resets, self._limits.resets_per_s)
         self._streams: dict[int, Stream] = {}  # requests whose app has yet to return
-        self._writer = Writer(
-            connection, self._h2, self._limits.write_timeout_s, self._answered, self._stuck, self._written
-        )
+        self._writer = Writer(connection, self._h2, self._answered, self._stuck, self._written)
         self._is_stopped = False  # no more is read
         self._reading = trio.CancelScope()
 

@@ -9,7 +9,6 @@ Rule 2: once the answer is complete, `receive` returns `http.disconnect`, as ASG
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import Final
 
 import trio
@@ -172,7 +171,6 @@ class Writer:
         self,
         connection: Connection,
         h2: H2Connection,
-        write_timeout_s: float,
         on_answered: Callable[[Stream], None],
         on_stuck: Callable[[Stream], None],
         on_written: Callable[[], None],
@@ -181,7 +179,6 @@ class Writer:
         self.is_writing = False  # the transport has yet to take what was sent
         self._connection = connection
         self._h2 = h2
-        self._write_timeout_s = write_timeout_s
         self._on_answered = on_answered
         self._on_written = on_written
         self._sending: dict[int, Stream] = {}  # with a body to be sent, in their turn
@@ -196,9 +193,7 @@ class Writer:
             data = self._h2.data_to_send()
             if data:
                 self.is_writing = True
-                self._connection.written_within(self._write_timeout_s)
-                await self._connection.transport.send_all(data)
-                self._connection.written_within(inf)
+                await self._connection.send(data)
                 self.is_writing = False
                 self._is_written.unpark_all()
             for stream in framed:

@@ -21,6 +21,7 @@ Address = tuple[str, int] | None
 class Transport(ABC):
     """A connection to a client. One task receives, and one task sends.
 
+    Methods without a docstring promise what those of `fanout.loop.stream.SocketStream` promise.
     scheme: `http` or `https`. client, server: the two addresses, as far as they are known.
     """
 
@@ -36,20 +37,10 @@ class Transport(ABC):
         return None  # noqa: ASYNC910 - as above
 
     @abstractmethod
-    def send_now(self, data: bytes) -> bool:
-        """Send without waiting. Returns whether the kernel has all of it; if not, `flush` sends the rest."""
+    def send_now(self, data: bytes) -> bool: ...
 
     @abstractmethod
-    async def flush(self) -> None:
-        """Wait until the kernel has everything that was to be sent.
-
-        If it is cancelled, an unknown part was sent, and only `close` and `abort` remain.
-        """
-
-    async def send_all(self, data: bytes) -> None:  # noqa: ASYNC910 - the next step waits for an answer
-        """Send all of it. If it is cancelled, as `flush`."""
-        if not self.send_now(data):
-            await self.flush()
+    async def flush(self) -> None: ...
 
     @abstractmethod
     async def receive(self) -> bytes:
@@ -77,16 +68,13 @@ class Transport(ABC):
         """Whether `receive` would return at once. `False` if that is unknown."""
 
     @abstractmethod
-    async def send_eof(self) -> None:
-        """Send a FIN: no more bytes will follow."""
+    async def send_eof(self) -> None: ...
 
     @abstractmethod
-    def close(self) -> None:
-        """Close in order: what was sent is still delivered."""
+    def close(self) -> None: ...
 
     @abstractmethod
-    def abort(self) -> None:
-        """Close with RST: what is unsent is dropped, and the client sees it at once."""
+    def abort(self) -> None: ...
 
 
 class SocketTransport(SocketStream, Transport):

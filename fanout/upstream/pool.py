@@ -133,14 +133,12 @@ class OriginPool:
             else:
                 self._failed_connects += 1
         elif reason is None and not wire.has_ended and not self._is_shut_down:
-            is_idle = False
             try:
                 connection.idle_since = self._now()
                 self._idle[connection] = None
-                is_idle = True
-            finally:
-                if not is_idle:  # out of memory: neither list has it now
-                    self._close(connection, CloseReason.BROKEN)
+            except BaseException:  # out of memory: neither list has it now
+                self._close(connection, CloseReason.BROKEN)
+                raise
             return True
         else:
             self._close(connection, reason or (CloseReason.PEER if wire.has_ended else CloseReason.SHUTDOWN))

@@ -57,9 +57,8 @@ async def look_up_in_thread(host: str, port: int) -> list[Address]:
 class Resolver:
     """The addresses of every name that was ever requested."""
 
-    def __init__(self, look_up: LookUp = look_up_in_thread, refresh_s: float = REFRESH_S) -> None:
+    def __init__(self, look_up: LookUp = look_up_in_thread) -> None:
         self._look_up = look_up
-        self._refresh_s = refresh_s
         self._names: dict[Name, Addresses] = {}
         self._is_running = False
         # Requests put names in, and the service's task takes them out; unbounded, because names are few.
@@ -118,7 +117,7 @@ class Resolver:
                 addresses.looked_up(await self._look_up(*name))
             except Exception as error:  # noqa: BLE001 - Rule 4
                 addresses.failed(error)
-            await trio.sleep(self._refresh_s if addresses.error is None else RETRY_S)
+            await trio.sleep(REFRESH_S if addresses.error is None else RETRY_S)
 
 
 @lru_cache(maxsize=64)  # there are a handful of origins

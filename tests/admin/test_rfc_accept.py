@@ -59,13 +59,15 @@ CLASSIC = {
 
 @pytest.mark.parametrize("name", OPEN_METRICS)
 async def test_a_scrape_gets_open_metrics_if_its_client_prefers_it(name: str) -> None:
-    assert (await expose([], OPEN_METRICS[name])).content_type.startswith("application/openmetrics-text")
+    content_type, _ = await expose([], OPEN_METRICS[name])
+    assert content_type.startswith("application/openmetrics-text")
 
 
 @pytest.mark.parametrize("name", CLASSIC)
 async def test_a_scrape_gets_the_classic_text_otherwise(name: str) -> None:
     """Also if neither is acceptable: a server MAY send what it has (RFC 9110 12.4.1)."""
-    assert (await expose([], CLASSIC[name])).content_type.startswith("text/plain")
+    content_type, _ = await expose([], CLASSIC[name])
+    assert content_type.startswith("text/plain")
 
 
 @pytest.mark.parametrize(

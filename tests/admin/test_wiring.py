@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -288,8 +289,9 @@ async def test_each_part_of_the_statistics_comes_from_the_part_of_the_service(
     }
     for name, part in parts.items():
         monkeypatch.setattr(part, "statistics", partial(getattr, made, name))
-    monkeypatch.setattr(observation, "tracing_statistics", lambda: made.traces)
-    monkeypatch.setattr(observation, "log_statistics", lambda: made.logs)
+    monkeypatch.setattr(observation, "tracing", SimpleNamespace(statistics=lambda: made.traces))
+    writer = SimpleNamespace(statistics=lambda: made.logs)
+    monkeypatch.setattr(observation, "logs", SimpleNamespace(writer=writer))
     assert service.statistics().uptime_s == 0
     service._started_at = trio.current_time()
     await trio.sleep(12.5)

@@ -15,7 +15,7 @@ from fanout.api.problems import render
 from fanout.config import Bind
 from fanout.observe.leak_check import LeakCheck
 from fanout.race.admission import Admission
-from fanout.race.events import EVENTS, Event
+from fanout.race.events import EVENTS, Event, RequestEnded
 from fanout.server.driver import Driver
 from fanout.server.limits import Limits
 from fanout.server.listeners import open_listeners
@@ -45,6 +45,12 @@ class Server:
         """Wait until so many events of this kind have happened."""
         with trio.fail_after(TOLD_WITHIN_S):
             while sum(isinstance(event, kind) for event in self.events) < times:
+                await self._news.wait()
+
+    async def ended(self, reason: str) -> None:
+        """Wait until a request has ended for this reason."""
+        with trio.fail_after(TOLD_WITHIN_S):
+            while reason not in [event.reason for event in self.events if isinstance(event, RequestEnded)]:
                 await self._news.wait()
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fanout.api.documentation.openapi import make_document
-from fanout.race.events import CallStarted, ClientDisconnected
+from fanout.observe.receipt import CLIENT_DISCONNECTED
+from fanout.race.events import CallStarted
 from fanout.testing import answers, fails, hangs, run_scenario
 from tests.admin.chromium import Page, open_page
 from tests.admin.live_page import look, press
@@ -187,7 +188,7 @@ async def test_hanging_up_cancels_the_calls() -> None:
         await server.told(CallStarted, 2)
         await page.click("#first button:nth-of-type(2)")
         (status,) = await result(page, "first")
-        await server.told(ClientDisconnected)
+        await server.ended(CLIENT_DISCONNECTED)
         assert [call.running for call in calls] == [0, 0]
 
     assert re.fullmatch(r"You disconnected after \d+ ms", status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.race.events import BugFound, CallStarted, ClientDisconnected
+from fanout.race.events import BugFound, CallStarted, RequestEnded
 from fanout.race.outcome import Cancelled
 from fanout.testing import ScriptedCall, answers, crashes, fails, hangs, run_scenario
 
@@ -104,13 +104,15 @@ def test_a_client_that_leaves_cancels_both_calls_and_gets_no_answer() -> None:
     replay = run_scenario("/api/first?timeout=1000", [hangs(), hangs()], hang_up_after_ms=123)
     assert replay.status is None
     assert replay.took_s == 0.123
-    assert [event.at for event in replay.events if isinstance(event, ClientDisconnected)] != []
+    (ended,) = [event for event in replay.events if isinstance(event, RequestEnded)]
+    assert (ended.reason, ended.client_left_at, ended.at) == ("client_disconnected", 0.123, 0.123)
 
 
 def test_a_client_that_leaves_after_the_answer_did_not_leave() -> None:
     replay = run_scenario("/api/first?timeout=1000", [answers(100), hangs()], hang_up_after_ms=100.5)
     assert replay.status == 200
-    assert not [event for event in replay.events if isinstance(event, ClientDisconnected)]
+    (ended,) = [event for event in replay.events if isinstance(event, RequestEnded)]
+    assert (ended.status, ended.reason, ended.client_left_at) == (200, None, None)
 
 
 @pytest.mark.parametrize("sibling", [answers(200), hangs(), fails(10), answers(10)])

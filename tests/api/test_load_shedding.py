@@ -154,8 +154,8 @@ def test_a_refusal_is_like_every_other_problem_whatever_its_id_begins_with(id_pr
         "content-type: application/problem+json",
         "cache-control: no-store",
         f"x-request-id: {request_id}",
-        f"content-length: {len(body)}",
         *(f"{name}: {value}" for name, value in problems.OVERLOADED.headers),
+        f"content-length: {len(body)}",
     ]
 
 

@@ -72,7 +72,7 @@ def _message(head: Head, body: bytes = b"") -> Message:
 async def head(pieces: Iterable[bytes]) -> Reading:
     """The first head of a connection, as `Reader` reads it: one message without its body."""
     first, *more = pieces
-    reader = Reader(Connection(Timeouts(LIMITS), Wire(more)), LIMITS)
+    reader = Reader(Connection(Timeouts(LIMITS), Wire(more)))
     try:
         read = await reader.read_head(first)
     except Rejected as rejected:

@@ -42,7 +42,7 @@ def noting(told: list[str], word: str) -> Callable[[int], bool]:
     return tell
 
 
-class Watch:
+class Watch(trio.abc.Instrument):
     """Notes every pass that asks the kernel: where it ends and begins, and how long it may wait."""
 
     def __init__(self) -> None:
@@ -521,7 +521,7 @@ async def test_a_watch_that_raises_in_every_iteration_is_reported_once_and_stops
     crashes: list[BaseException] = []
     told: list[str] = []
 
-    class Broken:
+    class Broken(trio.abc.Instrument):
         def before_io_wait(self, timeout: float) -> None:
             raise ZeroDivisionError
 

@@ -193,7 +193,8 @@ async def test_a_request_id_too_long_for_an_exemplar_is_left_out() -> None:
     metrics = metrics_of(
         FIRST._replace(request_id="x" * 128, used_ms=55.0), FIRST._replace(request_id="y" * 118)
     )
-    text = (await expose(metrics.collect(), "application/openmetrics-text")).body.decode()
+    _, body = await expose(metrics.collect(), "application/openmetrics-text")
+    text = body.decode()
     assert "x" * 128 not in text
     assert "y" * 118 in text
     parsed = text_string_to_metric_families(text)
@@ -299,7 +300,8 @@ async def test_a_family_written_in_pieces_reads_as_if_written_at_once(count: int
             yield from (at_once, other)
 
     whole = openmetrics.generate_latest(Registry())
-    assert (await expose([*pieces, other], "application/openmetrics-text")).body == whole
+    _, body = await expose([*pieces, other], "application/openmetrics-text")
+    assert body == whole
 
 
 async def test_a_scrape_takes_turns_with_the_requests() -> None:
@@ -322,21 +324,21 @@ async def test_a_scrape_takes_turns_with_the_requests() -> None:
 
 async def test_both_formats_say_the_same_and_each_says_which_it_is() -> None:
     metrics = metrics_of(FIRST)
-    classic = await expose(metrics.collect(), "text/plain;version=0.0.4")
-    modern = await expose(
+    classic_type, classic = await expose(metrics.collect(), "text/plain;version=0.0.4")
+    modern_type, modern = await expose(
         metrics.collect(), "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     )
-    assert classic.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert modern.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert classic_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert modern_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
     def numbers(body: bytes) -> set[str]:
         lines = body.decode().splitlines()
         return {line.partition(" # {")[0] for line in lines if not line.startswith("#")}
 
-    assert numbers(classic.body) == numbers(modern.body)
-    assert b"# {" in modern.body
-    assert b"# {" not in classic.body
-    assert modern.body.endswith(b"\n# EOF\n")
+    assert numbers(classic) == numbers(modern)
+    assert b"# {" in modern
+    assert b"# {" not in classic
+    assert modern.endswith(b"\n# EOF\n")
 
 
 CATALOGUE = {

@@ -24,8 +24,7 @@ from fanout.race.outcome import Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings, Trace
 from fanout.server.asgi import App, Receive, Scope, Send
-from fanout.server.http1 import serve_stream
-from fanout.server.serve import begin_drain
+from fanout.server.serve import Connections, begin_drain
 from fanout.testing.world.adapters import ClientTransport
 from fanout.testing.world.network import End, Network
 from fanout.upstream.call import MAX_PAYLOAD_BYTES
@@ -81,7 +80,7 @@ def connect(
     """A client's end of a new connection."""
     client, end = Network().pair(latency_s=0, window_bytes=(65536, 65536), segment_bytes=0)
     transport = ClientTransport(end, 1, lambda data: None, lambda data, waits: None)
-    nursery.start_soon(serve_stream, app or server.app, server.driver, transport)
+    nursery.start_soon(Connections(app or server.app, server.driver, {}).hold, transport)
     return client
 
 

@@ -17,9 +17,8 @@ from fanout.loop.stream import MAX_RECEIVE_BYTES
 from fanout.server.asgi import App
 from fanout.server.certificates import Certificate
 from fanout.server.driver import Driver, never
-from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
-from fanout.server.serve import serve
+from fanout.server.serve import Connections, serve
 from fanout.server.transport import Transport
 
 SOON_S = 10  # generous: what is waited for is about to happen
@@ -164,7 +163,7 @@ class MemoryWorld(World):
         pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
         theirs, ours = pair()
         transport = MemoryTransport(ours, theirs.send_stream)
-        self.nursery.start_soon(serve_stream, self.app, self.driver, transport)
+        self.nursery.start_soon(Connections(self.app, self.driver, {}).hold, transport)
         return Client(theirs)
 
     async def all_ended(self) -> None:

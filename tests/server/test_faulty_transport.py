@@ -17,8 +17,8 @@ from trio.testing import MockClock
 
 from fanout.api.problems import render
 from fanout.server.driver import Driver
-from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
+from fanout.server.serve import Connections
 from fanout.server.statistics import End
 from tests.server.apps import Echo
 from tests.server.serving import NOON, Client, MemoryTransport, get
@@ -147,11 +147,11 @@ async def visit(
     async with trio.open_nursery() as background:
         background.start_soon(driver.run)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_stream, Echo(), driver, transport)
+            nursery.start_soon(Connections(Echo(), driver, {}).hold, transport)
             nursery.start_soon(act)
         if has_room:
             theirs, ours = trio.testing.memory_stream_pair()
-            background.start_soon(serve_stream, Echo(), driver, MemoryTransport(ours))
+            background.start_soon(Connections(Echo(), driver, {}).hold, MemoryTransport(ours))
             driver.timeouts.draining = False
             assert (await Client(theirs).ask(get()))[0] == 200
         background.cancel_scope.cancel()

@@ -8,7 +8,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from fanout.server.asgi import Receive, Scope, Send
-from fanout.server.http1 import serve_stream
+from fanout.server.serve import Connections
 from tests.server.apps import Echo
 from tests.server.serving import Client, MemoryTransport, get, in_memory, on_socket
 
@@ -56,7 +56,7 @@ async def test_an_answer_is_one_write(autojump_clock: MockClock) -> None:
 
     async with in_memory(in_three) as world:
         theirs, ours = trio.testing.memory_stream_pair()
-        world.nursery.start_soon(serve_stream, world.app, world.driver, Recorded(ours))
+        world.nursery.start_soon(Connections(world.app, world.driver, {}).hold, Recorded(ours))
         assert (await Client(theirs).ask(get()))[2] == b"ok"
     assert len(writes) == 1
 

@@ -9,10 +9,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from fanout.server.asgi import CLIENT_KEY, Receive, Scope, Send
+from fanout.server.asgi import CLIENT_KEY, App, Receive, Scope, Send
 from fanout.server.driver import Driver, never
-from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
+from fanout.server.serve import Connections
 from tests.server.apps import Echo, answer
 from tests.server.recorded import Recorded
 from tests.server.serving import NOON, get
@@ -39,10 +39,10 @@ class Desk:
     def ended(self) -> dict[str, int]:
         return self.driver.statistics().ended
 
-    async def serve(self, *arriving: bytes | Exception, app: object = None) -> list[str | bytes]:
+    async def serve(self, *arriving: bytes | Exception, app: App | None = None) -> list[str | bytes]:
         """What is done with a transport on which this arrives."""
         transport = Recorded(*arriving)
-        await serve_stream(app or Echo(), self.driver, transport)  # type: ignore[arg-type]  # an ASGI app
+        await Connections(app or Echo(), self.driver, {}).hold(transport)
         return transport.done
 
 
@@ -62,7 +62,7 @@ async def test_an_answer_of_which_the_kernel_has_a_part_when_memory_runs_out_end
             raise MemoryError
 
     here, transport = Desk(), Scarce(get())
-    await serve_stream(Echo(), here.driver, transport)
+    await Connections(Echo(), here.driver, {}).hold(transport)
     assert transport.done[1:] == ["abort"]
     assert here.ended == {"crashed": 1}
     assert [type(crash) for crash in here.crashes] == [MemoryError]
@@ -94,7 +94,7 @@ async def test_a_client_with_many_requests_waits_like_many_clients(autojump_cloc
     turns = 0
     transport = Recorded(get() * 10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_stream, at_once, here.driver, transport)
+        nursery.start_soon(Connections(at_once, here.driver, {}).hold, transport)
         while len(transport.done) < 10:
             await trio.lowlevel.checkpoint()
             turns += 1
@@ -146,7 +146,7 @@ async def test_a_connection_waits_again_from_the_moment_of_its_rejection(autojum
     """G10. Else a client that asks again and again would be the first to give way."""
     here = Desk(True, True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_stream, Echo(), here.driver, Slow(get(), get()))
+        nursery.start_soon(Connections(Echo(), here.driver, {}).hold, Slow(get(), get()))
         for moment in (0, 5, 10):
             await trio.sleep_until(moment + 1)
             assert list(here.driver.timeouts.waiting.values()) == [moment]
@@ -200,7 +200,7 @@ async def test_a_rejection_that_the_kernel_does_not_take_at_once_is_finished(
 ) -> None:
     here = Desk(True, False)
     transport = Recorded(get(), get(), takes=False, flush_s=1)
-    await serve_stream(Echo(), here.driver, transport)
+    await Connections(Echo(), here.driver, {}).hold(transport)
     assert statuses(transport.done) == [503, 200, "close"]
     assert trio.current_time() == 2
 
@@ -217,7 +217,7 @@ async def test_what_was_shed_is_not_looked_at_again(autojump_clock: MockClock) -
     """A request that was sent ahead, and behind it one whose rejection the kernel takes only later."""
     here = Desk(False, True, True, False)
     transport = TakesTheThirdLater(get("/a") + get("/b"), get("/c"), get("/d"))
-    await serve_stream(Echo(), here.driver, transport)
+    await Connections(Echo(), here.driver, {}).hold(transport)
     assert statuses(transport.done) == [200, 503, 503, 200, "close"]
     assert len(here.asked) == 4
 
@@ -258,7 +258,7 @@ async def test_a_head_that_is_complete_too_late_reaches_no_app(autojump_clock: M
         connection.scope.cancel()
 
     transport = Late(cut, get()[:5], get()[5:])
-    await serve_stream(app, here.driver, transport)
+    await Connections(app, here.driver, {}).hold(transport)
     assert (app.scopes, here.driver.statistics().requests) == ([], 0)
     assert not any(isinstance(what, bytes) and b" 200 " in what for what in transport.done)
 
@@ -314,7 +314,7 @@ INCOMPLETE = "RuntimeError('the app returned without a complete answer')"
     ],
 )
 async def test_an_app_with_a_bug_ends_its_connection(
-    autojump_clock: MockClock, app: object, does: list[object], end: str, reports: list[str]
+    autojump_clock: MockClock, app: App, does: list[object], end: str, reports: list[str]
 ) -> None:
     """G11. A part of an answer is not taken for the whole, and a whole one arrives."""
     here = Desk()

@@ -25,7 +25,7 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 def reader_of(*arriving: bytes | Exception, limits: Limits = LIMITS) -> tuple[Reader, Connection]:
     connection = Connection(Timeouts(limits), Recorded(*arriving))
-    return Reader(connection, limits), connection
+    return Reader(connection), connection
 
 
 async def reading(data: bytes, *arriving: bytes | Exception) -> Reader:

@@ -57,11 +57,11 @@ class Desk:
 async def desk(head: bytes = GET, *arriving: bytes | Exception, transport: Recorded | None = None) -> Desk:
     await trio.sleep(100)
     here = Desk(transport or Recorded(*arriving))
-    reader = Reader(here.connection, LIMITS)
+    reader = Reader(here.connection)
     parsed = await reader.read_head(head if b"\r\n\r\n" in head else head + b"\r\n")
     assert parsed is not None
     here.connection.work()
-    here.request = Request(here.connection, LIMITS, DateField(lambda: NOON), parsed, reader)
+    here.request = Request(here.connection, DateField(lambda: NOON), parsed, reader)
     return here
 
 

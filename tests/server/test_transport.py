@@ -9,6 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from fanout.server.connection import Connection
+from fanout.server.limits import Limits
+from fanout.server.timeouts import Timeouts
 from fanout.server.transport import SocketTransport
 from tests.server.recorded import Recorded
 
@@ -55,7 +58,7 @@ async def test_without_tls_there_is_nothing_to_agree_on(autojump_clock: MockCloc
 async def test_what_the_kernel_takes_at_once_is_not_waited_for(autojump_clock: MockClock) -> None:
     for takes, waited_s in ((True, 0), (False, 5)):
         transport, began = Recorded(takes=takes, flush_s=5), trio.current_time()
-        await transport.send_all(b"x")
+        await Connection(Timeouts(Limits()), transport).send(b"x")
         assert (transport.done, trio.current_time() - began) == ([b"x"], waited_s)
 
 

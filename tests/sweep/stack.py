@@ -18,8 +18,8 @@ from fanout.race.outcome import Cancelled, Failure, Success
 from fanout.race.race import Call
 from fanout.race.timings import CallTimings
 from fanout.server.driver import Driver
-from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
+from fanout.server.serve import Connections
 from fanout.upstream.call import UpstreamCall
 from fanout.upstream.transport import PoolTransport
 from tests.sweep.line import Line, LineTransport
@@ -173,7 +173,7 @@ class Stack:
         task = trio.lowlevel.current_task()
         with trio.CancelScope() as self.scopes[task]:
             task_status.started()
-            await serve_stream(self.app, self.driver, line)
+            await Connections(self.app, self.driver, {}).hold(line)
         del self.scopes[task]
 
     def _answer_begins(self) -> None:

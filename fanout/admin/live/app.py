@@ -94,7 +94,7 @@ class Live:
         elif scope["method"] not in ("GET", "HEAD"):
             await send_json(send, 405, {"error": "allowed: GET, HEAD"}, ("Allow", "GET, HEAD"), *HEADERS)
         elif path == "/live/events":
-            await self._stream(scope, receive, send)
+            await self._stream(scope, send)
         elif path == "/live/trace.json":
             await self._trace(scope, send)
         elif path in self._files:
@@ -108,7 +108,7 @@ class Live:
         demo = None if self._controls is None else self._controls.upstream()
         return {"version": fanout.__version__, "demo": demo, **self._about_server()}
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, scope: Scope, send: Send) -> None:
         """Send events until the client disconnects or does not keep up."""
         start = _start("text/event-stream; charset=utf-8")
         if scope["method"] == "HEAD":
@@ -119,14 +119,11 @@ class Live:
             await send_json(send, 503, {"error": "too many viewers"}, ("Retry-After", "5"), *HEADERS)
             return
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_left, receive, nursery.cancel_scope)
-                await send(start)
-                with suppress(trio.ClosedResourceError):  # it did not keep up
-                    async for message in viewer:
-                        await _send_part(send, message)
-                await _send_end(send)
-                nursery.cancel_scope.cancel(reason="the stream has ended")
+            await send(start)
+            with suppress(trio.ClosedResourceError):  # it did not keep up
+                async for message in viewer:
+                    await _send_part(send, message)
+            await _send_end(send)
         finally:
             self.feed.leave(viewer)
 
@@ -181,12 +178,6 @@ def _files() -> dict[str, tuple[str, bytes]]:
             path = "/live" if file.name == "page.html" else f"/live/{file.name}"
             found[path] = (f"{content_type}; charset=utf-8", file.read_bytes())
     return found
-
-
-async def _cancel_when_left(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel(reason="the client disconnected")
 
 
 def _start(content_type: str, *more: tuple[str, str]) -> dict[str, Any]:

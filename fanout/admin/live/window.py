@@ -15,12 +15,11 @@ class Window:
 
     def __init__(self, began_at: float) -> None:
         self._began_at = began_at
-        self._ended = self._answered = self._failed = self._refused = self._left = 0
+        self._answered = self._failed = self._refused = self._left = 0
         self._times_ms: list[float] = []
         self._raced = 0
 
     def add(self, receipt: Receipt) -> None:
-        self._ended += 1
         if receipt.status is None:
             self._left += 1
         elif receipt.status == 200:

@@ -44,22 +44,6 @@ def _refused(query: str, max_timeout_ms: int) -> Json:
     raise AssertionError(f"{query} was accepted")
 
 
-def for_404() -> Json:
-    return _by_reason(problems.not_found("/api/frist"))
-
-
-def for_405() -> Json:
-    return _by_reason(problems.method_not_allowed("POST", METHODS))
-
-
-def for_413() -> Json:
-    return _by_reason(problems.UNEXPECTED_BODY)
-
-
-def for_503() -> Json:
-    return _by_reason(problems.OVERLOADED, problems.DRAINING)
-
-
 def for_500(calls: int) -> Json:
     """Each with call 0 as shown and all other calls alike."""
     deadline = Problem(
@@ -90,7 +74,7 @@ def for_500(calls: int) -> Json:
             ],
         },
     )
-    return _by_reason(deadline, no_success, problems.INTERNAL)
+    return by_reason(deadline, no_success, problems.INTERNAL)
 
 
 def _call(upstream: int, outcome: str, error: str, status: int | None, elapsed_ms: float) -> Json:
@@ -103,7 +87,7 @@ def _call(upstream: int, outcome: str, error: str, status: int | None, elapsed_m
     }
 
 
-def _by_reason(*found: Problem) -> Json:
+def by_reason(*found: Problem) -> Json:
     return {problem.reason: _example(problem) for problem in found}
 
 

@@ -200,12 +200,21 @@ def _responses(calls: int, max_timeout_ms: int) -> Json:
             examples.for_400(max_timeout_ms),
             ["InvalidTimeout"],
         ),
-        "NotFound": _problem("There is nothing at this path.", examples.for_404(), ["NotFound"]),
+        "NotFound": _problem(
+            "There is nothing at this path.",
+            examples.by_reason(problems.not_found("/api/frist")),
+            ["NotFound"],
+        ),
         "MethodNotAllowed": _problem(
-            "This path does not have this method.", examples.for_405(), ["MethodNotAllowed"], "Allow"
+            "This path does not have this method.",
+            examples.by_reason(problems.method_not_allowed("POST", examples.METHODS)),
+            ["MethodNotAllowed"],
+            "Allow",
         ),
         "UnexpectedBody": _problem(
-            "The request has a body, or announces one.", examples.for_413(), ["UnexpectedBody"]
+            "The request has a body, or announces one.",
+            examples.by_reason(problems.UNEXPECTED_BODY),
+            ["UnexpectedBody"],
         ),
         "NoAnswer": _problem(
             "The deadline came (deadline), every call failed (no_success), or fanout has a bug (internal).",
@@ -215,7 +224,7 @@ def _responses(calls: int, max_timeout_ms: int) -> Json:
         ),
         "Refused": _problem(
             "Rejected at once, before any call: the server is busy (overloaded) or shutting down (draining).",
-            examples.for_503(),
+            examples.by_reason(problems.OVERLOADED, problems.DRAINING),
             ["Refused"],
             "Retry-After",
         ),

@@ -45,8 +45,8 @@ from fanout.race.outcome import Crash, Failure, Success
 from fanout.race.timings import CallTimings
 from fanout.server.asgi import Receive, Scope, Send
 from fanout.server.driver import Driver
-from fanout.server.http1 import serve_stream
 from fanout.server.limits import Limits
+from fanout.server.serve import Connections
 from fanout.testing.scenario import LeftBehind, Replay, run_scenario
 from fanout.testing.scripted import ScriptedCall, answers, crashes
 from fanout.testing.world.adapters import ClientTransport
@@ -167,7 +167,7 @@ async def _app_that_raises() -> tuple[list[int], list[BaseException]]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.run)
         nursery.start_soon(driver.run)
-        nursery.start_soon(serve_stream, app, driver, transport)
+        nursery.start_soon(Connections(app, driver, {}).hold, transport)
         client.write(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
         while True:
             await client.readable()

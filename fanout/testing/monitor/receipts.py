@@ -1,6 +1,7 @@
 """The log of a real server, made into records: its requests, and what other lines say of guarantees.
 
-The server's receipts as JSON (`fanout.observe.receipt`) are understood as well. Their times are Unix time.
+The server's receipts as JSON (`fanout.observe.receipt`) are understood as well. They have no time of day,
+so their times count from the arrival.
 
 Rule 1: what a line does not say is left out of its record, so that no formula is kept for want of a fact.
 Rule 2: memory is bounded: a request that waits for the report of its bug does so for `BUG_WITHIN_S`.
@@ -65,7 +66,6 @@ class Line(Struct):
     reason: str
     endpoint: str
     time: datetime | None = None
-    arrived_unix_s: float | None = None
     status: int | None = None
     timeout_ms: int | None = None
     reserve_ms: float | None = None
@@ -172,7 +172,7 @@ def _unix_s(entry: Mapping[str, Any]) -> float:
 
 def _record(line: Line) -> dict[str, Any]:
     used_s = line.used_ms / 1000
-    arrived = (line.arrived_unix_s or 0.0) if line.time is None else line.time.timestamp() - used_s
+    arrived = 0.0 if line.time is None else line.time.timestamp() - used_s
     has_left = line.reason == "client_disconnected"
     ended = arrived + used_s
     record: dict[str, Any] = {

@@ -15,7 +15,7 @@ import trio.testing
 
 from fanout.api.handlers import Endpoints
 from fanout.loop.turns import Turns
-from fanout.race.events import EVENTS, AnswerSent, BugFound, Event
+from fanout.race.events import EVENTS, BugFound, Event, RequestEnded
 from fanout.server.asgi import Message, Receive, Scope, Send
 from fanout.server.serve import Connections
 from fanout.server.tls import STEPS_PER_ITERATION
@@ -285,7 +285,7 @@ class World:
     def notify(self, event: Event) -> None:
         if isinstance(event, BugFound):
             self._bugs.append(event.exception)
-        elif isinstance(event, AnswerSent) and event.late_by_s > 0:
+        elif isinstance(event, RequestEnded) and event.late_by_s > 0:
             self._ended.late_answers += 1
 
     def _make_call(self, transport: PoolTransport, index: int) -> PlannedCall:

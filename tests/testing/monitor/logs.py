@@ -21,4 +21,4 @@ def line_of_receipt() -> Entry:
         ),
     )
     receipt = Receipt("r-1", None, "first", 100.0, 1000, 20.0, 100.1505, 150.5, 200, "success", 0.0, calls)
-    return receipt.to_json(clock_offset_s=1.7e9)
+    return receipt.to_json()
