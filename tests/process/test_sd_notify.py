@@ -213,6 +213,28 @@ def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
         assert len(log(program, "has been stuck")) == 1, "who works, or drains, is not stuck"
 
 
+@pytest.mark.parametrize("who", ["the parent", "all"])
+def test_a_parent_that_was_stopped_takes_nobody_for_stuck(manager: Manager, who: str) -> None:
+    """G10: by Ctrl-Z, a debugger or a freezer. What its workers have said meanwhile is yet to be read."""
+    with really_running(*SERVE, "--workers", "2", environment=manager.environment(watchdog_s=2)) as program:
+        assert manager.next()[0] == "READY=1"
+        wait_until_logged(program, "is ready", times=2)
+        workers = [entry["pid"] for entry in log(program, "is ready")]
+        stopped = [program.process.pid, *(workers if who == "all" else [])]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        manager.forget()
+        assert manager.next() == ["WATCHDOG=1"]
+        time.sleep(1.5)  # longer than the second chance of a silent worker
+        program.process.send_signal(signal.SIGTERM)
+        assert ends_with(program) == 0
+        assert not log(program, "has been stuck")
+        assert [entry["pid"] for entry in log(program, "is ready")] == workers
+
+
 @pytest.mark.parametrize("kind", ["nothing there", "not a socket", "too long"])
 def test_a_manager_that_cannot_be_reached_is_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("x" * 200 if kind == "too long" else "notify")
