@@ -231,6 +231,18 @@ def test_config_shows_values_sources_and_no_secrets() -> None:
     assert len(as_text.splitlines()) == len(SETTINGS)
 
 
+@pytest.mark.parametrize("command", ["serve", "config"])
+@pytest.mark.parametrize("url", ["http://me:hunter2,x@10.0.0.1/y", '"http://me:hunter2@10.0.0.1/y"'])
+def test_a_refused_upstream_is_named_by_its_setting_and_shows_no_password(command: str, url: str) -> None:
+    for name, done in {
+        "--upstream": fanout(command, "--upstream", "http://10.0.0.2/", "--upstream", url),
+        "FANOUT_UPSTREAMS": fanout(command, FANOUT_UPSTREAMS=url),
+    }.items():
+        assert (done.returncode, done.stdout) == (2, "")
+        assert_one_line(done.stderr, f"{name}='", "***@10.0.0.1/y", "use absolute URLs")
+        assert "hunter2" not in done.stderr
+
+
 @pytest.mark.parametrize("upstreams", ["http://a/", f"http://a/,http://{'b' * 60}/"])
 def test_config_is_aligned_and_says_what_is_not_set(upstreams: str) -> None:
     """Three columns: the variable, its value, and where that came from."""
