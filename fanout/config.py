@@ -94,7 +94,7 @@ class Settings:
     @property
     def admin_names(self) -> tuple[str, ...]:
         """The names that `Host` may be on the admin listener. `admin_bind` may be a name, too."""
-        return (self.admin_bind.host.lower(), *self.admin_hosts)
+        return (self.admin_bind.host.lower().removesuffix("."), *self.admin_hosts)
 
     @property
     def descriptors_needed(self) -> int:

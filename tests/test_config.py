@@ -58,6 +58,12 @@ def test_the_admin_listener_may_be_asked_by_its_own_name_and_the_configured_ones
     assert load(bound, {}).settings.admin_names == ("ops.example", "fanout", "fanout.monitoring.svc")
 
 
+def test_an_admin_listener_with_a_final_dot_in_its_name_knows_it_as_host_has_it() -> None:
+    """`Host` is compared without its final dot."""
+    bound = {"FANOUT_ADMIN_BIND": "VM.example.:8081"}
+    assert load(bound, {}).settings.admin_names == ("vm.example",)
+
+
 # What is no name, would change what a request means, or is sent by clients with another meaning.
 NO_DEADLINE_HEADERS = [
     *(" ", "X Left", "X-Left:", "X-Left\r\nHost: a", "X-Läft", "X-Left\n", ":path", "X" * 65),
