@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
 DEFAULT_DEADLINE_HEADER: Final = "X-Envoy-Expected-Rq-Timeout-Ms"
+MOST_UPSTREAMS: Final = 16
 LARGEST_PORT: Final = 65535
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _LONGEST_NAME: Final = 253
@@ -244,8 +245,8 @@ def parse_deadline_header(text: str) -> str:
 
 def _upstreams(text: str) -> tuple[str, ...]:
     urls = tuple(url.strip() for url in text.split(","))
-    if len(urls) > 16:
-        raise ValueError("use at most 16 upstreams: every one is called on every request")
+    if len(urls) > MOST_UPSTREAMS:
+        raise ValueError(f"use at most {MOST_UPSTREAMS} upstreams: every one is called on every request")
     for url in urls:
         _check_url(url)
     return urls
