@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from fanout.cli import HEALTH_WITHIN_S
 from fanout.config import SETTINGS
 from fanout.testing import running
 from tests.blackbox.conftest import request
@@ -214,6 +215,31 @@ def test_health_does_not_wait_for_a_server_that_hangs() -> None:
         done = fanout("health", FANOUT_ADMIN_BIND=f"127.0.0.1:{silent.getsockname()[1]}")
     assert done.returncode == 1
     assert_one_line(done.stderr, "timed out")
+
+
+def test_health_does_not_wait_for_a_server_that_answers_byte_by_byte() -> None:
+    """Each byte comes in time, and the answer does not."""
+
+    def drip(slow: socket.socket) -> None:
+        with suppress(OSError), slow.accept()[0] as client:
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while client.send(b"x"):
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as slow, ThreadPoolExecutor() as threads:
+        threads.submit(drip, slow)
+        address = f"127.0.0.1:{slow.getsockname()[1]}"
+        began = time.monotonic()
+        done = fanout("health", FANOUT_ADMIN_BIND=address)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, f"no answer from http://{address}/readyz: timed out")
+    assert time.monotonic() - began >= HEALTH_WITHIN_S
+
+
+def test_health_asks_for_the_port_that_a_server_with_any_free_port_has() -> None:
+    done = fanout("health", "--admin-bind", "127.0.0.1:0", "--workers", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "FANOUT_ADMIN_BIND=127.0.0.1:0", "give its port")
 
 
 def test_config_shows_values_sources_and_no_secrets() -> None:
