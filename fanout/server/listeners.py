@@ -9,11 +9,8 @@ from typing import Final
 from fanout.config import Bind
 
 BACKLOG: Final = 4096  # Linux's default somaxconn; the kernel lowers it to what it allows
-
-_NOT_HERE: Final = (
-    errno.EADDRNOTAVAIL,
-    errno.EAFNOSUPPORT,
-)  # IPv6 is off, and `localhost` has an address of it
+# IPv6 is off, say, and `localhost` has an address of it.
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ListenError(Exception):
