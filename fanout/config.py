@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_UPSTREAM: Final = "https://exponea-engineering-assignment.appspot.com/api/work"
 DEFAULT_DEADLINE_HEADER: Final = "X-Envoy-Expected-Rq-Timeout-Ms"
+MOST_UPSTREAMS: Final = 16
 LARGEST_PORT: Final = 65535
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _LONGEST_NAME: Final = 253
@@ -94,7 +95,7 @@ class Settings:
     @property
     def admin_names(self) -> tuple[str, ...]:
         """The names that `Host` may be on the admin listener. `admin_bind` may be a name, too."""
-        return (self.admin_bind.host.lower(), *self.admin_hosts)
+        return (self.admin_bind.host.lower().removesuffix("."), *self.admin_hosts)
 
     @property
     def descriptors_needed(self) -> int:
@@ -244,8 +245,8 @@ def parse_deadline_header(text: str) -> str:
 
 def _upstreams(text: str) -> tuple[str, ...]:
     urls = tuple(url.strip() for url in text.split(","))
-    if len(urls) > 16:
-        raise ValueError("use at most 16 upstreams: every one is called on every request")
+    if len(urls) > MOST_UPSTREAMS:
+        raise ValueError(f"use at most {MOST_UPSTREAMS} upstreams: every one is called on every request")
     for url in urls:
         _check_url(url)
     return urls
@@ -454,9 +455,7 @@ def _read(
         try:
             values[setting.name] = setting.parse(text)
         except ValueError as error:
-            shown = (
-                ",".join(mask_url(url) for url in text.split(",")) if setting.name == "upstreams" else text
-            )
+            shown = mask_refused_url(text) if setting.name == "upstreams" else text
             raise SettingsError(f"{_named(setting, source)}={shown!r}: {error}") from None
         sources[setting.name] = source
     return values, sources
@@ -523,13 +522,16 @@ def _typos(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+_HTTP_SCHEME: Final = re.compile(r"\s*https?:/{0,2}", re.IGNORECASE)
+
+
 def secrets_of(url: str) -> list[str]:
     """What of a URL is a secret, or may be one, in every form in which it is written or sent."""
     parts = urlsplit(url)
     credentials = unquote(parts.netloc.rpartition("@")[0])
     password = credentials.partition(":")[2]
     encoded = b64encode(credentials.encode()).decode("ascii")
-    values = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    values = [pair.partition("=")[2] if "=" in pair else pair for pair in parts.query.split("&")]
     forms = [parts.password or "", password, encoded, *values, *map(unquote, values)]
     return [form for form in dict.fromkeys(forms) if form]
 
@@ -541,14 +543,43 @@ def _shown(value: Any) -> Any:
 
 
 def mask_url(url: str) -> str:
-    """The URL with its user name, password and query values replaced by ***: they may be secrets."""
+    """The URL with its user name, password and query values replaced by ***: they may be secrets.
+
+    An `@` after the host may end a password that has a `/` or a `?` in it, so that is masked as well.
+    """
+    if url.count("@") > 1:
+        return mask_refused_url(url)  # it is not certain which of them ends the password
     try:
         parts = urlsplit(url)
     except ValueError:
         return "***"
-    host = parts.netloc.rpartition("@")[2]
-    netloc = f"***@{host}" if "@" in parts.netloc else host
-    query = (
-        "&".join(f"{pair.partition('=')[0]}=***" for pair in parts.query.split("&")) if parts.query else ""
-    )
-    return SplitResult(parts.scheme, netloc, parts.path, query, "").geturl()
+    netloc, path = _mask_to_at(parts.netloc), _mask_to_at(parts.path)
+    query = "&".join(map(_mask_pair, parts.query.split("&"))) if parts.query else ""
+    if "@" in parts.query:
+        path, query = "/***", "***"
+    return SplitResult(parts.scheme, netloc, path, query, "").geturl()
+
+
+def mask_refused_url(text: str) -> str:
+    """What may be shown of a text that is not a URL, or not several with commas between them.
+
+    It does not have the parts of a URL, and a password in it may have any character. So everything before the
+    last `@` is masked, except an http scheme, and everything after the first `?` or `#`.
+    """
+    http = _HTTP_SCHEME.match(text)
+    scheme = http[0] if http else ""
+    before, *query = re.split(r"[?#]", text[len(scheme) :].replace("%40", "@"), maxsplit=1)
+    if "@" in "".join(query):
+        return f"{scheme}***"
+    return scheme + _mask_to_at(before) + ("?***" if query else "")
+
+
+def _mask_to_at(text: str) -> str:
+    _, at, rest = text.rpartition("@")
+    return f"***@{rest}" if at else text
+
+
+def _mask_pair(pair: str) -> str:
+    """A pair of a query. Without a `=`, it may be a value."""
+    name, equals, _ = pair.partition("=")
+    return f"{name}=***" if equals else "***"

@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from fanout.cli import HEALTH_WITHIN_S
 from fanout.config import SETTINGS
 from fanout.testing import running
 from tests.blackbox.conftest import request
@@ -216,6 +217,31 @@ def test_health_does_not_wait_for_a_server_that_hangs() -> None:
     assert_one_line(done.stderr, "timed out")
 
 
+def test_health_does_not_wait_for_a_server_that_answers_byte_by_byte() -> None:
+    """Each byte comes in time, and the answer does not."""
+
+    def drip(slow: socket.socket) -> None:
+        with suppress(OSError), slow.accept()[0] as client:
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while client.send(b"x"):
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as slow, ThreadPoolExecutor() as threads:
+        threads.submit(drip, slow)
+        address = f"127.0.0.1:{slow.getsockname()[1]}"
+        began = time.monotonic()
+        done = fanout("health", FANOUT_ADMIN_BIND=address)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, f"no answer from http://{address}/readyz: timed out")
+    assert time.monotonic() - began >= HEALTH_WITHIN_S
+
+
+def test_health_asks_for_the_port_that_a_server_with_any_free_port_has() -> None:
+    done = fanout("health", "--admin-bind", "127.0.0.1:0", "--workers", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "FANOUT_ADMIN_BIND=127.0.0.1:0", "give its port")
+
+
 def test_config_shows_values_sources_and_no_secrets() -> None:
     done = fanout(
         "config", "--json", "--reserve-ms", "30", FANOUT_UPSTREAMS="http://user:secret@a/?key=hidden"
@@ -229,6 +255,18 @@ def test_config_shows_values_sources_and_no_secrets() -> None:
     as_text = fanout("config", FANOUT_UPSTREAMS="http://user:secret@a/").stdout
     assert "secret" not in as_text
     assert len(as_text.splitlines()) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("command", ["serve", "config"])
+@pytest.mark.parametrize("url", ["http://me:hunter2,x@10.0.0.1/y", '"http://me:hunter2@10.0.0.1/y"'])
+def test_a_refused_upstream_is_named_by_its_setting_and_shows_no_password(command: str, url: str) -> None:
+    for name, done in {
+        "--upstream": fanout(command, "--upstream", "http://10.0.0.2/", "--upstream", url),
+        "FANOUT_UPSTREAMS": fanout(command, FANOUT_UPSTREAMS=url),
+    }.items():
+        assert (done.returncode, done.stdout) == (2, "")
+        assert_one_line(done.stderr, f"{name}='", "***@10.0.0.1/y", "use absolute URLs")
+        assert "hunter2" not in done.stderr
 
 
 @pytest.mark.parametrize("upstreams", ["http://a/", f"http://a/,http://{'b' * 60}/"])

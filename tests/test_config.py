@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fanout.config import DEFAULT_UPSTREAM, SETTINGS, Bind, SettingsError, load, mask_url
+from fanout.config import (
+    DEFAULT_UPSTREAM,
+    SETTINGS,
+    Bind,
+    SettingsError,
+    load,
+    mask_refused_url,
+    mask_url,
+    secrets_of,
+)
 
 
 def test_the_defaults_are_good_settings() -> None:
@@ -45,6 +56,12 @@ def test_the_admin_listener_may_be_asked_by_its_own_name_and_the_configured_ones
     assert load({}, {}).settings.admin_hosts == ()
     bound = {"FANOUT_ADMIN_BIND": "Ops.example:8081", "FANOUT_ADMIN_HOSTS": "fanout, Fanout.Monitoring.svc."}
     assert load(bound, {}).settings.admin_names == ("ops.example", "fanout", "fanout.monitoring.svc")
+
+
+def test_an_admin_listener_with_a_final_dot_in_its_name_knows_it_as_host_has_it() -> None:
+    """`Host` is compared without its final dot."""
+    bound = {"FANOUT_ADMIN_BIND": "VM.example.:8081"}
+    assert load(bound, {}).settings.admin_names == ("vm.example",)
 
 
 # What is no name, would change what a request means, or is sent by clients with another meaning.
@@ -187,6 +204,13 @@ def test_a_near_miss_is_pointed_out_and_kubernetes_own_variables_are_not() -> No
         ("http://a/b", "http://a/b"),
         ("https://user:pass@a:1/b", "https://***@a:1/b"),
         ("http://a/b?key=secret&x=1", "http://a/b?key=***&x=***"),
+        ("http://a/b?secret", "http://a/b?***"),
+        ("http://a/b?key=secret&secret", "http://a/b?key=***&***"),
+        ("http://user:12345/secret@a/b", "http://user:12345/***@a/b"),
+        ("http://user:12345?key=secret@a/b", "http://user:12345/***?***"),
+        ("http://user:/secret?x@a/b", "http://user:/***?***"),
+        ("http://user:hunter2@secret@a/b", "http://***@a/b"),
+        ("http://user:x@hunter2?secret@a/b", "http://***"),
         ("http://[::1/", "***"),
     ],
 )
@@ -198,6 +222,70 @@ def test_a_wrong_url_does_not_print_its_password() -> None:
     with pytest.raises(SettingsError) as raised:
         load({"FANOUT_UPSTREAMS": "http://user:hunter2@a:99999/"}, {})
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("ftp://a/b", "ftp://a/b"),
+        ("http://[::1/", "http://[::1/"),
+        ("http://a/b c,http://d:0/", "http://a/b c,http://d:0/"),
+        ("http://user:hunter2,secret@a/x", "http://***@a/x"),
+        ("http://user:hunter2/secret@a/x", "http://***@a/x"),
+        ("HTTPS://user:hunter2@secret@a:x/", "HTTPS://***@a:x/"),
+        ("user:hunter2@a/x", "***@a/x"),
+        ("hunter2://@a/x", "***@a/x"),
+        ("http:/user:hunter2@a/x", "http:/***@a/x"),
+        ('"http://user:hunter2@a/x"', '***@a/x"'),
+        ("http://user:hunter2%40a/x", "http://***@a/x"),
+        ("http://a/b c?key=hunter2", "http://a/b c?***"),
+        ("http://a/#hunter2", "http://a/?***"),
+        ("http://user:hunter2#secret@a/x", "http://***"),
+        ("http://u:x?hunter2@h/&key=hunter2", "http://***"),
+        ("http://user:hunter2@a:0/,http://user:secret@b/?key=hunter2", "http://***@b/?***"),
+    ],
+)
+def test_of_a_refused_url_only_what_cannot_be_a_password_is_shown(text: str, masked: str) -> None:
+    assert mask_refused_url(text) == masked
+
+
+SHAPES_OF_URLS = [
+    "http://user:{}@10.0.0.1/x",
+    "https://{}@10.0.0.1/a b?y=1",
+    "http://user:{}@10.0.0.1:99999/x",
+    "http://user:{}@[::1/x",
+    "user:{}@10.0.0.1/x",
+    "{}@10.0.0.1",
+    "http:/user:{}@10.0.0.1/x",
+    "ftp://user:{}@10.0.0.1/x",
+    ' "http://user:{}@10.0.0.1/x"',
+    "http://10.0.0.1/a b?key={}",
+    "http://10.0.0.1:0/?{}",
+    "http://10.0.0.1:0/?me@10.0.0.1&key={}",
+    "http://10.0.0.1/#{}",
+    "http://user:{}@10.0.0.1/x,http://10.0.0.2:0/",
+    "ftp://10.0.0.2/,http://user:{}@10.0.0.1/x",
+    "http://user:{0}@10.0.0.1/,http://user:{0}@10.0.0.2:x/?key={0}",
+]
+around_a_password = st.text("aZ9@:/?#,=&%[]\\|;+ \n\t'\"{}~ä", max_size=8)
+
+
+@pytest.mark.parametrize("shape", SHAPES_OF_URLS)
+@given(before=around_a_password, after=around_a_password)
+def test_a_password_is_never_shown_whatever_is_wrong_with_its_url(
+    shape: str, before: str, after: str
+) -> None:
+    """Neither in the error nor, if the URL is a good one, among the settings."""
+    environment = {"FANOUT_UPSTREAMS": shape.format(f"{before}hunter2{after}")}
+    try:
+        shown = str(load(environment, {}).settings.shown())
+    except SettingsError as error:
+        shown = str(error)
+    assert "hunter2" not in shown
+
+
+def test_a_part_of_a_query_without_a_name_is_a_secret_of_the_log() -> None:
+    assert secrets_of("http://a/?hunter2&key=secret") == ["hunter2", "secret"]
 
 
 def test_every_setting_says_what_it_is() -> None:

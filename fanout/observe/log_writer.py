@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 MAX_LINES: Final = 10_000  # ten seconds of a busy process; about 25 MB of receipts
 _BATCH: Final = 16
+LAST_LINES_S: Final = 1  # what the exit of a process waits for a log that nobody reads
 _START_AGAIN_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 1.0  # though nobody woke the thread: to wake it needs memory
 _REST_S: Final = 0.2  # between two looks at the queue: what costs is to wake the thread, not to write a line
@@ -80,7 +81,7 @@ class LogWriter:
         if self._thread is None:
             self._start_thread()
 
-    def close(self, within_s: float = 1.0) -> None:
+    def close(self, within_s: float = LAST_LINES_S) -> None:
         """Write what is in the queue, for at most `within_s`, and stop. Later lines are dropped."""
         self._start_again_at = 0.0
         self._start_thread()
@@ -151,7 +152,7 @@ def _line(make: Callable[[Any], str], item: Any) -> str:
         return f"a log line could not be made: {bug!r}\n"
 
 
-def write_within(stream: TextIO, text: str, within_s: float = 1.0) -> None:
+def write_within(stream: TextIO, text: str, within_s: float = LAST_LINES_S) -> None:
     """Write a last text, for at most so long. It needs no thread. What a full pipe does not take is lost."""
     try:
         descriptor = stream.fileno()

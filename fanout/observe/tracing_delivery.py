@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -104,9 +105,13 @@ class _Reasons(logging.Filter):
 
 
 def _in_words(error: BaseException) -> str:
-    """The system's words for it, or the name of its type. Its text can hold the URL, with what is secret."""
+    """OpenSSL's or the system's words for it, or the name of its type. Its text can hold the URL, with
+    what is secret."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLError):  # an `OSError`, with a number that is not the system's
+            words = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
+            return words.replace("_", " ").lower().removesuffix(".") or type(error).__name__
         if isinstance(cause, OSError) and isinstance(cause.errno, int):
             return os.strerror(cause.errno).lower()
         cause = cause.__cause__ or cause.__context__

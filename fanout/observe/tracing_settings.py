@@ -1,7 +1,7 @@
 """Whether requests are traced, from OpenTelemetry's standard variables; an empty one counts as unset.
 
 Read here is what decides at the start; where spans are sent, and with which headers, certificates and
-timeout (`OTEL_EXPORTER_OTLP_*`), and what the resource is (`OTEL_SERVICE_NAME`,
+timeout (`OTEL_EXPORTER_OTLP_*`; only checked here), and what the resource is (`OTEL_SERVICE_NAME`,
 `OTEL_RESOURCE_ATTRIBUTES`), is read by OpenTelemetry itself. Nothing here imports it.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 _PROTOCOL: Final = "http/protobuf"
 _FOLLOWS_CLIENT: Final = "parentbased_"
 _ROOTS: Final = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
@@ -74,6 +76,9 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
     for name in _PROTOCOLS:
         if value(name) not in ("", _PROTOCOL):
             raise ValueError(f"{name}={value(name)!r}: use {_PROTOCOL}; a collector takes it on port 4318")
+    for name in _TIMEOUTS:
+        if value(name):
+            _check_timeout(name, value(name))
     collector = _shown(endpoint, value(endpoint)) if endpoint else "http://localhost:4318"
     sampler = value("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
     max_waiting = count("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
@@ -100,6 +105,16 @@ def _ratio(sampler: str, argument: str) -> float:
     if not 0.0 <= ratio <= 1.0:
         raise ValueError(f"OTEL_TRACES_SAMPLER_ARG={argument!r}: use a ratio from 0.0 to 1.0")
     return ratio
+
+
+def _check_timeout(name: str, text: str) -> None:
+    """With another one, every batch would fail, or none would end."""
+    try:
+        timeout_s = float(text)
+    except ValueError:
+        timeout_s = 0.0
+    if not 0.0 < timeout_s < inf:
+        raise ValueError(f"{name}={text!r}: use a number of seconds above 0")
 
 
 def _shown(name: str, url: str) -> str:

@@ -21,6 +21,7 @@ from loguru import logger
 
 RETRY_S: Final = 1.0
 EXIT_S: Final = 2  # for writing the last lines of the log
+SHORTEST_WATCHDOG_USEC: Final = 100_000  # far above any event-loop iteration of a healthy server
 MAX_DIGITS: Final = 20  # of 64 bits
 
 # Called when the server is ready, with the event of the first signal. Cancelled when the server has ended.
@@ -99,8 +100,10 @@ def service_manager(environment: MutableMapping[str, str]) -> ServiceManager:
         address = ""
     if not usec:
         return ServiceManager(address)
-    if not (usec.isascii() and usec.isdecimal() and len(usec) <= MAX_DIGITS and int(usec)):
-        logger.warning("WATCHDOG_USEC={}: not used: use a whole number of microseconds above 0", usec)
+    is_number = usec.isascii() and usec.isdecimal() and len(usec) <= MAX_DIGITS
+    if not is_number or int(usec) < SHORTEST_WATCHDOG_USEC:
+        fix = f"use a whole number of microseconds from {SHORTEST_WATCHDOG_USEC} up"
+        logger.warning("WATCHDOG_USEC={}: not used: {}", usec, fix)
         return ServiceManager(address)
     is_for_us = pid in ("", str(os.getpid()))
     return ServiceManager(address, int(usec) / 1e6 if address and is_for_us else math.inf)

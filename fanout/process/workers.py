@@ -52,10 +52,10 @@ from fanout.process.worker import ALIVE, Order
 from fanout.server.listeners import open_listeners
 
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
-
-START_WITHIN_S: Final = (
-    60  # from its start until it serves; it takes a second or two. After that it is killed
-)
+# Beyond the bound of a silence, for this process may have been stopped itself, alone or with its workers.
+# What has come meanwhile is read then: epoll_wait, interrupted by a stop, reports nothing the first time.
+SILENCE_MARGIN_S: Final = 1
+START_WITHIN_S: Final = 60  # from a worker's start, which takes a second or two, until it serves
 LEAVE_WITHIN_S: Final = 5  # from the end of a worker's leash to its exit; after that it is killed
 END_POLL_S: Final = 0.01
 _MANY: Final = 4096
@@ -143,12 +143,12 @@ class Workers:
         except (OSError, MemoryError) as error:  # no descriptor, no memory or no process is left
             await trio.lowlevel.checkpoint()
             return f"could not be started: {error}"
-        has_served = False
+        serves = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._let_go, index, leash, process)
-                has_served = await self._introduce(order, leash, process)
-                if has_served:
+                nursery.start_soon(self._let_go, index, leash, process, serves)
+                await self._introduce(order, leash, process, serves)
+                if serves.is_set():
                     await self._watch(index, leash, process)
                 await _ended(process)
                 nursery.cancel_scope.cancel(reason="the worker has ended")
@@ -157,7 +157,7 @@ class Workers:
             process.kill()  # if it has ended, this does nothing
             process.wait()  # until the kernel has killed it
         how = _how_it_ended(process.returncode)
-        if self._stop.is_set() and has_served and process.returncode != 0:
+        if self._stop.is_set() and serves.is_set() and process.returncode != 0:
             self.lost += 1
             logger.bind(worker=index).error("worker {} {} while it drained", index, how)
         return how
@@ -191,23 +191,24 @@ class Workers:
             )
             return process, leash, order
 
-    async def _introduce(
-        self, order: Order, leash: trio.SocketStream, process: subprocess.Popen[bytes]
-    ) -> bool:
-        """Returns whether the worker serves. If not, it has died, or was stuck and got SIGABRT."""
-        index, is_ready = order.index, False
-        with trio.move_on_after(START_WITHIN_S) as start, suppress(trio.BrokenResourceError):
+    async def _introduce(  # noqa: ASYNC910 - to write to the leash is a checkpoint
+        self, order: Order, leash: trio.SocketStream, process: subprocess.Popen[bytes], serves: trio.Event
+    ) -> None:
+        """Sets `serves` when the worker does. If it never will, it has died, or hung and got SIGABRT."""
+        index = order.index
+        heard: bytes | None = b""
+        with suppress(trio.BrokenResourceError):
             await leash.send_all(pickle.dumps(order))
-            is_ready = await leash.receive_some(len(ALIVE)) == ALIVE
-        if is_ready:
+            heard = await _heard(leash, START_WITHIN_S)
+        if heard:
             logger.bind(worker=index, pid=process.pid).info("worker {} is ready", index)
+            serves.set()
             self._count_ready(index)
-        elif start.cancelled_caught:
+        elif heard is None:
             logger.bind(worker=index).error(
                 "worker {} does not serve after {} s, so it is ended", index, START_WITHIN_S
             )
             process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
-        return is_ready  # noqa: ASYNC910 - the leash was a checkpoint
 
     def _count_ready(self, index: int) -> None:
         if self._not_yet_ready:
@@ -216,30 +217,45 @@ class Workers:
                 print_ready(self._settings, self._urls)
                 self._ready.set()
 
-    async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
+    async def _watch(  # noqa: ASYNC910 - to read the leash is a checkpoint
+        self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]
+    ) -> None:
         """Returns when the worker has closed its leash, or was silent for too long and got SIGABRT."""
         watchdog_s = self._manager.watchdog_s
+        heard: bytes | None = ALIVE
         with suppress(trio.BrokenResourceError):
-            is_open, silence = True, trio.CancelScope()
-            while is_open and not silence.cancelled_caught:
-                # A new scope each time: what has come in time counts, though this loop itself was late.
-                with trio.move_on_after(watchdog_s) as silence:
-                    is_open = bool(await leash.receive_some(_MANY))
-            if silence.cancelled_caught:
-                logger.bind(worker=index).error(
-                    "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s
-                )
-                process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
-        await trio.lowlevel.checkpoint()
+            while heard:
+                heard = await _heard(leash, watchdog_s)
+        if heard is None:
+            logger.bind(worker=index).error(
+                "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s
+            )
+            process.send_signal(signal.SIGABRT)  # with PYTHONFAULTHANDLER=1 it leaves a traceback
 
-    async def _let_go(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
-        """When stopping: the worker drains. One that does not end in time is stuck and is killed."""
+    async def _let_go(
+        self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes], serves: trio.Event
+    ) -> None:
+        """When stopping: the worker drains. One that does not end in time is stuck and is killed.
+
+        One that does not serve yet has no requests, and may not read its leash for long.
+        """
         await self._stop.wait()
         with suppress(OSError):  # it has died
             leash.socket.shutdown(socket.SHUT_WR)
-        await trio.sleep(self._longest_shutdown_s)
-        logger.bind(worker=index).error("worker {} does not end: killed", index)
+        with trio.move_on_after(STUCK_MARGIN_S):
+            await serves.wait()
+        if serves.is_set():
+            await trio.sleep(self._longest_shutdown_s)
+            logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
+
+
+async def _heard(leash: trio.SocketStream, within_s: float) -> bytes | None:
+    """What the worker says. `b""` when it has closed the leash, `None` when it is silent for so long."""
+    for seconds in (within_s, SILENCE_MARGIN_S):
+        with trio.move_on_after(seconds):
+            return await leash.receive_some(_MANY)
+    return None
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

@@ -34,9 +34,12 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
+    """arrived_at: of its request, for clients may give two requests the same id."""
+
     request_id: str
     record: CallRecord
     at: float
+    arrived_at: float
 
 
 class RaceRecord(NamedTuple):

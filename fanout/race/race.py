@@ -135,7 +135,7 @@ class Race:
         now, timings = self._now(), self._marks[call]
         record = self.ledger.end(call, outcome, now, timings.seen, timings.left, timings.time_left_ms)
         if CallEnded in self._observer.interests:
-            self._observer.notify(CallEnded(self.request_id, record, now))
+            self._observer.notify(CallEnded(self.request_id, record, now, self.budget.arrived_at))
 
     def _crash(self, call: int, bug: BaseException) -> None:
         self._observer.notify(BugFound(self.request_id, f"call {call}", bug, self._now()))

@@ -9,6 +9,8 @@ from typing import Final
 from fanout.config import Bind
 
 BACKLOG: Final = 4096  # Linux's default somaxconn; the kernel lowers it to what it allows
+# IPv6 is off, say, and `localhost` has an address of it.
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ListenError(Exception):
@@ -16,7 +18,10 @@ class ListenError(Exception):
 
 
 def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
-    """Bind and listen on every address that `bind` names, or raise `ListenError` and leave none open."""
+    """Bind and listen on every address that `bind` names, or raise `ListenError` and leave none open.
+
+    Of a name with several addresses, those that this machine does not have are skipped.
+    """
     try:
         found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -24,18 +29,26 @@ def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
             f"{variable}={bind}: cannot resolve the host: {_why(error)}. Use an address"
         ) from None
     opened: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            if bind.port == 0 and opened:
-                break  # any free port: one address is enough, and another would get another port
+    skipped: list[ListenError] = []
+    for family, _, _, _, address in dict.fromkeys(found):
+        if bind.port == 0 and opened:
+            break  # any free port: one address is enough, and another would get another port
+        try:
             opened.append(_listen(family, address))
-    except OSError as error:
-        for sock in opened:
-            sock.close()
-        raise ListenError(
-            f"{variable}={bind}: cannot listen: {_why(error)}. {_fix(error, variable)}"
-        ) from None
+        except OSError as error:
+            failure = _failure(bind, variable, address, error)
+            if error.errno not in _NOT_HERE:
+                _close(opened)
+                raise failure from None
+            skipped.append(failure)
+    if not opened:
+        raise skipped[0]
     return opened
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
 
 
 def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
@@ -51,6 +64,13 @@ def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _failure(bind: Bind, variable: str, address: tuple[object, ...], error: OSError) -> ListenError:
+    """address: of the socket; named if `bind` has only its name."""
+    where = Bind(str(address[0]), bind.port)
+    on = "" if where == bind else f" on {where}"
+    return ListenError(f"{variable}={bind}: cannot listen{on}: {_why(error)}. {_fix(error, variable)}")
 
 
 def _why(error: OSError | UnicodeError) -> str:

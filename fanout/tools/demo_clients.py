@@ -49,7 +49,7 @@ class Clients:
         command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(asdict(self))]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         start = partial(trio.run_process, command, env=environment, start_new_session=True, check=False)
-        with suppress(OSError):  # no descriptor, no memory or no process is left
+        with suppress(OSError, MemoryError, RuntimeError):  # no descriptor, memory, process or thread is left
             await start(stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
 
     async def run_here(self) -> None:

@@ -233,8 +233,10 @@ async def test_only_the_bars_of_calls_that_run_grow_and_none_beyond_the_deadline
 
 
 async def test_deadlines_hang_ups_and_failures_each_say_what_they_are() -> None:
-    async with live_page("demo", *SLOW, "--fault", "status=0.0") as (_, page):
-        await fire(page, endpoint="all", timeout_ms=150)
+    very_slow = ("--reliable", "--min-delay-ms", "3000", "--max-delay-ms", "4000")
+    async with live_page("demo", *very_slow, "--fault", "status=0.0") as (_, page):
+        # Long enough that both calls have begun by then, on any machine.
+        await fire(page, endpoint="all", timeout_ms=1000)
         await page.wait_until("document.querySelector('#rows tr.failed')")
         deadline = await text_of(page, "#rows tr.failed")
         await page.click("#controls .buttons button:nth-child(3)")

@@ -16,7 +16,7 @@ def test_a_request_is_shown_running_then_with_a_call_ended_then_ended() -> None:
     rows.started(started())
     (running,), _ = rows.take(10.1)
     record = CallRecord(1, 10.0, 10.12, Failure("bad_status", 503), (("wait", 10.01),))
-    rows.call_ended(CallEnded("r-1", record, 10.12))
+    rows.call_ended(CallEnded("r-1", record, 10.12, 10.0))
     (half,), _ = rows.take(10.2)
     rows.ended(receipt())
     (ended,), left_out = rows.take(10.3)
@@ -25,6 +25,17 @@ def test_a_request_is_shown_running_then_with_a_call_ended_then_ended() -> None:
     assert half["calls"][0]["outcome"] == "running"
     assert (ended["reason"], ended["arrived_ms"], left_out) == ("success", 10_000, 0)
     assert rows.take(10.4) == ([], 0)
+
+
+def test_a_call_of_another_request_with_the_same_id_is_not_shown_as_its_own() -> None:
+    rows = Rows(10.0)
+    rows.started(started())
+    rows.take(10.1)
+    record = CallRecord(1, 10.0, 10.12, Failure("bad_status", 503))
+    rows.call_ended(CallEnded("r-1", record, 10.12, 10.05))
+    assert rows.take(10.2) == ([], 0)
+    rows.call_ended(CallEnded("r-1", record, 10.12, 10.0))
+    assert len(rows.take(10.3)[0]) == 1
 
 
 def test_who_was_shown_running_is_shown_ended_however_much_happens() -> None:

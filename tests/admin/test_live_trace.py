@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from fanout.admin.live.trace import trace_events
+from fanout.config import MOST_UPSTREAMS
 from tests.admin.live_receipts import call, receipt
 
 
@@ -16,8 +17,15 @@ def test_requests_that_overlap_get_lanes_of_their_own() -> None:
         receipt(request_id="c", arrived_at=10.4, ended_at=10.6),
     ]
     spans = [event for event in trace_events(receipts) if event.get("cat") == "request"]
-    assert [(span["args"]["request_id"], span["tid"]) for span in spans] == [("a", 0), ("b", 16), ("c", 16)]
+    assert [(span["args"]["request_id"], span["tid"]) for span in spans] == [("a", 0), ("b", 17), ("c", 17)]
     assert [span["dur"] for span in spans] == [500_000, 200_000, 200_000]
+
+
+def test_requests_with_as_many_calls_as_there_can_be_share_no_row() -> None:
+    calls = tuple(call(index=number) for number in range(MOST_UPSTREAMS))
+    receipts = [receipt(request_id=each, calls=calls) for each in ("a", "b")]
+    spans = [event for event in trace_events(receipts) if event.get("cat") in ("request", "call")]
+    assert len({span["tid"] for span in spans}) == len(spans) == 2 * (1 + MOST_UPSTREAMS)
 
 
 def test_a_call_is_a_span_with_its_phases_and_says_why_it_was_cancelled() -> None:

@@ -70,6 +70,22 @@ def test_a_server_that_cannot_start_a_thread_serves() -> None:
     assert entry["message"] == "no thread can be started: the log waits until there is one"
 
 
+def test_many_clients_of_the_page_that_no_thread_can_start_are_no_reason_to_end() -> None:
+    """G10, tenet 2: the demo starts a process for them, and that takes a thread."""
+    with without_threads("demo", *FREE, "--reliable", at_once=True) as program:
+        order = {"endpoint": "first", "count": 101, "over_ms": 0, "timeout_ms": 1000}
+        fired = request(
+            program.urls["admin"],
+            "/live/control/fire",
+            method="POST",
+            document=order,
+            headers={"X-Fanout-Live": "1", "Content-Type": "application/json"},
+        )
+        assert fired.status == 200, fired
+        assert request(program.urls["api"], "/api/all?timeout=3000").status == 200
+        assert program.stop() == 0
+
+
 def test_spans_that_no_thread_can_send_are_named_and_the_exit_is_in_order() -> None:
     """G9, G12: closing the exporter needs a thread, and does without."""
     with without_threads(

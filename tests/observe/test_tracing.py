@@ -340,6 +340,17 @@ def test_a_collector_that_cannot_be_reached_is_reported_before_the_first_request
     assert b"too slow" not in program.errors
 
 
+def test_a_collector_that_does_not_speak_tls_is_not_one_that_permits_nothing(
+    collector: Collector, upstream: TellingUpstream
+) -> None:
+    with serving(upstream, "/fast", to=collector.url.replace("http:", "https:")) as program:
+        assert get(program) == 200
+        wait_for_errors(program, b"traces do not reach the collector")
+        assert program.stop() == 0
+    assert b"permitted" not in program.errors
+    assert b"wrong version number" in program.errors or b"record layer failure" in program.errors
+
+
 def test_a_collector_that_goes_is_reported_at_the_first_try_that_fails(upstream: TellingUpstream) -> None:
     """Long before the exporter, which tries again and again, gives its spans up."""
     with socket.create_server(("127.0.0.1", 0)) as there:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import trio
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from fanout.observe.receipt import Receipt
 from fanout.observe.tracing import Tracing
+from fanout.observe.tracing_delivery import EXPORTER_LOGGER, Delivery
 from fanout.observe.tracing_settings import read_tracing
 from tests.observe.test_metrics import FIRST
 
@@ -88,3 +92,36 @@ async def test_spans_that_an_exporter_breaks_on_are_failed_and_the_next_are_sent
     assert list(map(len, kept.batches)) == [3]
     statistics = tracer.statistics()
     assert (statistics.spans_delivered, statistics.spans_failed, statistics.spans_waiting) == (3, 6, 0)
+
+
+def tls_failure(**attributes: str) -> ssl.SSLError:
+    """As OpenSSL's errors are: the number is not one of the system's."""
+    error = ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "[SSL: REASON] reason (_ssl.c:1006)")
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            tls_failure(reason="CERTIFICATE_VERIFY_FAILED", verify_message="Self-signed one."),
+            "self-signed one",
+        ),
+        (tls_failure(reason="WRONG_VERSION_NUMBER"), "wrong version number"),
+        (tls_failure(), "ConnectionError"),
+        (ConnectionRefusedError(111, "in other words"), "connection refused"),
+    ],
+    ids=["certificate", "protocol", "without a reason", "system"],
+)
+def test_why_the_collector_cannot_be_reached_is_said_in_words(error: OSError, says: str) -> None:
+    """Of TLS in OpenSSL's: its numbers are those of other errors of the system."""
+    settings = read_tracing({"OTEL_TRACES_EXPORTER": "otlp"})
+    assert settings is not None
+    delivery = Delivery(Kept(), settings)
+    raised = ConnectionError("a text with a URL")
+    raised.__cause__ = error
+    logging.getLogger(EXPORTER_LOGGER).warning("%s", raised)
+    delivery.shutdown()
+    assert delivery.failing_for == says

@@ -167,6 +167,18 @@ def test_a_number_is_a_few_decimal_digits_above_0(number: str) -> None:
         read(OTEL_BSP_SCHEDULE_DELAY=number)
 
 
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"])
+@pytest.mark.parametrize("timeout", ["0", "nan", "inf", "-1", "soon", "1e-400"])
+def test_a_timeout_with_which_no_batch_would_arrive_is_one_line(name: str, timeout: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}='{timeout}': use a number of seconds above 0$"):
+        read(**{name: timeout})
+
+
+@pytest.mark.parametrize("timeout", ["", " ", "10", "0.5"])
+def test_a_timeout_is_taken(timeout: str) -> None:
+    assert read(OTEL_EXPORTER_OTLP_TIMEOUT=timeout).delay_ms
+
+
 @pytest.mark.parametrize("url", ["http://collector:0", "HTTP//x", "ftp://a", "http:///x", "//a"])
 def test_more_that_is_no_endpoint(url: str) -> None:
     with pytest.raises(ValueError, match=r"^OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not an http URL: "):

@@ -169,7 +169,7 @@ def test_a_stuck_event_loop_does_not_feed_the_watchdog(
 
 def test_the_watchdog_of_another_process_is_not_fed(manager: Manager) -> None:
     other = {"WATCHDOG_PID": str(os.getpid())}
-    with running(*SERVE, environment=manager.environment(0.02) | other) as program:
+    with running(*SERVE, environment=manager.environment(0.1) | other) as program:
         assert manager.next()[0] == "READY=1"
         assert manager.is_silent_for(0.3)
         assert program.stop() == 0
@@ -213,15 +213,37 @@ def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
         assert len(log(program, "has been stuck")) == 1, "who works, or drains, is not stuck"
 
 
+@pytest.mark.parametrize("who", ["the parent", "all"])
+def test_a_parent_that_was_stopped_takes_nobody_for_stuck(manager: Manager, who: str) -> None:
+    """G10: by Ctrl-Z, a debugger or a freezer. What its workers have said meanwhile is yet to be read."""
+    with really_running(*SERVE, "--workers", "2", environment=manager.environment(watchdog_s=2)) as program:
+        assert manager.next()[0] == "READY=1"
+        wait_until_logged(program, "is ready", times=2)
+        workers = [entry["pid"] for entry in log(program, "is ready")]
+        stopped = [program.process.pid, *(workers if who == "all" else [])]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        manager.forget()
+        assert manager.next() == ["WATCHDOG=1"]
+        time.sleep(1.5)  # longer than the second chance of a silent worker
+        program.process.send_signal(signal.SIGTERM)
+        assert ends_with(program) == 0
+        assert not log(program, "has been stuck")
+        assert [entry["pid"] for entry in log(program, "is ready")] == workers
+
+
 @pytest.mark.parametrize("kind", ["nothing there", "not a socket", "too long"])
 def test_a_manager_that_cannot_be_reached_is_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("x" * 200 if kind == "too long" else "notify")
     if kind == "not a socket":
         path.touch()
-    environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "20000"}
+    environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "100000"}
     with running(*SERVE, environment=environment) as program:
         line = wait_until_logged(program, "NOTIFY_SOCKET")
-        time.sleep(0.1)  # five times the watchdog's interval
+        time.sleep(0.2)  # four times as long as between two messages to the watchdog
         assert request(program.urls["admin"], "/readyz").status == 200
         assert program.stop() == 0
         assert log(program, "NOTIFY_SOCKET") == [line]
@@ -231,7 +253,7 @@ def test_a_manager_that_cannot_be_reached_is_one_line(tmp_path: Path, kind: str)
 def test_a_manager_that_does_not_read_stalls_nothing_and_learns_it_later(manager: Manager) -> None:
     """EAGAIN: its queue is full, as while a machine boots. Without READY it would end the server."""
     manager.fill()
-    with running(*SERVE, environment=manager.environment(0.02)) as program:
+    with running(*SERVE, environment=manager.environment(0.1)) as program:
         line = wait_until_logged(program, "NOTIFY_SOCKET")
         assert request(program.urls["admin"], "/readyz").status == 200
         assert line["message"].endswith("Resource temporarily unavailable")
@@ -252,15 +274,15 @@ def test_the_variables_are_for_one_process_only() -> None:
     ("environment", "line"),
     [
         (
-            {"NOTIFY_SOCKET": "notify", "WATCHDOG_USEC": "1000"},
+            {"NOTIFY_SOCKET": "notify", "WATCHDOG_USEC": "1000000"},
             "NOTIFY_SOCKET=notify: not used: use an absolute path, or @ and a name",
         ),
         *(
             (
                 {"NOTIFY_SOCKET": "/notify", "WATCHDOG_USEC": usec},
-                f"WATCHDOG_USEC={usec}: not used: use a whole number of microseconds above 0",
+                f"WATCHDOG_USEC={usec}: not used: use a whole number of microseconds from 100000 up",
             )
-            for usec in ("0", "-1", "1e6", "9" * 5000)
+            for usec in ("0", "-1", "1e6", "1", "99999", "9" * 5000)
         ),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value.values()))[:20],
@@ -275,6 +297,10 @@ def test_what_no_manager_would_set_is_one_line_and_no_watchdog(
     finally:
         logger.remove(sink)
     assert said == [line]
+
+
+def test_the_shortest_watchdog_is_one_that_a_busy_event_loop_can_feed() -> None:
+    assert service_manager({"NOTIFY_SOCKET": "/notify", "WATCHDOG_USEC": "100000"}).watchdog_s == 0.1
 
 
 async def test_without_a_manager_nothing_is_sent_and_nothing_waits(autojump_clock: trio.abc.Clock) -> None:

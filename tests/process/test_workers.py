@@ -31,8 +31,9 @@ from fanout.config import Bind, SettingsError, load
 from fanout.process.exits import FAILED
 from fanout.process.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, keep_running, next_pause_s
 from fanout.process.sd_notify import ServiceManager
+from fanout.process.service import longest_shutdown_s
 from fanout.process.worker import ALIVE
-from fanout.process.workers import Workers
+from fanout.process.workers import SILENCE_MARGIN_S, Workers
 from fanout.server.listeners import open_listeners
 from fanout.testing import Program, running
 from tests.blackbox.conftest import request
@@ -534,6 +535,21 @@ async def test_a_parent_that_was_stuck_itself_ends_no_worker(autojump_clock: tri
                 theirs.send(ALIVE, socket.MSG_DONTWAIT)
                 autojump_clock.jump(11)
             await trio.testing.wait_all_tasks_blocked()
-            assert not ended
             autojump_clock.jump(11)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not ended, "the worker may have been stopped together with this process"
+            autojump_clock.jump(SILENCE_MARGIN_S)
     assert ended == [signal.SIGABRT], "who is silent is"
+
+
+async def test_a_worker_that_hangs_before_it_serves_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G9: it has no requests, and may not even read its leash."""
+    monkeypatch.setattr(workers_module, "_PROGRAM", "import time; time.sleep(1000)")
+    with one_worker() as workers, trio.fail_after(longest_shutdown_s(workers._settings) / 2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(workers.run)
+            await trio.sleep(0.5)
+            workers._stop.set()
+    assert workers.lost == 0

@@ -16,6 +16,7 @@ from prometheus_client import PROCESS_COLLECTOR
 from fanout.admin import metrics as of_service
 from fanout.config import load
 from fanout.observe import metrics as of_requests
+from fanout.observe.log_writer import LAST_LINES_S
 from fanout.observe.metrics_family import MAX_SERIES, Family
 from fanout.process.composition import GRACE_MARGIN_S
 from fanout.process.service import ADMIN_GRACE_S
@@ -88,9 +89,11 @@ def test_only_metrics_that_exist_are_asked_for(queries: list[str]) -> None:
 
 
 def test_the_sums_of_the_document_are_those_of_the_settings() -> None:
+    """A stuck worker is killed when another one would have written its last lines. Then its parent writes."""
+    assert STUCK_MARGIN_S == LAST_LINES_S
     settings = load({}, {}).settings
     prose = " ".join(OPERATIONS.split())
-    beyond_s = GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S
+    beyond_s = GRACE_MARGIN_S + ADMIN_GRACE_S + 2 * LAST_LINES_S
     longest_s = (settings.lame_duck_ms + settings.max_timeout_ms) // 1000 + beyond_s
     assert f"`FANOUT_LAME_DUCK_MS` + `FANOUT_MAX_TIMEOUT_MS` + {beyond_s} s before it kills" in prose
     assert f"by default {longest_s} s." in prose

@@ -48,7 +48,7 @@ async def test_every_fact_names_its_request_its_call_and_its_time(
     assert told == [
         RaceStarted("r-7", "first_success", 1, race.budget, 0.0),
         CallStarted("r-7", 0, 0.5),
-        CallEnded("r-7", record, 0.75),
+        CallEnded("r-7", record, 0.75, 0.0),
         RaceEnded("r-7", RaceRecord("first_success", race.budget, NoSuccess(), (record,), None), 1.75),
     ]
     assert (record.call, record.started_at, record.ended_at) == (0, 0.5, 0.75)
@@ -63,7 +63,7 @@ async def test_a_bug_is_told_with_its_place_and_before_the_end_of_its_call(
     await race.run(1, trio.CancelScope())
     assert told[-2:] == [
         BugFound("r-7", "call 1", bug, 0.25),
-        CallEnded("r-7", race.ledger.records[1], 0.25),
+        CallEnded("r-7", race.ledger.records[1], 0.25, 0.0),
     ]
 
 
@@ -74,7 +74,7 @@ async def test_a_call_that_is_never_started_says_why(autojump_clock: trio.testin
     [record] = race.ledger.records
     assert record.outcome == TOO_LATE
     assert record.started_at is None
-    assert told[-1] == CallEnded("r-7", record, 2.0)
+    assert told[-1] == CallEnded("r-7", record, 2.0, 0.0)
 
 
 async def test_a_call_that_is_left_out_is_on_record_with_the_reason_and_nobody_waits_for_it(
@@ -86,7 +86,7 @@ async def test_a_call_that_is_left_out_is_on_record_with_the_reason_and_nobody_w
     await trio.sleep(0.5)
     race.leave_out(1, "one was enough")
     record = race.ledger.records[1]
-    assert told[-1] == CallEnded("r-7", record, 0.5)
+    assert told[-1] == CallEnded("r-7", record, 0.5, 0.0)
     assert record == CallRecord(1, None, 0.5, NotStarted("one was enough"))
     await race.run(0, trio.CancelScope())
     assert race.verdict() == NoSuccess()

@@ -49,6 +49,18 @@ def named(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
+def without_ipv6(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """No address of IPv6 can be bound: that fails with this error."""
+    bind = socket.socket.bind
+
+    def refusing(sock: socket.socket, address: tuple[str, int]) -> None:
+        if sock.family == socket.AF_INET6:
+            raise OSError(number, os.strerror(number))
+        bind(sock, address)
+
+    monkeypatch.setattr(socket.socket, "bind", refusing)
+
+
 def test_a_listener_is_there_for_a_burst_and_never_waits() -> None:
     with listening(LOCAL) as [sock]:
         assert sock.getsockname()[0] == "127.0.0.1"
@@ -104,14 +116,50 @@ def test_a_port_in_use_is_said() -> None:
         )
 
 
-def test_a_foreign_address_is_said_and_those_before_it_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening(LOCAL) as [sock]:
-        port = sock.getsockname()[1]
-    named(monkeypatch, "127.0.0.1", NO_OTHER)
-    assert refused(Bind("a.name", port)) == (
-        f"FANOUT_BIND=a.name:{port}: cannot listen: cannot assign requested address. "
+def test_a_foreign_address_is_said() -> None:
+    assert refused(Bind(NO_OTHER, 1234)) == (
+        f"FANOUT_BIND={NO_OTHER}:1234: cannot listen: cannot assign requested address. "
         "Set FANOUT_BIND to an address of this machine"
     )
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_an_address_that_the_machine_lacks_is_skipped_if_its_name_has_another_one(
+    hosts: tuple[str, str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, `localhost` often has an IPv6 address and the kernel has no IPv6."""
+    named(monkeypatch, *hosts)
+    without_ipv6(monkeypatch, number)
+    with listening(Bind("localhost", 0)) as opened:
+        assert [sock.getsockname()[0] for sock in opened] == ["127.0.0.1"]
+        port = opened[0].getsockname()[1]
+    with listening(Bind("localhost", port)) as opened:
+        assert [sock.getsockname() for sock in opened] == [("127.0.0.1", port)]
+
+
+def test_if_the_machine_has_no_address_of_a_name_the_first_one_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named(monkeypatch, "::1", NO_OTHER)
+    without_ipv6(monkeypatch, errno.EAFNOSUPPORT)
+    assert refused(Bind("a.name", 1234)) == (
+        "FANOUT_BIND=a.name:1234: cannot listen on [::1]:1234: "
+        "address family not supported by protocol. Set FANOUT_BIND to an address of this machine"
+    )
+
+
+def test_an_address_whose_port_is_in_use_is_said_and_those_before_it_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other address would be served, and half of the clients would reach another program."""
+    with listening(Bind("127.0.0.2", 0)) as [sock]:
+        port = sock.getsockname()[1]
+        named(monkeypatch, "127.0.0.1", "127.0.0.2")
+        assert refused(Bind("a.name", port)) == (
+            f"FANOUT_BIND=a.name:{port}: cannot listen on 127.0.0.2:{port}: address already in use. "
+            "Stop the program that uses the port, or set FANOUT_BIND to another one (port 0: any free one)"
+        )
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])

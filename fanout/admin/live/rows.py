@@ -77,14 +77,13 @@ class Rows:
             self._changed[event.request_id] = None
 
     def call_ended(self, event: CallEnded) -> None:
-        running = self._running.get(event.request_id)
+        running = self._running_of(event.request_id, event.arrived_at)
         if running is not None:
             running.ended[event.record.call] = event.record
             self._changed[event.request_id] = None
 
     def ended(self, receipt: Receipt) -> None:
-        running = self._running.get(receipt.request_id)
-        if running is not None and running.started.budget.arrived_at == receipt.arrived_at:
+        if self._running_of(receipt.request_id, receipt.arrived_at) is not None:
             del self._running[receipt.request_id]
             self._changed.pop(receipt.request_id, None)
             self._ended.append(receipt)
@@ -94,6 +93,12 @@ class Rows:
             waiting.append(receipt)
         else:
             self._left_out += 1
+
+    def _running_of(self, request_id: str, arrived_at: float) -> _Running | None:
+        """If that very request is shown, and not another one with its id."""
+        running = self._running.get(request_id)
+        is_it = running is not None and running.started.budget.arrived_at == arrived_at
+        return running if is_it else None
 
     def is_any_running(self) -> bool:
         """Whether a request is shown that runs."""

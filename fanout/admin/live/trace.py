@@ -10,10 +10,11 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from fanout.config import MOST_UPSTREAMS
 from fanout.observe.receipt import CallReceipt, Receipt
 from fanout.race.outcome import Cancelled
 
-LINES_A_LANE: Final = 16  # more calls than anybody makes
+LINES_A_LANE: Final = 1 + MOST_UPSTREAMS  # one for the request
 _PID: Final = 1
 TraceEvent = dict[str, Any]
 

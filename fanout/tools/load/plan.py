@@ -9,6 +9,8 @@ from math import isfinite
 from typing import Literal
 from urllib.parse import urlsplit
 
+from fanout.config import mask_refused_url
+
 from .endpoint import ENDPOINTS, Endpoint
 
 Arrivals = Literal["constant", "poisson"]
@@ -77,14 +79,15 @@ class LoadPlan:
 
 def parsed_target(url: str, *, insecure: bool = False, ca_file: str | None = None) -> Target:
     """The target that a base URL names; `insecure` accepts any certificate. Raises BadPlan."""
+    shown = mask_refused_url(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise BadPlan(f"{url!r} is not a URL: {error}") from None
+    except ValueError:  # its text has parts of the URL
+        raise BadPlan(f"{shown!r} is not a URL such as http://127.0.0.1:8080") from None
     plain = url.isascii() and url.isprintable() and " " not in url and "@" not in url
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or not plain:
-        raise BadPlan(f"{url!r} is not a base URL such as http://127.0.0.1:8080")
+        raise BadPlan(f"{shown!r} is not a base URL such as http://127.0.0.1:8080")
     tls = None
     if parts.scheme == "https":
         tls = _tls_context(insecure, ca_file)

@@ -182,7 +182,7 @@ _CHANGES: Final[dict[str, list[tuple[str, Any]]]] = {
         ("PodDisruptionBudget spec minAvailable", 3),
     ],
     "a_pod_may_finish_its_requests": [
-        (f"{POD} terminationGracePeriodSeconds", 37),
+        (f"{POD} terminationGracePeriodSeconds", 38),
         (f"{POD} terminationGracePeriodSeconds", ABSENT),
         ("ConfigMap data FANOUT_LAME_DUCK_MS", "8000"),
         ("ConfigMap data FANOUT_MAX_TIMEOUT_MS", "60000"),

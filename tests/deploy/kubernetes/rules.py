@@ -21,6 +21,7 @@ import yaml
 
 from benchmarks import page
 from fanout.config import SETTINGS, SettingsError, load
+from fanout.observe.log_writer import LAST_LINES_S
 from fanout.process.composition import GRACE_MARGIN_S
 from fanout.process.service import ADMIN_GRACE_S
 from fanout.process.workers import STUCK_MARGIN_S
@@ -375,7 +376,7 @@ def a_pod_may_finish_its_requests(documents: Documents) -> Iterator[str]:
     if not (found := settings(documents)):
         return
     needed_s = (found.lame_duck_ms + found.max_timeout_ms) / 1000
-    needed_s += GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S  # 3 s
+    needed_s += GRACE_MARGIN_S + ADMIN_GRACE_S + STUCK_MARGIN_S + LAST_LINES_S  # 4 s
     for where, pod in pods(documents):
         grace_s = at(pod, "spec.terminationGracePeriodSeconds", 30)
         if grace_s < needed_s:

@@ -35,6 +35,16 @@ def test_what_is_not_a_base_url_is_refused(url: str) -> None:
         parsed_target(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://u:hunter2@a", "http://u:hunter2/x@a", "http://[hunter2@a", "http://a?hunter2"],
+)
+def test_a_refused_url_shows_no_password(url: str) -> None:
+    with pytest.raises(BadPlan) as raised:
+        parsed_target(url)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_certificate_options_are_for_https() -> None:
     """An option that could have no effect is a mistake."""
     with pytest.raises(BadPlan, match="https"):
