@@ -142,6 +142,7 @@ async def test_the_page_links_to_what_else_there_is() -> None:
         assert request(admin, "/live/guarantees.md").body.startswith(b"# Guarantees\n")
 
 
+@pytest.mark.alone
 async def test_a_flood_lasts_two_seconds_is_shed_and_lights_up_no_rows() -> None:
     """An overload is one: clients wait neither for the server nor for each other."""
     lit = (
