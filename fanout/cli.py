@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fanout.api.handlers import Endpoints
 
 HEALTH_WITHIN_S = 2
+# Where a listener on every address is asked.
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, never listened on
 _VARIABLE_WIDTH = max(len(setting.variable) for setting in SETTINGS)
 
 
@@ -229,22 +231,22 @@ def health(**flags: Any) -> None:
         _fail(str(error))
     if binds[0].port == 0:
         _fail(f"FANOUT_ADMIN_BIND={binds[0]}: 0 is any free port: give its port, which the ready line shows")
+    url = ""
     # A timer bounds the whole check. A timeout of the socket would begin again with each byte.
+    signal.signal(signal.SIGALRM, lambda *_: _no_answer(url, "timed out"))
     signal.setitimer(signal.ITIMER_REAL, HEALTH_WITHIN_S)
     for bind in binds:
-        _exit_unless_ready(bind)
+        asked = Bind(_LOOPBACK_OF.get(bind.host, bind.host), bind.port)
+        url = f"http://{asked}/readyz"
+        _exit_unless_ready(asked, url)
     signal.setitimer(signal.ITIMER_REAL, 0)
     click.echo("ready")
 
 
-def _exit_unless_ready(bind: Bind) -> None:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104 - not a bind
-    url = f"http://{Bind(host, bind.port)}/readyz"
-    signal.signal(signal.SIGALRM, lambda *_: _no_answer(url, "timed out"))
-
+def _exit_unless_ready(bind: Bind, url: str) -> None:
     import http.client
 
-    connection = http.client.HTTPConnection(host, bind.port)
+    connection = http.client.HTTPConnection(bind.host, bind.port)
     try:
         connection.request("GET", "/readyz")
         is_ready = connection.getresponse().status == 200

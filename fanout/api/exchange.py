@@ -203,7 +203,7 @@ class Exchanges:
             await send_answer(send_part, problem.status, fields, problem.body(exchange.request_id))
 
     def _end(self, exchange: Exchange) -> None:
-        """Tell all there is to tell. Called exactly once a request. Only an answer can be late."""
+        """Notify the observer of the end, exactly once per request. Only an answer can be late."""
         now, race, late_by_s = trio.current_time(), exchange.race, 0.0
         if race is not None and exchange.answered:
             late_by_s = max(0.0, now - race.budget.answer_due_at)

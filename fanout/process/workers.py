@@ -28,10 +28,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 from loguru import logger
@@ -48,13 +48,15 @@ from fanout.process.run import print_ready, start_logging
 from fanout.process.sd_notify import ServiceManager, service_manager
 from fanout.process.service import longest_shutdown_s
 from fanout.process.signals import stop_on_signals
-from fanout.process.worker import ALIVE, Order
+from fanout.process.worker import Order
 from fanout.server.listeners import open_listeners
 
+T = TypeVar("T")
+
 STUCK_MARGIN_S: Final = 1  # beyond the worker's own bounds: it does not answer to anything, so it is killed
-# Beyond the bound of a silence, for this process may have been stopped itself, alone or with its workers.
-# What has come meanwhile is read then: epoll_wait, interrupted by a stop, reports nothing the first time.
-SILENCE_MARGIN_S: Final = 1
+# The parent itself may have been stopped, alone or with its workers. Then epoll_wait, which the stop has
+# interrupted, reports nothing the first time. So after each wait for a worker, the parent waits again.
+SECOND_WAIT_S: Final = 1
 START_WITHIN_S: Final = 60  # from a worker's start, which takes a second or two, until it serves
 LEAVE_WITHIN_S: Final = 5  # from the end of a worker's leash to its exit; after that it is killed
 END_POLL_S: Final = 0.01
@@ -191,20 +193,19 @@ class Workers:
             )
             return process, leash, order
 
-    async def _introduce(  # noqa: ASYNC910 - to write to the leash is a checkpoint
+    async def _introduce(
         self, order: Order, leash: trio.SocketStream, process: subprocess.Popen[bytes], serves: trio.Event
     ) -> None:
         """Sets `serves` when the worker does. If it never will, it has died, or hung and got SIGABRT."""
         index = order.index
-        heard: bytes | None = b""
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError):  # it has died, so it has closed the leash
             await leash.send_all(pickle.dumps(order))
-            heard = await _heard(leash, START_WITHIN_S)
-        if heard:
+        received = await _receive(leash, START_WITHIN_S)
+        if received:
             logger.bind(worker=index, pid=process.pid).info("worker {} is ready", index)
             serves.set()
             self._count_ready(index)
-        elif heard is None:
+        elif received is None:
             logger.bind(worker=index).error(
                 "worker {} does not serve after {} s, so it is ended", index, START_WITHIN_S
             )
@@ -217,16 +218,13 @@ class Workers:
                 print_ready(self._settings, self._urls)
                 self._ready.set()
 
-    async def _watch(  # noqa: ASYNC910 - to read the leash is a checkpoint
-        self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]
-    ) -> None:
+    async def _watch(self, index: int, leash: trio.SocketStream, process: subprocess.Popen[bytes]) -> None:
         """Returns when the worker has closed its leash, or was silent for too long and got SIGABRT."""
         watchdog_s = self._manager.watchdog_s
-        heard: bytes | None = ALIVE
-        with suppress(trio.BrokenResourceError):
-            while heard:
-                heard = await _heard(leash, watchdog_s)
-        if heard is None:
+        received = await _receive(leash, watchdog_s)
+        while received:
+            received = await _receive(leash, watchdog_s)
+        if received is None:
             logger.bind(worker=index).error(
                 "worker {}: its event loop has been stuck for {} s, so it is ended", index, watchdog_s
             )
@@ -242,19 +240,27 @@ class Workers:
         await self._stop.wait()
         with suppress(OSError):  # it has died
             leash.socket.shutdown(socket.SHUT_WR)
-        with trio.move_on_after(STUCK_MARGIN_S):
-            await serves.wait()
+        await _wait_twice(serves.wait, STUCK_MARGIN_S)
         if serves.is_set():
             await trio.sleep(self._longest_shutdown_s)
             logger.bind(worker=index).error("worker {} does not end: killed", index)
         process.kill()
 
 
-async def _heard(leash: trio.SocketStream, within_s: float) -> bytes | None:
-    """What the worker says. `b""` when it has closed the leash, `None` when it is silent for so long."""
-    for seconds in (within_s, SILENCE_MARGIN_S):
+async def _receive(leash: trio.SocketStream, within_s: float) -> bytes | None:
+    """Bytes from the worker. `b""` when it has closed the leash, `None` when it was silent for so long."""
+    try:
+        return await _wait_twice(partial(leash.receive_some, _MANY), within_s)
+    except trio.BrokenResourceError:
+        await trio.lowlevel.checkpoint()
+        return b""
+
+
+async def _wait_twice(result: Callable[[], Awaitable[T]], within_s: float) -> T | None:
+    """`None` if it did not come within so long, nor within `SECOND_WAIT_S` after that."""
+    for seconds in (within_s, SECOND_WAIT_S):
         with trio.move_on_after(seconds):
-            return await leash.receive_some(_MANY)
+            return await result()
     return None
 
 

@@ -38,17 +38,13 @@ def open_listeners(bind: Bind, variable: str) -> list[socket.socket]:
         except OSError as error:
             failure = _failure(bind, variable, address, error)
             if error.errno not in _NOT_HERE:
-                _close(opened)
+                for sock in opened:
+                    sock.close()
                 raise failure from None
             skipped.append(failure)
     if not opened:
         raise skipped[0]
     return opened
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
 
 
 def _listen(family: int, address: tuple[object, ...]) -> socket.socket:

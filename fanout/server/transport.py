@@ -21,7 +21,7 @@ Address = tuple[str, int] | None
 class Transport(ABC):
     """A connection to a client. One task receives, and one task sends.
 
-    Methods without a docstring promise what those of `fanout.loop.stream.SocketStream` promise.
+    A method without a docstring has that of the same method of `fanout.loop.stream.SocketStream`.
     scheme: `http` or `https`. client, server: the two addresses, as far as they are known.
     """
 

@@ -160,7 +160,7 @@ async def test_sending_shows_the_answer_and_how_each_call_went() -> None:
     assert content == '{"time": 300}'
     assert every[-1] == '[{"time": 300}]'
     assert longer > 100
-    # However late both were told: the bars are as long as the times that are shown, to the pixel.
+    # The bars are as long as the times next to them, to the pixel, however late both calls ended.
     assert shorter == pytest.approx(longer * float(failed[1]) / float(won[1]), abs=1)
 
 

@@ -215,7 +215,7 @@ def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
 
 @pytest.mark.parametrize("who", ["the parent", "all"])
 def test_a_parent_that_was_stopped_takes_nobody_for_stuck(manager: Manager, who: str) -> None:
-    """G10: by Ctrl-Z, a debugger or a freezer. What its workers have said meanwhile is yet to be read."""
+    """G10: by Ctrl-Z, a debugger or a freezer. The parent has yet to read what its workers have sent."""
     with really_running(*SERVE, "--workers", "2", environment=manager.environment(watchdog_s=2)) as program:
         assert manager.next()[0] == "READY=1"
         wait_until_logged(program, "is ready", times=2)

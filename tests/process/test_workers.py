@@ -33,7 +33,7 @@ from fanout.process.restarts import FIRST_PAUSE_S, GROWN_UP_S, LONGEST_PAUSE_S, 
 from fanout.process.sd_notify import ServiceManager
 from fanout.process.service import longest_shutdown_s
 from fanout.process.worker import ALIVE
-from fanout.process.workers import SILENCE_MARGIN_S, Workers
+from fanout.process.workers import SECOND_WAIT_S, STUCK_MARGIN_S, Workers
 from fanout.server.listeners import open_listeners
 from fanout.testing import Program, running
 from tests.blackbox.conftest import request
@@ -538,8 +538,33 @@ async def test_a_parent_that_was_stuck_itself_ends_no_worker(autojump_clock: tri
             autojump_clock.jump(11)
             await trio.testing.wait_all_tasks_blocked()
             assert not ended, "the worker may have been stopped together with this process"
-            autojump_clock.jump(SILENCE_MARGIN_S)
+            autojump_clock.jump(SECOND_WAIT_S)
     assert ended == [signal.SIGABRT], "who is silent is"
+
+
+async def test_a_worker_whose_first_byte_is_read_late_is_not_killed_as_one_that_does_not_serve(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """G1, G9: it may have admitted requests. The parent was stopped, and reads that it serves afterwards."""
+    killed: list[bool] = []
+    ours, theirs = socket.socketpair()
+    with one_worker() as workers, theirs:
+        autojump_clock.autojump_threshold = inf
+        leash, serves = trio.SocketStream(trio.socket.from_stdlib_socket(ours)), trio.Event()
+        process = cast("subprocess.Popen[bytes]", SimpleNamespace(kill=lambda: killed.append(True)))
+        async with leash, trio.open_nursery() as nursery:
+            nursery.start_soon(workers._let_go, 0, leash, process, serves)
+            workers._stop.set()
+            await trio.testing.wait_all_tasks_blocked()
+            autojump_clock.jump(STUCK_MARGIN_S + 10)
+            await trio.testing.wait_all_tasks_blocked()
+            serves.set()
+            await trio.testing.wait_all_tasks_blocked()
+            autojump_clock.jump(longest_shutdown_s(workers._settings))
+            await trio.testing.wait_all_tasks_blocked()
+            assert not killed
+            autojump_clock.jump(STUCK_MARGIN_S)
+    assert killed
 
 
 async def test_a_worker_that_hangs_before_it_serves_does_not_hold_up_the_end(
