@@ -110,7 +110,8 @@ def _in_words(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):  # an `OSError`, with a number that is not the system's
-            words = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
+            is_untrusted = isinstance(cause, ssl.SSLCertVerificationError)
+            words: str = getattr(cause, "verify_message" if is_untrusted else "reason", "")
             return words.replace("_", " ").lower().removesuffix(".") or type(error).__name__
         if isinstance(cause, OSError) and isinstance(cause.errno, int):
             return os.strerror(cause.errno).lower()

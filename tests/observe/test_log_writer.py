@@ -74,11 +74,13 @@ def test_lines_are_made_in_the_writers_thread() -> None:
     assert threads == ["fanout-log-writer"]
 
 
-def test_a_line_is_written_soon_without_a_close() -> None:
+def test_a_line_is_written_soon_without_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wakes the thread, which would otherwise look at the queue by itself only later."""
+    monkeypatch.setattr(log_writer_module, "_LOOK_AGAIN_S", 10 * PROMPTLY_S)
     gate = Gate()
     writer = LogWriter(gate.write)
     writer.put(line, 1)
-    assert gate.reached.wait(1)
+    assert gate.reached.wait(PROMPTLY_S)
     gate.opened.set()
     writer.close(PROMPTLY_S)
 
@@ -113,6 +115,7 @@ def until(true: Callable[[], object]) -> None:
 
 def test_the_thread_rests_between_two_looks_at_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """To wake it for each line costs more than the lines. A close does not wait for the end of the rest."""
+    assert log_writer_module._REST_S == 0.2  # a line is no older when it is written
     monkeypatch.setattr(log_writer_module, "_REST_S", 10 * PROMPTLY_S)
     gate = Gate()
     gate.opened.set()

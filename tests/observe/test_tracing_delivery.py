@@ -94,9 +94,9 @@ async def test_spans_that_an_exporter_breaks_on_are_failed_and_the_next_are_sent
     assert (statistics.spans_delivered, statistics.spans_failed, statistics.spans_waiting) == (3, 6, 0)
 
 
-def tls_failure(**attributes: str) -> ssl.SSLError:
+def tls_failure(kind: type[ssl.SSLError] = ssl.SSLError, **attributes: str) -> ssl.SSLError:
     """As OpenSSL's errors are: the number is not one of the system's."""
-    error = ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "[SSL: REASON] reason (_ssl.c:1006)")
+    error = kind(ssl.SSL_ERROR_SSL, "[SSL: REASON] reason (_ssl.c:1006)")
     for name, value in attributes.items():
         setattr(error, name, value)
     return error
@@ -106,7 +106,11 @@ def tls_failure(**attributes: str) -> ssl.SSLError:
     ("error", "says"),
     [
         (
-            tls_failure(reason="CERTIFICATE_VERIFY_FAILED", verify_message="Self-signed one."),
+            tls_failure(
+                ssl.SSLCertVerificationError,
+                reason="CERTIFICATE_VERIFY_FAILED",
+                verify_message="Self-signed one.",
+            ),
             "self-signed one",
         ),
         (tls_failure(reason="WRONG_VERSION_NUMBER"), "wrong version number"),
