@@ -99,7 +99,7 @@ async def test_a_stream_greets_tells_and_forgets_who_leaves(autojump_clock: Mock
         head = await read_until(client, b'"past"')
         live.feed.consume(receipt(request_id="now"))
         await read_until(client, b'"now"')
-        await trio.sleep(3600)  # a stream is not an idle connection, however long it lasts
+        await trio.sleep(2 * Limits().idle_timeout_s)  # a stream is not an idle connection
         live.feed.consume(receipt(request_id="later"))
         await read_until(client, b'"later"')
         assert live.feed.viewers == 1

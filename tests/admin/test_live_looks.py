@@ -34,7 +34,7 @@ CONTRAST = """
 """
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 async def test_texts_have_the_contrast_of_aa_in_both_schemes(scheme: str) -> None:
     async with live_page("serve", "--upstream", "http://127.0.0.1:1/x") as (_, page):
         await look(page, 1280, 800, scheme)

@@ -116,8 +116,19 @@ def wait_for(address: str, target: str) -> None:
     pytest.fail(f"no {target} within {WITHIN_S} s")
 
 
-@pytest.mark.parametrize("stdout", ["/dev/full", "a pipe without a reader"])
-@pytest.mark.parametrize("command", ["serve", "serve --workers 2", "demo", "upstream"])
+@pytest.mark.parametrize(
+    ("command", "stdout"),
+    [
+        ("serve", "a pipe without a reader"),
+        ("serve --workers 2", "/dev/full"),
+        ("demo", "a pipe without a reader"),
+        ("upstream", "/dev/full"),
+        pytest.param("serve", "/dev/full", marks=pytest.mark.long),
+        pytest.param("serve --workers 2", "a pipe without a reader", marks=pytest.mark.long),
+        pytest.param("demo", "/dev/full", marks=pytest.mark.long),
+        pytest.param("upstream", "a pipe without a reader", marks=pytest.mark.long),
+    ],
+)
 def test_a_server_whose_ready_lines_cannot_be_printed_serves_on(command: str, stdout: str) -> None:
     """G10: what becomes of the output is one warning."""
     address = own_address()

@@ -166,6 +166,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(simulator, fanout, watch)
 
 
+@pytest.mark.long
 def test_the_alert_that_fires_says_whose_fault_it_is(world: World) -> None:
     """First the upstream fails six calls of ten; then it hangs, until we must refuse requests for it; then it
     is well, and we get more than we can serve."""

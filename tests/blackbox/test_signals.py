@@ -18,7 +18,7 @@ def test_a_signal_at_any_moment_of_the_start_is_no_traceback() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_signals_in_quick_succession_do_not_change_the_exit_code(command: str, number: int) -> None:
     """G9: a second signal ends at once what is in flight, and one that comes too late changes nothing."""
     with running(*COMMANDS[command]) as program:

@@ -8,9 +8,13 @@ from tests.fuzz import corpus, short
 from tests.fuzz.targets import targets
 
 SEED = short.seed()
+LONG = ("answer", "stream")  # they take longest
 
 
-@pytest.mark.parametrize("target", [each.name for each in targets()])
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param(each.name, marks=pytest.mark.long if each.name in LONG else ()) for each in targets()],
+)
 def test_no_difference_has_no_entry(target: str) -> None:
     """The long form is `make fuzz`. Another seed: `FUZZ_SEED=x make test ARGS=tests/fuzz/test_short.py`."""
     finds = short.search(next(each for each in targets() if each.name == target), SEED)

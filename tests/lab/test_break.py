@@ -63,6 +63,7 @@ def test_a_breakage_is_shown_first_then_seen_and_no_file_changes() -> None:
     assert source() == before
 
 
+@pytest.mark.long
 def test_the_json_has_the_breakage_and_what_was_seen() -> None:
     """G11: it is seen in virtual time, and in the log."""
     breakage = breakages()["bug_lost_in_group"]
@@ -94,6 +95,7 @@ def add_breakage(tree: Path, name: str, before: str, after: str, file: str = "fa
     patch.write_text(f"A title\nBreaks: G4\nTests: tests/race\nCaught by: unit\n{diff}")
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_start_is_what_was_seen(tree: Path) -> None:
     """Its last words say why, in one line, even if they are a line of its log with a traceback."""
     file = "fanout/admin/live/app.py"

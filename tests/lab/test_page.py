@@ -191,6 +191,7 @@ async def test_a_disconnect_at_a_checkpoint_leads_to_the_run_in_which_it_was_rec
     assert "200 after 57 ms" in back
 
 
+@pytest.mark.long
 @in_browser
 @needs("chromium")
 async def test_every_recorded_run_can_be_chosen_and_drawn(folder: Path) -> None:
@@ -220,6 +221,7 @@ async def test_every_recorded_run_can_be_chosen_and_drawn(folder: Path) -> None:
     assert {lanes for _, lanes in seen} == {3, 5}
 
 
+@pytest.mark.long
 @in_browser
 @needs("chromium")
 async def test_play_goes_on_by_itself_and_pauses(folder: Path) -> None:

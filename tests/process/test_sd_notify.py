@@ -213,7 +213,7 @@ def test_the_parent_speaks_for_its_workers_and_ends_one_that_is_stuck(
         assert len(log(program, "has been stuck")) == 1, "who works, or drains, is not stuck"
 
 
-@pytest.mark.parametrize("who", ["the parent", "all"])
+@pytest.mark.parametrize("who", ["all", pytest.param("the parent", marks=pytest.mark.long)])
 def test_a_parent_that_was_stopped_takes_nobody_for_stuck(manager: Manager, who: str) -> None:
     """G10: by Ctrl-Z, a debugger or a freezer. The parent has yet to read what its workers have sent."""
     with really_running(*SERVE, "--workers", "2", environment=manager.environment(watchdog_s=2)) as program:

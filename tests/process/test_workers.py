@@ -216,7 +216,11 @@ def test_a_killed_worker_is_replaced_and_only_its_own_requests_fail(
     "send",
     [
         pytest.param(lambda parent: os.kill(parent, signal.SIGTERM), id="SIGTERM to the parent"),
-        pytest.param(lambda parent: os.killpg(parent, signal.SIGINT), id="Ctrl-C: SIGINT to the group"),
+        pytest.param(
+            lambda parent: os.killpg(parent, signal.SIGINT),
+            id="Ctrl-C: SIGINT to the group",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_one_signal_drains_every_worker(
@@ -472,7 +476,9 @@ def one_worker(watchdog_s: float = inf) -> Iterator[Workers]:
             sock.close()
 
 
-@pytest.mark.parametrize(("on_abort", "number"), [("SIG_DFL", 6), ("SIG_IGN", 9)])
+@pytest.mark.parametrize(
+    ("on_abort", "number"), [("SIG_IGN", 9), pytest.param("SIG_DFL", 6, marks=pytest.mark.long)]
+)
 async def test_a_worker_that_hangs_before_it_serves_is_replaced(
     on_abort: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

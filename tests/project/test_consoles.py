@@ -41,14 +41,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(
-            path,
-            marks=() if path.name == "README.md" else pytest.mark.long,
-            id=path.relative_to(ROOT).as_posix(),
-        )
-        for path in DOCUMENTS
-    ],
+    [pytest.param(path, marks=pytest.mark.long, id=path.relative_to(ROOT).as_posix()) for path in DOCUMENTS],
 )
 def test_every_console_block_runs_as_it_stands(path: Path, clone: Path) -> None:
     """In order and in one shell. What takes long has a short form; what needs root or a browser says so."""

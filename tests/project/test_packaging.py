@@ -22,8 +22,6 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -200,6 +198,11 @@ def test_project_urls_come_from_one_address(source: Path, address: str, urls: li
 
 @pytest.fixture(scope="module")
 def sbom(wheel: ZipFile) -> dict[str, Any]:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import (
+        JsonStrictValidator,  # a second, in each process that collects the tests
+    )
+
     document = wheel.read(f"{INFO}/sboms/{NAME}.cdx.json").decode()
     assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(document) is None
     read: dict[str, Any] = json.loads(document)

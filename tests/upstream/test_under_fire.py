@@ -91,7 +91,7 @@ async def misbehave(connection: RawConnection) -> None:
                 await connection.send(answer(bytes(5000)))
 
 
-@pytest.mark.parametrize("scheme", ["plain", "tls"])
+@pytest.mark.parametrize("scheme", ["tls", pytest.param("plain", marks=pytest.mark.long)])
 async def test_no_answer_crosses_and_nothing_is_left(scheme: str) -> None:
     """G7, G3: each answer carries its own call's token; files, tasks, slots and ports are all given back."""
     dice = random.Random(scheme)

@@ -85,6 +85,7 @@ def test_a_version_is_three_numbers(version: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_dry_run_checks_builds_and_says_what_is_left_to_do_and_keeps_nothing(project: Project) -> None:
     done = run(project, "1.2.3", "--dry-run")
 

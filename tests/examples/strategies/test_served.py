@@ -165,6 +165,7 @@ def test_the_servers_own_endpoints_and_views_are_as_without_the_strategies(serve
     assert re.search(r'fanout_calls_total\{.*outcome="not_started".*\}', metrics)
 
 
+@pytest.mark.long
 def test_workers_serve_them_too(simulator: Program) -> None:
     url = simulator.urls["upstream"] + "/api/work?delay_ms=20&fault=none"
     with serving("--workers", "2", "--upstream", url) as program:

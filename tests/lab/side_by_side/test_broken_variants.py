@@ -76,6 +76,7 @@ def test_on_trio_a_task_outside_of_every_nursery_of_the_request_is_counted(tmp_p
     assert "spawn_system_task" in OUTSIDE.splitlines()[seen.leak - 1]
 
 
+@pytest.mark.long
 def test_the_nursery_of_trios_documentation_keeps_what_ours_keeps(task_rows: Section) -> None:
     """It is the one that is broken above, and is not in the rows."""
     places = [("trio_nursery", *place) for place in product(BY_SITUATION, ENDPOINTS)]

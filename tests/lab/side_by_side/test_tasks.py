@@ -155,6 +155,7 @@ def test_a_lost_bug_and_a_reported_one_are_told_apart(task_rows: Section) -> Non
     assert cell(task_rows, OURS, "clean-up raises").counts["bugs_logged"] == 1
 
 
+@pytest.mark.long
 def test_every_run_is_the_same(task_rows: Section) -> None:
     """`LAB_RUNS=20` for more of them; other Pythons: `make lab-rows`."""
     for _ in range(RUNS - 1):

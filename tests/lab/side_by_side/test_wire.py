@@ -24,6 +24,7 @@ NOTHING = Look(0, 0, 0)
 RIGHT = Answer(200, body=b'{"time": %d}' % WINNER_MS, took_ms=WINNER_MS + 10)
 
 
+@pytest.mark.long
 def test_real_sockets_come_to_the_verdicts_of_virtual_time(task_rows: Section) -> None:
     """Left for `wait`, nothing left for asyncio's best practice and for ours."""
     names = {"wait": "wait", "taskgroup": "TaskGroup + timeout", "ours": "fanout"}

@@ -99,6 +99,7 @@ def test_a_schedule_is_shrunk_to_the_deviations_that_matter() -> None:
         assert prove(FIRST, small).violations
 
 
+@pytest.mark.long
 def test_what_is_broken_without_a_deviation_shrinks_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world, "judge", lambda ended: [Violation("w1", "G4: for the test")])
     assert shrunk(FIRST, schedule_of(f"{place_of('2nd')}:2nd")) == ()
@@ -160,6 +161,7 @@ def program(*arguments: str) -> list[str]:
     return [sys.executable, "-m", *arguments]
 
 
+@pytest.mark.long
 def test_a_breakage_is_found_and_the_command_finds_it_again() -> None:
     """In a process with the code broken, which is then the only one: G6."""
     broken = ("fanout.testing.breakages", "disconnect_not_noticed", "fanout", "prove")
