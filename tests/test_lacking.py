@@ -15,7 +15,7 @@ def test_one_line_names_all_that_is_lacking_and_the_commands() -> None:
     reasons = [reason("chromium")] * 3 + [reason("promtool"), reason("prometheus"), reason("root", AS_ROOT)]
     assert summary(reasons) == [
         "6 tests skipped, this machine lacks chromium, prometheus, promtool, root. "
-        "Run: apt-get install chromium prometheus; sudo make test"
+        "Run: apt-get install chromium-headless-shell prometheus; sudo make test"
     ]
 
 
@@ -47,7 +47,7 @@ def test_a_run_on_a_machine_without_a_browser_ends_with_it(tmp_path: Path) -> No
         timeout=50,
         check=False,
     )
-    line = "5 tests skipped, this machine lacks chromium. Run: apt-get install chromium"
+    line = "5 tests skipped, this machine lacks chromium. Run: apt-get install chromium-headless-shell"
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines().count(line) == 1, done.stdout
     assert "5 skipped, 2 left out (Python 3.12, chromium) in " in done.stdout.splitlines()[-1], done.stdout

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -21,7 +20,9 @@ from typing import Any
 
 import trio
 
-CHROMIUM = shutil.which("chromium")
+from tests.lacking import path_of
+
+CHROMIUM = path_of("chromium")
 ANSWER_WITHIN_S = 30
 END_WITHIN_S = 5
 # Root needs no sandbox; containers have a small /dev/shm; everything else keeps the browser off the network.
@@ -135,6 +136,10 @@ class Page:
     async def open_tab(self) -> str:
         """In a new browser context. Returns its id."""
         context: str = (await self.command("Target.createBrowserContext"))["browserContextId"]
+        # A browser with windows lets a click copy; the shell would wait for somebody to allow it.
+        await self.command(
+            "Browser.grantPermissions", permissions=["clipboardSanitizedWrite"], browserContextId=context
+        )
         target = await self.command("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
