@@ -21,6 +21,7 @@ from fanout.cli import HEALTH_WITHIN_S
 from fanout.config import SETTINGS
 from fanout.testing import running
 from tests.blackbox.conftest import request
+from tests.ports import port_without_listener
 
 FREE = ["--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]
 
@@ -105,9 +106,10 @@ def test_a_file_that_is_no_certificate_is_one_line() -> None:
 
 
 def test_an_unreachable_upstream_is_one_line_that_says_what_to_do_and_the_server_runs() -> None:
-    with port_in_use() as port:
-        pass  # nobody listens there now
-    with running("serve", *FREE, "--upstream", f"http://user:secret@127.0.0.1:{port}/x") as program:
+    with (
+        port_without_listener() as port,
+        running("serve", *FREE, "--upstream", f"http://user:secret@127.0.0.1:{port}/x") as program,
+    ):
         deadline = time.monotonic() + 10
         while b"cannot be reached" not in program.errors and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -133,7 +135,9 @@ def test_demo_answers_both_endpoints_and_stops_cleanly() -> None:
         assert program.stop() == 0
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_signal_drains(signal_number: int) -> None:
     """G9: what was admitted is answered, readiness goes off at once, and the exit code is 0."""
     with running("demo", *FREE, "--reliable", "--min-delay-ms", "700", "--max-delay-ms", "700") as program:
@@ -175,7 +179,9 @@ def test_in_its_lame_duck_a_server_is_not_ready_and_serves_on() -> None:
         program.stop()  # it has ended: this closes its pipes
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_second_signal_ends_a_lame_duck_at_once(signal_number: int) -> None:
     with running("demo", *FREE, "--reliable", "--lame-duck-ms", "600000") as program:
         program.process.send_signal(signal_number)
@@ -189,17 +195,18 @@ def test_health_is_an_exit_code() -> None:
         admin = program.urls["admin"].removeprefix("http://")
         done = fanout("health", FANOUT_ADMIN_BIND=admin)
         assert (done.returncode, done.stdout) == (0, "ready\n")
-    done = fanout("health", FANOUT_ADMIN_BIND=admin)
+    with port_without_listener() as port:
+        admin = f"127.0.0.1:{port}"
+        done = fanout("health", FANOUT_ADMIN_BIND=admin)
     assert done.returncode == 1
     assert_one_line(done.stderr, f"no answer from http://{admin}/readyz")
 
 
 def test_health_reads_only_the_settings_that_say_where_it_asks() -> None:
     """Its admin address may be the default of the public one, and the server's own mistakes are not its."""
-    with port_in_use() as port:
-        pass  # nobody listens there now
-    address = f"127.0.0.1:{port}"
-    done = fanout("health", FANOUT_ADMIN_BIND=address, FANOUT_BIND=address, FANOUT_RESERVE_MS="soon")
+    with port_without_listener() as port:
+        address = f"127.0.0.1:{port}"
+        done = fanout("health", FANOUT_ADMIN_BIND=address, FANOUT_BIND=address, FANOUT_RESERVE_MS="soon")
     assert done.returncode == 1
     assert_one_line(done.stderr, f"no answer from http://{address}/readyz")
     done = fanout("health", "--admin-bind", "127.0.0.1:65535", FANOUT_WORKERS="2")

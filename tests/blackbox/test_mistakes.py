@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,6 @@ from tests import forked
 from tests.blackbox.mistakes import MISTAKES, Mistake
 
 WITHIN_S = 50
-AT_ONCE = 4
-
-Ended = subprocess.CompletedProcess[bytes]
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +38,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(files: Path) -> Iterator[dict[int, Future[Ended]]]:
-    """All of the table is run at once, a few at a time."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(AT_ONCE) as threads:
-        port = str(taken.getsockname()[1])
-        yield {id(mistake): threads.submit(run, mistake, files, port) for mistake in MISTAKES}
+def taken() -> Iterator[str]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
 
 
-def run(mistake: Mistake, files: Path, taken: str) -> Ended:
+def run(mistake: Mistake, files: Path, taken: str) -> subprocess.CompletedProcess[bytes]:
     """With surroundings of its own, it is a new interpreter that meets them."""
     arguments = [a.replace("FILES", str(files)).replace("TAKEN", taken) for a in mistake.arguments]
     if not mistake.shell and not mistake.environment:
@@ -66,10 +61,10 @@ def run(mistake: Mistake, files: Path, taken: str) -> Ended:
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
 def test_a_mistake_is_one_line_that_names_it_and_an_exit_code(
-    mistake: Mistake, ended: dict[int, Future[Ended]]
+    mistake: Mistake, files: Path, taken: str
 ) -> None:
     """G11: a traceback is a bug of ours, and only that. Nothing is bound, and 1 is an answer."""
-    done = ended[id(mistake)].result()
+    done = run(mistake, files, taken)
     said = done.stderr.decode("utf-8", "replace")
     assert b"Traceback" not in done.stdout + done.stderr, said
     assert done.returncode == mistake.code, said

@@ -99,7 +99,7 @@ def test_the_verdict_tables(strategy: Strategy, calls: int) -> None:
         assert strategy(ledger_of(calls, ends)) == says, ends
 
 
-@pytest.mark.parametrize("calls", [2, 3, 4])
+@pytest.mark.parametrize("calls", [2, 3, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.__name__)
 def test_a_verdict_that_was_given_changes_into_nothing_but_a_bug(strategy: Strategy, calls: int) -> None:
     """The race stops its calls when the strategy is settled, and asks again when they have ended."""

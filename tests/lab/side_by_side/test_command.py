@@ -123,7 +123,8 @@ def test_to_open_a_cell_only_its_row_and_its_variant_are_measured() -> None:
 
 
 @pytest.mark.skipif(not find_spec("aiohttp"), reason="needs aiohttp: pip install 'fanout-server[lab]'")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_process_of_a_row_on_sockets(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "fanout", "lab", "asyncio", "in head"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -17,6 +17,7 @@ from fanout.tools.load.generator import Generator
 from fanout.tools.load.plan import LoadPlan, parsed_target
 from fanout.tools.load.run import run_load
 from fanout.tools.load.text import verdict_line, warnings_of
+from tests.ports import port_without_listener
 from tests.tools.load.scripted import Stream, always, answer, loaded, serving
 
 
@@ -160,10 +161,10 @@ async def test_progress_runs_beside_the_load_and_ends_with_it() -> None:
 
 async def test_a_target_without_a_server_cannot_be_run_against() -> None:
     """One line with the address, the cause and the remedy."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
-    with pytest.raises(CouldNotRun, match=rf"127\.0\.0\.1:{port} \(Connection refused\).*fanout demo"):
+    with (
+        port_without_listener() as port,
+        pytest.raises(CouldNotRun, match=rf"127\.0\.0\.1:{port} \(Connection refused\).*fanout demo"),
+    ):
         await loaded(f"http://127.0.0.1:{port}")
 
 
