@@ -48,17 +48,33 @@ class Context(click.Context):
 
 
 class Commands(click.Group):
-    """Most commands are imported on demand: `serve` starts without the test kit."""
+    """Most commands are imported on demand: `serve` starts without the test kit.
+
+    `--help` and a shell's completion list them and import none, so what each is for stands here, too.
+    """
 
     context_class = Context
     LATE: ClassVar = {
-        "check-trace": "fanout.testing.monitor.command",
-        "lab": "fanout.lab.command",
-        "load": "fanout.tools.load.command",
-        "prove": "fanout.testing.prove.command",
-        "replay": "fanout.testing.world.replay",
-        "simulate": "fanout.testing.world.simulate",
-        "upstream": "fanout.tools.simulator_command",
+        "check-trace": ("fanout.testing.monitor.command", "Check every guarantee in the log of a server."),
+        "lab": ("fanout.lab.command", "Show every guarantee as an experiment against the real server."),
+        "load": ("fanout.tools.load.command", "Send load on a fixed schedule and check every answer."),
+        "prove": (
+            "fanout.testing.prove.command",
+            "Run the whole server in small simulations, in every way up to a bound, "
+            "and check every guarantee.",
+        ),
+        "replay": (
+            "fanout.testing.world.replay",
+            "Repeat one simulation run and show it, request by request.",
+        ),
+        "simulate": (
+            "fanout.testing.world.simulate",
+            "Run the whole server in a simulation and check every guarantee.",
+        ),
+        "upstream": (
+            "fanout.tools.simulator_command",
+            "Run the simulated upstream: slow, unreliable, and reproducible.",
+        ),
     }
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -67,18 +83,26 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
         if name in self.LATE:
-            command = getattr(importlib.import_module(self.LATE[name]), name.replace("-", "_"))
+            command = getattr(importlib.import_module(self.LATE[name][0]), name.replace("-", "_"))
         if command is not None:
             command.context_class = Context
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The first sentence of each command's help, however long it is."""
-        commands = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command]
-            )
+            formatter.write_dl(self._listed())
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and flags of the group itself."""
+        names = [each for each in self._listed() if each[0].startswith(incomplete)]
+        flags = click.Command.shell_complete(self, context, incomplete)
+        return [*(CompletionItem(name, help=is_for) for name, is_for in names), *flags]
+
+    def _listed(self) -> list[tuple[str, str]]:
+        """Each command with the first sentence of its help, however long it is."""
+        here = {name: command.get_short_help_str(limit=1000) for name, command in self.commands.items()}
+        late = {name: is_for for name, (_, is_for) in self.LATE.items()}
+        return sorted({**here, **late}.items())
 
 
 def setting_options(

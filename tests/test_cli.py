@@ -53,15 +53,26 @@ def test_a_wrong_setting_is_one_line_and_exit_2(command: str) -> None:
     assert_one_line(done.stderr, "FANOUT_RESERVE_MS='soon'", "use a whole number from 0 to 1000")
 
 
+TAB = {"_FANOUT_COMPLETE": "bash_complete", "COMP_WORDS": "fanout ", "COMP_CWORD": "1"}
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [["--version"], ["config"], ["health", "--admin-bind", "127.0.0.1:1"], ["serve", "--reserve-ms", "soon"]],
+    ("arguments", "environment"),
+    [
+        (["--version"], {}),
+        (["--help"], {}),
+        ([], TAB),
+        (["config"], {}),
+        (["health", "--admin-bind", "127.0.0.1:1"], {}),
+        (["serve", "--reserve-ms", "soon"], {}),
+    ],
 )
 def test_a_command_that_serves_nothing_does_not_wait_for_the_imports_of_one_that_does(
-    arguments: list[str],
+    arguments: list[str], environment: dict[str, str]
 ) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "fanout", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "fanout.cli" in imported
     assert imported.isdisjoint({"trio", "quart", "httpx", "hypercorn", "loguru"})

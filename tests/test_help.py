@@ -9,6 +9,7 @@ import pytest
 
 from fanout.cli import cli
 from fanout.config import SETTINGS
+from fanout.options import Commands
 from fanout.tools.simulator.connection_faults import CONNECTION_FAULTS
 from fanout.tools.simulator.faults import FAULTS
 
@@ -50,6 +51,11 @@ def words(text: str) -> str:
 
 def options_of(command: click.Command) -> list[click.Option]:
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+@pytest.mark.parametrize("name", Commands.LATE)
+def test_what_a_command_is_for_is_said_in_the_same_words_without_its_module(name: str) -> None:
+    assert Commands.LATE[name][1] == command_of(name).get_short_help_str(limit=1000)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
