@@ -17,7 +17,10 @@ def test_a_signal_at_any_moment_of_the_start_is_no_traceback() -> None:
     assert wrong_ends(step_ms=300, until_ms=600) == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=pytest.mark.long if each == "workers" else ()) for each in COMMANDS],
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_signals_in_quick_succession_do_not_change_the_exit_code(command: str, number: int) -> None:
     """G9: a second signal ends at once what is in flight, and one that comes too late changes nothing."""

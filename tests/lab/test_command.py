@@ -85,6 +85,7 @@ def test_ctrl_c_leaves_no_process(children: int, times: int) -> None:
     assert not any(map(is_alive, started))
 
 
+@pytest.mark.long
 def test_a_reader_that_has_gone_ends_it_quietly() -> None:
     """As `fanout lab | head -1` does."""
     reader, writer = os.pipe()

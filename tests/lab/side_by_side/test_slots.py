@@ -38,6 +38,7 @@ def test_ours_loses_no_slot_and_no_socket_at_any_point() -> None:
     assert total == sum(parts)
 
 
+@pytest.mark.long
 def test_httpx_loses_its_slot_to_a_cancelled_task_and_not_to_an_anyio_scope() -> None:
     """anyio's shields do not hold against `task.cancel()`. The cell names the line."""
     section = slots.section(["httpx, task.cancel()", "httpx, anyio scope"], [KEPT])

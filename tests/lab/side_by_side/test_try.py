@@ -69,7 +69,9 @@ def test_a_function_on_trio_runs_on_trio(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("async def first(calls, timeout):\n    while True: pass", "never returns"),
+        pytest.param(
+            "async def first(calls, timeout):\n    while True: pass", "never returns", marks=pytest.mark.long
+        ),
         ("import os\nasync def first(calls, timeout):\n    os._exit(0)", "ends the process (0)"),
         ("import sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
         ("import trio, sys\nasync def first(calls, timeout):\n    sys.exit(0)", "sys.exit"),
