@@ -39,8 +39,8 @@ PACKAGES: Final = {
     "unshare": "util-linux",
     "zsh": "zsh",
 }
-# The same browser without its windows takes a third of the processor time.
-ALSO: Final = {"chromium": "chromium-headless-shell"}
+# Used instead where it is installed: the same browser without windows takes a third of the processor time.
+PREFERRED: Final = {"chromium": "chromium-headless-shell"}
 AS_ROOT: Final = "sudo make test"
 # No package brings this one, so it is a line of its own.
 NO_BRIDGE: Final = "the asyncio bridge's tests, because trio-asyncio cannot be imported on Python 3.14"
@@ -56,8 +56,8 @@ def needs(program: str) -> pytest.MarkDecorator:
 
 
 def path_of(program: str) -> str | None:
-    """Where this machine has it, or what does as well."""
-    return shutil.which(ALSO.get(program, program)) or shutil.which(program)
+    """Where this machine has the program, or the one that is preferred to it. `None` if it has neither."""
+    return shutil.which(PREFERRED.get(program, program)) or shutil.which(program)
 
 
 def reason(what: str, command: str | None = None) -> str:

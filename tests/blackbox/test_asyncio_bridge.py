@@ -233,7 +233,6 @@ def test_what_the_bridge_lacks_is_one_line_with_the_fix(lack: str, line: str) ->
     assert re.fullmatch(line + r"\n", done.stderr)
 
 
-@pytest.mark.long
 @needs_bridge
 def test_a_wrong_setting_of_the_example_is_one_line(world: World) -> None:
     environment = {**os.environ, "FANOUT_MAX_IN_FLIGHT": "many"}

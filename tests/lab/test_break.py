@@ -111,7 +111,6 @@ def test_a_server_that_does_not_start_is_what_was_seen(tree: Path) -> None:
     assert done.stdout.splitlines()[-1] == "no_start was seen by G4"
 
 
-@pytest.mark.long
 def test_a_breakage_that_does_not_apply_is_not_taken_for_one_that_was_seen(tree: Path) -> None:
     add_breakage(tree, "stale", "a line that is not there", "another one")
     done = lab("--break", "stale", "G4", tree=tree)

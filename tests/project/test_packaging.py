@@ -198,10 +198,9 @@ def test_project_urls_come_from_one_address(source: Path, address: str, urls: li
 
 @pytest.fixture(scope="module")
 def sbom(wheel: ZipFile) -> dict[str, Any]:
+    # Here, because this takes a second, in each process that collects the tests.
     from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import (
-        JsonStrictValidator,  # a second, in each process that collects the tests
-    )
+    from cyclonedx.validation.json import JsonStrictValidator
 
     document = wheel.read(f"{INFO}/sboms/{NAME}.cdx.json").decode()
     assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(document) is None

@@ -173,7 +173,6 @@ def test_workers_serve_them_too(simulator: Program) -> None:
         assert (reply.status, reply.outcomes) == (200, ["won", "not_started"])
 
 
-@pytest.mark.long
 def test_settings_and_flags_are_those_of_the_program() -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "examples.strategies", *arguments]

@@ -102,7 +102,6 @@ def test_what_comes_in_the_lame_duck_is_served_and_its_connection_closed() -> No
     assert judge(ended) == []
 
 
-@pytest.mark.long
 def test_the_same_seed_is_the_same_trace_in_another_process() -> None:
     """Whatever the hashes of strings are there: so a failing seed can be replayed anywhere."""
     here = run_plan(draw_plan(SEED, REQUESTS), SEED, traced=True).trace
